@@ -1,0 +1,229 @@
+"""The configuration of stage 1: the shared sections plus what only the generator's commands need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.config import (
+    DataConfig,
+    DiffusionConfig,
+    FaceConfig,
+    GeometryConfig,
+    ModelConfig,
+    SpeechConfig,
+    TrainConfig,
+    VaeConfig,
+)
+from common.errors import UserError
+
+
+@dataclass
+class PrepareConfig:
+    """Which videos are read, who speaks in them, and which stretches are kept."""
+
+    videos: str = ""
+    """Folder of videos, searched with its subfolders."""
+    extensions: list[str] = field(default_factory=lambda: [".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"])
+    speakers: str = ""
+    """Optional .csv or .tsv naming each file's speaker. A sidecar `<stem>.json` with `speaker` wins over it."""
+    speakers_file_column: str = "file"
+    speakers_name_column: str = "speaker_id"
+    speaker_from: str = "name"
+    """Speaker of a video that nothing names: "name" (each video its own) or "folder" (its parent folder)."""
+    min_seconds: float = 1.0
+    """Shorter face stretches are listed in the report and left out."""
+    max_seconds: float = 60.0
+    """Longer stretches are cut into entries of at most this length, which bounds memory."""
+    max_gap: int = 10
+    """Frames without a face that are bridged by interpolation (25 fps)."""
+    limit: int = 0
+    """Take only the first so many videos in name order (0 = all)."""
+    workers: int = 0
+    """Videos prepared at once (0 = one per CPU core)."""
+
+
+@dataclass
+class ReferenceConfig:
+    """Still frames that show the generator the person (spec P: 4)."""
+
+    count: int = 4
+    background: str = "keep"
+    """"keep": the whole crop; "zero": only the face, the rest gray."""
+
+
+@dataclass
+class EncodeConfig:
+    """Training clips of the generator, with everything that can be computed once."""
+
+    stride: int = 0
+    """Frames from one clip's start to the next (0 = geometry.clip_frames, no overlap)."""
+    cut_occluders: bool = True
+    """Leave known occluders visible inside the region to inpaint, as synthesis does."""
+    samples_per_shard: int = 256
+
+
+@dataclass
+class PairsConfig:
+    """Clips of stage 2 and the speech that their companions are given."""
+
+    clip_frames: int = 77
+    stride: int = 0
+    """Frames from one clip's start to the next (0 = clip_frames)."""
+    silence_fraction: float = 0.07
+    """Share of companions driven by silence, so that closed mouths are learnt (G, spec section 4: 5-10 %)."""
+    voiced_min: float = 0.5
+    """Least share of voiced 25-fps frames in a stretch that may serve as alternative speech."""
+    voice_db: float = 25.0
+    """A frame is voiced when its energy is within so many dB of the entry's loud level."""
+    other_speakers: bool = False
+    """Borrow another speaker's speech where the own speaker has no second stretch."""
+
+
+@dataclass
+class SynthesisConfig:
+    """How the trained generator makes companions."""
+
+    model: str = ""
+    """Model package of the generator; empty = `model` inside the newest checkpoint under train.output."""
+    batch_clips: int = 4
+    seed: int = 0
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "cuda:1"."""
+    dtype: str = "auto"
+    """"auto" (bf16 on CUDA, else fp32), "fp32" or "bf16"."""
+    occluder_grow: float = 0.02
+    """Occluders are dilated by this share of the crop size before they are cut out of the mask."""
+
+
+@dataclass
+class BlendConfig:
+    """Putting the generated lower face back."""
+
+    feather: float = 0.05
+    """Width of the soft border, inside the mask, as a share of the crop size."""
+
+
+@dataclass
+class FilterConfig:
+    """Thresholds; a companion is rejected when it fails any of them."""
+
+    identity_min: float = 0.85
+    """Least cosine of ArcFace embeddings (needs the insightface pack; reported as not measured without)."""
+    identity_root: str = ""
+    """Folder that holds insightface's models/<pack> (empty = its default place)."""
+    lip_distance_min: float = 1.0
+    """Least mean mouth-landmark distance in a 112-px aligned face (spec section 4)."""
+    lip_change_min: float = 0.02
+    """Least mean absolute difference of lip pixels (0..1), used where landmarks cannot be detected again."""
+    sharpness_min: float = 0.25
+    """Least ratio of Laplacian variance in the mouth region, companion to original."""
+    frames_per_clip: int = 12
+    """Frames on which identity is measured, spread over the clip."""
+    workers: int = 0
+
+
+@dataclass
+class PackConfig:
+    """Pairs into shards."""
+
+    samples_per_shard: int = 128
+    rendered_pairs: str = ""
+    """Folder made by `stage1_generator.rendered --pairs`: exact pairs, packed into shards of their own."""
+    workers: int = 0
+
+
+@dataclass
+class Stage1Config:
+    """Root of stage 1. `work` holds everything that the commands make."""
+
+    work: str = "outputs/stage1"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    vae: VaeConfig = field(default_factory=VaeConfig)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    references: ReferenceConfig = field(default_factory=ReferenceConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    pairs: PairsConfig = field(default_factory=PairsConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    blend: BlendConfig = field(default_factory=BlendConfig)
+    filters: FilterConfig = field(default_factory=FilterConfig)
+    pack: PackConfig = field(default_factory=PackConfig)
+
+
+@dataclass(frozen=True)
+class WorkPaths:
+    """Where each command puts its results, under `Stage1Config.work`."""
+
+    root: Path
+
+    @property
+    def prepared(self) -> Path:
+        return self.root / "prepared"
+
+    @property
+    def encoded(self) -> Path:
+        """Training shards of the generator (index.json inside)."""
+        return self.root / "encoded"
+
+    @property
+    def companions(self) -> Path:
+        return self.root / "companions"
+
+    @property
+    def blended(self) -> Path:
+        return self.root / "blended"
+
+    @property
+    def filtered(self) -> Path:
+        return self.root / "filter"
+
+    @property
+    def pairs(self) -> Path:
+        """Pair shards for stage 2 (index.json inside)."""
+        return self.root / "pairs"
+
+    @property
+    def rendered_pairs(self) -> Path:
+        return self.root / "pairs_rendered"
+
+
+def work_paths(config: Stage1Config) -> WorkPaths:
+    return WorkPaths(Path(config.work))
+
+
+def check(config: Stage1Config) -> Stage1Config:
+    """Refuse combinations that would fail, or quietly mean something else, long after the start.
+
+    Raises:
+        UserError: naming the key and what it must be.
+    """
+    for name, frames in (
+        ("geometry.clip_frames", config.geometry.clip_frames),
+        ("pairs.clip_frames", config.pairs.clip_frames),
+    ):
+        if frames < 5 or frames % 4 != 1:
+            raise UserError(
+                f"{name} is {frames}, but the autoencoder groups frames as 1 + 4k: use 25, 77 or the like."
+            )
+    if config.references.background not in ("keep", "zero"):
+        raise UserError(f'references.background is "{config.references.background}": use "keep" or "zero".')
+    if config.prepare.speaker_from not in ("name", "folder"):
+        raise UserError(f'prepare.speaker_from is "{config.prepare.speaker_from}": use "name" or "folder".')
+    if config.references.count < 1:
+        raise UserError(
+            "references.count must be at least 1: the generator cannot know the person otherwise."
+        )
+    if not 0.0 <= config.pairs.silence_fraction <= 1.0:
+        raise UserError(
+            f"pairs.silence_fraction is {config.pairs.silence_fraction}: use a share from 0 to 1."
+        )
+    motion_frames = 4 * (config.geometry.motion_latents - 1) + 1
+    if config.geometry.motion_latents and motion_frames >= config.geometry.clip_frames:
+        raise UserError("geometry.motion_latents covers the whole clip: nothing would be generated.")
+    return config
