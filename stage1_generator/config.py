@@ -26,7 +26,7 @@ class PrepareConfig:
     """Folder of videos, searched with its subfolders."""
     extensions: list[str] = field(default_factory=lambda: [".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"])
     speakers: str = ""
-    """Optional .csv or .tsv naming each file's speaker; a sidecar `<stem>.json` with `speaker` wins over it."""
+    """Optional .csv or .tsv that names each file's speaker; `speaker` in a sidecar `<stem>.json` wins."""
     speakers_file_column: str = "file"
     speakers_name_column: str = "speaker_id"
     speaker_from: str = "name"
@@ -221,13 +221,13 @@ def check(config: Stage1Config) -> Stage1Config:
         )
     if config.model.reference_layout != "temporal":
         raise UserError(
-            'model.reference_layout must be "temporal" in stage 1 (configs/stage1.yaml sets it): the generator '
-            "gets its references along the frame axis."
+            'model.reference_layout must be "temporal" in stage 1, which gets its references along the frame '
+            "axis: add configs/stage1.yaml."
         )
     if config.model.condition_channels != config.model.latent_channels:
         raise UserError(
-            f"model.condition_channels is {config.model.condition_channels}, but stage 1 puts the masked video's "
-            f"latents there: set it to model.latent_channels ({config.model.latent_channels})."
+            f"model.condition_channels is {config.model.condition_channels}, but stage 1 puts the masked "
+            f"video's latents there: set it to model.latent_channels ({config.model.latent_channels})."
         )
     if not 0.0 <= config.pairs.silence_fraction <= 1.0:
         raise UserError(
