@@ -212,7 +212,7 @@ def require_writable_dir(path: PathLike) -> Path:
         target.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(
-            f"The output folder '{target}' cannot be made because a file is in its place: choose another folder."
+            f"The output folder '{target}' cannot be made, a file is in its place: choose another folder."
         ) from error
     except OSError as error:
         raise UserError(
