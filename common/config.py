@@ -1,0 +1,180 @@
+"""Typed configuration with a strict loader that takes any root schema.
+
+A root schema is a dataclass whose fields are sections. YAML files hold any subset of those sections and are
+laid over the defaults from left to right; ``key=value`` words on the command line come last. Nothing unknown
+passes: a key that the schema lacks is an error which names the file and the nearest key that exists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from common.config_report import describe
+from common.config_sections import (
+    DataConfig,
+    DiffusionConfig,
+    FaceConfig,
+    GeometryConfig,
+    ModelConfig,
+    PhaseConfig,
+    SpeechConfig,
+    TrainConfig,
+    VaeConfig,
+    check_config,
+)
+from common.errors import UserError
+
+__all__ = [
+    "DataConfig",
+    "DiffusionConfig",
+    "FaceConfig",
+    "GeometryConfig",
+    "ModelConfig",
+    "PhaseConfig",
+    "SpeechConfig",
+    "TrainConfig",
+    "VaeConfig",
+    "add_config_arguments",
+    "check_config",
+    "describe",
+    "load_config",
+    "parse_config_arguments",
+    "to_yaml",
+]
+
+T = TypeVar("T")
+
+
+def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: Iterable[str] = ()) -> T:
+    """Build ``schema``: its defaults, then the YAML ``files`` in order, then ``key.path=value`` overrides.
+
+    Raises:
+        UserError: a missing or unreadable file, an unknown key, a value of the wrong type, or numbers that
+            contradict each other across sections.
+    """
+    config = OmegaConf.structured(schema)
+    for file in files:
+        config = _merge(config, schema, _read(Path(file)), str(file))
+    for word in overrides:
+        name, equals, _ = word.partition("=")
+        if not equals or not name:
+            raise UserError(f"The override {word!r} is not of the form key=value.")
+        try:
+            layer = OmegaConf.from_dotlist([word])
+        except (OmegaConfBaseException, YAMLError, ValueError) as error:
+            raise UserError(f"The override {word!r} cannot be read: {_first_line(error)}") from error
+        config = _merge(config, schema, layer, "the command line")
+    try:
+        built = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise UserError(f"The configuration cannot be resolved: {_first_line(error)}.") from error
+    assert isinstance(built, schema)
+    check_config(built)
+    return built
+
+
+def to_yaml(config: Any) -> str:
+    """The full configuration as YAML; ``load_config`` reads it back to an equal object."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+class _ConfigAction(argparse.Action):
+    """``--config a.yaml b.yaml key=value``: all words arrive here and are sorted out."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        words = [str(value) for value in values]
+        files = [Path(word) for word in words if not _is_override(word)]
+        namespace.config = [*namespace.config, *files]
+        namespace.overrides = [*namespace.overrides, *filter(_is_override, words)]
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config FILE... [key=value...]`` and ``--dry-run``; read .config, .overrides, .dry_run."""
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        action=_ConfigAction,
+        default=[],
+        metavar="FILE|KEY=VALUE",
+        help="YAML files, later ones win, then overrides such as train.max_steps=100",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print every derived number and stop")
+    parser.set_defaults(overrides=[])
+
+
+def parse_config_arguments(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Like ``parser.parse_args``, and ``key=value`` words may also stand anywhere else on the line."""
+    args, rest = parser.parse_known_args(argv)
+    strangers = [word for word in rest if not _is_override(word)]
+    if strangers:
+        parser.error(f"unrecognized arguments: {' '.join(strangers)}")
+    args.overrides = [*args.overrides, *rest]
+    return args
+
+
+def _is_override(word: str) -> bool:
+    return re.match(r"[A-Za-z_][\w.]*=", word) is not None
+
+
+def _read(file: Path) -> DictConfig:
+    if not file.is_file():
+        raise UserError(f"{file}: no such configuration file; check the path given to --config.")
+    try:
+        layer = OmegaConf.load(file)
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{file}: not readable as YAML ({_first_line(error)}).") from error
+    if not isinstance(layer, DictConfig):
+        raise UserError(f"{file}: must be a YAML mapping of sections, such as 'train:'.")
+    return layer
+
+
+def _merge(config: Any, schema: type, layer: DictConfig, origin: str) -> Any:
+    _refuse_unknown(schema, OmegaConf.to_container(layer, resolve=False), origin, "", _all_keys(schema))
+    try:
+        return OmegaConf.merge(config, layer)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "a value"
+        raise UserError(f"{origin}: {key} has the wrong type: {_first_line(error)}.") from error
+
+
+def _refuse_unknown(schema: Any, values: Any, origin: str, prefix: str, every_key: list[str]) -> None:
+    if not isinstance(values, Mapping):
+        raise UserError(f"{origin}: {prefix.rstrip('.')} must hold keys of its own, not {values!r}.")
+    hints = get_type_hints(schema)
+    for key, value in values.items():
+        if key not in hints:
+            nearest = _nearest(prefix, str(key), hints, every_key)
+            raise UserError(f"{origin}: unknown key {prefix}{key}; the nearest valid key is {nearest}.")
+        if is_dataclass(hints[key]):
+            _refuse_unknown(hints[key], value, origin, f"{prefix}{key}.", every_key)
+
+
+def _nearest(prefix: str, key: str, siblings: Iterable[str], every_key: list[str]) -> str:
+    """The valid key that was probably meant: a similar name here, or the same name in another section."""
+    near = [prefix + name for name in difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)]
+    moved = [name for name in every_key if name.rpartition(".")[2] == key]
+    far = [prefix + name for name in difflib.get_close_matches(key, siblings, n=1, cutoff=0.4)]
+    return [*near, *moved, *far, *difflib.get_close_matches(prefix + key, every_key, n=1, cutoff=0.0)][0]
+
+
+def _all_keys(schema: Any, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, hint in get_type_hints(schema).items():
+        keys += _all_keys(hint, f"{prefix}{name}.") if is_dataclass(hint) else [prefix + name]
+    return keys
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

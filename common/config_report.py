@@ -1,0 +1,151 @@
+"""What a configuration amounts to: every derived number, for ``--dry-run``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Rows = list[tuple[str, str]]
+
+
+def describe(
+    config: Any,
+    builders: Mapping[str, Callable[[], nn.Module]] | None = None,
+    *,
+    world_size: int = 1,
+    reference_frames: int | None = None,
+    samples: int | None = None,
+    shards: int | None = None,
+) -> str:
+    """The derived numbers of ``config`` as an aligned text table (returned, not printed).
+
+    Args:
+        config: any root configuration; sections that it lacks are left out.
+        builders: name -> callable that builds that model; called under the meta device, so that the
+            parameters of a 5B model are counted without memory.
+        world_size: number of training processes.
+        reference_frames: reference latents of the temporal layout (stage 1 only).
+        samples: size of the data set; read from the index files in ``data.shards`` when left out.
+        shards: number of shards; likewise.
+
+    Raises:
+        UserError: the batch arithmetic does not divide, or an index of ``data.shards`` cannot be read.
+    """
+    if samples is None and getattr(config, "data", None) and config.data.shards:
+        samples, shards = _count_data(config.data.shards)
+    rows: Rows = []
+    rows += _clip_rows(config)
+    rows += _token_rows(config, reference_frames)
+    rows += [(f"parameters, {name}", _count(build)) for name, build in (builders or {}).items()]
+    rows += _training_rows(config, world_size, samples, shards)
+    width = max((len(label) for label, _ in rows), default=0)
+    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
+
+
+def _clip_rows(config: Any) -> Rows:
+    geometry, vae = getattr(config, "geometry", None), getattr(config, "vae", None)
+    if geometry is None:
+        return []
+    size, frames = geometry.crop_size, geometry.clip_frames
+    motion = 4 * (geometry.motion_latents - 1) + 1 if geometry.motion_latents else 0
+    rows = [
+        (
+            "clip",
+            f"{frames} frames of {size}x{size} px at {geometry.fps:g} fps = {frames / geometry.fps:.2f} s",
+        ),
+        (
+            "window stride",
+            f"{frames - motion} frames ({geometry.motion_latents} motion latents = {motion} frames)",
+        ),
+    ]
+    if vae is not None:
+        side = size // vae.scale_factor_spatial
+        rows.append(("latent shape", f"({vae.z_dim}, {geometry.latent_frames}, {side}, {side})"))
+    return rows
+
+
+def _token_rows(config: Any, reference_frames: int | None) -> Rows:
+    model, vae, geometry = (getattr(config, name, None) for name in ("model", "vae", "geometry"))
+    rows: Rows = []
+    if model and vae and geometry:
+        side = geometry.crop_size // vae.scale_factor_spatial
+        per_frame = (side // model.patch_size[1]) * (side // model.patch_size[2])
+        frames = geometry.latent_frames // model.patch_size[0]
+        if model.reference_layout == "spatial":
+            reference_frames = frames
+        rows.append(("tokens per latent frame", f"{per_frame:,}"))
+        if reference_frames is None:
+            rows.append(
+                ("tokens per window", f"{frames * per_frame:,} target + {per_frame:,} per reference frame")
+            )
+        else:
+            target, reference = frames * per_frame, reference_frames * per_frame
+            rows.append(
+                ("tokens per window", f"{target + reference:,} = {reference:,} reference + {target:,} target")
+            )
+    speech = getattr(config, "speech", None)
+    if speech:
+        window = 8 + 2 * speech.extra_window
+        rows.append(("speech per latent frame", f"{window} features x {speech.channels} ({speech.encoder})"))
+    diffusion = getattr(config, "diffusion", None)
+    if diffusion:
+        rows.append(
+            (
+                "sampler",
+                f"{diffusion.num_steps} steps, at most {3 * diffusion.num_steps} model calls per window",
+            )
+        )
+    return rows
+
+
+def _training_rows(config: Any, world: int, samples: int | None, shards: int | None) -> Rows:
+    rows: Rows = []
+    if samples is not None:
+        rows.append(
+            ("data", f"{samples:,} samples" + (f" in {shards:,} shards" if shards is not None else ""))
+        )
+    phase = getattr(config, "phase", None)
+    if phase:
+        what = f"LoRA of rank {phase.lora_rank}" if phase.lora_rank else "all parameters"
+        low, high = phase.active_range
+        rows.append(("phase", f"{phase.name}: {what}, active for t in [{low:g}, {high:g}]"))
+    train = getattr(config, "train", None)
+    if train:
+        micro, total = train.micro_batch_size, train.global_batch_size
+        if total % (micro * world):
+            raise UserError(
+                f"train.global_batch_size is {total}, which is no multiple of train.micro_batch_size {micro} "
+                f"times {world} processes."
+            )
+        rows.append(
+            (
+                "global batch",
+                f"{total} = {micro} micro x {total // (micro * world)} accumulation x {world} world",
+            )
+        )
+        seen = train.max_steps * total
+        epochs = f" = {seen / samples:.2f} epochs" if samples else ""
+        rows.append(("training", f"{train.max_steps:,} steps, {seen:,} samples seen{epochs}"))
+    return rows
+
+
+def _count_data(paths: list[str]) -> tuple[int, int]:
+    from common.data.index import read_index  # only needed where the configuration names data
+
+    indices = [read_index(path) for path in paths]
+    return sum(index.num_samples for index in indices), sum(len(index.shards) for index in indices)
+
+
+def _count(build: Callable[[], nn.Module]) -> str:
+    import torch  # seconds to import; configurations are also read by commands without a model
+
+    with torch.device("meta"):
+        model = build()
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return f"{total:,}" + (f" ({trained:,} trained)" if trained != total else "")

@@ -1,0 +1,238 @@
+"""The sections of a configuration that both stages share.
+
+All defaults are the geometry of the public 5B release (R) and the training values of the paper (P). Import
+these names from ``common.config``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.errors import UserError
+
+
+@dataclass
+class ModelConfig:
+    """Constructor arguments of the dubbing transformer (R: Wan2.2-TI2V-5B with an audio branch)."""
+
+    dim: int = 3072
+    num_heads: int = 24
+    num_layers: int = 30
+    ffn_dim: int = 14336
+    text_dim: int = 4096
+    freq_dim: int = 256
+    latent_channels: int = 48
+    condition_channels: int = 0  # extra input channels of the target; stage 1 puts the masked video here
+    patch_size: list[int] = field(default_factory=lambda: [1, 2, 2])
+    reference_layout: str = "spatial"  # "spatial" (stage 2) | "temporal" (stage 1)
+    audio_channels: int = 2048
+    audio_dim: int = 1536
+    audio_heads: int = 24
+    audio_layers: int = 4
+    eps: float = 1e-6
+    text_tokens: int = 512  # 0: no text cross-attention at all
+    gradient_checkpointing: bool = False
+    attention_backend: str = "native"
+
+    def __post_init__(self) -> None:
+        _one_of("model.reference_layout", self.reference_layout, ("spatial", "temporal"))
+        _divides("model.dim", self.dim, "model.num_heads", self.num_heads)
+        _divides("model.audio_dim", self.audio_dim, "model.audio_heads", self.audio_heads)
+        if len(self.patch_size) != 3:
+            raise UserError(
+                f"model.patch_size is {self.patch_size}; give three numbers: frames, height, width."
+            )
+
+
+@dataclass
+class VaeConfig:
+    """Arguments of diffusers' ``AutoencoderKLWan`` (R: the Wan2.2 autoencoder), and where its weights are."""
+
+    path: str = ""
+    base_dim: int = 160
+    decoder_base_dim: int = 256
+    z_dim: int = 48
+    dim_mult: list[int] = field(default_factory=lambda: [1, 2, 4, 4])
+    num_res_blocks: int = 2
+    temperal_downsample: list[bool] = field(default_factory=lambda: [False, True, True])
+    patch_size: int = 2
+    is_residual: bool = True
+    in_channels: int = 12
+    out_channels: int = 12
+    scale_factor_spatial: int = 16
+    scale_factor_temporal: int = 4
+
+
+@dataclass
+class SpeechConfig:
+    """Which speech features drive the lips."""
+
+    encoder: str = "whisper+wav2vec2"  # | "mel" (no weights needed)
+    path: str = ""  # folder with whisper/ and wav2vec2/; unused by mel
+    extra_window: int = 0  # feature frames (50 Hz) added on each side of the eight (P: 4 in stage 1; R: 0)
+    channels: int = 2048
+
+    def __post_init__(self) -> None:
+        _one_of("speech.encoder", self.encoder, ("mel", "whisper+wav2vec2"))
+        _at_least("speech.extra_window", self.extra_window, 0)
+
+
+@dataclass
+class GeometryConfig:
+    """What one clip is: rate in frames per second, square crops in pixels, lengths in frames."""
+
+    fps: float = 25.0
+    crop_size: int = 512
+    crop_scale: float = 1.45  # side of the crop over the size of the face
+    clip_frames: int = 77  # always 4k+1: the first latent frame is one pixel frame, each later one four
+    motion_latents: int = 2  # clean leading latents: 4 * (n - 1) + 1 pixel frames
+
+    def __post_init__(self) -> None:
+        if self.clip_frames < 1 or self.clip_frames % 4 != 1:
+            raise UserError(
+                f"geometry.clip_frames is {self.clip_frames}; it must be one more than a multiple of 4."
+            )
+        _at_least("geometry.crop_size", self.crop_size, 1)
+        if not 0 <= self.motion_latents < self.latent_frames:
+            raise UserError(
+                f"geometry.motion_latents is {self.motion_latents}; it must be below the "
+                f"{self.latent_frames} latent frames of a clip."
+            )
+
+    @property
+    def latent_frames(self) -> int:
+        return (self.clip_frames - 1) // 4 + 1
+
+
+@dataclass
+class DiffusionConfig:
+    """Sampler defaults (R) and the timestep density of training (P §5)."""
+
+    shift: float = 5.0
+    num_steps: int = 30
+    reference_scale: float = 2.0
+    audio_scale: float = 7.0
+    dynamic_schedule: bool = True
+    border: int = 1  # outer latent ring copied from the source at every step
+    timestep_a: float = 5.0  # t = a u / (1 + (a - 1) u); 0 means uniform t
+
+    def __post_init__(self) -> None:
+        _at_least("diffusion.num_steps", self.num_steps, 1)
+        _at_least("diffusion.timestep_a", self.timestep_a, 0)
+
+
+@dataclass
+class TrainConfig:
+    """Everything about one training run that is not the model or the data."""
+
+    output: str = ""
+    seed: int = 0
+    max_steps: int = 15000
+    global_batch_size: int = 256
+    micro_batch_size: int = 1
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    lr_schedule: str = "constant"  # | "cosine"
+    grad_clip: float = 1.0
+    ema_decay: float = 0.0  # 0: no moving average
+    mixed_precision: str = "bf16"  # | "no"
+    save_every: int = 500
+    log_every: int = 10
+    keep_checkpoints: int = 3
+    num_workers: int = 2
+    init_from: str = ""
+    face_weight: float = 0.3
+    lip_weight: float = 0.3
+    drop_both: float = 0.05
+    drop_audio: float = 0.10
+    motion_probability: float = 0.5
+    time_limit_minutes: float = 0.0  # 0: none
+
+    def __post_init__(self) -> None:
+        _one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine"))
+        _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16"))
+        for name in ("max_steps", "global_batch_size", "micro_batch_size", "save_every", "log_every"):
+            _at_least(f"train.{name}", getattr(self, name), 1)
+        _divides(
+            "train.global_batch_size", self.global_batch_size, "train.micro_batch_size", self.micro_batch_size
+        )
+
+
+@dataclass
+class PhaseConfig:
+    """One phase of timestep-adaptive learning (P §5)."""
+
+    name: str = "structure"  # | "lip" | "texture"
+    lora_rank: int = 0  # 0: all parameters are trained
+    lora_alpha: float = 128.0
+    lora_targets: list[str] = field(default_factory=list)
+    active_range: list[float] = field(
+        default_factory=lambda: [0.0, 1.0]
+    )  # t where the adapter acts at inference
+
+    def __post_init__(self) -> None:
+        _one_of("phase.name", self.name, ("structure", "lip", "texture"))
+        _at_least("phase.lora_rank", self.lora_rank, 0)
+        span = self.active_range
+        if len(span) != 2 or not 0 <= span[0] < span[1] <= 1:
+            raise UserError(f"phase.active_range is {span}; give two rising numbers within [0, 1].")
+
+
+@dataclass
+class DataConfig:
+    """Shard folders (or their index.json) and, when given, how often each is drawn relative to the others."""
+
+    shards: list[str] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != len(self.shards):
+            raise UserError(
+                f"data.weights has {len(self.weights)} numbers but data.shards {len(self.shards)} folders: "
+                "give one each, or none."
+            )
+
+
+@dataclass
+class FaceConfig:
+    """Face backend: "mediapipe", "insightface" or "box", and that backend's own options."""
+
+    detector: str = "mediapipe"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def check_config(config: Any) -> None:
+    """Refuse sections that contradict each other. Looks only at the sections that ``config`` has."""
+    model, vae, speech, geometry = (
+        getattr(config, name, None) for name in ("model", "vae", "speech", "geometry")
+    )
+    if model and speech:
+        _equal("model.audio_channels", model.audio_channels, "speech.channels", speech.channels)
+    if model and vae:
+        _equal("model.latent_channels", model.latent_channels, "vae.z_dim", vae.z_dim)
+    if vae and geometry:
+        step = vae.scale_factor_spatial * (model.patch_size[1] if model else 1)
+        _divides("geometry.crop_size", geometry.crop_size, "pixels per token", step)
+
+
+def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise UserError(f"{key} is {value!r}; it must be one of {', '.join(allowed)}.")
+
+
+def _at_least(key: str, value: float, least: float) -> None:
+    if value < least:
+        raise UserError(f"{key} is {value}; it must be at least {least}.")
+
+
+def _divides(key: str, value: int, by_name: str, by: int) -> None:
+    if by < 1 or value % by:
+        raise UserError(f"{key} is {value}, which is no multiple of {by_name} ({by}).")
+
+
+def _equal(key: str, value: int, other_key: str, other: int) -> None:
+    if value != other:
+        raise UserError(f"{key} is {value} but {other_key} is {other}; they must agree.")
