@@ -37,6 +37,8 @@ class PrepareConfig:
     """Longer stretches are cut into entries of at most this length, which bounds memory."""
     max_gap: int = 10
     """Frames without a face that are bridged by interpolation (25 fps)."""
+    min_crop_ratio: float = 0.25
+    """Least side of the crop in source pixels over geometry.crop_size; smaller faces only teach blur."""
     limit: int = 0
     """Take only the first so many videos in name order (0 = all)."""
     workers: int = 0

@@ -1,0 +1,111 @@
+"""Prepared entries: one face of one video over one stretch of time, cropped, at the model's rate.
+
+prepared/index.json            the entries of the last run of `prepare`, and what was left out
+prepared/videos/<id>.json      one record per video: what made it, its entries, its rejections
+prepared/<entry>/crop.mkv      FFV1, crop_size x crop_size, geometry.fps
+prepared/<entry>/audio.flac    16 kHz mono, sample 0 = begin of frame 0, exactly frames * 16000 / fps samples
+prepared/<entry>/track.safetensors
+    landmarks (N, 68, 3) float32, crop pixels (z: same scale, smaller = nearer)
+    boxes (N, 4) float32, the crop square in source pixels, xyxy
+    source_indices (N,) int64, the source frame each crop was cut from
+    occluder (N, S, ceil(S / 8)) uint8, bits packed along the width; only where the video brought a mask
+prepared/<entry>/meta.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from common.errors import UserError
+from common.files import read_json
+from common.media import load_audio, read_frames
+
+SAMPLE_RATE = 16000
+
+
+@dataclass(frozen=True)
+class EntryTrack:
+    """See the module's docstring; `occluder` is (N, S, S) bool or None."""
+
+    landmarks: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    source_indices: NDArray[np.int64]
+    occluder: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A prepared entry on disk; `meta` is its meta.json."""
+
+    folder: Path
+    meta: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.meta["id"])
+
+    @property
+    def speaker(self) -> str:
+        return str(self.meta["speaker"])
+
+    @property
+    def frames(self) -> int:
+        return int(self.meta["frames"])
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.meta["fingerprint"])
+
+    def crops(self, start: int = 0, count: int | None = None) -> NDArray[np.uint8]:
+        """(count, S, S, 3) uint8 RGB."""
+        return read_frames(self.folder / "crop.mkv", start, count)
+
+    def audio(self) -> NDArray[np.float32]:
+        """(samples,) 16 kHz mono in [-1, 1]."""
+        return load_audio(self.folder / "audio.flac", SAMPLE_RATE)
+
+    def track(self, start: int = 0, count: int | None = None) -> EntryTrack:
+        """The track of frames [start, start + count)."""
+        arrays = load_file(self.folder / "track.safetensors")
+        stop = None if count is None else start + count
+        landmarks, boxes, indices = (
+            arrays[name][start:stop] for name in ("landmarks", "boxes", "source_indices")
+        )
+        occluder = None
+        if "occluder" in arrays:
+            occluder = unpack_mask(arrays["occluder"][start:stop])
+        return EntryTrack(landmarks, boxes, indices, occluder)
+
+
+def pack_mask(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(N, S, S) bool -> (N, S, ceil(S / 8)) uint8."""
+    return np.packbits(mask, axis=2)
+
+
+def unpack_mask(packed: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The inverse of `pack_mask`."""
+    return np.unpackbits(packed, axis=2, count=packed.shape[1]).astype(bool)
+
+
+def load_entries(prepared: Path) -> list[Entry]:
+    """Entries of the last finished `prepare`, in id order.
+
+    Raises:
+        UserError: nothing was prepared, or an entry that the index names is gone.
+    """
+    index = prepared / "index.json"
+    if not index.is_file():
+        raise UserError(f"{index} does not exist: run `python -m stage1_generator.prepare` first.")
+    entries = [
+        Entry(prepared / name, read_json(prepared / name / "meta.json"))
+        for name in read_json(index)["entries"]
+    ]
+    if not entries:
+        raise UserError(f"{index} lists no prepared face: see its `rejected` for the reasons.")
+    return sorted(entries, key=lambda entry: entry.id)
