@@ -104,6 +104,7 @@ class BlendConfig:
 
     feather: float = 0.05
     """Width of the soft border, inside the mask, as a share of the crop size."""
+    workers: int = 0
 
 
 @dataclass
@@ -120,6 +121,8 @@ class FilterConfig:
     """Least mean absolute difference of lip pixels (0..1), used where landmarks cannot be detected again."""
     sharpness_min: float = 0.25
     """Least ratio of Laplacian variance in the mouth region, companion to original."""
+    sharpness_max: float = 4.0
+    """Greatest such ratio: more is noise."""
     frames_per_clip: int = 12
     """Frames on which identity is measured, spread over the clip."""
     workers: int = 0

@@ -1,0 +1,67 @@
+"""`python -m stage1_generator.blend`: put each generated lower face back over the original crop.
+
+Outside the lower-face mask, and on known occluders, every pixel is the original's, byte for byte.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from common.files import atomic_dir, fingerprint, write_json
+from common.media import read_frames, write_video
+from stage1_generator.command import Progress, run_command, run_parallel, sweep
+from stage1_generator.companions import BLENDED, GENERATED, load_meta, made_by, read_plan
+from stage1_generator.compositing import put_back
+from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.entries import Entry, load_entries
+from stage1_generator.plan import PairPlan
+from stage1_generator.regions import clip_regions
+
+_VERSION = 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("blend", __doc__ or "", run, dry_run, argv)
+
+
+def dry_run(config: Stage1Config) -> None:
+    plans = read_plan(work_paths(config).companions).plans
+    feather = config.blend.feather * config.geometry.crop_size
+    print(f"blend: {len(plans)} companions, soft border {feather:.1f} px, into {work_paths(config).blended}")
+
+
+def run(config: Stage1Config) -> None:
+    paths = work_paths(config)
+    sweep(paths.blended)
+    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    plans = read_plan(paths.companions).plans
+    progress = Progress("blend", len(plans), "frames")
+    jobs = [(plan, entries[plan.entry], config) for plan in plans]
+    for (plan, _, _), _ in run_parallel(lambda job: blend_clip(*job), jobs, config.blend.workers):
+        progress.step(plan.length)
+
+
+def blend_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> Path:
+    """Blend one companion unless it stands already; returns its folder."""
+    paths = work_paths(config)
+    source = paths.companions / plan.key
+    made = load_meta(source / "meta.json", "synthesize")
+    mark = fingerprint([_VERSION, made["fingerprint"], config.blend.feather])
+    folder = paths.blended / plan.key
+    if made_by(folder / "meta.json") == mark:
+        return folder
+    original = entry.crops(plan.start, plan.length)
+    track = entry.track(plan.start, plan.length)
+    size = original.shape[1]
+    regions = clip_regions(track.landmarks, size, track.occluder, config.synthesis.occluder_grow)
+    generated = read_frames(source / GENERATED)
+    blended = put_back(original, generated, regions.inpaint, config.blend.feather * size)
+    with atomic_dir(folder) as temporary:
+        write_video(temporary / BLENDED, blended, rate=config.geometry.fps, lossless=True)
+        write_json(temporary / "meta.json", {**made, "fingerprint": mark})
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())
