@@ -1,4 +1,4 @@
-"""The generated lower face over the original crop: a soft border inside the mask, untouched pixels outside."""
+"""The generated lower face over the original crop: a soft border within, untouched pixels outside."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`python -m stage1_generator.filters`: measure every companion and reject what would teach nothing or harm.
 
-A score that cannot be measured here (no identity model, no detector that sees a drawn face) is written down as
-not measured with the reason; it neither passes nor rejects, and the report counts it.
+A score that cannot be measured here (no identity model, no detector that sees a drawn face) is written down
+as not measured, with the reason; it neither passes nor rejects, and the report counts it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def dry_run(config: Stage1Config) -> None:
     print(f"filter: {len(read_plan(work_paths(config).companions).plans)} companions")
     print(f"filter: identity cosine {measured}")
     print(
-        f"filter: lip distance >= {limits.lip_distance_min} px; drawn faces: change >= {limits.lip_change_min}"
+        f"filter: lip distance >= {limits.lip_distance_min} px; with a track: change >= {limits.lip_change_min}"
     )
     print(f"filter: sharpness ratio in [{limits.sharpness_min}, {limits.sharpness_max}]")
 

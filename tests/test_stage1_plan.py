@@ -1,0 +1,134 @@
+"""Clips, alternative speech, shots, speakers: what stage 1 decides before it computes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from stage1_generator.config import PrepareConfig
+from stage1_generator.plan import Speakable, clip_starts, plan_pairs
+from stage1_generator.shots import Thumbnails, split_at
+from stage1_generator.videos import find_videos
+from stage1_generator.voice import voiced_frames, voiced_share
+
+
+def _speaker(
+    entry: str, frames: int, *, speaker: str = "ann", source: str = "", offset: int = 0
+) -> Speakable:
+    return Speakable(entry, speaker, source or entry, offset, np.ones(frames, bool))
+
+
+_entries = st.lists(
+    st.tuples(st.integers(10, 140), st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 90)),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(_entries, st.sampled_from([13, 25]), st.integers(0, 5))
+def test_alternative_speech_is_the_speakers_and_shares_no_frame_with_the_clip(entries, length, seed):
+    known = {
+        f"e{i}": _speaker(f"e{i}", frames, speaker=speaker, source=source, offset=offset)
+        for i, (frames, speaker, source, offset) in enumerate(entries)
+    }
+    plans, unpaired = plan_pairs(list(known.values()), length=length, seed=seed, silence_fraction=0.1)
+    assert len(plans) + len(unpaired) == sum(
+        len(clip_starts(len(e.voiced), length, 0)) for e in known.values()
+    )
+    for plan in plans:
+        if plan.speech is None:
+            continue
+        clip, speech = known[plan.entry], known[plan.speech.entry]
+        assert clip.speaker == speech.speaker
+        assert 0 <= plan.speech.start <= len(speech.voiced) - length
+        if clip.source == speech.source:
+            apart = (clip.offset + plan.start) - (speech.offset + plan.speech.start)
+            assert abs(apart) >= length
+
+
+def test_plan_does_not_depend_on_the_order_of_entries():
+    entries = [_speaker(f"e{i}", 60 + 7 * i) for i in range(5)]
+    assert plan_pairs(entries, length=25) == plan_pairs(entries[::-1], length=25)
+
+
+def test_silence_share_is_near_the_fraction():
+    plans, _ = plan_pairs([_speaker("e", 25 * 2000)], length=25, silence_fraction=0.07)
+    assert 0.05 < np.mean([plan.speech is None for plan in plans]) < 0.09
+
+
+def test_a_lone_clip_has_no_companion_unless_other_speakers_may_lend():
+    entries = [_speaker("a", 25, speaker="ann"), _speaker("b", 25, speaker="bob")]
+    plans, unpaired = plan_pairs(entries, length=25, silence_fraction=0.0)
+    assert not plans and [item.key for item in unpaired] == ["a_000000", "b_000000"]
+    assert "ann" in unpaired[0].reason
+    plans, unpaired = plan_pairs(entries, length=25, silence_fraction=0.0, other_speakers=True)
+    assert not unpaired and [plan.speech.entry for plan in plans] == ["b", "a"]
+
+
+def test_quiet_stretches_do_not_serve_as_speech():
+    voiced = np.zeros(100, bool)
+    voiced[70:] = True
+    entry = Speakable("e", "ann", "e", 0, voiced)
+    plans, _ = plan_pairs([entry], length=25, silence_fraction=0.0, voiced_min=0.9)
+    assert plans and all(voiced[p.speech.start : p.speech.start + 25].mean() >= 0.9 for p in plans)
+
+
+def test_voice_activity_ignores_gain_and_knows_silence():
+    rate = 16000
+    tone = np.sin(np.arange(rate) * 0.3).astype(np.float32)
+    audio = np.concatenate([tone, np.zeros(rate, np.float32), tone])
+    for gain in (1.0, 0.02):
+        voiced = voiced_frames(gain * audio, rate, 25.0, 25.0)
+        assert voiced.shape == (75,)
+        assert voiced[:25].all() and not voiced[25:50].any() and voiced[50:].all()
+    assert not voiced_frames(np.zeros(rate, np.float32), rate, 25.0, 25.0).any()
+    assert voiced_share(np.ones(10, bool), 25).shape == (0,)
+
+
+def test_shots_are_cut_where_the_picture_jumps_and_not_where_it_moves():
+    generator = np.random.default_rng(0)
+    scenes = [generator.integers(0, 256, (72, 128, 3), np.uint8) // 2 + shade for shade in (0, 100)]
+    images = [np.roll(scenes[i >= 12], i, axis=1).astype(np.uint8) for i in range(24)]
+    watcher = Thumbnails()
+    assert len(list(watcher.watch(images))) == 24
+    assert watcher.cuts() == [12]
+    pieces = split_at([slice(0, 24)], watcher.cuts(), 7)
+    assert [piece.start for piece in pieces] == [0, 6, 12, 18] and pieces[-1].stop == 24
+
+
+def test_speakers_come_from_sidecar_then_table_then_name(tmp_path: Path):
+    for name in ("one.mp4", "two_a.mp4", "sub dir/three.mp4", "four.txt", ".hidden.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "two.json").write_text(json.dumps({"speaker": "bob"}))
+    table = tmp_path / "table.tsv"
+    table.write_text("file\tspeaker_id\nelsewhere/one.mp4\tann\nx/sub dir/three.mp4\tcarl\ntwo_a.mp4\tann\n")
+    speakers = {
+        video.name: video.speaker
+        for video in find_videos(PrepareConfig(videos=str(tmp_path), speakers=str(table)))
+    }
+    assert speakers == {"one.mp4": "one.mp4", "two_a.mp4": "bob", "sub dir/three.mp4": "carl"}
+    plain = find_videos(PrepareConfig(videos=str(tmp_path), speaker_from="folder"))
+    assert {video.speaker for video in plain} == {tmp_path.name, "bob", "sub dir"}
+
+
+def test_a_speaker_table_without_the_column_is_refused(tmp_path: Path):
+    (tmp_path / "one.mp4").write_bytes(b"x")
+    table = tmp_path / "table.csv"
+    table.write_text("path,who\none.mp4,ann\n")
+    with pytest.raises(UserError, match="speakers_file_column"):
+        find_videos(PrepareConfig(videos=str(tmp_path), speakers=str(table)))
+
+
+def test_a_folder_without_videos_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"prepare\.videos"):
+        find_videos(PrepareConfig(videos=str(tmp_path)))
+    with pytest.raises(UserError, match=r"prepare\.videos"):
+        find_videos(PrepareConfig())
