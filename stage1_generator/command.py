@@ -8,8 +8,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -114,6 +115,25 @@ def format_seconds(seconds: float) -> str:
 
 def worker_count(asked: int) -> int:
     return asked if asked > 0 else (os.cpu_count() or 1)
+
+
+def run_ahead(function: Callable[[T], R], jobs: Iterable[T], ahead: int = 2) -> Iterator[R]:
+    """Yield function(job) in order, computed by one other thread at most `ahead` jobs in advance.
+
+    Reading and writing pictures thus goes on while the networks compute; memory holds `ahead` results.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(function, job))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def run_parallel(function: Callable[[T], R], jobs: Sequence[T], workers: int) -> Iterator[tuple[T, R]]:

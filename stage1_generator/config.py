@@ -33,8 +33,8 @@ class PrepareConfig:
     """Speaker of a video that nothing names: "name" (each video its own) or "folder" (its parent folder)."""
     min_seconds: float = 1.0
     """Shorter face stretches are listed in the report and left out."""
-    max_seconds: float = 60.0
-    """Longer stretches are cut into entries of at most this length, which bounds memory."""
+    max_seconds: float = 20.0
+    """Longer stretches are cut into entries of at most this length: later steps hold one entry in memory."""
     max_gap: int = 10
     """Frames without a face that are bridged by interpolation (25 fps)."""
     min_crop_ratio: float = 0.25
@@ -90,10 +90,6 @@ class SynthesisConfig:
     """Model package of the generator; empty = `model` inside the newest checkpoint under train.output."""
     batch_clips: int = 4
     seed: int = 0
-    device: str = "auto"
-    """"auto", "cpu", "cuda" or "cuda:1"."""
-    dtype: str = "auto"
-    """"auto" (bf16 on CUDA, else fp32), "fp32" or "bf16"."""
     occluder_grow: float = 0.02
     """Occluders are dilated by this share of the crop size before they are cut out of the mask."""
 
@@ -143,6 +139,10 @@ class Stage1Config:
     """Root of stage 1. `work` holds everything that the commands make."""
 
     work: str = "outputs/stage1"
+    device: str = "auto"
+    """Where autoencoder and generator run: "auto", "cpu", "cuda" or "cuda:1"."""
+    dtype: str = "auto"
+    """"auto" (bf16 on CUDA, else fp32), "fp32" or "bf16"."""
     model: ModelConfig = field(default_factory=ModelConfig)
     vae: VaeConfig = field(default_factory=VaeConfig)
     speech: SpeechConfig = field(default_factory=SpeechConfig)

@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from common.face.identity import IdentityEncoder
-
 from common.errors import UserError
 from common.face import build_detector
+from common.face.identity import IdentityEncoder
 from common.files import fingerprint, write_json
 from common.media import read_frames
 from stage1_generator.command import Progress, run_command, run_parallel, sweep
@@ -43,9 +42,7 @@ def dry_run(config: Stage1Config) -> None:
     measured = f">= {limits.identity_min}" if encoder else f"not measured ({reason})"
     print(f"filter: {len(read_plan(work_paths(config).companions).plans)} companions")
     print(f"filter: identity cosine {measured}")
-    print(
-        f"filter: lip distance >= {limits.lip_distance_min} px; with a track: change >= {limits.lip_change_min}"
-    )
+    print(f"filter: lip distance >= {limits.lip_distance_min} px; or change >= {limits.lip_change_min}")
     print(f"filter: sharpness ratio in [{limits.sharpness_min}, {limits.sharpness_max}]")
 
 

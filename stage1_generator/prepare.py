@@ -7,6 +7,7 @@ with its reason. Videos whose content and settings did not change since the last
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -96,6 +97,8 @@ def prepare_video(video: VideoFile, config: Stage1Config) -> dict[str, Any]:
         if old["stats"] != stats:
             write_json(record_path, {**old, "stats": stats})
         return old
+    for name in old.get("entries", []):
+        shutil.rmtree(folder / name, ignore_errors=True)
     record: dict[str, Any] = {
         "video": video.name,
         "fingerprint": made_by,
@@ -194,7 +197,8 @@ class _Preparation:
         )
 
     def _write(self, usable: list[tuple[slice, CropTrack, FaceTrack]], audio: NDArray[np.float32]) -> None:
-        stem = f"{_slug(self.video.name)}-{fingerprint([self.video.name, self.record['hashes'][0]])[:8]}"
+        # The name changes with content and settings: whatever was made from other ones can never be mistaken.
+        stem = f"{_slug(self.video.name)}-{self.record['fingerprint'][:8]}"
         with VideoReader(self.video.path) as reader:
             images = enumerate(_model_frames(reader, self.indices))
             for piece, crops, part in usable:

@@ -109,14 +109,18 @@ def test_speakers_come_from_sidecar_then_table_then_name(tmp_path: Path):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "two.json").write_text(json.dumps({"speaker": "bob"}))
     table = tmp_path / "table.tsv"
-    table.write_text("file\tspeaker_id\nelsewhere/one.mp4\tann\nx/sub dir/three.mp4\tcarl\ntwo_a.mp4\tann\n")
+    table.write_text(
+        "file\tspeaker_id\nx/one.mp4\tann\nx/three.mp4\tdora\nx/sub dir/three.mp4\tcarl\ntwo_a.mp4\tann\n"
+    )
     speakers = {
         video.name: video.speaker
         for video in find_videos(PrepareConfig(videos=str(tmp_path), speakers=str(table)))
     }
-    assert speakers == {"one.mp4": "one.mp4", "two_a.mp4": "bob", "sub dir/three.mp4": "carl"}
+    assert speakers == {"one.mp4": "ann", "two_a.mp4": "bob", "sub dir/three.mp4": "carl"}
     plain = find_videos(PrepareConfig(videos=str(tmp_path), speaker_from="folder"))
     assert {video.speaker for video in plain} == {tmp_path.name, "bob", "sub dir"}
+    untold = find_videos(PrepareConfig(videos=str(tmp_path)))
+    assert [video.speaker for video in untold] == ["one.mp4", "sub dir/three.mp4", "bob"]
 
 
 def test_a_speaker_table_without_the_column_is_refused(tmp_path: Path):
