@@ -1,0 +1,142 @@
+"""The user's own face boxes or landmarks, for faces that no detector finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.face.canonical import face_in_box
+from common.face.track import load_arrays
+from common.face.types import FaceObservation, FloatArray, ImageArray, landmarks_box
+from common.files import PathLike, read_json, require_file
+
+
+class BoxDetector:
+    """Repeats what the user says, picture by picture.
+
+    Frames are counted: the k-th :meth:`detect` after a :meth:`reset` answers for frame k.
+
+    Args:
+        box: x0, y0, x1, y1 in pixels, brows to chin and temple to temple, the same in every frame; or
+        track_file: JSON or safetensors with ``boxes`` (N, 4) and/or ``landmarks`` (N, 68, 3), one row per
+            frame; a row of NaN (in JSON also ``null``) says that this frame shows no face. A track saved by
+            the tracker works.
+
+    Where only a box is known, the 68 points are the canonical face placed in it.
+
+    Raises:
+        UserError: neither or both options, or a file that is no such track.
+    """
+
+    name = "box"
+
+    def __init__(self, box: Any = None, track_file: PathLike | None = None) -> None:
+        if (box is None) == (track_file is None or track_file == ""):
+            raise UserError(
+                "The 'box' face detector needs either box=[x0, y0, x1, y1] or track_file=PATH, and not both."
+            )
+        self._frame = 0
+        self._source: Path | None = None
+        self._box: FloatArray | None = None
+        self._boxes: FloatArray | None = None
+        self._landmarks: FloatArray | None = None
+        if box is not None:
+            self._box = _valid_box(box)
+        else:
+            assert track_file is not None
+            self._source = require_file(track_file, "face track")
+            self._boxes, self._landmarks = _read_track(self._source)
+
+    def reset(self) -> None:
+        """Start again at frame 0."""
+        self._frame = 0
+
+    def detect(self, image: ImageArray) -> list[FaceObservation]:
+        """The one face of the next frame, or none.
+
+        Raises:
+            UserError: the clip has more frames than the track.
+        """
+        frame = self._frame
+        self._frame += 1
+        if self._box is not None:
+            return [FaceObservation(self._box, face_in_box(self._box), 1.0)]
+        known = self._landmarks if self._landmarks is not None else self._boxes
+        assert known is not None
+        if frame >= len(known):
+            raise UserError(
+                f"The face track '{self._source}' ends after {len(known)} frames but the clip goes on: "
+                "give one row per frame, NaN where there is no face."
+            )
+        if self._landmarks is not None and np.isfinite(self._landmarks[frame]).all():
+            points = self._landmarks[frame]
+            return [FaceObservation(landmarks_box(points), points, 1.0)]
+        if self._boxes is not None and np.isfinite(self._boxes[frame]).all():
+            points = face_in_box(self._boxes[frame])
+            return [FaceObservation(self._boxes[frame], points, 1.0)]
+        return []
+
+
+def _valid_box(box: Any) -> FloatArray:
+    try:
+        values = np.asarray(list(box), np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The face box {box!r} is not four numbers x0, y0, x1, y1 in pixels.") from error
+    if values.shape != (4,) or not np.isfinite(values).all():
+        raise UserError(f"The face box {box!r} is not four numbers x0, y0, x1, y1 in pixels.")
+    if values[2] <= values[0] or values[3] <= values[1]:
+        raise UserError(f"The face box {box!r} is empty: x1 must be larger than x0, y1 larger than y0.")
+    return values
+
+
+def _read_track(source: Path) -> tuple[FloatArray | None, FloatArray | None]:
+    if source.suffix.lower() == ".json":
+        content = read_json(source)
+        if not isinstance(content, dict):
+            raise UserError(
+                f"The face track '{source}' must be an object like {{\"boxes\": [[x0, y0, x1, y1], ...]}}."
+            )
+        raw = {key: _rows(content[key], source, key) for key in ("boxes", "landmarks") if key in content}
+    else:
+        arrays = load_arrays(source)
+        raw = {key: arrays[key] for key in ("boxes", "landmarks") if key in arrays}
+    if not raw:
+        raise UserError(f"The face track '{source}' holds neither 'boxes' nor 'landmarks': give one of them.")
+    for key, shape in (("boxes", (4,)), ("landmarks", (68, 3))):
+        if key in raw and (raw[key].shape[1:] != shape or raw[key].dtype.kind not in "fiu"):
+            wanted = " x ".join(["frames", *map(str, shape)])
+            raise UserError(
+                f"The face track '{source}' has '{key}' of shape {raw[key].shape}: "
+                f"it must be {wanted} numbers."
+            )
+    if len({len(rows) for rows in raw.values()}) > 1:
+        raise UserError(
+            f"The face track '{source}' has 'boxes' and 'landmarks' of different lengths: make them equal."
+        )
+    boxes, landmarks = (raw[key].astype(np.float32) if key in raw else None for key in ("boxes", "landmarks"))
+    if boxes is not None:
+        empty = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+        if empty.any():
+            row = int(np.flatnonzero(empty)[0])
+            raise UserError(
+                f"The face track '{source}' has an empty box in row {row}: x1 > x0 and y1 > y0 must hold."
+            )
+    return boxes, landmarks
+
+
+def _rows(value: Any, source: Path, key: str) -> NDArray:
+    """JSON rows as an array; null rows become NaN."""
+    shape = (4,) if key == "boxes" else (68, 3)
+    if not isinstance(value, list):
+        raise UserError(f"The face track '{source}' has '{key}' that is no list: give one row per frame.")
+    try:
+        rows = [np.full(shape, np.nan) if row is None else np.asarray(row, np.float64) for row in value]
+        return np.stack(rows) if rows else np.zeros((0, *shape))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"The face track '{source}' has '{key}' with rows that are not all {shape} numbers."
+        ) from error

@@ -1,0 +1,62 @@
+"""Who somebody is, as a vector: ArcFace through insightface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.face.model_pack import DEFAULT_PACK, find_pack
+from common.face.types import FloatArray, ImageArray
+from common.files import PathLike
+
+# The five points that ArcFace aligns by, from the 68: mean of each eye, nose tip, mouth corners.
+_FIVE = (range(36, 42), range(42, 48), (30,), (48,), (54,))
+
+
+class IdentityEncoder:
+    """ArcFace embeddings of faces whose landmarks are known.
+
+    Args:
+        pack: insightface model pack.
+        root: folder that holds ``models/<pack>``; empty = ``~/.insightface``.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UserError: the pack is missing or holds no recognition model.
+    """
+
+    def __init__(self, pack: str = DEFAULT_PACK, root: PathLike = "", device: str = "cpu") -> None:
+        folder = find_pack(pack, root)
+        from insightface.model_zoo import get_model
+
+        providers = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider"]
+        self._model: Any = None
+        for file in sorted(folder.glob("*.onnx")):
+            model = get_model(str(file), providers=providers)
+            if model is not None and model.taskname == "recognition":
+                self._model = model
+                break
+        if self._model is None:
+            raise UserError(
+                f"The insightface model pack '{folder}' holds no recognition model (w600k_r50.onnx): "
+                "install the whole pack."
+            )
+
+    def embed(self, image: ImageArray, landmarks: NDArray[np.floating]) -> FloatArray:
+        """Unit embedding (D,) float32 of the face with ``landmarks`` (68, 2 or 3) in an RGB picture."""
+        from insightface.utils import face_align
+
+        points = np.stack([landmarks[list(part), :2].mean(axis=0) for part in _FIVE])
+        aligned = face_align.norm_crop(
+            np.ascontiguousarray(image[..., ::-1]), points.astype(np.float32), self._model.input_size[0]
+        )
+        vector = np.asarray(self._model.get_feat(aligned), np.float32).ravel()
+        return vector / max(float(np.linalg.norm(vector)), 1e-6)
+
+
+def identity_similarity(a: FloatArray, b: FloatArray) -> float:
+    """Cosine of two embeddings, -1 to 1 (P: companions need >= 0.85)."""
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-6))

@@ -1,0 +1,21 @@
+"""The 68-point iBUG layout: which index is what.
+
+Left and right are those of the image. Points: 0-16 jaw line from the left temple over the chin (8) to the
+right temple, 17-26 brows, 27-30 nose bridge, 31-35 nostrils, 36-41 left eye, 42-47 right eye, 48-59 outer
+lip, 60-67 inner lip.
+"""
+
+from __future__ import annotations
+
+NUM_POINTS = 68
+
+MOUTH = tuple(range(48, 68))
+OUTER_LIP = tuple(range(48, 60))
+# The jaw line less the temples: these move when the mouth opens.
+JAW = tuple(range(2, 15))
+# Eye corners, nose bridge and temples do not move with the mouth: whatever must say nothing about the lips
+# (pose, crops, the mask of the lower face) is computed from these alone.
+RIGID_UPPER = (0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45)
+OUTER_EYE_CORNERS = (36, 45)
+# Vertical partners of the inner lip.
+INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))

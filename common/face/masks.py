@@ -1,0 +1,195 @@
+"""Masks of a face crop: lower face, lips, whole face, and their pooling to the latent grid."""
+
+from __future__ import annotations
+
+import itertools
+from functools import cache
+from typing import overload
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from common.face.canonical import cheek_points, face_points, forehead_points, opened_face_points
+from common.face.layout import JAW, OUTER_EYE_CORNERS, OUTER_LIP
+from common.face.pose import HeadPose, fit_pose, smooth_in_time
+
+Mask = NDArray[np.bool_]
+Landmarks = NDArray[np.floating]
+Points = NDArray[np.float64]
+
+# Widened by this many outer-eye-corner distances: covers people whose chin is longer than the canonical
+# head's.
+_LOWER_FACE_MARGIN = 0.07
+# Lips seen by landmarks end at the vermilion's edge; the loss should see the edge too.
+_LIP_MARGIN = 0.05
+# Landmark jitter of single frames must not make the mask flicker; a real nod is slower than this.
+_POSE_SMOOTHING_SECONDS = 0.06
+# Pouted lips reach this far in front of the closed ones.
+_POUT = np.array([0.0, 0.0, -0.12])
+# cv2 draws with sub-pixel corners given in 1/16 px.
+_SUBPIXEL_BITS = 4
+
+
+@cache
+def _lower_face_pieces() -> tuple[Points, tuple[tuple[int, ...], ...]]:
+    """Points (P, 3) of the lower half of the head, jaw closed and open, and the pieces they form.
+
+    Each piece is a set of point indices whose convex hull is filled; the union of the hulls is the lower
+    face. One hull around all would do for a head that looks straight ahead, but would climb over the eyes
+    when it nods.
+    """
+    face, opened, cheeks = face_points(), opened_face_points(), cheek_points()
+    lips = np.concatenate([face[list(OUTER_LIP)] + _POUT, opened[list(OUTER_LIP)]])
+    # Upper edge: ear, four cheek points, middle of the nose, and the mirror image.
+    edge = np.concatenate([face[2:3], cheeks[:4], face[29:30], cheeks[4:], face[14:15]])
+    nose = face[30:36]
+    groups = [edge, face[list(JAW)], opened[list(JAW)], lips, nose]
+    offsets = np.cumsum([0, *(len(g) for g in groups)])
+    top, closed, wide, lip, tip = (list(range(a, b)) for a, b in itertools.pairwise(offsets))
+    pieces = []
+    # 10 strips of the edge over 12 of the jaw: strip k takes the jaw points below it, with an overlap.
+    for k in range(len(top) - 1):
+        first = round(k * (len(closed) - 1) / (len(top) - 1))
+        last = round((k + 1) * (len(closed) - 1) / (len(top) - 1))
+        below = range(max(first - 1, 0), min(last + 1, len(closed) - 1) + 1)
+        pieces.append((top[k], top[k + 1], *(closed[i] for i in below), *(wide[i] for i in below)))
+    middle = range(4, 9)
+    pieces.append((*lip, *tip, *(closed[i] for i in middle), *(wide[i] for i in middle)))
+    pieces.append((top[4], top[5], top[6], *tip))
+    return np.concatenate(groups), tuple(pieces)
+
+
+def _fill_hulls(canvas: NDArray[np.uint8], hulls: list[Points]) -> None:
+    for points in hulls:
+        hull = cv2.convexHull(points.astype(np.float32))[:, 0]
+        corners = np.round(hull * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+        cv2.fillConvexPoly(canvas, corners, (1,), lineType=cv2.LINE_8, shift=_SUBPIXEL_BITS)
+
+
+def _widen(canvas: NDArray[np.uint8], radius: float) -> NDArray[np.uint8]:
+    size = 2 * round(radius) + 1
+    if size < 3:
+        return canvas
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return np.asarray(cv2.dilate(canvas, kernel), np.uint8)
+
+
+def _present(landmarks: Landmarks) -> NDArray[np.bool_]:
+    if landmarks.ndim != 3 or landmarks.shape[1] != 68 or landmarks.shape[2] not in (2, 3):
+        raise ValueError(f"landmarks must be (frames, 68, 2 or 3), not {landmarks.shape}")
+    # Only rigid points decide: a mouth that some tracker could not see does not take the mask away.
+    return np.asarray(np.isfinite(landmarks[:, list(OUTER_EYE_CORNERS), :2]).all(axis=(1, 2)))
+
+
+def lower_face_mask(landmarks: Landmarks, size: int, fps: float = 25.0) -> Mask:
+    """Lower half of the head with the jaw opened to a fixed maximum (P: stage-1 mask; spec section 3).
+
+    The canonical head is fitted to the rigid upper points (pose per frame, slightly smoothed in time; ONE
+    scale for the whole clip, the median) and the outline of its lower half, closed and widest open, is
+    filled. No mouth or jaw landmark is read: the mask's shape cannot say what the lips do.
+
+    Args:
+        landmarks: (N, 68, 2 or 3) in crop pixels, one clip; NaN rows where there is no face.
+        size: side of the crop in pixels.
+        fps: frames per second, for the smoothing.
+
+    Returns:
+        (N, size, size) bool; empty where there is no face.
+    """
+    masks = np.zeros((len(landmarks), size, size), np.uint8)
+    present = _present(landmarks)
+    if not present.any():
+        return masks.astype(bool)
+    pose = _smooth_pose(fit_pose(landmarks[present], fixed_scale=True), present, fps)
+    points, pieces = _lower_face_pieces()
+    projected = pose.project(points)
+    radius = _LOWER_FACE_MARGIN * float(pose.scale[0])
+    for frame, outline in zip(np.flatnonzero(present), projected, strict=True):
+        _fill_hulls(masks[frame], [outline[list(piece)] for piece in pieces])
+        masks[frame] = _widen(masks[frame], radius)
+    return masks.astype(bool)
+
+
+def _smooth_pose(pose: HeadPose, present: NDArray[np.bool_], fps: float) -> HeadPose:
+    """Smooth rotation and translation inside each run of consecutive frames."""
+    rotation, translation = pose.rotation.copy(), pose.translation.copy()
+    frames = np.flatnonzero(present)
+    for run in np.split(np.arange(len(frames)), np.flatnonzero(np.diff(frames) > 1) + 1):
+        mean = smooth_in_time(pose.rotation[run], _POSE_SMOOTHING_SECONDS, fps)
+        left, _, right = np.linalg.svd(mean)
+        rotation[run] = left @ right
+        translation[run] = smooth_in_time(pose.translation[run], _POSE_SMOOTHING_SECONDS, fps)
+    return HeadPose(pose.scale, rotation, translation)
+
+
+def lip_mask(landmarks: Landmarks, size: int) -> Mask:
+    """Outer lip (48-59), slightly widened: (N, size, size) bool for (N, 68, 2 or 3) in crop pixels."""
+    masks = np.zeros((len(landmarks), size, size), np.uint8)
+    for frame in np.flatnonzero(_present(landmarks)):
+        points = np.asarray(landmarks[frame, :, :2], np.float64)
+        right, left = OUTER_EYE_CORNERS
+        _fill_hulls(masks[frame], [points[list(OUTER_LIP)]])
+        # Turned heads have a foreshortened eye distance but lips as high as ever: take the face's height
+        # along.
+        reach = max(
+            np.linalg.norm(points[left] - points[right]), np.linalg.norm(points[27] - points[33]) / 0.57
+        )
+        masks[frame] = _widen(masks[frame], max(1.0, _LIP_MARGIN * float(reach)))
+    return masks.astype(bool)
+
+
+def face_mask(landmarks: Landmarks, size: int) -> Mask:
+    """Hull of all 68 points and of the forehead: (N, size, size) bool for (N, 68, 2 or 3) crop pixels.
+
+    The forehead, which the 68 points leave out, is that of the canonical head in the same pose.
+    """
+    masks = np.zeros((len(landmarks), size, size), np.uint8)
+    present = _present(landmarks)
+    if not present.any():
+        return masks.astype(bool)
+    forehead = fit_pose(landmarks[present]).project(forehead_points())
+    for frame, brow in zip(np.flatnonzero(present), forehead, strict=True):
+        points = np.asarray(landmarks[frame, :, :2], np.float64)
+        _fill_hulls(masks[frame], [np.concatenate([points, brow])])
+    return masks.astype(bool)
+
+
+@overload
+def pool_mask_to_latents(mask: NDArray, stride: int | tuple[int, int, int]) -> NDArray: ...
+@overload
+def pool_mask_to_latents(mask: torch.Tensor, stride: int | tuple[int, int, int]) -> torch.Tensor: ...
+
+
+def pool_mask_to_latents(
+    mask: NDArray | torch.Tensor, stride: int | tuple[int, int, int]
+) -> NDArray | torch.Tensor:
+    """Max-pool a mask to the grid of a causal video autoencoder (P: masks max-pooled to the latents).
+
+    In time the first frame stands alone, then come groups of 4; in space blocks of ``stride``.
+
+    Args:
+        mask: numpy (N, H, W) or torch (B, N, H, W), bool, integer or float; N = 4k + 1.
+        stride: in space, or the codec's (4, s, s).
+
+    Returns:
+        the same kind and dtype, (F, H/s, W/s) or (B, F, H/s, W/s), F = k + 1.
+
+    Raises:
+        ValueError: N is not 4k + 1, or H or W no multiple of the stride.
+    """
+    time, rows, columns = (4, stride, stride) if isinstance(stride, int) else stride
+    batch = mask if isinstance(mask, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(mask))[None]
+    frames, height, width = batch.shape[-3:]
+    if batch.ndim != 4 or frames % time != 1 or height % rows or width % columns:
+        raise ValueError(
+            f"a mask of {frames} x {height} x {width} does not fit strides {time} x {rows} x {columns}: "
+            f"frames must be {time}k + 1, sides multiples of the stride"
+        )
+    # Repeating the first frame makes it a group of its own without a special case.
+    padded = torch.cat([batch[:, :1].expand(-1, time - 1, -1, -1), batch], dim=1)
+    kernel = (time, rows, columns)
+    pooled = F.max_pool3d(padded.float()[:, None], kernel, kernel)[:, 0].to(batch.dtype)
+    return pooled if isinstance(mask, torch.Tensor) else pooled[0].numpy()

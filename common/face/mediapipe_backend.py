@@ -1,0 +1,237 @@
+"""MediaPipe: face mesh and face detector, both with their models inside the wheel (no download)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from common.errors import UserError
+from common.face.quiet import without_chatter
+from common.face.types import FaceObservation, FloatArray, ImageArray, landmarks_box
+
+# Vertex of the 478-point mesh for each iBUG point. The jaw line takes the vertices of the face's outline that
+# lie nearest to nine equal arcs from temple to chin.
+MESH_TO_68 = (
+    *(127, 234, 93, 58, 172, 136, 149, 176, 152, 400, 378, 365, 397, 288, 323, 454, 356),
+    *(70, 63, 105, 66, 107),
+    *(336, 296, 334, 293, 300),
+    *(168, 197, 5, 4),
+    *(98, 97, 2, 326, 327),
+    *(33, 160, 158, 133, 153, 144),
+    *(362, 385, 387, 263, 373, 380),
+    *(61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91),
+    *(78, 81, 13, 311, 308, 402, 14, 178),
+)
+
+# The mesh's own detector sees faces of at least about this share of the picture; smaller ones are cut out
+# first.
+_CROP_OVER_BOX = 2.0
+_CROP_SIDE = 256
+# Two findings are one face when they overlap by more than this.
+_SAME_FACE_IOU = 0.4
+# Overlap of neighbouring tiles: a face of half a tile is whole in at least one.
+_TILE_GRIDS = (2, 3)
+
+
+@dataclass(frozen=True)
+class _Square:
+    """A square of the picture, corner and side in whole pixels; it may reach outside."""
+
+    left: int
+    top: int
+    side: int
+
+    def cut(self, image: ImageArray) -> ImageArray:
+        height, width = image.shape[:2]
+        x0, y0 = max(self.left, 0), max(self.top, 0)
+        x1, y1 = min(self.left + self.side, width), min(self.top + self.side, height)
+        inside = image[y0:y1, x0:x1]
+        borders = (y0 - self.top, self.top + self.side - y1, x0 - self.left, self.left + self.side - x1)
+        return np.asarray(
+            cv2.copyMakeBorder(inside, *borders, cv2.BORDER_CONSTANT, value=(0, 0, 0)), np.uint8
+        )
+
+
+class MediapipeDetector:
+    """Face mesh on the whole picture, and on enlarged cut-outs where the whole picture shows no face to it.
+
+    In a wide shot the mesh's detector is blind to small faces. Then the face detector looks for them, in the
+    picture and in overlapping tiles of it, and the mesh runs on each cut-out. Cut-outs of the frame before
+    are tried
+    first: that is faster and calmer than searching anew.
+
+    Args:
+        max_faces: at most this many faces per picture.
+        min_confidence: of detector and mesh, in (0, 1).
+        tracking: let the mesh follow faces from frame to frame; False treats every picture by itself.
+        search_small: look for small faces where there is no large one.
+    """
+
+    name = "mediapipe"
+
+    def __init__(
+        self,
+        max_faces: int = 4,
+        min_confidence: float = 0.5,
+        tracking: bool = True,
+        search_small: bool = True,
+    ) -> None:
+        if max_faces < 1 or not 0 < min_confidence < 1:
+            raise UserError(
+                f"The mediapipe options max_faces={max_faces} and min_confidence={min_confidence} are out of "
+                "range: max_faces must be at least 1 and min_confidence between 0 and 1."
+            )
+        self._max_faces = max_faces
+        self._search_small = search_small
+        # Read by the C++ side when it is loaded.
+        os.environ.setdefault("GLOG_minloglevel", "2")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        blank = np.zeros((64, 64, 3), np.uint8)
+        with without_chatter():
+            import mediapipe as mp
+
+            solutions = mp.solutions
+            self._mesh = solutions.face_mesh.FaceMesh(
+                static_image_mode=not tracking,
+                max_num_faces=max_faces,
+                refine_landmarks=True,
+                min_detection_confidence=min_confidence,
+                min_tracking_confidence=min_confidence,
+            )
+            self._cutout_mesh = solutions.face_mesh.FaceMesh(
+                static_image_mode=True,
+                max_num_faces=1,
+                refine_landmarks=True,
+                min_detection_confidence=min_confidence,
+            )
+            # Model 1 sees faces up to 5 m away, model 0 up to 2 m.
+            self._finders = [
+                solutions.face_detection.FaceDetection(
+                    min_detection_confidence=min_confidence, model_selection=model
+                )
+                for model in (1, 0)
+            ]
+            # The graphs start in threads of their own and print at their first picture.
+            for solution in (self._mesh, self._cutout_mesh, *self._finders):
+                solution.process(blank)
+        self._followed: list[FaceObservation] = []
+        self._fresh = True
+
+    def reset(self) -> None:
+        """Forget the clip so far."""
+        self._followed = []
+        if not self._fresh:
+            with without_chatter():
+                self._mesh.reset()
+                self._mesh.process(np.zeros((64, 64, 3), np.uint8))
+            self._fresh = True
+
+    def detect(self, image: ImageArray) -> list[FaceObservation]:
+        """Faces of an RGB picture, largest first; see :class:`common.face.types.FaceDetector`."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"an image must be (H, W, 3) uint8, not {image.shape} {image.dtype}")
+        image = np.ascontiguousarray(image)
+        self._fresh = False
+        faces = [_observe(points, 1.0) for points in _run_mesh(self._mesh, image)]
+        if faces or not self._search_small:
+            self._followed = []
+        else:
+            faces = self._follow(image) or self._search(image)
+            self._followed = faces
+        faces.sort(key=lambda face: -_area(face.box))
+        return faces[: self._max_faces]
+
+    def _follow(self, image: ImageArray) -> list[FaceObservation]:
+        seen = [self._look_at(image, face.box, face.score) for face in self._followed]
+        # All or none: a lost neighbour may have moved, so search for all again.
+        found = [face for face in seen if face is not None]
+        return found if len(found) == len(seen) else []
+
+    def _search(self, image: ImageArray) -> list[FaceObservation]:
+        faces: list[FaceObservation] = []
+        for box, score in self._find_boxes(image):
+            face = self._look_at(image, box, score)
+            if face is not None and all(_iou(face.box, other.box) < _SAME_FACE_IOU for other in faces):
+                faces.append(face)
+        return faces
+
+    def _find_boxes(self, image: ImageArray) -> list[tuple[FloatArray, float]]:
+        """Boxes from the whole picture, else from the coarsest tiling that shows any; best score first."""
+        height, width = image.shape[:2]
+        whole = _Square(0, 0, max(height, width))
+        for squares in ([whole], *(_tiles(height, width, grid) for grid in _TILE_GRIDS)):
+            boxes = [found for square in squares for found in self._boxes_in(square.cut(image), square)]
+            if boxes:
+                return sorted(boxes, key=lambda found: -found[1])
+        return []
+
+    def _boxes_in(self, picture: ImageArray, square: _Square) -> list[tuple[FloatArray, float]]:
+        for finder in self._finders:
+            found = finder.process(picture).detections
+            if found:
+                return [(_box_of(detection, square), float(detection.score[0])) for detection in found]
+        return []
+
+    def _look_at(self, image: ImageArray, box: FloatArray, score: float) -> FaceObservation | None:
+        """The mesh on an enlarged cut-out around ``box``; None where it sees no face there."""
+        side = max(round(float((box[2:] - box[:2]).max()) * _CROP_OVER_BOX), 8)
+        middle = (box[:2] + box[2:]) / 2
+        square = _Square(round(float(middle[0]) - side / 2), round(float(middle[1]) - side / 2), side)
+        kind = cv2.INTER_AREA if side > _CROP_SIDE else cv2.INTER_CUBIC
+        picture = np.asarray(
+            cv2.resize(square.cut(image), (_CROP_SIDE, _CROP_SIDE), interpolation=kind), np.uint8
+        )
+        for points in _run_mesh(self._cutout_mesh, picture):
+            # Pixel centres: (x + 1/2) scales, not x.
+            scale = side / _CROP_SIDE
+            points *= scale
+            points[:, :2] += (scale - 1) / 2 + np.array([square.left, square.top], np.float32)
+            return _observe(points, score)
+        return None
+
+
+def _run_mesh(mesh: Any, image: ImageArray) -> list[FloatArray]:
+    """Landmarks (68, 3) in pixels of every face the mesh sees."""
+    height, width = image.shape[:2]
+    faces = []
+    for face in mesh.process(image).multi_face_landmarks or []:
+        points = [face.landmark[vertex] for vertex in MESH_TO_68]
+        # The mesh's z is given in units of the picture's width, like x.
+        pixels = np.array([(p.x * width, p.y * height, p.z * width) for p in points], np.float32)
+        # The mesh measures from the corner of the first pixel, this package from its centre.
+        pixels[:, :2] -= 0.5
+        faces.append(pixels)
+    return faces
+
+
+def _observe(points: FloatArray, score: float) -> FaceObservation:
+    return FaceObservation(landmarks_box(points), points, score)
+
+
+def _box_of(detection: Any, square: _Square) -> FloatArray:
+    box = detection.location_data.relative_bounding_box
+    corner = np.array([box.xmin, box.ymin]) * square.side + (square.left, square.top) - 0.5
+    return np.concatenate([corner, corner + np.array([box.width, box.height]) * square.side]).astype(
+        np.float32
+    )
+
+
+def _tiles(height: int, width: int, grid: int) -> list[_Square]:
+    """Square tiles, ``grid`` of them over the shorter side, overlapping by half."""
+    side = min(height, width) // grid
+    columns = np.linspace(0, width - side, 2 * int(np.ceil(width / side)) - 1).round().astype(int)
+    rows = np.linspace(0, height - side, 2 * grid - 1).round().astype(int)
+    return [_Square(int(x), int(y), side) for y in rows for x in columns]
+
+
+def _area(box: FloatArray) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def _iou(a: FloatArray, b: FloatArray) -> float:
+    overlap = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(min=0).prod())
+    return overlap / max(_area(a) + _area(b) - overlap, 1e-6)

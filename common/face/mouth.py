@@ -1,0 +1,58 @@
+"""Numbers about the mouth: how far it is open, how far two mouths differ."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face.layout import INNER_LIP_PAIRS, MOUTH, OUTER_EYE_CORNERS, RIGID_UPPER
+
+Array = NDArray[np.float64]
+
+# Eye centres of the 112-pixel ArcFace template are 35.24 px apart; outer corners stand in the ratio of the
+# canonical head's outer-corner distance (1) to its distance of eye centres (0.692).
+_ALIGNED_OUTER_CORNERS = 35.24 / 0.692
+
+
+def mouth_opening(landmarks: NDArray[np.floating]) -> Array:
+    """Inner-lip gap over the distance of the outer eye corners, (N,) for landmarks (N, 68, 2 or 3).
+
+    The gap is the mean of the pairs 61-67, 62-66 and 63-65 in the image plane. The eye-corner distance takes
+    depth along where it is given, so that turning the head does not look like opening the mouth. NaN rows
+    give NaN.
+    """
+    points = np.asarray(landmarks, np.float64)
+    upper, lower = (list(side) for side in zip(*INNER_LIP_PAIRS, strict=True))
+    gap = np.linalg.norm(points[:, upper, :2] - points[:, lower, :2], axis=-1).mean(axis=1)
+    right, left = OUTER_EYE_CORNERS
+    return gap / np.linalg.norm(points[:, right] - points[:, left], axis=-1)
+
+
+def lip_distance(landmarks_a: NDArray[np.floating], landmarks_b: NDArray[np.floating]) -> float:
+    """Mean distance of the 20 mouth points of two clips in a 112-pixel aligned face (P section 4; spec: >=
+    1.0).
+
+    Both inputs are (N, 68, 2 or 3) of the same frames. Each frame is brought to a common place, size and tilt
+    by its own rigid upper points; aligning by the mouth as ArcFace's template does would cancel part of what
+    is measured (G). Frames that are NaN in either are left out.
+
+    Raises:
+        ValueError: shapes differ, or no frame has both faces.
+    """
+    if landmarks_a.shape != landmarks_b.shape:
+        raise ValueError(f"clips of different shape: {landmarks_a.shape} and {landmarks_b.shape}")
+    a, b = (np.asarray(x[..., :2], np.float64) for x in (landmarks_a, landmarks_b))
+    both = np.isfinite(a).all(axis=(1, 2)) & np.isfinite(b).all(axis=(1, 2))
+    if not both.any():
+        raise ValueError("no frame shows both faces")
+    a, b = a[both], b[both]
+    # As complex numbers a similarity of the plane is one factor and one shift.
+    za, zb = (x[..., 0] + 1j * x[..., 1] for x in (a, b))
+    rigid = list(RIGID_UPPER)
+    za, zb = (z - z[:, rigid].mean(axis=1, keepdims=True) for z in (za, zb))
+    right, left = OUTER_EYE_CORNERS
+    za = za * (_ALIGNED_OUTER_CORNERS / (za[:, left] - za[:, right]))[:, None]
+    # b onto a by least squares on the rigid points.
+    onto = (za[:, rigid] * zb[:, rigid].conj()).sum(axis=1) / (np.abs(zb[:, rigid]) ** 2).sum(axis=1)
+    mouth = list(MOUTH)
+    return float(np.abs(za[:, mouth] - onto[:, None] * zb[:, mouth]).mean())

@@ -1,0 +1,45 @@
+"""Keeps native libraries' start-up chatter off the terminal, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Lines that MediaPipe, TensorFlow Lite, absl and EGL print on every start, whatever the user does.
+_CHATTER = re.compile(
+    r"Created TensorFlow Lite XNNPACK delegate"
+    r"|All log messages before absl::InitializeLog\(\)"
+    r"|Feedback manager requires a model with a single signature"
+    r"|Using NORM_RECT without IMAGE_DIMENSIONS"
+    r"|gl_context(_egl)?\.cc.*(GL version|Successfully initialized EGL)"
+)
+
+
+@contextmanager
+def without_chatter() -> Iterator[None]:
+    """Hold back what the process writes to file descriptor 2; known chatter is dropped, all else is passed
+    on.
+
+    The libraries write from C++, past ``sys.stderr``, before their own log levels can be set. Whatever else
+    was written, and everything when an exception leaves the block, reaches stderr at the end of the block.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    clean = False
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+            clean = True
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            for line in held.read().decode("utf-8", "replace").splitlines(keepends=True):
+                if not clean or not _CHATTER.search(line):
+                    sys.stderr.write(line)

@@ -1,0 +1,212 @@
+"""One person followed through a clip."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from common.errors import UserError
+from common.face.types import FaceDetector, FaceObservation, FloatArray, ImageArray
+from common.files import PathLike, atomic_path, require_file
+
+# The same face in the next frame overlaps itself by at least this much ...
+_MIN_IOU = 0.2
+# ... or has moved by less than this many of its sizes (fast motion of a small face), and
+_MAX_MOVE = 0.6
+# has about the same size.
+_MAX_GROWTH = 1.6
+# Cosine of ArcFace embeddings above which two faces are taken for one person.
+_SAME_PERSON = 0.3
+# Weight of a new frame in the running mean of the person's embedding.
+_EMBEDDING_MEMORY = 0.1
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """The followed face in N frames.
+
+    Attributes:
+        frame_indices: (N,) int64, index of each frame in the clip.
+        landmarks: (N, 68, 3) float32 pixels, NaN rows where there is no face.
+        boxes: (N, 4) float32 x0 y0 x1 y1 pixels, NaN rows where there is no face.
+        present: (N,) bool; True also where a short gap was filled by interpolation.
+    """
+
+    frame_indices: NDArray[np.int64]
+    landmarks: FloatArray
+    boxes: FloatArray
+    present: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.frame_indices)
+
+    def __getitem__(self, part: slice) -> FaceTrack:
+        return FaceTrack(self.frame_indices[part], self.landmarks[part], self.boxes[part], self.present[part])
+
+    def segments(self, min_frames: int = 1) -> list[slice]:
+        """Runs of frames with a face of at least ``min_frames``, in order."""
+        padded = np.concatenate([[False], self.present, [False]]).astype(np.int8)
+        starts, stops = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1)
+        return [
+            slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True) if b - a >= max(min_frames, 1)
+        ]
+
+    def save(self, path: PathLike) -> None:
+        """Write a safetensors file, whole or not at all."""
+        arrays: dict[str, NDArray] = {
+            "frame_indices": np.ascontiguousarray(self.frame_indices),
+            "landmarks": np.ascontiguousarray(self.landmarks),
+            "boxes": np.ascontiguousarray(self.boxes),
+            "present": np.ascontiguousarray(self.present),
+        }
+        with atomic_path(path) as temporary:
+            save_file(arrays, temporary, metadata={"format": "bootdub.face_track"})
+
+    @classmethod
+    def load(cls, path: PathLike) -> FaceTrack:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            UserError: missing, or not a track.
+        """
+        source = require_file(path, "face track")
+        arrays = load_arrays(source)
+        missing = {"frame_indices", "landmarks", "boxes", "present"} - set(arrays)
+        if missing:
+            raise UserError(
+                f"The face track '{source}' holds no '{min(missing)}': make it again with the face tracker."
+            )
+        return cls(arrays["frame_indices"], arrays["landmarks"], arrays["boxes"], arrays["present"])
+
+
+def load_arrays(source: Path) -> dict[str, NDArray]:
+    """Arrays of a safetensors file; UserError where it is none."""
+    try:
+        return dict(load_file(source))
+    except SafetensorError as error:
+        raise UserError(f"The file '{source}' is not a safetensors file ({error}): make it again.") from error
+
+
+def require_face(track: FaceTrack, path: PathLike) -> FaceTrack:
+    """Return ``track`` when it shows a face somewhere.
+
+    Raises:
+        UserError: no frame has a face; ``path`` is the clip that the message names.
+    """
+    if not track.present.any():
+        raise UserError(
+            f"No face was found in '{path}': use a clip in which the face is visible, or give its place "
+            "with the 'box' face backend."
+        )
+    return track
+
+
+def track_face(images: Iterable[ImageArray], detector: FaceDetector, max_gap: int = 10) -> FaceTrack:
+    """Follow one person through a clip, frame by frame (memory does not grow with the pictures).
+
+    The largest face of the first frame that shows one is chosen. Afterwards the face that continues it
+    (overlap, nearness, size; identity where the detector gives it) is taken, and no other for as long as the
+    person has been lost for at most ``max_gap`` frames: a neighbour does not become the person because of one
+    missed detection. After a longer absence the person is sought anew: by identity where known, else the
+    largest face. Gaps of at most ``max_gap`` frames are filled by linear interpolation; longer ones stay
+    absent.
+
+    Args:
+        images: (H, W, 3) uint8 RGB frames of one clip, all of one size.
+        detector: is reset first.
+        max_gap: frames.
+    """
+    detector.reset()
+    landmarks: list[FloatArray] = []
+    boxes: list[FloatArray] = []
+    person = _Person(max_gap)
+    for image in images:
+        seen = person.pick(detector.detect(image))
+        landmarks.append(np.full((68, 3), np.nan, np.float32) if seen is None else seen.landmarks)
+        boxes.append(np.full(4, np.nan, np.float32) if seen is None else seen.box)
+    count = len(boxes)
+    all_landmarks = np.asarray(landmarks, np.float32).reshape(count, 68, 3)
+    all_boxes = np.asarray(boxes, np.float32).reshape(count, 4)
+    present = np.isfinite(all_boxes).all(axis=1)
+    _fill_gaps(all_landmarks, all_boxes, present, max_gap)
+    return FaceTrack(np.arange(count, dtype=np.int64), all_landmarks, all_boxes, present)
+
+
+class _Person:
+    """What is remembered of the followed person."""
+
+    def __init__(self, max_gap: int) -> None:
+        self.max_gap = max_gap
+        self.box: FloatArray | None = None
+        self.embedding: FloatArray | None = None
+        self.lost_for = 0
+
+    def pick(self, faces: list[FaceObservation]) -> FaceObservation | None:
+        chosen = self._choose(faces)
+        if chosen is None:
+            self.lost_for += 1
+            return None
+        self.lost_for = 0
+        self.box = chosen.box
+        if chosen.embedding is not None:
+            if self.embedding is None:
+                self.embedding = chosen.embedding
+            else:
+                mixed = self.embedding + _EMBEDDING_MEMORY * (chosen.embedding - self.embedding)
+                self.embedding = (mixed / np.linalg.norm(mixed)).astype(np.float32)
+        return chosen
+
+    def _choose(self, faces: list[FaceObservation]) -> FaceObservation | None:
+        faces = [face for face in faces if self._same_person(face)]
+        if not faces:
+            return None
+        if self.box is None or self.lost_for > self.max_gap:
+            return max(faces, key=lambda face: _area(face.box))
+        old = self.box
+        near = [face for face in faces if _continues(old, face.box)]
+        return min(near, key=lambda face: _distance(old, face.box), default=None)
+
+    def _same_person(self, face: FaceObservation) -> bool:
+        if self.embedding is None or face.embedding is None:
+            return True
+        # Near the last place a poor likeness (profile, blur) is believed more readily than elsewhere.
+        near = self.box is not None and self.lost_for <= self.max_gap and _continues(self.box, face.box)
+        return float(self.embedding @ face.embedding) >= (0.0 if near else _SAME_PERSON)
+
+
+def _area(box: FloatArray) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def _distance(a: FloatArray, b: FloatArray) -> float:
+    return float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
+
+
+def _continues(old: FloatArray, new: FloatArray) -> bool:
+    size_old, size_new = np.sqrt(_area(old)), np.sqrt(_area(new))
+    if not 1 / _MAX_GROWTH <= size_new / max(size_old, 1e-6) <= _MAX_GROWTH:
+        return False
+    inner = np.minimum(old[2:], new[2:]) - np.maximum(old[:2], new[:2])
+    overlap = float(inner.clip(min=0).prod())
+    iou = overlap / max(_area(old) + _area(new) - overlap, 1e-6)
+    return iou >= _MIN_IOU or _distance(old, new) <= _MAX_MOVE * size_old
+
+
+def _fill_gaps(landmarks: FloatArray, boxes: FloatArray, present: NDArray[np.bool_], max_gap: int) -> None:
+    """Interpolate, in place, runs of at most ``max_gap`` absent frames that have a face before and after."""
+    known = np.flatnonzero(present)
+    for before, after in itertools.pairwise(known):
+        if not 1 < after - before <= max_gap + 1:
+            continue
+        share = (np.arange(before + 1, after) - before) / (after - before)
+        for values in (landmarks, boxes):
+            weight = share.reshape(-1, *[1] * (values.ndim - 1))
+            values[before + 1 : after] = values[before] * (1 - weight) + values[after] * weight
+        present[before + 1 : after] = True
