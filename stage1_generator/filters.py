@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.face import build_detector
 from common.face.identity import IdentityEncoder
 from common.files import fingerprint, write_json
 from common.media import read_frames
 from stage1_generator.command import Progress, run_command, run_parallel, sweep
 from stage1_generator.companions import BLENDED, load_meta, made_by, read_plan
 from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.detection import DetectorPool
 from stage1_generator.entries import Entry, load_entries
 from stage1_generator.plan import PairPlan
 from stage1_generator.regions import Regions, clip_regions
@@ -66,7 +66,7 @@ def run(config: Stage1Config) -> None:
 
 def _identity_encoder(config: Stage1Config) -> tuple[IdentityEncoder | None, str]:
     try:
-        return IdentityEncoder(config.filters.identity_root or None), ""
+        return IdentityEncoder(root=config.filters.identity_root), ""
     except UserError as error:
         return None, str(error)
 
@@ -75,12 +75,13 @@ class _Judge:
     def __init__(self, config: Stage1Config, identity: IdentityEncoder | None, why_not: str) -> None:
         self._config, self._identity, self._why_not = config, identity, why_not
         self._paths = work_paths(config)
+        self._detectors = DetectorPool(config.face)
 
     def judge(self, plan: PairPlan, entry: Entry) -> bool:
         """Score one companion, write its verdict, return whether it is kept."""
         folder = self._paths.blended / plan.key
         made = load_meta(folder / "meta.json", "blend")
-        identity = "" if self._identity is None else self._identity.name
+        identity = self._identity is not None
         mark = fingerprint([_VERSION, made["fingerprint"], self._config.filters, self._config.face, identity])
         verdict_path = self._paths.filtered / f"{plan.key}.json"
         if made_by(verdict_path) == mark:
@@ -111,14 +112,13 @@ class _Judge:
                 limits.sharpness_min,
                 limits.sharpness_max,
             ),
-            "identity": self._identity_score(original, companion),
+            "identity": self._identity_score(original, companion, track.landmarks),
         }
         if entry.meta["detector"] == "box":
             scores["lip_distance"] = _not_measured("the face came from a track file, no detector is asked")
             scores["lip_change"] = self._lip_change(original, companion, regions)
         else:
-            detector = build_detector(self._config.face.detector, **self._config.face.options)
-            distance = lip_landmark_distance(track.landmarks, companion, detector)
+            distance = lip_landmark_distance(track.landmarks, companion, self._detectors.get())
             if distance is None:
                 scores["lip_distance"] = _score(
                     None, False, "cannot be measured: no face is found in the companion"
@@ -131,15 +131,11 @@ class _Judge:
         visible = regions.lips & ~regions.occluder
         return _between(lip_change(original, companion, visible), self._config.filters.lip_change_min)
 
-    def _identity_score(self, original: Any, companion: Any) -> dict[str, Any]:
+    def _identity_score(self, original: Any, companion: Any, landmarks: Any) -> dict[str, Any]:
         if self._identity is None:
             return _not_measured(self._why_not)
         frames = spread(len(original), self._config.filters.frames_per_clip)
-        ours, theirs = ([self._identity.embed(clip[i]) for i in frames] for clip in (original, companion))
-        pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-        if not pairs:
-            return _score(None, False, "cannot be measured: no face is found in the companion")
-        cosine = identity_cosine([a for a, _ in pairs], [b for _, b in pairs])
+        cosine = identity_cosine(original[frames], companion[frames], landmarks[frames], self._identity)
         return _between(cosine, self._config.filters.identity_min)
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from common.media import (
 )
 from stage1_generator.command import Progress, run_command, run_parallel, sweep
 from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.detection import DetectorPool
 from stage1_generator.entries import SAMPLE_RATE, pack_mask
 from stage1_generator.shots import Thumbnails, split_at
 from stage1_generator.videos import VideoFile, find_videos
@@ -62,8 +64,9 @@ def run(config: Stage1Config) -> None:
         sweep(place)
     progress = Progress("prepare", len(videos), "frames")
     records: list[dict[str, Any]] = []
-    jobs = [(video, config) for video in videos]
-    for (video, _), record in run_parallel(lambda job: prepare_video(*job), jobs, config.prepare.workers):
+    detectors = DetectorPool(config.face)
+    prepare = partial(prepare_video, config=config, detectors=detectors)
+    for video, record in run_parallel(prepare, videos, config.prepare.workers):
         records.append(record)
         for rejected in record["rejected"]:
             print(f"prepare: left out {video.name}: {rejected['reason']}", file=sys.stderr)
@@ -81,7 +84,7 @@ def run(config: Stage1Config) -> None:
     )
 
 
-def prepare_video(video: VideoFile, config: Stage1Config) -> dict[str, Any]:
+def prepare_video(video: VideoFile, config: Stage1Config, detectors: DetectorPool) -> dict[str, Any]:
     """Prepare one video unless its record says that nothing changed. Returns the record.
 
     A video that cannot be used (no sound, no face, damaged) gives a record without entries, with the reason.
@@ -109,7 +112,7 @@ def prepare_video(video: VideoFile, config: Stage1Config) -> dict[str, Any]:
         "rejected": [],
     }
     try:
-        _Preparation(video, config, record).run()
+        _Preparation(video, config, detectors, record).run()
     except UserError as error:
         record["rejected"].append({"video": video.name, "reason": str(error)})
     write_json(record_path, record)
@@ -137,8 +140,10 @@ def _slug(name: str) -> str:
 class _Preparation:
     """One video's two passes: find the face, then cut it out. Frames are streamed in both."""
 
-    def __init__(self, video: VideoFile, config: Stage1Config, record: dict[str, Any]) -> None:
-        self.video, self.config, self.record = video, config, record
+    def __init__(
+        self, video: VideoFile, config: Stage1Config, detectors: DetectorPool, record: dict[str, Any]
+    ) -> None:
+        self.video, self.config, self.detectors, self.record = video, config, detectors, record
         self.fps = config.geometry.fps
         self.folder = work_paths(config).prepared
         self.times = frame_times(video.path)
@@ -163,8 +168,8 @@ class _Preparation:
                     piece.start, length, f"the face stays for {length} frames, {shortest} are needed"
                 )
                 continue
-            part = _part(track, piece)
-            crops = plan_crops(part, scale=self.config.geometry.crop_scale)
+            part = track[piece]
+            crops = plan_crops(part, scale=self.config.geometry.crop_scale, fps=self.fps)
             least = self.config.prepare.min_crop_ratio * self.config.geometry.crop_size
             if crops.size < least:
                 self._reject(
@@ -186,10 +191,9 @@ class _Preparation:
         return FaceTrack(np.arange(len(rows)), track.landmarks[rows], track.boxes[rows], track.present[rows])
 
     def _detector(self) -> FaceDetector:
-        # One detector per video: some carry state, and results must not hang on the order of videos.
         if self.video.track is not None:
             return build_detector("box", track_file=str(self.video.track))
-        return build_detector(self.config.face.detector, **self.config.face.options)
+        return self.detectors.get()
 
     def _reject(self, start: int, length: int, reason: str) -> None:
         self.record["rejected"].append(
@@ -294,12 +298,6 @@ def _skip_to(
     for index, image in images:
         if index >= start:
             yield index, image
-
-
-def _part(track: FaceTrack, piece: slice) -> FaceTrack:
-    return FaceTrack(
-        track.frame_indices[piece], track.landmarks[piece], track.boxes[piece], track.present[piece]
-    )
 
 
 def _square(crops: CropTrack, i: int) -> NDArray[np.float32]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from common.face import FaceDetector, lip_distance, track_face
+from common.face.identity import IdentityEncoder, identity_similarity
 
 # With fewer re-detected frames a companion counts as having no face.
 _LEAST_PRESENCE = 0.8
@@ -57,11 +56,17 @@ def _laplacian_variance(image: NDArray[np.uint8], where: NDArray[np.bool_]) -> f
 
 
 def identity_cosine(
-    original: Sequence[NDArray[np.float32]], companion: Sequence[NDArray[np.float32]]
+    original: NDArray[np.uint8],
+    companion: NDArray[np.uint8],
+    landmarks: NDArray[np.float32],
+    encoder: IdentityEncoder,
 ) -> float:
-    """Cosine of the mean ArcFace embeddings of two clips; each embedding is (512,)."""
-    a, b = (np.mean([e / np.linalg.norm(e) for e in clip], axis=0) for clip in (original, companion))
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+    """Cosine of the mean ArcFace embeddings of two clips (M, S, S, 3) that share the landmarks (M, 68, 3)."""
+    means = [
+        np.mean([encoder.embed(image, points) for image, points in zip(clip, landmarks, strict=True)], axis=0)
+        for clip in (original, companion)
+    ]
+    return identity_similarity(*means)
 
 
 def spread(count: int, wanted: int) -> NDArray[np.int64]:

@@ -1,0 +1,202 @@
+"""`python -m stage1_generator.encode`: prepared faces -> shards of training clips for the inpainting generator.
+
+Every sample holds the clip, its sound, its masks, and what the frozen encoders make of them: latents of the
+clip, of the clip with its lower face hidden, and of still reference frames from elsewhere in the video.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.data.schema import encode_sample
+from common.data.writer import ShardWriter
+from common.files import fingerprint
+from common.models.vae import VideoCodec
+from common.speech.windows import clip_features, feature_margin
+from stage1_generator.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.encoders import EntrySpeech, load_codec, to_video
+from stage1_generator.entries import SAMPLE_RATE, Entry, load_entries
+from stage1_generator.plan import clip_key, clip_seed, clip_starts
+from stage1_generator.regions import GRAY, Regions, clip_regions, hide
+
+_VERSION = 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("encode", __doc__ or "", run, dry_run, argv)
+
+
+def dry_run(config: Stage1Config) -> None:
+    entries = load_entries(work_paths(config).prepared)
+    clips = _clips(entries, config)
+    shards = -(-len(clips) // config.encode.samples_per_shard)
+    print(f"encode: {len(entries)} entries -> {len(clips)} clips of {config.geometry.clip_frames} frames")
+    print(f"encode: {config.references.count} references each, {shards} shards")
+    print(f"encode: into {work_paths(config).encoded}")
+
+
+def run(config: Stage1Config) -> None:
+    paths = work_paths(config)
+    sweep(paths.encoded)
+    clips = _clips(load_entries(paths.prepared), config)
+    codec, speech = load_codec(config), EntrySpeech(config)
+    meta = {"step": "encode", "vae": codec.fingerprint, "speech": speech.fingerprint, "config": _mark(config)}
+    keys = [clip.key for clip in clips]
+    with ShardWriter(paths.encoded, "clips", config.encode.samples_per_shard, meta) as writer:
+        todo = clips[writer.resume(keys) :]
+        progress = Progress("encode", len(todo), "frames")
+        loader = _Loader(config)
+        for loaded in run_ahead(loader.load, todo):
+            writer.add(loaded.clip.key, _encode(loaded, codec, speech, config, meta))
+            progress.step(config.geometry.clip_frames)
+    print(f"encode: {len(clips)} clips -> {paths.encoded}", file=sys.stderr)
+
+
+def _mark(config: Stage1Config) -> str:
+    """Everything besides the entries (whose ids tell their content) and the encoders that decides the bytes."""
+    encode = config.encode
+    parts = [encode.stride, encode.cut_occluders, config.synthesis.occluder_grow, config.synthesis.seed]
+    return fingerprint([_VERSION, config.geometry, config.references, config.speech.extra_window, parts])
+
+
+@dataclass(frozen=True)
+class _Clip:
+    key: str
+    entry: Entry
+    start: int
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What is read and drawn ahead of the networks."""
+
+    clip: _Clip
+    frames: NDArray[np.uint8]
+    regions: Regions
+    landmarks: NDArray[np.float32]
+    references: NDArray[np.uint8]
+    reference_indices: NDArray[np.int64]
+    audio: NDArray[np.float32]
+
+
+def _clips(entries: Sequence[Entry], config: Stage1Config) -> list[_Clip]:
+    length, stride = config.geometry.clip_frames, config.encode.stride
+    return [
+        _Clip(clip_key(entry.id, start), entry, start)
+        for entry in entries
+        for start in clip_starts(entry.frames, length, stride)
+    ]
+
+
+def reference_frames(total: int, start: int, length: int, count: int, seed: int) -> NDArray[np.int64]:
+    """Frames of an entry that serve as references of the clip [start, start + length).
+
+    From outside the clip, spread over what there is, one drawn from each of `count` parts (P: another segment).
+    Where less than `count` frames lie outside, all of them and frames spread over the clip itself (G).
+    """
+    frames = np.arange(total)
+    outside = frames[(frames < start) | (frames >= start + length)]
+    if len(outside) >= count:
+        random = np.random.default_rng(seed)
+        return np.array([random.choice(part) for part in np.array_split(outside, count)], np.int64)
+    inside = np.linspace(start, start + length - 1, count - len(outside)).round().astype(np.int64)
+    return np.sort(np.concatenate([outside, inside]))
+
+
+def reference_stills(
+    frames: NDArray[np.uint8], landmarks: NDArray[np.float32], background: str
+) -> NDArray[np.uint8]:
+    """Reference frames (M, S, S, 3), with everything but the face gray where `background` is "zero"."""
+    if background == "keep":
+        return frames
+    face = clip_regions(landmarks, frames.shape[1]).face
+    return np.where(face[..., None], frames, np.uint8(GRAY))
+
+
+def encode_stills(codec: VideoCodec, stills: NDArray[np.uint8]) -> torch.Tensor:
+    """(M, S, S, 3) uint8 -> (M, C, 1, h, w): each still is a video of one frame."""
+    return codec.encode(to_video(stills[:, None]))
+
+
+class _Loader:
+    """Reads entries one at a time: clips come in entry order, and an entry is decoded once."""
+
+    def __init__(self, config: Stage1Config) -> None:
+        self._config = config
+        self._open = lru_cache(maxsize=1)(lambda entry: (entry.crops(), entry.track(), entry.audio()))
+
+    def load(self, clip: _Clip) -> _Loaded:
+        config = self._config
+        crops, track, audio = self._open(_Hashed(clip.entry))
+        length, size = config.geometry.clip_frames, config.geometry.crop_size
+        span = slice(clip.start, clip.start + length)
+        occluder = (
+            track.occluder[span] if config.encode.cut_occluders and track.occluder is not None else None
+        )
+        regions = clip_regions(track.landmarks[span], size, occluder, config.synthesis.occluder_grow)
+        seed = clip_seed(config.synthesis.seed, clip.key, "references")
+        chosen = reference_frames(len(crops), clip.start, length, config.references.count, seed)
+        stills = reference_stills(crops[chosen], track.landmarks[chosen], config.references.background)
+        samples = slice(
+            *(round(edge * SAMPLE_RATE / config.geometry.fps) for edge in (span.start, span.stop))
+        )
+        return _Loaded(clip, crops[span], regions, track.landmarks[span], stills, chosen, audio[samples])
+
+
+class _Hashed(Entry):
+    """An entry as a cache key."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__(entry.folder, entry.meta)
+
+    def __hash__(self) -> int:
+        return hash(self.folder)
+
+
+def _encode(
+    loaded: _Loaded, codec: VideoCodec, speech: EntrySpeech, config: Stage1Config, made_by: Mapping[str, Any]
+) -> dict[str, bytes]:
+    clip, geometry = loaded.clip, config.geometry
+    masked = hide(loaded.frames, loaded.regions.inpaint)
+    latents = codec.encode(to_video(np.stack([loaded.frames, masked])))
+    margin = feature_margin(config.speech.extra_window)
+    cache = {
+        "target_latents": latents[0].to(torch.bfloat16),
+        "masked_latents": latents[1].to(torch.bfloat16),
+        "reference_latents": encode_stills(codec, loaded.references).to(torch.bfloat16),
+        "reference_source": torch.from_numpy(loaded.reference_indices),
+        "audio_features": clip_features(
+            speech.features(clip.entry), clip.start, geometry.clip_frames, margin
+        ),
+    }
+    meta = {
+        "kind": "clip",
+        "frames": geometry.clip_frames,
+        "fps": geometry.fps,
+        "crop_size": geometry.crop_size,
+        "entry": clip.entry.id,
+        "start": clip.start,
+        "speaker": clip.entry.speaker,
+        "video": clip.entry.meta["video"],
+    }
+    return encode_sample(
+        meta,
+        target=loaded.frames,
+        audio=loaded.audio,
+        arrays={"landmarks": loaded.landmarks, **loaded.regions.pooled(codec.stride[1])},
+        cache=cache,
+        cache_fingerprint=fingerprint(made_by),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

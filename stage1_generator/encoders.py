@@ -1,0 +1,92 @@
+"""Autoencoder and speech encoder as stage 1 uses them: loading, pixels to tensors and back, features per entry."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.media import load_audio
+from common.models.vae import VideoCodec, build_vae
+from common.speech import CachedEncoder, SpeechEncoder, build_speech_encoder
+from stage1_generator.config import Stage1Config
+from stage1_generator.entries import SAMPLE_RATE, Entry
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the first GPU where there is one.
+
+    Raises:
+        UserError: the name is no device, or the GPU is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f'device is "{name}", which is no device: use "auto", "cpu" or "cuda".') from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f'device is "{name}", but there is no GPU here: use "cpu" or "auto".')
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """ "auto" is bfloat16 on a GPU, else float32."""
+    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in known:
+        raise UserError(f'dtype is "{name}": use "auto", "fp32" or "bf16".')
+    return known[name]
+
+
+def load_codec(config: Stage1Config) -> VideoCodec:
+    """The video autoencoder of the configuration, on its device."""
+    device = pick_device(config.device)
+    if not config.vae.path:
+        raise UserError(
+            "vae.path is empty: train an autoencoder with `python -m stage1_generator.train_autoencoder`, or "
+            "name the folder of one."
+        )
+    return VideoCodec(build_vae(config.vae)).to(device, pick_dtype(config.dtype, device))
+
+
+def to_video(frames: NDArray[np.uint8]) -> torch.Tensor:
+    """(..., N, H, W, 3) uint8 -> (..., 3, N, H, W) float32 in [-1, 1]."""
+    video = torch.from_numpy(np.ascontiguousarray(frames)).float().div_(127.5).sub_(1.0)
+    return video.movedim(-1, -4)
+
+
+def to_frames(video: torch.Tensor) -> NDArray[np.uint8]:
+    """The inverse of `to_video`, rounded and clipped."""
+    pixels = video.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.movedim(-4, -1).cpu().numpy())
+
+
+class EntrySpeech:
+    """Speech features of whole entries, computed once per sound and kept on disk."""
+
+    def __init__(self, config: Stage1Config) -> None:
+        self.encoder: SpeechEncoder = CachedEncoder(
+            build_speech_encoder(config.speech), Path(config.work) / "cache" / "speech"
+        )
+        self._recent = lru_cache(maxsize=64)(self._encode)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.encoder.fingerprint
+
+    def features(self, entry: Entry) -> NDArray[np.float32]:
+        """(T, C) at 50 Hz, feature 0 = begin of the entry's frame 0."""
+        return self._recent(entry.folder)
+
+    def silence(self, frames: int, fps: float) -> NDArray[np.float32]:
+        """(T, C) features of digital silence over `frames` video frames."""
+        return self.encoder.encode(np.zeros(round(frames * SAMPLE_RATE / fps), np.float32))
+
+    def _encode(self, folder: Path) -> NDArray[np.float32]:
+        return self.encoder.encode(load_audio(folder / "audio.flac", SAMPLE_RATE))
