@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,9 @@ _CHATTER = re.compile(
     r"|gl_context(_egl)?\.cc.*(GL version|Successfully initialized EGL)"
 )
 
+# File descriptor 2 belongs to the process: two threads that redirect it at once would lose it for good.
+_one_at_a_time = threading.RLock()
+
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
@@ -27,10 +31,10 @@ def without_chatter() -> Iterator[None]:
     The libraries write from C++, past ``sys.stderr``, before their own log levels can be set. Whatever else
     was written, and everything when an exception leaves the block, reaches stderr at the end of the block.
     """
-    sys.stderr.flush()
-    saved = os.dup(2)
-    clean = False
-    with tempfile.TemporaryFile() as held:
+    with _one_at_a_time, tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        clean = False
         os.dup2(held.fileno(), 2)
         try:
             yield
