@@ -1,0 +1,109 @@
+"""The batch that training sees: one frozen object with documented shapes for both stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.data.schema import Sample
+from common.errors import UserError
+from common.geometry import frames_to_latents
+from common.speech.windows import audio_windows
+
+
+@dataclass(frozen=True)
+class DubBatch:
+    """B samples. Latents are normalised; F latent frames of h x w; all float tensors have one dtype."""
+
+    keys: tuple[str, ...]
+    target_latents: Tensor
+    """(B, C, F, h, w): the real clip, which the model learns to make."""
+    reference_latents: Tensor
+    """Stage 2: (B, C, F, h, w), the companion. Stage 1: (B, C, M, h, w), M stills of the same person."""
+    audio_features: Tensor
+    """(B, F, W, A): W = 8 + 2 * extra features of the target's own sound per latent frame."""
+    lip_mask: Tensor
+    """(B, F, h, w) of 0 and 1: latent cells that the lips touch."""
+    face_mask: Tensor
+    """(B, F, h, w) of 0 and 1."""
+    condition: Tensor | None = None
+    """Stage 1: (B, K, F, h, w), further channels of the target (the masked video's latents); else None."""
+    lower_face_mask: Tensor | None = None
+    """(B, F, h, w) of 0 and 1: the region that stage 1 inpaints, where the samples have it."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(
+        self, device: torch.device | str, dtype: torch.dtype | None = None, non_blocking: bool = False
+    ) -> DubBatch:
+        """The same batch on ``device``; ``dtype`` applies to every tensor (all are floating point)."""
+        moved: dict[str, Any] = {
+            field.name: value.to(device=device, dtype=dtype, non_blocking=non_blocking)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+def collate(samples: Sequence[Sample], extra_window: int = 0, dtype: torch.dtype = torch.float32) -> DubBatch:
+    """Stack cached samples of equal geometry; only their arrays and caches are read.
+
+    The references are ``source_latents`` (pairs) or else ``reference_latents`` (stage 1); the condition is
+    ``masked_latents``, wanted by stage 1 alone.
+
+    Args:
+        samples: with a cache; see docs/data.md.
+        extra_window: feature frames on each side of the eight of a latent frame (``speech.extra_window``).
+        dtype: of every tensor of the batch.
+
+    Raises:
+        UserError: a sample lacks what a batch needs, or samples differ in shape.
+    """
+    first = samples[0].cache
+    paired = "source_latents" in first
+    if paired:
+        reference = _stack(samples, "source_latents", dtype)
+    else:
+        # (M, C, 1, h, w) each: the still frames become the frame axis.
+        reference = _stack(samples, "reference_latents", dtype).squeeze(3).transpose(1, 2)
+    windows = [_windows(sample, extra_window) for sample in samples]
+    has_lower = "lower_face_mask" in samples[0].arrays
+    return DubBatch(
+        keys=tuple(sample.key for sample in samples),
+        target_latents=_stack(samples, "target_latents", dtype),
+        reference_latents=reference,
+        audio_features=torch.stack(windows).to(dtype),
+        lip_mask=_stack(samples, "lip_mask", dtype, masks=True),
+        face_mask=_stack(samples, "face_mask", dtype, masks=True),
+        condition=None if paired else _stack(samples, "masked_latents", dtype),
+        lower_face_mask=_stack(samples, "lower_face_mask", dtype, masks=True) if has_lower else None,
+    )
+
+
+def _stack(samples: Sequence[Sample], name: str, dtype: torch.dtype, masks: bool = False) -> Tensor:
+    values = []
+    for sample in samples:
+        parts = sample.arrays if masks else sample.cache
+        if name not in parts:
+            raise UserError(f"The sample {sample.key} has no {name}: run the encode step again.")
+        values.append(parts[name].to(dtype))
+        if values[-1].shape != values[0].shape:
+            raise UserError(
+                f"The samples {samples[0].key} and {sample.key} have {name} of different shapes, "
+                f"{tuple(values[0].shape)} and {tuple(values[-1].shape)}: they cannot share a batch."
+            )
+    return torch.stack(values)
+
+
+def _windows(sample: Sample, extra: int) -> Tensor:
+    frames = int(sample.meta["frames"])
+    if "audio_features" not in sample.cache:
+        raise UserError(f"The sample {sample.key} has no audio_features: run the encode step again.")
+    features = sample.cache["audio_features"]
+    margin = (features.shape[0] - 2 * frames) // 4  # video frames before the clip's first one
+    return audio_windows(features, margin, frames_to_latents(frames), extra)

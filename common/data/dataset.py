@@ -1,0 +1,100 @@
+"""Random access to the samples of finished shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from common.data.index import SampleEntry, ShardIndex, read_index
+from common.data.schema import Sample
+from common.errors import UserError
+from common.files import PathLike, sha256_file
+
+
+class ShardDataset(Dataset[Sample]):
+    """The samples of one or more shard folders, in order, each read from its offset inside the tar.
+
+    Args:
+        paths: shard folders or their index.json files; one path or several.
+        expect: name -> value that the ``meta`` of every index must hold, e.g. ``{"vae": codec.fingerprint}``.
+        verify: also compare every tar's SHA-256 (reads everything once).
+
+    Raises:
+        UserError: an index is missing or empty, was made by something else than expected, or a tar is missing
+            or was changed.
+    """
+
+    def __init__(
+        self,
+        paths: PathLike | Sequence[PathLike],
+        expect: Mapping[str, Any] | None = None,
+        verify: bool = False,
+    ) -> None:
+        listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        if not listed:
+            raise UserError("No shards are given: set data.shards to one or more shard folders.")
+        self.indices = [read_index(path) for path in listed]
+        self._entries: list[tuple[Path, SampleEntry]] = []
+        for index in self.indices:
+            _check_meta(index, expect or {})
+            _check_files(index, verify)
+            for shard in index.shards:
+                self._entries += [(index.folder / shard.url, sample) for sample in shard.samples]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, number: int) -> Sample:
+        return self.sample(number)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of samples of each path, for a weighted sampler."""
+        return [index.num_samples for index in self.indices]
+
+    @property
+    def keys(self) -> list[str]:
+        return [entry.key for _, entry in self._entries]
+
+    def sample(self, number: int) -> Sample:
+        """Sample ``number``; nothing is read before one of its parts is asked for."""
+        path, entry = self._entries[number]
+        readers = {
+            name: partial(_read_span, path, offset, size) for name, (offset, size) in entry.members.items()
+        }
+        return Sample(entry.key, readers)
+
+
+def _read_span(path: Path, offset: int, size: int) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        data = stream.read(size)
+    if len(data) != size:
+        raise UserError(f"The shard '{path}' is cut short: make the shards again.")
+    return data
+
+
+def _check_meta(index: ShardIndex, expect: Mapping[str, Any]) -> None:
+    if not index.num_samples:
+        raise UserError(f"The shards in '{index.folder}' hold no sample: see what the filters rejected.")
+    for name, value in expect.items():
+        found = index.meta.get(name)
+        if found != value:
+            raise UserError(
+                f"The shards in '{index.folder}' were made with {name} {found!r}, but {value!r} is "
+                "needed here: make them again or use what they were made with."
+            )
+
+
+def _check_files(index: ShardIndex, verify: bool) -> None:
+    for shard in index.shards:
+        path = index.folder / shard.url
+        if not path.is_file():
+            raise UserError(f"The shard '{path}' is in the index but missing: make the shards again.")
+        if path.stat().st_size != shard.filesize or (verify and sha256_file(path) != shard.sha256):
+            raise UserError(f"The shard '{path}' is not what the index lists: make the shards again.")
