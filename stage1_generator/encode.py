@@ -1,4 +1,4 @@
-"""`python -m stage1_generator.encode`: prepared faces -> shards of training clips for the inpainting generator.
+"""`python -m stage1_generator.encode`: prepared faces -> shards of training clips for the generator.
 
 Every sample holds the clip, its sound, its masks, and what the frozen encoders make of them: latents of the
 clip, of the clip with its lower face hidden, and of still reference frames from elsewhere in the video.
@@ -62,7 +62,7 @@ def run(config: Stage1Config) -> None:
 
 
 def _mark(config: Stage1Config) -> str:
-    """Everything besides the entries (whose ids tell their content) and the encoders that decides the bytes."""
+    """Whatever decides the bytes besides the entries (their ids tell their content) and the encoders."""
     encode = config.encode
     parts = [encode.stride, encode.cut_occluders, config.synthesis.occluder_grow, config.synthesis.seed]
     return fingerprint([_VERSION, config.geometry, config.references, config.speech.extra_window, parts])
@@ -100,8 +100,8 @@ def _clips(entries: Sequence[Entry], config: Stage1Config) -> list[_Clip]:
 def reference_frames(total: int, start: int, length: int, count: int, seed: int) -> NDArray[np.int64]:
     """Frames of an entry that serve as references of the clip [start, start + length).
 
-    From outside the clip, spread over what there is, one drawn from each of `count` parts (P: another segment).
-    Where less than `count` frames lie outside, all of them and frames spread over the clip itself (G).
+    From outside the clip (P: another segment): what there is is cut into `count` parts, one frame is drawn
+    from each. Where less than `count` frames lie outside, all of them and frames spread over the clip itself (G).
     """
     frames = np.arange(total)
     outside = frames[(frames < start) | (frames >= start + length)]

@@ -1,4 +1,4 @@
-"""Autoencoder and speech encoder as stage 1 uses them: loading, pixels to tensors and back, features per entry."""
+"""Autoencoder and speech encoder as stage 1 uses them: loading, pixels to tensors, features per entry."""
 
 from __future__ import annotations
 
