@@ -101,7 +101,7 @@ def reference_frames(total: int, start: int, length: int, count: int, seed: int)
     """Frames of an entry that serve as references of the clip [start, start + length).
 
     From outside the clip (P: another segment): what there is is cut into `count` parts, one frame is drawn
-    from each. Where less than `count` frames lie outside, all of them and frames spread over the clip itself (G).
+    from each. Where less than `count` frames lie outside, all of them and frames spread over the clip (G).
     """
     frames = np.arange(total)
     outside = frames[(frames < start) | (frames >= start + length)]
@@ -136,30 +136,18 @@ class _Loader:
 
     def load(self, clip: _Clip) -> _Loaded:
         config = self._config
-        crops, track, audio = self._open(_Hashed(clip.entry))
+        crops, track, audio = self._open(clip.entry)
         length, size = config.geometry.clip_frames, config.geometry.crop_size
         span = slice(clip.start, clip.start + length)
-        occluder = (
-            track.occluder[span] if config.encode.cut_occluders and track.occluder is not None else None
-        )
+        occluder = track.occluder if config.encode.cut_occluders else None
+        occluder = None if occluder is None else occluder[span]
         regions = clip_regions(track.landmarks[span], size, occluder, config.synthesis.occluder_grow)
         seed = clip_seed(config.synthesis.seed, clip.key, "references")
         chosen = reference_frames(len(crops), clip.start, length, config.references.count, seed)
         stills = reference_stills(crops[chosen], track.landmarks[chosen], config.references.background)
-        samples = slice(
-            *(round(edge * SAMPLE_RATE / config.geometry.fps) for edge in (span.start, span.stop))
-        )
+        rate = SAMPLE_RATE / config.geometry.fps
+        samples = slice(round(span.start * rate), round(span.stop * rate))
         return _Loaded(clip, crops[span], regions, track.landmarks[span], stills, chosen, audio[samples])
-
-
-class _Hashed(Entry):
-    """An entry as a cache key."""
-
-    def __init__(self, entry: Entry) -> None:
-        super().__init__(entry.folder, entry.meta)
-
-    def __hash__(self) -> int:
-        return hash(self.folder)
 
 
 def _encode(

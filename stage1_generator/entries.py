@@ -39,7 +39,7 @@ class EntryTrack:
     occluder: NDArray[np.bool_] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """A prepared entry on disk; `meta` is its meta.json."""
 
