@@ -1,0 +1,1 @@
+"""Flow matching, guidance, sampling and the windows of long clips."""

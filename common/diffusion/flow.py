@@ -1,0 +1,72 @@
+"""Flow matching in one place: noising, targets, timestep density, and the sampler's noise levels.
+
+Convention (xdub.md §2): t in [0, 1], z_t = (1 - t) z_0 + t e, velocity v = e - z_0; the model is told 1000 t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+MODEL_TIMESTEPS = 1000.0
+
+
+@dataclass(frozen=True)
+class FlowMatching:
+    """``shift`` bends the sampler's noise levels (R), ``timestep_a`` the density of t in training (P §5)."""
+
+    shift: float = 5.0
+    timestep_a: float = 5.0
+
+    def sample_t(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """(count,) float32 on the generator's device: t = a u / (1 + (a - 1) u), u = sigmoid(N(0, 1)).
+
+        a > 1 prefers high noise, a < 1 low noise; ``timestep_a`` = 0 means uniform t (P, stage 1).
+        """
+        device = generator.device if generator is not None else None
+        if self.timestep_a == 0:
+            return torch.rand(count, generator=generator, device=device)
+        u = torch.randn(count, generator=generator, device=device).sigmoid()
+        return self.timestep_a * u / (1 + (self.timestep_a - 1) * u)
+
+    def sigmas(self, num_steps: int) -> torch.Tensor:
+        """(num_steps + 1,) float32 from 1 down to 0: shift s / (1 + (shift - 1) s) of an even grid s (R)."""
+        s = torch.linspace(1, 0, num_steps + 1)
+        return self.shift * s / (1 + (self.shift - 1) * s)
+
+    @staticmethod
+    def model_timestep(t: torch.Tensor) -> torch.Tensor:
+        """What the model is told for noise level ``t``."""
+        return MODEL_TIMESTEPS * t
+
+    @staticmethod
+    def add_noise(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """z_t for latents (B, ...) and t (B,)."""
+        t = _like(t, clean)
+        return (1 - t) * clean + t * noise
+
+    @staticmethod
+    def velocity_target(clean: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """v = e - z_0."""
+        return noise - clean
+
+    @staticmethod
+    def estimate_clean(noisy: torch.Tensor, velocity: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """z_0 implied by a velocity predicted at z_t: z_t - t v."""
+        return noisy - _like(t, noisy) * velocity
+
+    @staticmethod
+    def estimate_clean_capped(
+        clean: torch.Tensor, target: torch.Tensor, velocity: torch.Tensor, t: torch.Tensor, cap: float = 0.6
+    ) -> torch.Tensor:
+        """z_0 + (v - v_hat) min(t, cap): the estimate that pixel losses decode (P §5).
+
+        Equal to :meth:`estimate_clean` below ``cap``; above it the error of one velocity would be stretched
+        so far that the decoder sees latents it never met.
+        """
+        return clean + (target - velocity) * _like(t, clean).clamp(max=cap)
+
+
+def _like(t: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    return t.to(latents).view(-1, *[1] * (latents.ndim - 1))

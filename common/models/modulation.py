@@ -1,0 +1,75 @@
+"""Adaptive layer norm for sequences made of a few contiguous segments.
+
+All tokens of a segment share one timestep, so one row of (shift, scale, gate) per sample and segment is
+enough; nothing is ever materialised per token (the public release holds (batch, tokens, 6, dim)).
+
+    tokens      [ reference | motion | rest of the target ]
+    timestep          0         0               t
+    segments    [        clean       |      noisy         ]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Lengths in tokens of the contiguous segments and, for each, its rows (1 or batch, groups, dim).
+
+    A first dimension of 1 means that all samples share the row.
+    """
+
+    lengths: tuple[int, ...]
+    rows: tuple[torch.Tensor, ...]
+
+    def plus(self, table: torch.Tensor) -> Segments:
+        """The same segments with a learnt table (1, groups, dim) added to every row, in float32."""
+        return Segments(self.lengths, tuple(row.float() + table.float() for row in self.rows))
+
+    def after(self, tokens: int) -> Segments:
+        """The segments without the first ``tokens`` tokens."""
+        lengths, rows, skipped = [], [], tokens
+        for length, row in zip(self.lengths, self.rows, strict=True):
+            kept = length - min(length, skipped)
+            skipped -= length - kept
+            if kept:
+                lengths.append(kept)
+                rows.append(row)
+        return Segments(tuple(lengths), tuple(rows))
+
+
+def modulated_norm(x: torch.Tensor, segments: Segments, shift: int, scale: int, eps: float) -> torch.Tensor:
+    """layer_norm(x) * (1 + scale) + shift, where ``shift`` and ``scale`` are group indices into the rows.
+
+    x is (batch, tokens, dim). The result has the dtype that the following linear layers compute in, so that
+    autocast need not cast it once per projection.
+    """
+    dtype = compute_dtype(x)
+    pieces = []
+    for piece, row in zip(x.split(segments.lengths, dim=1), segments.rows, strict=True):
+        gain, bias = (1 + row[:, scale]).to(x.dtype), row[:, shift].to(x.dtype)
+        if gain.shape[0] == 1:  # one row for the whole batch is the kernel's own affine form
+            pieces.append(F.layer_norm(piece, (x.shape[-1],), gain[0], bias[0], eps).to(dtype))
+        else:
+            normed = F.layer_norm(piece, (x.shape[-1],), None, None, eps)
+            pieces.append(torch.addcmul(bias[:, None], normed, gain[:, None]).to(dtype))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+
+def gated_add(x: torch.Tensor, y: torch.Tensor, segments: Segments, gate: int) -> torch.Tensor:
+    """x + gate * y, with ``gate`` a group index into the rows; the dtype of x is kept."""
+    pieces = []
+    both = zip(x.split(segments.lengths, 1), y.split(segments.lengths, 1), segments.rows, strict=True)
+    for piece, update, row in both:
+        pieces.append(torch.addcmul(piece, update.to(x.dtype), row[:, gate, None].to(x.dtype)))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+
+def compute_dtype(x: torch.Tensor) -> torch.dtype:
+    """The dtype in which linear layers will see ``x``: autocast's where it is on, else its own."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

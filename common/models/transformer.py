@@ -1,0 +1,347 @@
+"""The dubbing transformer: one class for both stages and all sizes (R; xdub.md §2).
+
+Shapes: B batch, C latent channels, K condition channels, F latent frames, h and w latent height and width,
+W speech features per latent frame, A their channels, L text tokens, D width of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders import PeftAdapterMixin
+from diffusers.models.attention import AttentionMixin, FeedForward
+from diffusers.models.attention_dispatch import AttentionBackendName
+from diffusers.models.cache_utils import CacheMixin
+from diffusers.models.embeddings import PixArtAlphaTextProjection, TimestepEmbedding
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from common.config import ModelConfig
+from common.models.attention import DubbingAttention
+from common.models.audio_projector import AudioProjector
+from common.models.modulation import Segments, gated_add, modulated_norm
+from common.models.rope import rotary_table
+
+# Groups in DubbingBlock.modulation, in the order of the public checkpoint.
+ATTN_SHIFT, ATTN_SCALE, ATTN_GATE, FFN_SHIFT, FFN_SCALE, FFN_GATE = range(6)
+HEAD_SHIFT, HEAD_SCALE = range(2)
+
+
+class DubbingBlock(nn.Module):
+    """Self-attention over all tokens -> text -> audio (both on target tokens only) -> FFN over all tokens."""
+
+    def __init__(self, dim: int, heads: int, ffn_dim: int, eps: float, text: bool) -> None:
+        super().__init__()
+        self.eps = eps
+        self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+        self.self_attn = DubbingAttention(dim, heads, eps)
+        self.norm3 = nn.LayerNorm(dim, eps) if text else None
+        self.cross_attn = DubbingAttention(dim, heads, eps) if text else None
+        self.norm4 = nn.LayerNorm(dim, eps)
+        self.audio_attn = DubbingAttention(dim, heads, eps)
+        self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn="gelu-approximate")
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        context: torch.Tensor | None,
+        audio: torch.Tensor,
+        segments: Segments,
+        reference_tokens: int,
+        rotary: torch.Tensor,
+    ) -> torch.Tensor:
+        """hidden_states (B, reference + target tokens, D), context (B, L, D), audio (B, F, W, D)."""
+        x, segments = hidden_states, segments.plus(self.modulation)
+        y = self.self_attn(modulated_norm(x, segments, ATTN_SHIFT, ATTN_SCALE, self.eps), rotary_emb=rotary)
+        x = gated_add(x, y, segments, ATTN_GATE)
+
+        reference, target = x.split((reference_tokens, x.shape[1] - reference_tokens), dim=1)
+        if self.cross_attn is not None and self.norm3 is not None:
+            target = target + self.cross_attn(self.norm3(target), context)
+        per_frame = self.norm4(target).reshape(-1, target.shape[1] // audio.shape[1], target.shape[2])
+        target = target + self.audio_attn(per_frame, audio.flatten(0, 1)).view_as(target)
+        x = torch.cat((reference, target), dim=1) if reference_tokens else target
+
+        y = self.ffn(modulated_norm(x, segments, FFN_SHIFT, FFN_SCALE, self.eps))
+        return gated_add(x, y, segments, FFN_GATE)
+
+
+class OutputHead(nn.Module):
+    """Modulated norm and projection from tokens to latent patches; modulated by the time embedding itself."""
+
+    def __init__(self, dim: int, out_features: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
+        self.head = nn.Linear(dim, out_features)
+
+    def forward(self, x: torch.Tensor, segments: Segments) -> torch.Tensor:
+        return self.head(modulated_norm(x, segments.plus(self.modulation), HEAD_SHIFT, HEAD_SCALE, self.eps))
+
+
+class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about config_name
+    ModelMixin, ConfigMixin, AttentionMixin, PeftAdapterMixin, CacheMixin
+):
+    """Predicts the flow velocity of a dubbed clip from noisy latents, a reference video and speech features.
+
+    The constructor takes the fields of ``common.config.ModelConfig``. With ``text_tokens=0`` there is no text
+    cross-attention at all. ``condition_channels`` extra input channels belong to the target (stage 1: the
+    masked video); reference tokens see zeros there.
+    """
+
+    # How a run computes is no property of the weights.
+    ignore_for_config = ["gradient_checkpointing", "attention_backend"]  # noqa: RUF012
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ["DubbingBlock"]  # type: ignore[assignment]  # noqa: RUF012
+    _repeated_blocks = ["DubbingBlock"]  # noqa: RUF012
+    _keep_in_fp32_modules = [  # type: ignore[assignment]  # noqa: RUF012
+        "time_embedding",
+        "time_projection",
+        "modulation",
+    ]
+    _skip_layerwise_casting_patterns = [  # type: ignore[assignment]  # noqa: RUF012
+        "patch_embedding",
+        "time_",
+        "text_embedding",
+        "norm",
+    ]
+
+    @register_to_config
+    def __init__(
+        self,
+        dim: int = 3072,
+        num_heads: int = 24,
+        num_layers: int = 30,
+        ffn_dim: int = 14336,
+        text_dim: int = 4096,
+        freq_dim: int = 256,
+        latent_channels: int = 48,
+        condition_channels: int = 0,
+        patch_size: Sequence[int] = (1, 2, 2),
+        reference_layout: str = "spatial",
+        audio_channels: int = 2048,
+        audio_dim: int = 1536,
+        audio_heads: int = 24,
+        audio_layers: int = 4,
+        eps: float = 1e-6,
+        text_tokens: int = 512,
+        gradient_checkpointing: bool = False,
+        attention_backend: str = "native",
+    ) -> None:
+        super().__init__()
+        if patch_size[0] != 1:
+            raise ValueError(
+                "The audio attention needs one token frame per latent frame: patch_size[0] must be 1."
+            )
+        if reference_layout not in ("spatial", "temporal"):
+            raise ValueError(f"reference_layout is {reference_layout!r}; it must be 'spatial' or 'temporal'.")
+        self.patch: tuple[int, int, int] = (1, patch_size[1], patch_size[2])
+        self.head_dim = dim // num_heads
+        self.freq_dim = freq_dim
+        self.latent_channels = latent_channels
+        self.condition_channels = condition_channels
+        self.reference_layout = reference_layout
+        self.patch_embedding = nn.Conv3d(
+            latent_channels + condition_channels, dim, kernel_size=self.patch, stride=self.patch
+        )
+        self.time_embedding = TimestepEmbedding(freq_dim, dim)
+        self.time_projection = nn.Linear(dim, 6 * dim)
+        self.text_embedding = (
+            PixArtAlphaTextProjection(text_dim, dim, act_fn="gelu_tanh") if text_tokens else None
+        )
+        self.audio_embedding = AudioProjector(audio_channels, audio_dim, audio_heads, audio_layers, dim)
+        self.blocks = nn.ModuleList(
+            DubbingBlock(dim, num_heads, ffn_dim, eps, text=text_tokens > 0) for _ in range(num_layers)
+        )
+        self.head = OutputHead(dim, latent_channels * math.prod(self.patch), eps)
+        self.gradient_checkpointing = gradient_checkpointing
+        self.init_weights()
+        self.set_attention_backend(attention_backend)
+
+    def init_weights(self, silent_audio: bool = False) -> None:
+        """Initialise as Wan does: Xavier linears, zero biases, small embeddings, a head that predicts zero.
+
+        With ``silent_audio`` the audio attention starts without effect, which is right when the other weights
+        come from a video model that has no audio branch; from scratch it would only delay learning.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.patch_embedding.weight.data.flatten(1))
+        nn.init.zeros_(self.patch_embedding.bias)  # type: ignore[arg-type]
+        for embedding in (self.time_embedding, self.text_embedding):
+            if embedding is None:
+                continue
+            nn.init.normal_(embedding.linear_1.weight, std=0.02)
+            nn.init.normal_(embedding.linear_2.weight, std=0.02)
+        nn.init.zeros_(self.head.head.weight)
+        if silent_audio:
+            for block in self.blocks:
+                assert isinstance(block, DubbingBlock)
+                nn.init.zeros_(block.audio_attn.to_out[0].weight)  # type: ignore[arg-type]
+
+    def set_attention_backend(self, backend: str) -> None:
+        """Choose the attention kernel by its diffusers name ("native", "xformers", "flash", ...).
+
+        Unlike diffusers' own method this leaves the default of the process, and thus other models, alone.
+        Raises ValueError for a name that diffusers does not know.
+        """
+        name = AttentionBackendName(backend)
+        for module in self.modules():
+            if isinstance(module, DubbingAttention):
+                processor: Any = module.processor
+                processor._attention_backend = name
+
+    def forward(
+        self,
+        latents: torch.Tensor,
+        timestep: torch.Tensor,
+        reference: torch.Tensor | None,
+        audio_features: torch.Tensor,
+        context: torch.Tensor | None = None,
+        motion_frames: int = 0,
+        condition: torch.Tensor | None = None,
+        motion_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Velocity (B, C, F, h, w) of the target.
+
+        Args:
+            latents: noisy target (B, C, F, h, w).
+            timestep: (B,), 1000 t with t in [0, 1].
+            reference: clean latents (B, C, Fr, h, w); their tokens have timestep 0. None: no such tokens.
+            audio_features: (B, F, W, A); zeros for the branch without speech.
+            context: text states (B or 1, L, text_dim); needed exactly when ``text_tokens`` > 0.
+            motion_frames: leading target latent frames that are clean; their tokens have timestep 0.
+            condition: extra channels of the target (B, K, F, h, w), K = ``condition_channels``; None if 0.
+            motion_mask: (B,) bool, which samples have those motion frames at all; None: every one.
+        """
+        self._check(latents, reference, audio_features, context, motion_frames, condition)
+        batch, _, frames, height, width = latents.shape
+        grid = (frames, height // self.patch[1], width // self.patch[2])
+        frame_tokens = grid[1] * grid[2]
+        reference_frames = 0 if reference is None else reference.shape[2]
+        reference_tokens = reference_frames * frame_tokens
+
+        x = self._patchify(latents, reference, condition)
+        lengths = (reference_tokens, motion_frames * frame_tokens, (frames - motion_frames) * frame_tokens)
+        embedded, projected = self._time_rows(timestep)
+        segments = _segments(lengths, projected, motion_mask)
+        head_segments = _segments(lengths, embedded[:, None].expand(-1, 2, -1), motion_mask).after(
+            reference_tokens
+        )
+        rotary = rotary_table(
+            self.head_dim,
+            grid,
+            reference_frames,
+            self.reference_layout,
+            x.device,
+        )
+        audio = self.audio_embedding(audio_features)
+        if self.text_embedding is not None:
+            context = self.text_embedding(context).expand(batch, -1, -1)
+
+        for block in self.blocks:
+            arguments = (x, context, audio, segments, reference_tokens, rotary)
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                x = self._gradient_checkpointing_func(block, *arguments)  # type: ignore[misc]
+            else:
+                x = block(*arguments)
+        x = self.head(x[:, reference_tokens:], head_segments)
+        return self._unpatchify(x, grid)
+
+    def _patchify(
+        self, latents: torch.Tensor, reference: torch.Tensor | None, condition: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Tokens (B, reference + target, D): reference frames first, then frame, row, column."""
+        if condition is not None:
+            latents = torch.cat((latents, condition), dim=1)
+        if reference is not None:
+            missing = latents.shape[1] - reference.shape[1]
+            reference = nn.functional.pad(reference, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else reference
+            latents = torch.cat((reference, latents), dim=2)
+        # Autocast makes the convolution return its own dtype; the residual stream keeps that of the weights.
+        return self.patch_embedding(latents).flatten(2).transpose(1, 2).to(self.patch_embedding.weight.dtype)
+
+    def _unpatchify(self, x: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
+        x = x.unflatten(2, (*self.patch, -1)).unflatten(1, grid)  # B f h w pt ph pw C
+        return x.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+    def _time_rows(self, timestep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Time embedding (1 + B, D) and its projection (1 + B, 6, D); row 0 is that of timestep 0.
+
+        Always outside autocast: bfloat16 cannot tell neighbouring timesteps apart.
+        """
+        timestep = torch.cat((timestep.new_zeros(1), timestep))
+        with torch.autocast(timestep.device.type, enabled=False):
+            sinusoid = timestep_sinusoid(timestep, self.freq_dim)
+            embedded = self.time_embedding(sinusoid.to(self.time_embedding.linear_1.weight.dtype))
+            projected = self.time_projection(nn.functional.silu(embedded))
+        return embedded, projected.unflatten(1, (6, -1))
+
+    def _check(
+        self,
+        latents: torch.Tensor,
+        reference: torch.Tensor | None,
+        audio_features: torch.Tensor,
+        context: torch.Tensor | None,
+        motion_frames: int,
+        condition: torch.Tensor | None,
+    ) -> None:
+        batch, channels, frames, height, width = latents.shape
+        if channels != self.latent_channels:
+            raise ValueError(f"latents have {channels} channels, the model {self.latent_channels}.")
+        if height % self.patch[1] or width % self.patch[2]:
+            raise ValueError(f"latents of {height}x{width} do not divide into patches of {self.patch[1:]}.")
+        if reference is not None and reference.shape[3:] != latents.shape[3:]:
+            raise ValueError(f"reference is {tuple(reference.shape[3:])} in space, latents {height}x{width}.")
+        if audio_features.shape[:2] != (batch, frames):
+            raise ValueError(
+                f"audio_features start with {tuple(audio_features.shape[:2])}, not {(batch, frames)}."
+            )
+        if (context is not None) != (self.text_embedding is not None):
+            raise ValueError(
+                "context must be given exactly when the model has text attention (text_tokens > 0)."
+            )
+        if (0 if condition is None else condition.shape[1]) != self.condition_channels:
+            raise ValueError(f"condition must have {self.condition_channels} channels.")
+        if not 0 <= motion_frames <= frames:
+            raise ValueError(f"motion_frames is {motion_frames} for {frames} latent frames.")
+
+
+def build_transformer(config: ModelConfig) -> DubbingTransformer:
+    """A freshly initialised transformer of the configured geometry."""
+    return DubbingTransformer(**asdict(config))
+
+
+def timestep_sinusoid(timestep: torch.Tensor, channels: int) -> torch.Tensor:
+    """Cosines, then sines, of timestep (B,) at channels / 2 frequencies: (B, channels), in float64 (R)."""
+    precise = torch.float32 if timestep.device.type == "mps" else torch.float64
+    half = channels // 2
+    frequencies = 10000.0 ** -(torch.arange(half, dtype=precise, device=timestep.device) / half)
+    angles = torch.outer(timestep.to(precise), frequencies)
+    return torch.cat((angles.cos(), angles.sin()), dim=1).float()
+
+
+def _segments(
+    lengths: tuple[int, int, int], rows: torch.Tensor, motion_mask: torch.Tensor | None
+) -> Segments:
+    """Segments of (reference, motion, rest) tokens from rows (1 + B, groups, D), row 0 being timestep 0."""
+    reference, motion, rest = lengths
+    clean, noisy = rows[:1], rows[1:]
+    if motion_mask is None:
+        parts = [(reference + motion, clean), (rest, noisy)]
+    else:
+        parts = [
+            (reference, clean),
+            (motion, torch.where(motion_mask[:, None, None], clean, noisy)),
+            (rest, noisy),
+        ]
+    parts = [part for part in parts if part[0]]
+    return Segments(tuple(length for length, _ in parts), tuple(row for _, row in parts))

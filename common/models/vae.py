@@ -1,0 +1,168 @@
+"""The video autoencoder: diffusers' AutoencoderKLWan of either kind (2.1 or 2.2), and a codec around it."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+
+from common.config import VaeConfig
+from common.errors import UserError
+from common.files import fingerprint
+from common.geometry import TEMPORAL_STRIDE, frames_to_latents
+
+
+def build_vae(config: VaeConfig, dtype: torch.dtype = torch.float32) -> AutoencoderKLWan:
+    """The autoencoder of ``config``: loaded from ``config.path`` (save_pretrained format), or fresh if empty.
+
+    A fresh one has latent mean 0 and deviation 1 until :func:`set_latent_statistics`. Raises UserError where
+    the folder is missing or holds an autoencoder of another geometry.
+    """
+    arguments = asdict(config)
+    path = arguments.pop("path")
+    if config.in_channels != 3 * config.patch_size**2 or config.out_channels != config.in_channels:
+        raise UserError(
+            f"vae.in_channels and vae.out_channels must be {3 * config.patch_size**2} with vae.patch_size "
+            f"{config.patch_size}; they are {config.in_channels} and {config.out_channels}."
+        )
+    spatial = config.patch_size * 2 ** (len(config.dim_mult) - 1)
+    if config.scale_factor_spatial != spatial:
+        raise UserError(
+            f"vae.scale_factor_spatial is {config.scale_factor_spatial}, but vae.patch_size and vae.dim_mult "
+            f"make it {spatial}; correct one of them."
+        )
+    if (
+        config.scale_factor_temporal != TEMPORAL_STRIDE
+        or 2 ** sum(config.temperal_downsample) != TEMPORAL_STRIDE
+    ):
+        raise UserError(
+            "The autoencoder must shorten time by 4: set two entries of vae.temperal_downsample to true."
+        )
+    if path:
+        return load_vae(path, dtype, expected=arguments)
+    # diffusers takes patch_size 1 for a patch whose folding it then cannot undo; None is its word for none.
+    arguments["patch_size"] = None if config.patch_size == 1 else config.patch_size
+    vae = AutoencoderKLWan(**arguments, latents_mean=[0.0] * config.z_dim, latents_std=[1.0] * config.z_dim)
+    return vae if dtype == torch.float32 else vae.to(dtype)
+
+
+def load_vae(
+    path: str | Path, dtype: torch.dtype = torch.float32, expected: dict[str, Any] | None = None
+) -> AutoencoderKLWan:
+    """Load a save_pretrained folder. ``expected``: constructor arguments that its config must agree with."""
+    folder = Path(path)
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no autoencoder there (no config.json); check vae.path.")
+    vae = AutoencoderKLWan.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    for key, value in (expected or {}).items():
+        found = vae.config[key]
+        if _plain(found) != _plain(value):
+            raise UserError(
+                f"{folder}: the autoencoder has {key} {found}, the configuration {value}; make them agree."
+            )
+    return vae
+
+
+def set_latent_statistics(vae: AutoencoderKLWan, mean: torch.Tensor, std: torch.Tensor) -> None:
+    """Store statistics of the latents, (z_dim,) each, in the autoencoder's config, where all read them."""
+    vae.register_to_config(latents_mean=mean.double().tolist(), latents_std=std.double().tolist())
+
+
+class VideoCodec:
+    """Videos (B, 3, N, H, W) in [-1, 1] <-> normalised latents (B, C, F, h, w).
+
+    The autoencoder that it is given gets frozen. ``autocast`` runs the convolutions in that dtype (bfloat16 pays off on some machines and not on others);
+    latents and videos are returned in float32.
+    """
+
+    def __init__(self, vae: AutoencoderKLWan, autocast: torch.dtype | None = None) -> None:
+        # Any: diffusers' decorators hide the signatures of encode and decode from type checkers.
+        self.vae: Any = vae.eval().requires_grad_(False)
+        self.autocast = autocast
+        self.stride = (TEMPORAL_STRIDE, self.config.scale_factor_spatial, self.config.scale_factor_spatial)
+        self.channels: int = self.config.z_dim
+
+    @property
+    def config(self) -> Any:
+        """The autoencoder's own configuration."""
+        return self.vae.config
+
+    @property
+    def device(self) -> torch.device:
+        return self.vae.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.vae.dtype
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies configuration and weights, the same for float32 and bfloat16 copies of one file."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.vae.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy())
+        keys = (k for k in sorted(self.config) if not k.startswith("_"))
+        config = {key: _plain(self.config[key]) for key in keys}
+        return fingerprint({"config": config, "weights": digest.hexdigest()})
+
+    @torch.no_grad()
+    def encode(self, video: torch.Tensor) -> torch.Tensor:
+        """Mode of the posterior, normalised: (B, C, F, H / s, W / s) float32.
+
+        Raises UserError where N is not 4k + 1 (diffusers would silently drop the rest) or a side is no
+        multiple of the spatial stride.
+        """
+        frames_to_latents(video.shape[2])
+        if video.shape[3] % self.stride[1] or video.shape[4] % self.stride[2]:
+            raise UserError(
+                f"A video of {video.shape[4]}x{video.shape[3]} pixels cannot be encoded; both sides must be "
+                f"multiples of {self.stride[1]}."
+            )
+        with self._precision():
+            latents = self.vae.encode(video.to(self.device, self.dtype)).latent_dist.mode()
+        mean, std = self._statistics()
+        return (latents.float() - mean) / std
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Video (B, 3, 4 (F - 1) + 1, h s, w s) float32, clamped to [-1, 1]."""
+        return self.decode_with_grad(latents)
+
+    def decode_with_grad(self, latents: torch.Tensor) -> torch.Tensor:
+        """As :meth:`decode`, differentiable in the latents (pixel losses of stage 2, P §5)."""
+        mean, std = self._statistics()
+        raw = latents.to(self.device, torch.float32) * std + mean
+        with self._precision():
+            return self.vae.decode(raw.to(self.dtype)).sample.float()
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> VideoCodec:
+        if device is not None:
+            self.vae.to(device=device)
+        if dtype is not None and dtype != self.dtype:
+            self.vae.to(dtype=dtype)
+        return self
+
+    def _statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = (1, -1, 1, 1, 1)
+        mean = torch.tensor(self.config.latents_mean, device=self.device, dtype=torch.float32)
+        std = torch.tensor(self.config.latents_std, device=self.device, dtype=torch.float32)
+        return mean.view(shape), std.view(shape)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.autocast)
+
+
+def _plain(value: Any) -> Any:
+    """JSON's view of a config value: tuples are lists, a missing patch is a patch of 1."""
+    if value is None:
+        return 1
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
