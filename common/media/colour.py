@@ -1,0 +1,111 @@
+"""YUV to RGB and back, with the matrix and range that a file's tags say.
+
+Without accurate rounding and full chroma interpolation libswscale's fast paths darken every pass by about
+one level (measured: mean luma -1.06 of 255 at 45.7 dB, against +0.002 at 55 dB with these flags).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+_TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | _EXACT)
+_FROM_RGB = int(Interpolation.AREA | Interpolation.FULL_CHR_H_INP | _EXACT)
+
+# H.273 matrix codes -> libswscale's. Untagged files are read as BT.601, as FFmpeg does.
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+UNSPECIFIED = 2
+
+
+@dataclass(frozen=True)
+class ColourTags:
+    """A stream's colour description: H.273 code points, 2 (0 for the range) where the file is silent."""
+
+    matrix: int = UNSPECIFIED
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    full_range: bool | None = None
+
+    @classmethod
+    def of(cls, context: VideoCodecContext) -> ColourTags:
+        """The tags of an opened video stream."""
+        tagged = {int(ColorRange.JPEG): True, int(ColorRange.MPEG): False}.get(int(context.color_range))
+        if context.pix_fmt is not None and context.pix_fmt.startswith("yuvj"):
+            tagged = True
+        return cls(int(context.colorspace), int(context.color_primaries), int(context.color_trc), tagged)
+
+    def for_yuv(self) -> ColourTags:
+        """The same, where they suit YUV; BT.709 for what came from RGB (matrix 0) or an unknown matrix."""
+        if self.matrix in _MATRICES or self.matrix == UNSPECIFIED:
+            return self
+        return ColourTags(1, self.primaries, self.transfer, False)
+
+    def apply(self, target: VideoCodecContext | VideoFrame) -> None:
+        """Tag an encoder or a frame."""
+        target.colorspace = self.matrix
+        target.color_primaries = self.primaries
+        target.color_trc = self.transfer
+        target.color_range = int(ColorRange.JPEG if self.full_range else ColorRange.MPEG)
+
+
+BT709 = ColourTags(1, 1, 1, False)
+
+
+class ToRGB:
+    """Decoded frames -> (height, width, 3) uint8 RGB; frames of another size are scaled to the given one."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._size = (width, height)
+        self._scaler = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        matrix = _MATRICES.get(int(frame.colorspace))
+        width, height = self._size
+        rgb = self._scaler.reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb24",
+            src_colorspace=matrix,
+            interpolation=_TO_RGB,
+            threads=1,
+        )
+        return rgb.to_ndarray()
+
+
+class FromRGB:
+    """(height, width, 3) uint8 RGB -> frames of one pixel format with the given tags."""
+
+    def __init__(self, pix_fmt: str, tags: ColourTags) -> None:
+        self._pix_fmt = pix_fmt
+        self._tags = tags
+        self._is_rgb = pix_fmt.startswith(("rgb", "bgr", "gbr", "0rgb", "0bgr", "argb", "abgr"))
+        self._scaler = VideoReformatter()
+
+    def __call__(self, image: np.ndarray) -> VideoFrame:
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        if self._is_rgb:
+            return self._scaler.reformat(frame, format=self._pix_fmt, interpolation=_FROM_RGB, threads=1)
+        result = self._scaler.reformat(
+            frame,
+            format=self._pix_fmt,
+            dst_colorspace=_MATRICES.get(self._tags.matrix, Colorspace.ITU601),
+            dst_color_range=ColorRange.JPEG if self._tags.full_range else ColorRange.MPEG,
+            interpolation=_FROM_RGB,
+            threads=1,
+        )
+        self._tags.apply(result)
+        return result

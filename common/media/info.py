@@ -1,0 +1,262 @@
+"""What a video file holds, found by reading its packets once (no decoding beyond the first frame)."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from common.errors import UserError
+from common.media.colour import ColourTags
+from common.media.source import (
+    Source,
+    log,
+    moving_streams,
+    open_source,
+    reason,
+    source_name,
+    video_stream,
+)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Facts of a video's first video stream.
+
+    Attributes:
+        path: as given (or ``"<memory>"``).
+        width, height: pixels of the upright picture (rotation applied).
+        frame_count: frames that will be shown, counted.
+        time_base: seconds per tick of ``Frame.pts``.
+        average_rate: frames per second; constant-rate files give exactly their rate.
+        duration: seconds from the first frame's start to the last one's end.
+        has_audio: whether there is an audio stream.
+        rotation: degrees clockwise by which the stored picture is turned: 0, 90, 180 or 270.
+        start: seconds of the first frame on the file's clock.
+        pixel_aspect: width of a pixel over its height, upright.
+        colour: tags of the stream.
+    """
+
+    path: str
+    width: int
+    height: int
+    frame_count: int
+    time_base: Fraction
+    average_rate: Fraction
+    duration: float
+    has_audio: bool
+    rotation: int
+    start: float = 0.0
+    pixel_aspect: Fraction = Fraction(1)
+    colour: ColourTags = field(default_factory=ColourTags)
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How to set a stored picture upright: optional transposition, then flips."""
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> Orientation:
+        """From a frame's display matrix, to the nearest quarter turn."""
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
+        if data is None:
+            return cls()
+        a, b, _, c, d, *_ = struct.unpack("<9i", bytes(data))
+        # The matrix sends the stored pixel (x, y) to (a x + c y, b x + d y).
+        if abs(a) + abs(d) >= abs(b) + abs(c):
+            return cls(False, a < 0, d < 0)
+        return cls(True, c < 0, b < 0)
+
+    @property
+    def degrees(self) -> int:
+        """Clockwise turn, with any mirroring left aside."""
+        if self.transpose:
+            return 90 if self.flip_x else 270
+        return 180 if self.flip_y else 0
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) as stored -> upright."""
+        if self.transpose:
+            image = image.transpose(1, 0, 2)
+        if self.flip_x:
+            image = image[:, ::-1]
+        if self.flip_y:
+            image = image[::-1]
+        return np.ascontiguousarray(image)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All that one pass over the packets tells.
+
+    Attributes:
+        info: the facts for users.
+        stamps: (frames,) int64 in ``info.time_base``, in the order of showing.
+        last_duration: ticks that the last frame is shown for.
+        by_order: packets carry no true times of showing (AVI, raw streams): the k-th picture that the
+            decoder gives belongs to ``stamps[k]``, whatever it is labelled with.
+        orientation, stored_size: how the decoded pictures lie and their (width, height).
+    """
+
+    info: VideoInfo
+    stamps: np.ndarray
+    last_duration: int
+    by_order: bool
+    orientation: Orientation
+    stored_size: tuple[int, int]
+
+
+def scan(source: Source) -> Scan:
+    """Count and date the frames of a video.
+
+    A file that was cut short but still opens is taken as far as its packets are whole, as FFmpeg does; the
+    loss is logged as a warning.
+
+    Raises:
+        UserError: missing, no media, no video stream, or not one frame that can be decoded.
+    """
+    name = source_name(source)
+    with open_source(source, "video") as container:
+        stream = video_stream(container, name)
+        first = _first_picture(container, stream, name)
+        orientation = Orientation.of(first)
+        colour = ColourTags.of(stream.codec_context)
+        pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
+        has_audio = bool(container.streams.audio)
+    with open_source(source, "video") as container:
+        stream = video_stream(container, name)
+        time_base = stream.time_base or Fraction(1, 1000)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        stamps, last_duration, by_order = _stamps(container, stream, name, rate)
+    width, height = first.width, first.height
+    if orientation.transpose:
+        width, height, pixel_aspect = height, width, 1 / pixel_aspect
+    info = VideoInfo(
+        path=name,
+        width=width,
+        height=height,
+        frame_count=len(stamps),
+        time_base=time_base,
+        average_rate=rate,
+        duration=float((int(stamps[-1] - stamps[0]) + last_duration) * time_base),
+        has_audio=has_audio,
+        rotation=orientation.degrees,
+        start=float(int(stamps[0]) * time_base),
+        pixel_aspect=pixel_aspect,
+        colour=colour,
+    )
+    return Scan(info, stamps, last_duration, by_order, orientation, (first.width, first.height))
+
+
+def probe(source: Source) -> VideoInfo:
+    """The facts of a video: see :class:`VideoInfo`; errors as in :func:`scan`."""
+    return scan(source).info
+
+
+def whole_packets(container: InputContainer, stream: VideoStream, name: str) -> Iterator[Packet]:
+    """The packets of ``stream`` in decoding order; where the file breaks off they end, with a warning."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, EOFError):
+            return
+        except FFmpegError as error:
+            log.warning("The video '%s' breaks off (%s): what comes before is used.", name, reason(error))
+            return
+        if packet.size == 0:
+            continue
+        if packet.is_corrupt:
+            log.warning("The video '%s' is cut short or damaged: a broken packet is left out.", name)
+            continue
+        yield packet
+
+
+def _first_picture(container: InputContainer, stream: VideoStream, name: str) -> VideoFrame:
+    last_error = "no picture comes out"
+    for packet in [*_some(whole_packets(container, stream, name)), None]:
+        try:
+            for picture in stream.codec_context.decode(packet):
+                return picture
+        except FFmpegError as error:
+            last_error = reason(error)
+    raise UserError(f"The video '{name}' cannot be decoded ({last_error}): it is damaged or has no pictures.")
+
+
+def _some(packets: Iterator[Packet]) -> Iterator[Packet]:
+    # Decoders hold back tens of pictures at most; a stream that gives none in this many never will.
+    return itertools.islice(packets, 300)
+
+
+def _is_shown(packet: Packet, codec: str) -> bool:
+    if packet.is_discard:  # before an edit list's beginning
+        return False
+    # VP8 keeps its hidden reference frames in packets of their own: bit 4 of the header says shown.
+    return codec != "vp8" or bool(bytes(packet)[0] & 0x10)
+
+
+def _stamps(
+    container: InputContainer, stream: VideoStream, name: str, rate: Fraction
+) -> tuple[np.ndarray, int, bool]:
+    """(times of showing, duration of the last frame, whether they hold by order only), in ticks."""
+    codec = stream.codec_context.name
+    tick = stream.time_base or Fraction(1, 1000)
+    step = max(1, round(1 / rate / tick))
+    pts: list[int | None] = []
+    dts: list[int | None] = []
+    durations: list[int] = []
+    first_key: int | None = None
+    seen_key = False
+    for packet in whole_packets(container, stream, name):
+        if packet.is_keyframe and not seen_key:
+            seen_key, first_key = True, packet.pts
+        # Nothing before the first key frame can be decoded, nor what leads into it.
+        leads = first_key is not None and packet.pts is not None and packet.pts < first_key
+        if not seen_key or leads or not _is_shown(packet, codec):
+            continue
+        pts.append(packet.pts)
+        dts.append(packet.dts)
+        durations.append(packet.duration or 0)
+    if not pts:
+        raise UserError(f"The video '{name}' holds no picture that can be shown: give another file.")
+    known = [value for value in pts if value is not None]
+    reorders = bool(stream.codec_context.has_b_frames)
+    by_order = len(known) < len(pts) or (reorders and known == sorted(known))
+    if len(known) == len(pts):
+        times = np.asarray(known, dtype=np.int64)
+    else:
+        decoded = [value for value in dts if value is not None]
+        times = (
+            np.asarray(decoded, dtype=np.int64)
+            if len(decoded) == len(dts)
+            else np.arange(len(pts), dtype=np.int64) * step
+        )
+    last = int(np.argmax(times))
+    return np.sort(times), durations[last] or step, by_order
+
+
+def first_picture_time(source: Source) -> float | None:
+    """Seconds of the first video frame on the file's clock; None for a file without moving pictures."""
+    name = source_name(source)
+    with open_source(source, "file") as container:
+        streams = moving_streams(container)
+        if not streams or streams[0].time_base is None:
+            return None
+        # The first few seconds are enough: pictures are reordered by a handful of frames only.
+        times = [p.pts for p in _some(whole_packets(container, streams[0], name)) if not p.is_discard]
+    known = [value for value in times if value is not None]
+    return float(min(known) * streams[0].time_base) if known else None

@@ -1,0 +1,193 @@
+"""Videos as streams of upright RGB frames with their true times."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from common.errors import UserError
+from common.media.colour import ToRGB
+from common.media.info import VideoInfo, scan, whole_packets
+from common.media.source import Source, log, open_source, source_name, video_stream
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture.
+
+    Attributes:
+        index: 0, 1, 2, ... in the order of showing.
+        pts: ticks of the video's ``time_base`` on the file's clock.
+        time: seconds since the first frame's start.
+        image: (height, width, 3) uint8 RGB, upright.
+        duration: ticks until the next frame (for the last one: what the file says).
+    """
+
+    index: int
+    pts: int
+    time: float
+    image: np.ndarray
+    duration: int = 0
+
+
+class VideoReader:
+    """A video, frame by frame, in constant memory.
+
+    Iterating gives exactly ``info.frame_count`` frames with the times of :meth:`times`, each time from the
+    beginning. Pictures that are damaged beyond decoding are replaced by the one before (which is what a
+    player shows then) and a warning tells how many: so positions never slip.
+
+    Args:
+        source: a path or an open, seekable binary stream.
+
+    Raises:
+        UserError: missing, no media, no video stream, nothing that can be decoded.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._name = source_name(source)
+        self._scan = scan(source)
+        self._running: Generator[Frame, None, None] | None = None
+        self.info: VideoInfo = self._scan.info
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.info.frame_count
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames()
+
+    def close(self) -> None:
+        """Let go of the file; an iteration that is under way ends."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+    def times(self) -> np.ndarray:
+        """(frames,) float64: seconds of every frame's start since the first one's."""
+        stamps = self._scan.stamps
+        return (stamps - stamps[0]) * float(self.info.time_base)
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Frames ``start`` to ``stop`` (exclusive; None: to the end), decoded from the file's beginning.
+
+        One iteration at a time: a new one ends the one before.
+        """
+        self.close()
+        total = self.info.frame_count
+        self._running = self._frames(start, total if stop is None else min(stop, total))
+        return self._running
+
+    def _frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
+        to_rgb = ToRGB(*self._scan.stored_size)
+        position, repeated = 0, 0
+        shown: VideoFrame | None = None
+        image: np.ndarray | None = None
+        for picture, index in self._placed():
+            while position < index:
+                # Nothing came for these: the picture before stays; at the very beginning the first one.
+                shown, image = (picture, None) if shown is None else (shown, image)
+                if start <= position < stop:
+                    image = self._upright(to_rgb, shown) if image is None else image
+                    yield self._frame(position, image)
+                position, repeated = position + 1, repeated + 1
+            shown, image = picture, None
+            if start <= position < stop:
+                image = self._upright(to_rgb, shown)
+                yield self._frame(position, image)
+            position += 1
+            if position >= stop:
+                break
+        if shown is None:
+            raise UserError(f"The video '{self._name}' cannot be decoded: convert or download it again.")
+        repeated += max(0, stop - position)
+        for rest in range(max(position, start), stop):
+            image = self._upright(to_rgb, shown) if image is None else image
+            yield self._frame(rest, image)
+        if repeated:
+            log.warning(
+                "The video '%s' is damaged: %d of %d frames cannot be decoded and repeat the one before.",
+                self._name,
+                repeated,
+                stop,
+            )
+
+    def _placed(self) -> Iterator[tuple[VideoFrame, int]]:
+        """Decoded pictures with their index; what has no place among the frames is left out."""
+        stamps = self._scan.stamps
+        index = 0
+        for picture in self._pictures():
+            if not self._scan.by_order and picture.pts is not None:
+                index = max(index, int(np.searchsorted(stamps, picture.pts)))
+                if index >= len(stamps) or stamps[index] != picture.pts:
+                    continue
+            if index >= len(stamps):
+                return
+            yield picture, index
+            index += 1
+
+    def _pictures(self) -> Iterator[VideoFrame]:
+        """Decoded pictures in the order of showing; packets that cannot be decoded are passed over."""
+        with open_source(self._source, "video") as container:
+            stream = video_stream(container, self._name)
+            stream.thread_type = "AUTO"
+            decoder = stream.codec_context
+            for packet in whole_packets(container, stream, self._name):
+                yield from _decode(decoder, packet)
+            yield from _decode(decoder, None)
+
+    def _upright(self, to_rgb: ToRGB, picture: VideoFrame) -> np.ndarray:
+        return self._scan.orientation.apply(to_rgb(picture))
+
+    def _frame(self, index: int, image: np.ndarray) -> Frame:
+        stamps = self._scan.stamps
+        pts = int(stamps[index])
+        last = index + 1 == len(stamps)
+        duration = self._scan.last_duration if last else int(stamps[index + 1]) - pts
+        return Frame(index, pts, float((pts - int(stamps[0])) * self.info.time_base), image, duration)
+
+
+def _decode(decoder: VideoCodecContext, packet: Packet | None) -> list[VideoFrame]:
+    try:
+        return decoder.decode(packet)
+    except FFmpegError:
+        # One damaged packet; the gap that it leaves is filled and counted by the reader.
+        return []
+
+
+def read_frames(source: Source, start: int = 0, count: int | None = None) -> np.ndarray:
+    """``count`` frames from ``start`` on (None: to the end) as (N, height, width, 3) uint8 RGB.
+
+    N is smaller than ``count`` where the video ends before, and may be 0. Errors as in :class:`VideoReader`.
+    """
+    if start < 0 or (count is not None and count < 0):
+        raise ValueError(f"start and count must not be negative, got {start} and {count}")
+    with VideoReader(source) as reader:
+        stop = reader.info.frame_count if count is None else start + count
+        images = [frame.image for frame in reader.frames(start, stop)]
+        height, width = reader.info.height, reader.info.width
+    return np.stack(images) if images else np.zeros((0, height, width, 3), dtype=np.uint8)
+
+
+def frame_times(source: Source) -> np.ndarray:
+    """(N,) float64: seconds of every frame's start since the first one's; nothing is decoded.
+
+    Errors as in :class:`VideoReader`.
+    """
+    with VideoReader(source) as reader:
+        return reader.times()

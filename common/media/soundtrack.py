@@ -1,0 +1,138 @@
+"""The sound of one file as the audio track of another, while that one is being written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from typing import cast
+
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
+
+from common.errors import UserError
+from common.media.audio import audio_blocks, audio_origin, audio_stream
+from common.media.source import Source, open_source, source_name
+
+_MOV = ("mp4", "mov", "m4v", "ismv", "3gp")
+# Codecs that players expect in the container. FFmpeg would also put FLAC and PCM into MP4, where
+# browsers and phones stay silent; Matroska takes whatever it knows.
+_MOV_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
+_COPIED = {
+    **{name: _MOV_CODECS for name in _MOV},
+    "mov": _MOV_CODECS | {"pcm_s16le", "pcm_s24le"},
+    "webm": frozenset({"opus", "vorbis"}),
+}
+_ENCODERS = {"webm": "libopus"}
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+_OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
+_BITS_PER_CHANNEL = 96_000
+# What decoders need before the first sample that is heard; the container marks it as not to be heard.
+_PREROLL_SECONDS = 0.1
+
+
+class Soundtrack:
+    """Feeds an output container with a file's first audio stream, interleaved with what else is written.
+
+    The packets go over untouched where the container takes the codec, else they are encoded as AAC (Opus
+    in WebM). Time zero of the sound (see :mod:`common.media.audio`) falls on the output's first frame; the
+    whole length is kept, however long the pictures are.
+
+    Args:
+        source: the file with the sound.
+        container: the output, before its header is written.
+        stack: keeps the source open until the output is closed.
+    """
+
+    def __init__(self, source: Source, container: OutputContainer, stack: ExitStack) -> None:
+        self._source = source
+        self._origin = audio_origin(source)
+        self._format = container.format.name
+        name = source_name(source)
+        self._input = stack.enter_context(open_source(source, "audio"))
+        self._stream = audio_stream(self._input, name)
+        codec = self._stream.codec_context.name
+        self.copied = self._takes(codec, container)
+        if self.copied:
+            self._output: AudioStream = container.add_stream_from_template(self._stream, opaque=True)
+        else:
+            self._output = self._encoder(container)
+        self._container = container
+        self._packets: Iterator[Packet] | None = None
+        self._waiting: Packet | None = None
+
+    def _takes(self, codec: str, container: OutputContainer) -> bool:
+        codec = codec.removesuffix("float").removeprefix("lib")
+        listed = _COPIED.get(self._format)
+        if listed is not None:
+            return codec in listed
+        return self._stream.codec_context.name in container.supported_codecs
+
+    def _encoder(self, container: OutputContainer) -> AudioStream:
+        encoder = _ENCODERS.get(self._format, "aac")
+        given = self._stream.codec_context.sample_rate
+        rates = _OPUS_RATES if encoder == "libopus" else _AAC_RATES
+        rate = given if given in rates else 48000
+        stereo = self._stream.codec_context.layout.nb_channels > 1
+        layout = "stereo" if stereo else "mono"
+        try:
+            stream = container.add_stream(
+                encoder, rate=rate, layout=layout, bit_rate=_BITS_PER_CHANNEL * (2 if stereo else 1)
+            )
+        except ValueError as error:
+            raise UserError(
+                f"A {self._format} file cannot hold sound of '{source_name(self._source)}': write .mp4 or .mkv."
+            ) from error
+        return cast(AudioStream, stream)
+
+    def begin(self, first_frame: Fraction) -> None:
+        """Set the output's time (seconds) on which the sound's time zero falls."""
+        self._packets = self._copy(first_frame) if self.copied else self._encode(first_frame)
+
+    def advance(self, until: float) -> None:
+        """Hand over the packets that begin before ``until`` (seconds on the output's clock)."""
+        if self._packets is None:
+            raise RuntimeError("begin() comes first")
+        while True:
+            packet = self._waiting if self._waiting is not None else next(self._packets, None)
+            self._waiting = None
+            if packet is None:
+                return
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None and float(stamp * packet.time_base) >= until:
+                self._waiting = packet
+                return
+            self._container.mux(packet)
+
+    def _copy(self, first_frame: Fraction) -> Iterator[Packet]:
+        base = self._stream.time_base or Fraction(1, self._stream.codec_context.sample_rate)
+        shift = round((first_frame - Fraction(self._origin)) / base)
+        # Matroska has no way to say "not to be heard" but for codecs that bring their own delay.
+        marks_delay = self._format in _MOV or self._stream.codec_context.name in ("opus", "libopus", "vorbis")
+        floor = -round(_PREROLL_SECONDS / base) if marks_delay else 0
+        for packet in self._input.demux(self._stream):
+            if packet.size == 0:
+                continue
+            if packet.pts is not None:
+                packet.pts += shift
+            if packet.dts is not None:
+                packet.dts += shift
+            if packet.pts is not None and packet.pts < floor:
+                continue
+            packet.stream = self._output
+            yield packet
+
+    def _encode(self, first_frame: Fraction) -> Iterator[Packet]:
+        context = self._output.codec_context
+        rate, layout = context.sample_rate, context.layout.name
+        position = round(first_frame * rate)
+        for block in audio_blocks(self._source, rate, layout, "fltp"):
+            frame = AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+            frame.sample_rate = rate
+            frame.time_base = Fraction(1, rate)
+            frame.pts = position
+            position += block.shape[1]
+            yield from self._output.encode(frame)
+        yield from self._output.encode(None)

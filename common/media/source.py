@@ -1,0 +1,93 @@
+"""Opening media files, and one sentence for each way in which that fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from common.errors import UserError
+from common.files import PathLike, require_file
+
+Source = PathLike | BinaryIO
+
+log = logging.getLogger("bootdub.media")
+
+# FFmpeg opens these, but not as something that moves: text files and still pictures.
+_TEXT_FORMATS = ("tty", "srt", "ass", "webvtt", "subviewer", "lrc", "concat", "ffmetadata")
+_STILL_FORMATS = ("image2",)
+
+
+def source_name(source: Source) -> str:
+    """What messages call the source: its path, or a stand-in for an open stream."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return str(getattr(source, "name", "<memory>"))
+
+
+@contextmanager
+def open_source(source: Source, what: str) -> Iterator[InputContainer]:
+    """Open a path or a seekable binary stream for reading.
+
+    Args:
+        source: path, or an open binary stream (read from its beginning).
+        what: the noun of the messages, e.g. ``"video"``.
+
+    Raises:
+        UserError: missing, a folder, unreadable, empty or no media file.
+    """
+    name = source_name(source)
+    if isinstance(source, (str, os.PathLike)):
+        path = require_file(source, what)
+        if path.stat().st_size == 0:
+            raise UserError(f"The {what} '{name}' is empty (0 bytes): copy or download it again.")
+        target: str | BinaryIO = str(path)
+    else:
+        source.seek(0)
+        target = source
+    try:
+        # Metadata of old files is often not UTF-8; nothing here reads it.
+        container = av.open(target, "r", metadata_errors="ignore")
+    except (FFmpegError, ValueError) as error:
+        raise UserError(
+            f"The {what} '{name}' is not media or is cut short ({reason(error)}): give another file."
+        ) from error
+    with container:
+        if container.format.name in _TEXT_FORMATS:
+            raise UserError(f"The {what} '{name}' is a text file: give a media file.")
+        yield container
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's own words for an error, without its numbers and the path."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def moving_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams that are neither cover art nor a still picture."""
+    name = container.format.name
+    if name in _STILL_FORMATS or name.endswith("_pipe"):
+        return []
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def video_stream(container: InputContainer, name: str) -> VideoStream:
+    """The first stream of moving pictures (cover art does not count).
+
+    Raises:
+        UserError: there is none, or its codec has no decoder here.
+    """
+    streams = moving_streams(container)
+    if not streams:
+        raise UserError(f"The file '{name}' has no video stream: give a file with moving pictures.")
+    if streams[0].codec_context is None:
+        raise UserError(f"The video '{name}' has a codec that cannot be decoded here: convert it to H.264.")
+    return streams[0]

@@ -1,0 +1,235 @@
+"""Writing videos: exact times, exact size, a whole file or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+
+from common.errors import UserError
+from common.files import PathLike, atomic_path
+from common.media.colour import BT709, FromRGB
+from common.media.info import VideoInfo
+from common.media.soundtrack import Soundtrack
+from common.media.source import Source, reason
+
+_QUALITY = {
+    "libx264": {"preset": "medium"},
+    "libx265": {"preset": "medium", "x265-params": "log-level=error"},
+    "libvpx-vp9": {"b": "0", "row-mt": "1", "cpu-used": "4"},
+    "libsvtav1": {"preset": "8"},
+}
+# Four slices whatever the machine: their number is part of the bytes.
+_LOSSLESS = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
+
+
+class VideoWriter:
+    """Encodes RGB frames; the file appears at a clean exit, and not at all after an exception.
+
+    Every frame keeps the given time stamp exactly where the container can say it (MP4 and MOV can for every
+    time base; Matroska and WebM count milliseconds).
+
+    Args:
+        path: output; the suffix chooses the container (.mp4, .mov, .mkv, .webm).
+        width, height: pixels. Odd sizes are kept exactly: H.264 then stores full-resolution colour
+            (yuv444p), since the usual kind only has even sizes.
+        rate: frames per second. Frames without ``pts`` follow each other at this rate.
+        time_base: seconds per tick of ``pts``; default: one tick per frame.
+        codec: FFmpeg's encoder name; None: H.264, in .webm VP9.
+        crf: constant quality of lossy codecs, smaller is better.
+        pix_fmt: FFmpeg's pixel format; None: 4:2:0, or as said above.
+        audio_from: a file whose first audio stream becomes the sound: see
+            :class:`common.media.soundtrack.Soundtrack`.
+        like: take colour tags and pixel aspect from this video; default BT.709, square pixels.
+        lossless: FFV1 in RGB (.mkv): bit-exact pictures, and the same pictures give the same bytes.
+
+    Raises:
+        UserError: on entry: the folder cannot be written, the container does not take the codec, the
+            sound file is missing, no media or silent; while writing: the disk is full.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        width: int,
+        height: int,
+        *,
+        rate: Fraction | float | None = None,
+        time_base: Fraction | None = None,
+        codec: str | None = None,
+        crf: int = 16,
+        pix_fmt: str | None = None,
+        audio_from: Source | None = None,
+        like: VideoInfo | None = None,
+        lossless: bool = False,
+    ) -> None:
+        if rate is None and time_base is None:
+            raise ValueError("give the rate, or the time base of the time stamps")
+        if width < 1 or height < 1:
+            raise ValueError(f"the size must be positive, got {width}x{height}")
+        self.path = Path(path)
+        self._size = (width, height)
+        self._rate = None if rate is None else Fraction(rate).limit_denominator(100_000)
+        self._time_base = time_base if time_base is not None else 1 / Fraction(self._rate or 1)
+        self._codec = "ffv1" if lossless else codec or self._usual_codec()
+        self._pix_fmt = pix_fmt or ("bgr0" if lossless else self._usual_pix_fmt())
+        self._crf = crf
+        self._audio_from = audio_from
+        self._like = like
+        self._lossless = lossless
+        self._stack = ExitStack()
+        self._count = 0
+        self._held: av.VideoFrame | None = None
+        self._held_duration: int | None = None
+        self._durations: dict[int, int] = {}
+
+    def _usual_codec(self) -> str:
+        return "libvpx-vp9" if self.path.suffix.lower() == ".webm" else "libx264"
+
+    def _usual_pix_fmt(self) -> str:
+        odd = self._size[0] % 2 or self._size[1] % 2
+        return "yuv444p" if odd and self._codec in ("libx264", "libx265") else "yuv420p"
+
+    def __enter__(self) -> VideoWriter:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._container = self._open(temporary)
+            stack.callback(self._container.close)
+            self._stream = self._add_stream(self._container)
+            self._sound = (
+                None if self._audio_from is None else Soundtrack(self._audio_from, self._container, stack)
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    def _open(self, temporary: Path) -> OutputContainer:
+        # Nothing of the machine, the day or chance goes into the file.
+        options = {"fflags": "+bitexact"}
+        if self.path.suffix.lower() in (".mp4", ".mov", ".m4v"):
+            options["movflags"] = "+faststart"
+            # Otherwise the muxer multiplies small time bases until they are at least 1/10000.
+            options["video_track_timescale"] = str(self._time_base.denominator)
+        try:
+            return av.open(str(temporary), "w", options=options)
+        except (FFmpegError, ValueError) as error:
+            raise UserError(
+                f"The output '{self.path}' has no known video suffix: name it .mp4, .mov, .mkv or .webm."
+            ) from error
+
+    def _add_stream(self, container: OutputContainer) -> av.VideoStream:
+        options = (
+            dict(_LOSSLESS) if self._lossless else {"crf": str(self._crf), **_QUALITY.get(self._codec, {})}
+        )
+        try:
+            stream = container.add_stream(
+                self._codec,
+                rate=self._rate or 1 / self._time_base,
+                options=options,
+                time_base=self._time_base,
+            )
+        except (FFmpegError, ValueError) as error:
+            raise UserError(
+                f"The output '{self.path}' cannot hold {self._codec} video: choose another suffix or codec."
+            ) from error
+        stream.width, stream.height = self._size
+        stream.pix_fmt = self._pix_fmt
+        context = stream.codec_context
+        tags = (self._like.colour if self._like else BT709).for_yuv()
+        self._from_rgb = FromRGB(self._pix_fmt, tags)
+        if self._lossless:
+            context.flags |= Flags.bitexact
+        else:
+            tags.apply(context)
+        if self._like is not None:
+            context.sample_aspect_ratio = self._like.pixel_aspect
+        return stream
+
+    def write(self, image: np.ndarray, pts: int | None = None, duration: int | None = None) -> None:
+        """Append one frame.
+
+        Args:
+            image: (height, width, 3) uint8 RGB.
+            pts: ticks of the time base, increasing; None: the next one at the writer's rate.
+            duration: ticks; only the last frame's counts, the others end where the next one starts.
+        """
+        width, height = self._size
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise ValueError(f"expected uint8 {(height, width, 3)}, got {image.dtype} {image.shape}")
+        if pts is None:
+            if self._rate is None:
+                raise ValueError("without a rate every frame needs its pts")
+            pts = round(self._count / self._rate / self._time_base)
+        frame = self._from_rgb(image)
+        frame.pts, frame.time_base = int(pts), self._time_base
+        if self._held is None:
+            if self._sound is not None:
+                self._sound.begin(pts * self._time_base)
+        else:
+            if frame.pts <= self._held.pts:
+                raise ValueError(f"time stamps must increase, got {frame.pts} after {self._held.pts}")
+            self._encode(self._held, frame.pts - self._held.pts)
+        self._held, self._held_duration = frame, duration
+        self._count += 1
+
+    def _encode(self, frame: av.VideoFrame | None, duration: int = 0) -> None:
+        if frame is not None:
+            self._durations[frame.pts] = duration
+        try:
+            for packet in self._stream.encode(frame):
+                self._mux(packet)
+            if frame is not None and self._sound is not None:
+                self._sound.advance(float(frame.pts * self._time_base))
+        except FFmpegError as error:
+            raise UserError(f"The output '{self.path}' cannot be written ({reason(error)}).") from error
+
+    def _mux(self, packet: Packet) -> None:
+        # Encoders guess durations from the rate; the last one decides how long the file is.
+        packet.duration = self._durations.pop(packet.pts, packet.duration)
+        self._container.mux(packet)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack as stack:
+            if kind is not None:
+                # Hand the exception on to atomic_path, which then removes the temporary file.
+                stack.push(lambda *_: False)
+                raise error if error is not None else kind()
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._held is None:
+            raise ValueError(f"no frame was written to {self.path}")
+        usual = 1 / self._rate / self._time_base if self._rate is not None else None
+        previous = max(self._durations.values(), default=1)
+        self._encode(self._held, self._held_duration or round(usual or previous) or 1)
+        self._encode(None)
+        if self._sound is not None:
+            self._sound.advance(float("inf"))
+
+
+def write_video(
+    path: PathLike, frames: Iterable[np.ndarray], rate: Fraction | float = 25, **options: object
+) -> None:
+    """Write (N, height, width, 3) uint8 frames, or any iterable of images of one size, at a constant rate.
+
+    ``options`` as in :class:`VideoWriter`; errors too. At least one frame is needed.
+    """
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError(f"no frame was given for {path}")
+    height, width = first.shape[:2]
+    with VideoWriter(path, width, height, rate=rate, **options) as writer:  # type: ignore[arg-type]
+        writer.write(first)
+        for image in iterator:
+            writer.write(image)
