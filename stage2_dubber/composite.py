@@ -1,0 +1,61 @@
+"""Putting edited crops back into the source frames."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+BORDER_SHARE = 1 / 16
+"""Width of the blurred border as a share of the crop: two latent cells of the public geometry."""
+
+
+@lru_cache(maxsize=8)
+def border_alpha(size: int, share: float = BORDER_SHARE) -> np.ndarray:
+    """Opacity of an edited crop: 1 inside, a blurred fall to exactly 0 at the outermost pixels.
+
+    The blur's kernel is no wider than the border it softens, so nothing of it is cut off at the crop's
+    edge: a cut would show as a faint square.
+
+    Args:
+        size: side of the crop in pixels.
+        share: width of the border as a share of ``size``, in (0, 0.25].
+
+    Returns:
+        (size, size) float32 in 0..1, read-only (it is cached).
+    """
+    if not 0 < share <= 0.25:
+        raise ValueError(f"the border must be a share in (0, 0.25] of the crop, not {share}")
+    border = max(2, round(size * share))
+    if size < 4 * border:
+        raise ValueError(f"a crop of {size} px is too small for a border of {border} px")
+    half = border // 2
+    box = np.zeros((size, size), np.float32)
+    box[border - half : size - border + half, border - half : size - border + half] = 1.0
+    kernel = 2 * half + 1
+    alpha = cv2.GaussianBlur(box, (kernel, kernel), kernel / 4, borderType=cv2.BORDER_CONSTANT)
+    alpha[[0, -1], :] = 0.0
+    alpha[:, [0, -1]] = 0.0
+    alpha = np.clip(alpha, 0.0, 1.0)
+    alpha.setflags(write=False)
+    return alpha
+
+
+def blend_seam(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Average the frames that two windows share, moving from the earlier window to the later one.
+
+    The release averages the one latent in which two windows overlap; with each window decoded once the
+    average is taken in pixels, and the weights run across the overlap so that neither end jumps (gap G).
+
+    Args:
+        before: (K, H, W, 3) uint8, the last frames of the earlier window.
+        after: (K, H, W, 3) uint8, the same moments in the later window.
+
+    Returns:
+        (K, H, W, 3) uint8.
+    """
+    count = len(before)
+    weight = (np.arange(1, count + 1, dtype=np.float32) / (count + 1)).reshape(-1, 1, 1, 1)
+    mixed = before.astype(np.float32) * (1 - weight) + after.astype(np.float32) * weight
+    return np.rint(mixed).astype(np.uint8)

@@ -1,0 +1,218 @@
+"""One clip, start to end, as streams: follow the face, edit its crops window by window, put them back.
+
+The source is decoded three times and never held: once to follow the face, and then by two readers at once,
+one that runs a window ahead and cuts out crops, one that follows behind and takes the edited crops. Memory is
+therefore one window of crops and a few frames, whatever the length and the size of the video; only numbers
+(the track, the speech features) are kept for all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from common.errors import UserError
+from common.face import CropTrack, FaceTrack, build_detector, plan_crops, require_face, track_face
+from common.media import Frame, VideoInfo, VideoReader
+from stage2_dubber.composite import border_alpha
+from stage2_dubber.request import DubRequest
+from stage2_dubber.timeline import Segment, Timeline
+
+Progress = Callable[[str, float, float | None], None]
+"""Called with a stage's name, the frames done so far (fractions of a window count) and the frames in all."""
+
+TRACKING = "finding face"
+DUBBING = "dubbing"
+
+MIN_SEGMENT_SECONDS = 0.36
+"""Shorter runs with a face pass through: nine model frames, three latent frames."""
+
+
+class CropEditor(Protocol):
+    """What edits crops; implemented by :class:`stage2_dubber.editor.WindowEditor`."""
+
+    @property
+    def crop_size(self) -> int: ...
+
+    @property
+    def fps(self) -> float: ...
+
+    def stream(
+        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+    ) -> Iterator[np.ndarray]:
+        """``count`` crops (S, S, 3) uint8 at model rate in, as many edited ones out, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Composite:
+    """One finished frame.
+
+    Attributes:
+        frame: the source frame.
+        image: (H, W, 3) uint8; the source's own array where nothing was dubbed.
+        position: place of the frame among the dubbed ones, None where nothing was dubbed.
+        before, after: (S, S, 3) uint8 crops of the source and of the edit, None where nothing was dubbed.
+    """
+
+    frame: Frame
+    image: np.ndarray
+    position: int | None = None
+    before: np.ndarray | None = None
+    after: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class FacePlan:
+    """Where the face is and which frames are dubbed.
+
+    Attributes:
+        timeline: source time against model time.
+        segments: runs of frames that are dubbed, in order.
+        crops: squares per source frame.
+        warnings: sentences for the user.
+    """
+
+    timeline: Timeline
+    segments: list[Segment]
+    crops: CropTrack
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def dubbed_frames(self) -> int:
+        """Source frames that are dubbed."""
+        return sum(len(segment.source) for segment in self.segments)
+
+    @property
+    def model_frames(self) -> int:
+        """Frames at the model's rate that are edited."""
+        return sum(len(segment.model) for segment in self.segments)
+
+
+def plan_face(request: DubRequest, crop_scale: float, fps: float, progress: Progress) -> FacePlan:
+    """First pass: follow the face and decide what is dubbed.
+
+    Args:
+        request: whose video and face backend are used.
+        crop_scale: side of the crops over the size of the face.
+        fps: the model's frames per second.
+        progress: told about :data:`TRACKING`.
+
+    Raises:
+        UserError: no face, or none for long enough.
+    """
+    name, options = request.face_backend()
+    detector = build_detector(name, **options)
+    with VideoReader(request.video) as reader:
+        times, info = reader.times(), reader.info
+        track = track_face(_counted(reader, info, progress), detector)
+    require_face(track, request.video)
+    return _plan(request.video, track, times, info, crop_scale, fps)
+
+
+def _plan(
+    video: Path, track: FaceTrack, times: np.ndarray, info: VideoInfo, crop_scale: float, fps: float
+) -> FacePlan:
+    timeline = Timeline.of(times, fps)
+    segments = timeline.segments(track.segments(), round(MIN_SEGMENT_SECONDS * fps))
+    if not segments:
+        raise UserError(
+            f"No face stays in view for {MIN_SEGMENT_SECONDS} s in '{video}': use a clip in which it does, "
+            "or give its place with --box or --track."
+        )
+    crops = plan_crops(track, scale=crop_scale, fps=float(info.average_rate))
+    plan = FacePlan(timeline, segments, crops)
+    missing = len(track) - plan.dubbed_frames
+    if missing == 0:
+        return plan
+    warning = f"{missing} of {len(track)} frames show no face for long enough and pass through untouched."
+    return replace(plan, warnings=(warning,))
+
+
+def _counted(reader: VideoReader, info: VideoInfo, progress: Progress) -> Iterator[np.ndarray]:
+    for frame in reader:
+        yield frame.image
+        progress(TRACKING, frame.index + 1, info.frame_count)
+
+
+def composited_frames(
+    video: Path, plan: FacePlan, editor: CropEditor, features: np.ndarray
+) -> Iterator[Composite]:
+    """Second pass: all frames of the source, in order, with the edits put back.
+
+    Every source frame takes the edit of the model frame that is nearest in time, at the frame's own place of
+    the face. Pixels outside the face's square, and at its very border, are the decoded source's bytes.
+
+    Args:
+        video: the source.
+        plan: of :func:`plan_face` for the same video.
+        editor: edits the crops.
+        features: (T, C) speech features at 50 Hz, on the clock of the video's first frame.
+    """
+    alpha = border_alpha(editor.crop_size)
+    waiting = list(plan.segments)
+    position = 0
+    with VideoReader(video) as behind, VideoReader(video) as ahead:
+        cutter = _Cutter(ahead, plan, editor.crop_size)
+        segment: Segment | None = None
+        for frame in behind:
+            if segment is None and waiting and frame.index == waiting[0].source.start:
+                segment = waiting.pop(0)
+                edits = _Edits(
+                    editor.stream(cutter.crops(segment), len(segment.model), features, segment.model.start),
+                    segment.model.start,
+                )
+            if segment is None:
+                yield Composite(frame, frame.image)
+                continue
+            after = edits.at(plan.timeline.model_frame(segment, frame.index))
+            yield Composite(
+                frame,
+                plan.crops.paste(frame.image, after, alpha, frame.index),
+                position,
+                plan.crops.extract(frame.image, frame.index, editor.crop_size),
+                after,
+            )
+            position += 1
+            if frame.index == segment.source.stop - 1:
+                segment = None
+
+
+class _Cutter:
+    """Crops of the model's frames, from a reader that only goes forward."""
+
+    def __init__(self, reader: VideoReader, plan: FacePlan, size: int) -> None:
+        self._frames = iter(reader)
+        self._plan = plan
+        self._size = size
+
+    def crops(self, segment: Segment) -> Iterator[np.ndarray]:
+        """(S, S, 3) uint8 for every model frame of ``segment``; a frame shown twice is cut once."""
+        index, crop = -1, np.zeros(0, np.uint8)
+        for moment in segment.model:
+            wanted = int(self._plan.timeline.shown[moment])
+            if wanted != index:
+                frame = next(self._frames)
+                while frame.index < wanted:
+                    frame = next(self._frames)
+                index, crop = wanted, self._plan.crops.extract(frame.image, wanted, self._size)
+            yield crop
+
+
+class _Edits:
+    """The newest edited crop of a stream, asked for by its rising number."""
+
+    def __init__(self, stream: Iterator[np.ndarray], start: int) -> None:
+        self._stream = stream
+        self._next = start
+        self._crop = np.zeros(0, np.uint8)
+
+    def at(self, moment: int) -> np.ndarray:
+        while self._next <= moment:
+            self._crop = next(self._stream)
+            self._next += 1
+        return self._crop

@@ -1,0 +1,53 @@
+"""Small generated clips for the dubbing tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from common.media import VideoWriter, save_wav
+
+RATE = 16000
+WIDTH, HEIGHT = 160, 120
+BOX = (50.0, 30.0, 110.0, 90.0)
+
+
+def picture(index: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+    """A textured frame that changes with ``index``: gradients, fixed noise and a bar that wanders."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    noise = np.random.default_rng(7).integers(0, 24, (height, width))
+    base = np.stack([rows + noise, columns + noise, (rows + columns) // 2 + noise], axis=-1)
+    base[:, (3 * index) % width : (3 * index) % width + 6] += 60
+    return np.clip(base, 0, 255).astype(np.uint8)
+
+
+def steady(count: int, rate: int) -> list[int]:
+    """Time stamps of a constant rate."""
+    return [round(index * 600 / rate) for index in range(count)]
+
+
+def uneven(count: int, seed: int = 3) -> list[int]:
+    """Time stamps of a variable rate: frames last between 1/60 and 1/12 of a second."""
+    lengths = np.random.default_rng(seed).integers(10, 51, count - 1)
+    return [0, *np.cumsum(lengths).tolist()]
+
+
+def write_clip(path: Path, stamps: Sequence[int], lossless: bool = False) -> Path:
+    """A silent video with frames at ``stamps`` (ticks of 1/600 s)."""
+    with VideoWriter(
+        path, WIDTH, HEIGHT, rate=25, time_base=Fraction(1, 600), crf=12, lossless=lossless
+    ) as writer:
+        for index, stamp in enumerate(stamps):
+            writer.write(picture(index), pts=stamp)
+    return path
+
+
+def write_speech(path: Path, seconds: float) -> Path:
+    """A buzz whose loudness goes up and down four times a second."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    tone = np.sign(np.sin(2 * np.pi * 140 * time)) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * time))
+    save_wav(path, (0.3 * tone).astype(np.float32), RATE)
+    return path

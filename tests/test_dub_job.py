@@ -1,0 +1,232 @@
+"""A clip through the streams of a dubbing job, with editors that only mark what they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dub_clips import BOX, picture, steady, uneven, write_clip, write_speech
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import UserError
+from common.media import read_frames
+from stage2_dubber.job import Composite, FacePlan, composited_frames, plan_face
+from stage2_dubber.request import DubRequest, check_request
+from stage2_dubber.timeline import Timeline
+
+FEATURES = np.zeros((1, 4), np.float32)
+
+
+class MarkingEditor:
+    """Paints every crop one colour, and remembers what it got."""
+
+    crop_size = 64
+    fps = 25.0
+
+    def __init__(self, ahead: int = 1) -> None:
+        self.seen: list[np.ndarray] = []
+        self.calls: list[tuple[int, int]] = []
+        self.ahead = ahead
+
+    def stream(
+        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+    ) -> Iterator[np.ndarray]:
+        self.calls.append((start_frame, count))
+        held = []
+        for number in range(count):
+            crop = next(crops)
+            self.seen.append(crop)
+            held.append(np.full_like(crop, (start_frame + number) % 256))
+            if len(held) == self.ahead:
+                yield from held
+                held = []
+        yield from held
+
+
+def _silent(*_: object) -> None:
+    return None
+
+
+def _request(tmp_path: Path, video: Path, **changes: object) -> DubRequest:
+    options: dict = {"audio": tmp_path / "a.wav", "output": tmp_path / "o.mp4", "box": BOX, **changes}
+    return DubRequest(video=video, **options)
+
+
+def _run(video: Path, plan: FacePlan, editor: MarkingEditor) -> list[Composite]:
+    return list(composited_frames(video, plan, editor, FEATURES))
+
+
+@pytest.mark.parametrize("stamps", [steady(20, 25), steady(33, 30), steady(20, 12), uneven(30)])
+def test_all_frames_come_back_and_only_the_square_changes(tmp_path: Path, stamps: list[int]) -> None:
+    video = write_clip(tmp_path / "clip with spaces.mp4", stamps)
+    plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
+    editor = MarkingEditor(ahead=7)
+    source = read_frames(video)
+    done = _run(video, plan, editor)
+    assert [item.frame.index for item in done] == list(range(len(stamps)))
+    assert [item.frame.pts for item in done] == stamps
+    x, y = plan.crops.centers[0]
+    half = plan.crops.sizes[0] / 2
+    rows, columns = np.mgrid[0 : source.shape[1], 0 : source.shape[2]]
+    outside = (np.abs(columns - x) > half + 1) | (np.abs(rows - y) > half + 1)
+    assert outside.any()
+    for item, original in zip(done, source, strict=True):
+        np.testing.assert_array_equal(item.image[outside], original[outside])
+        # The middle of the square takes the edit of the model frame that is nearest in time.
+        moment = plan.timeline.nearest[item.frame.index]
+        assert (item.image[round(y), round(x)] == moment).all()
+        assert abs(moment / 25 - item.frame.time) <= 1 / 25 + 1e-6
+
+
+def test_the_editor_sees_model_time_and_not_source_frames(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mkv", steady(36, 30), lossless=True)
+    plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
+    editor = MarkingEditor()
+    _run(video, plan, editor)
+    assert len(editor.seen) == 30
+    for moment, crop in enumerate(editor.seen):
+        index = int(plan.timeline.shown[moment])
+        np.testing.assert_array_equal(crop, plan.crops.extract(picture(index), index, 64))
+
+
+def test_frames_without_a_face_pass_through_untouched(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mp4", steady(80, 25))
+    boxes: list[list[float] | None] = [list(BOX)] * 80
+    boxes[0:5] = [None] * 5
+    boxes[30:50] = [None] * 20
+    boxes[53:80] = [None] * 27
+    track = tmp_path / "track.json"
+    track.write_text(str({"boxes": boxes}).replace("None", "null").replace("'", '"'))
+    plan = plan_face(_request(tmp_path, video, box=None, track=track), 1.45, 25.0, _silent)
+    editor = MarkingEditor(ahead=5)
+    done = _run(video, plan, editor)
+    source = read_frames(video)
+    dubbed = [item.frame.index for item in done if item.position is not None]
+    assert dubbed == list(range(5, 30)), "three frames with a face are too few to dub"
+    assert editor.calls == [(5, 25)], "speech must be heard at the frame's own time"
+    assert [item.position for item in done if item.position is not None] == list(range(25))
+    for item, original in zip(done, source, strict=True):
+        if item.position is None:
+            np.testing.assert_array_equal(item.image, original)
+    assert len(plan.warnings) == 1 and "55 of 80" in plan.warnings[0]
+
+
+def test_two_stretches_are_two_streams(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mp4", steady(90, 30))
+    boxes: list[list[float] | None] = [list(BOX)] * 90
+    boxes[30:54] = [None] * 24
+    track = tmp_path / "track.json"
+    track.write_text(str({"boxes": boxes}).replace("None", "null").replace("'", '"'))
+    plan = plan_face(_request(tmp_path, video, box=None, track=track), 1.45, 25.0, _silent)
+    editor = MarkingEditor(ahead=4)
+    done = _run(video, plan, editor)
+    assert editor.calls == [(0, 25), (45, 30)]
+    assert [item.frame.index for item in done if item.position is None] == list(range(30, 54))
+
+
+def test_no_face_at_all_is_an_error(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mp4", steady(6, 25))
+    track = tmp_path / "track.json"
+    track.write_text('{"boxes": [null, null, null, null, null, null]}')
+    with pytest.raises(UserError, match=r"No face was found in '.*v\.mp4'"):
+        plan_face(_request(tmp_path, video, box=None, track=track), 1.45, 25.0, _silent)
+
+
+def test_a_face_that_only_flashes_by_is_an_error(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mp4", steady(40, 25))
+    track = tmp_path / "track.json"
+    boxes = [list(BOX)] * 4 + [None] * 36
+    track.write_text(str({"boxes": boxes}).replace("None", "null").replace("'", '"'))
+    with pytest.raises(UserError, match="No face stays in view"):
+        plan_face(_request(tmp_path, video, box=None, track=track), 1.45, 25.0, _silent)
+
+
+def test_a_clip_shorter_than_the_minimum_is_taken_whole(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mp4", steady(3, 25))
+    plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
+    assert all(item.position is not None for item in _run(video, plan, MarkingEditor()))
+
+
+def test_tracking_tells_how_far_it_is(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mp4", steady(12, 25))
+    told: list[tuple] = []
+    plan_face(_request(tmp_path, video), 1.45, 25.0, lambda *args: told.append(args))
+    assert [done for _, done, _ in told] == list(range(1, 13))
+    assert {total for _, _, total in told} == {12}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.floats(0.004, 0.3), min_size=1, max_size=60),
+    cuts=st.tuples(st.integers(0, 60), st.integers(0, 60)),
+)
+def test_segments_share_no_model_frame_and_give_every_source_frame_one(
+    lengths: list[float], cuts: tuple[int, int]
+) -> None:
+    times = np.concatenate([[0.0], np.cumsum(lengths)])
+    timeline = Timeline.of(times, 25.0)
+    a, b = sorted(min(cut, len(times)) for cut in cuts)
+    runs = [slice(start, stop) for start, stop in ((0, a), (a, b), (b, len(times))) if stop > start]
+    segments = timeline.segments(runs, 1)
+    used = [moment for segment in segments for moment in segment.model]
+    assert used == sorted(set(used))
+    for segment in segments:
+        taken = [timeline.model_frame(segment, frame) for frame in segment.source]
+        assert all(moment in segment.model for moment in taken)
+        assert taken == sorted(taken)
+        assert all(int(timeline.shown[moment]) in segment.source for moment in segment.model)
+
+
+def _good(tmp_path: Path, seconds: float = 0.8) -> dict:
+    return {
+        "video": write_clip(tmp_path / "v.mp4", steady(20, 25)),
+        "audio": write_speech(tmp_path / "a.wav", seconds),
+        "output": tmp_path / "out" / "o.mp4",
+        "box": BOX,
+    }
+
+
+def test_lengths_that_differ_are_told(tmp_path: Path) -> None:
+    assert check_request(DubRequest(**_good(tmp_path))).warnings == ()
+    short = check_request(DubRequest(**_good(tmp_path, 0.5)))
+    assert "ends 0.3 s before the video" in short.warnings[0]
+    padded = short.padded_speech(0.8)
+    assert len(padded) == 12800 and not padded[8000:].any()
+    assert "2.2 s longer" in check_request(DubRequest(**_good(tmp_path, 3.0))).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"video": "missing.mp4"}, "'.*missing.mp4' does not exist"),
+        ({"audio": "missing.wav"}, "'.*missing.wav' does not exist"),
+        ({"audio": "v.mp4"}, "no audio stream"),
+        ({"video": "a.wav"}, "no video stream"),
+        ({"video": "text.mp4"}, "is not media"),
+        ({"output": "v.mp4"}, "is also an input"),
+        ({"output": "./out/../a.wav"}, "is also an input"),
+        ({"output": "old.mp4"}, "--overwrite"),
+        ({"output": "new.txt"}, "does not end like a video"),
+        ({"output": "new.mp4", "lossless": True}, r"must end in \.mkv"),
+        ({"contact_sheet": "sheet.jpg"}, r"must end in \.png"),
+        ({"contact_sheet": "out/o.mp4"}, "named twice"),
+        ({"output": "text.mp4/o.mp4"}, "output folder"),
+        ({"track": "track.json"}, "give one of them"),
+        ({"box": None, "detector": "box"}, "--box or --track"),
+    ],
+)
+def test_bad_requests_are_refused_before_any_work(tmp_path: Path, changes: dict, message: str) -> None:
+    options = _good(tmp_path)
+    (tmp_path / "text.mp4").write_text("this is no video")
+    (tmp_path / "old.mp4").write_bytes(b"x")
+    for key, value in changes.items():
+        options[key] = tmp_path / value if isinstance(value, str) and key != "detector" else value
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=message):
+        check_request(DubRequest(**options))
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [
+        p for p in before if p.is_file()
+    ]
