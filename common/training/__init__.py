@@ -1,0 +1,1 @@
+"""Training: the loop, checkpoints, losses and adapters. Knows models and data, but no stage."""

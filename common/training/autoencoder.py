@@ -1,0 +1,289 @@
+"""Training of the small video autoencoder that the tiny configuration uses instead of Wan2.2's.
+
+Loss: L1 of pixels + L1 of spatial differences (edges keep lips and teeth sharp without a pretrained
+perceptual network) + a small KL term. A penalty on values beyond [-1, 1] stands in for the gradient that the
+decoder's own clamp removes. The saved weights are the moving average; at each save the per-channel mean and
+std of its latents are measured and written into the autoencoder's configuration, where the codec reads them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor, nn
+
+from common.config import VaeConfig
+from common.errors import UserError
+from common.files import atomic_dir, fingerprint, require_writable_dir
+from common.training.checkpoint import (
+    latest_checkpoint,
+    load_optimizer,
+    load_parameters,
+    optimizer_tensors,
+    save_checkpoint,
+)
+from common.training.ema import ParameterAverage
+from common.training.precision import resolve_precision
+from common.training.video_crops import CropClip, central_window, find_videos, load_clips, random_windows
+
+
+@dataclass
+class AutoencoderConfig:
+    """One training run. The shape comes from the `vae` section, the crop from `geometry`."""
+
+    folders: list[str] = field(default_factory=list)  # searched with their subfolders
+    output: str = ""  # the autoencoder goes to output/vae, the resumable state beside it
+    max_frames: int = 40000  # frames held in memory, over all videos
+    held_out: float = 0.03  # share of the videos, at least one, that is only measured
+    window_frames: list[int] = field(
+        default_factory=lambda: [9, 9, 17, 25]
+    )  # lengths drawn evenly, each 4k+1
+    frames_per_step: int = 18  # shorter windows come in larger batches
+    max_steps: int = 20000
+    time_limit_minutes: float = 0.0  # 0: none; the schedule ends with whichever limit comes first
+    learning_rate: float = 4e-4
+    warmup_steps: int = 100
+    grad_clip: float = 1.0
+    ema_decay: float = 0.999
+    kl_weight: float = 1e-5  # times nats per latent value
+    edge_weight: float = 0.5
+    mixed_precision: str = "auto"  # | "bf16" | "no"; auto: bf16 where the device has it natively
+    device: str = "cpu"
+    seed: int = 0
+    log_every: int = 20
+    save_minutes: float = 10.0
+    stats_windows: int = 48  # windows over which latents are measured
+
+    def __post_init__(self) -> None:
+        for frames in self.window_frames:
+            if frames < 1 or frames % 4 != 1:
+                raise UserError(
+                    f"autoencoder.window_frames holds {frames}; lengths must be 4k+1, such as 9 or 25."
+                )
+        if not self.window_frames:
+            raise UserError("autoencoder.window_frames is empty; give lengths such as [9, 17, 25].")
+
+
+def new_autoencoder(config: VaeConfig) -> Any:
+    """An untrained autoencoder of this shape whose latent statistics are neutral."""
+    arguments = {name: value for name, value in asdict(config).items() if name != "path"}
+    return AutoencoderKLWan(**arguments, latents_mean=[0.0] * config.z_dim, latents_std=[1.0] * config.z_dim)
+
+
+def autoencoder_loss(
+    vae: Any, video: Tensor, kl_weight: float, edge_weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of a video (B, 3, N, H, W) in [-1, 1] -> scalar, and its parts, detached."""
+    beyond: list[Tensor] = []
+    # The decoder works frame by frame and is clamped only afterwards: this sees each chunk before that.
+    hook = vae.decoder.register_forward_hook(
+        lambda _m, _i, out: beyond.append((out.float().abs() - 1).relu().mean())
+    )
+    try:
+        posterior = vae.encode(video).latent_dist
+        decoded = vae.decode(posterior.sample()).sample.float()
+    finally:
+        hook.remove()
+    pixel = (decoded - video).abs().mean()
+    error = decoded - video
+    edge = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
+    loss = pixel + edge_weight * edge + kl_weight * kl + torch.stack(beyond).mean()
+    parts = {"l1": pixel, "edge": edge, "kl": kl}
+    return loss, {name: value.detach() for name, value in parts.items()}
+
+
+class AutoencoderTrainer:
+    """Trains one autoencoder on one device; run it again to continue."""
+
+    def __init__(self, config: AutoencoderConfig, vae_config: VaeConfig, crop_size: int) -> None:
+        if not config.output:
+            raise UserError(
+                "autoencoder.output is empty; give the folder that the autoencoder shall be written to."
+            )
+        self.config, self.crop_size = config, crop_size
+        self.output = require_writable_dir(config.output)
+        self.train_clips, self.held_out_clips = self._load_clips()
+        torch.manual_seed(config.seed)
+        self.vae = new_autoencoder(vae_config).to(config.device)
+        self.parameters = dict(self.vae.named_parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
+        )
+        self.precision = resolve_precision(config.mixed_precision, config.device)
+        self.average = ParameterAverage(self.parameters, config.ema_decay)
+        # What a checkpoint must agree with; limits and logging may change between runs.
+        self.identity = fingerprint({"vae": asdict(vae_config), "crop_size": crop_size})
+        self.step, self.seconds_before = 0, 0.0
+        self._resume()
+
+    def run(self, report: Callable[[str], None] = print) -> dict[str, float]:
+        """Train to the limit, save, and return the held-out PSNR in dB and the steps made."""
+        config = self.config
+        started, saved, logged_at = time.monotonic(), time.monotonic(), self.step
+        logged_time = started
+        while self.step < config.max_steps and (progress := self._progress(started)) < 1.0:
+            loss, parts = self._train_step(progress)
+            if not self.step % config.log_every:
+                now = time.monotonic()
+                seconds = (now - logged_time) / (self.step - logged_at)
+                logged_time, logged_at = now, self.step
+                values = " ".join(f"{name} {float(value):.4f}" for name, value in parts.items())
+                left = self._seconds_left(started, seconds)
+                report(
+                    f"step {self.step}/{config.max_steps} loss {float(loss):.4f} {values} "
+                    f"{seconds:.2f} s/step, {left / 60:.0f} min left"
+                )
+            if time.monotonic() - saved > 60 * config.save_minutes:
+                report(f"step {self.step} held-out PSNR {self.save(started):.2f} dB, saved")
+                saved = time.monotonic()
+        psnr = self.save(started)
+        report(f"step {self.step} held-out PSNR {psnr:.2f} dB, written to {self.output / 'vae'}")
+        return {"psnr_db": psnr, "steps": float(self.step)}
+
+    def save(self, started: float) -> float:
+        """Write the resumable state and the autoencoder itself; returns the held-out PSNR in dB."""
+        meta: dict[str, Any] = {
+            "identity": self.identity,
+            "ema_updates": self.average.updates,
+            "seconds": self._seconds(started),
+        }
+        groups = {
+            "model": self.parameters,
+            "ema": self.average.averages,
+            "optimizer": optimizer_tensors(self.optimizer, self.parameters),
+        }
+        with self.average.applied():
+            mean, std = self._latent_statistics()
+            psnr = self._held_out_psnr()
+            self.vae.register_to_config(latents_mean=mean, latents_std=std)
+            with atomic_dir(self.output / "vae") as temporary:
+                self.vae.save_pretrained(temporary)
+        save_checkpoint(self.output, self.step, groups, {**meta, "psnr_db": psnr}, keep=1)
+        return psnr
+
+    def _load_clips(self) -> tuple[list[CropClip], list[CropClip]]:
+        config = self.config
+        videos = find_videos(config.folders)
+        # Spread over the sorted list, so that each folder gives some.
+        step = max(2, round(1 / max(config.held_out, 1e-6)))
+        held = videos[:: min(step, len(videos))] if len(videos) > 1 else videos
+        kept = [video for video in videos if video not in set(held)] or videos
+        shortest = max(config.window_frames)
+        return (
+            load_clips(kept, self.crop_size, config.max_frames, shortest),
+            load_clips(held, self.crop_size, shortest * len(held), shortest),
+        )
+
+    def _resume(self) -> None:
+        checkpoint = latest_checkpoint(self.output)
+        if checkpoint is None:
+            return
+        if checkpoint.meta.get("identity") != self.identity:
+            raise UserError(
+                f"{checkpoint.folder}: was made with another vae section or crop size; "
+                "use another autoencoder.output."
+            )
+        load_parameters(self.parameters, checkpoint.tensors("model"), checkpoint.folder)
+        load_optimizer(self.optimizer, self.parameters, checkpoint.tensors("optimizer"))
+        self.average.load(checkpoint.tensors("ema"), checkpoint.meta["ema_updates"])
+        self.step, self.seconds_before = checkpoint.step, checkpoint.meta["seconds"]
+
+    def _train_step(self, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
+        rng = np.random.default_rng([config.seed, self.step])
+        frames = int(rng.choice(config.window_frames))
+        count = max(1, config.frames_per_step // frames)
+        video = random_windows(self.train_clips, rng, count, frames, self.crop_size).to(config.device)
+        # Also the posterior's noise is a function of the step, so that a resumed run repeats it.
+        torch.manual_seed(int(rng.integers(2**62)))
+        warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
+        with self._autocast():
+            loss, parts = autoencoder_loss(self.vae, video, config.kl_weight, config.edge_weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip)
+        self.optimizer.step()
+        self.average.update()
+        self.step += 1
+        return loss.detach(), parts
+
+    @torch.no_grad()
+    def _latent_statistics(self) -> tuple[list[float], list[float]]:
+        """Per-channel mean and std of the posterior's mode over random training windows."""
+        rng = np.random.default_rng([self.config.seed, 2**31])
+        frames = max(self.config.window_frames)
+        means = []
+        for _ in range(self.config.stats_windows):
+            video = random_windows(self.train_clips, rng, 1, frames, self.crop_size).to(self.config.device)
+            means.append(self._encode(video).transpose(0, 1).flatten(1).cpu())
+        values = torch.cat(means, dim=1).double()
+        return values.mean(dim=1).tolist(), values.std(dim=1).clamp_min(1e-6).tolist()
+
+    @torch.no_grad()
+    def _held_out_psnr(self) -> float:
+        """PSNR in dB (peak 2 for values in [-1, 1]) of the mean squared error over all held-out windows."""
+        frames = max(self.config.window_frames)
+        errors = []
+        for clip in self.held_out_clips:
+            video = central_window(clip, frames, self.crop_size)[None].to(self.config.device)
+            latents = self._encode(video)
+            with self._autocast():
+                decoded = self.vae.decode(latents).sample.float()
+            errors.append((decoded - video).square().mean().item())
+        return 10 * math.log10(4.0 / max(float(np.mean(errors)), 1e-12))
+
+    def _encode(self, video: Tensor) -> Tensor:
+        with self._autocast():
+            return self.vae.encode(video).latent_dist.mode().float()
+
+    def _autocast(self) -> torch.autocast:
+        bf16 = self.precision == "bf16"
+        return torch.autocast(torch.device(self.config.device).type, dtype=torch.bfloat16, enabled=bf16)
+
+    def _seconds(self, started: float) -> float:
+        return self.seconds_before + time.monotonic() - started
+
+    def _progress(self, started: float) -> float:
+        by_steps = self.step / self.config.max_steps
+        limit = 60 * self.config.time_limit_minutes
+        return max(by_steps, self._seconds(started) / limit) if limit else by_steps
+
+    def _seconds_left(self, started: float, seconds_per_step: float) -> float:
+        left = (self.config.max_steps - self.step) * seconds_per_step
+        limit = 60 * self.config.time_limit_minutes
+        return max(0.0, min(left, limit - self._seconds(started)) if limit else left)
+
+
+def parameter_count(vae: nn.Module) -> int:
+    return sum(value.numel() for value in vae.parameters())
+
+
+def describe_autoencoder(config: AutoencoderConfig, vae_config: VaeConfig, crop_size: int) -> Sequence[str]:
+    """Lines for --dry-run: everything derived from the configuration."""
+    with torch.device("meta"):
+        vae = new_autoencoder(vae_config)
+    side = crop_size / vae_config.scale_factor_spatial
+    longest = max(config.window_frames)
+    latent_values = vae_config.z_dim * ((longest - 1) // 4 + 1) * side * side
+    return [
+        f"parameters             {parameter_count(vae):,}",
+        f"latents of {longest:3d} frames  ({vae_config.z_dim}, {(longest - 1) // 4 + 1}, {side:g}, {side:g})",
+        f"compression            {3 * longest * crop_size**2 / latent_values:.1f} x in numbers",
+        f"videos                 {len(find_videos(config.folders))}",
+        f"memory for crops       {config.max_frames * 3 * (1.25 * crop_size) ** 2 / 2**30:.2f} GiB at most",
+        f"steps                  {config.max_steps}"
+        + (f" or {config.time_limit_minutes:g} minutes" if config.time_limit_minutes else ""),
+        f"output                 {Path(config.output) / 'vae'}",
+    ]
