@@ -1,0 +1,86 @@
+"""What all tests share: one thread, no network, the footage where it is, small made-up clips."""
+
+import os
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Before torch and the hubs are imported: tests run beside other work, and never reach outside.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def footage() -> Path:
+    """The folder of development footage; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("BOOTDUB_FOOTAGE", REPOSITORY.parent / "shared" / "footage"))
+    if not (folder / "dev").is_dir():
+        pytest.skip("no footage here (set BOOTDUB_FOOTAGE)")
+    return folder
+
+
+def _moving_frames(count: int = 25, height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    phase = np.random.default_rng(seed).uniform(0, 6.28, 3)
+    frames = np.zeros((count, height, width, 3), dtype=np.uint8)
+    for k in range(count):
+        for channel in range(3):
+            wave = np.sin(x / 9 + 0.2 * k + phase[channel]) + np.cos(y / 7 - 0.1 * k + phase[channel])
+            frames[k, :, :, channel] = 128 + 50 * wave
+        # A bar whose place says the frame's number, for tests of order and time.
+        frames[k, :8, : 1 + (k * (width - 1)) // max(count - 1, 1)] = 255
+    return frames
+
+
+@pytest.fixture(scope="session")
+def moving_frames() -> Callable[..., np.ndarray]:
+    """Make smooth moving pictures: (count, height, width, 3) uint8; defaults 25, 64, 96; ``seed=``."""
+    return _moving_frames
+
+
+@pytest.fixture(scope="session")
+def tone() -> Callable[..., np.ndarray]:
+    """Make a sound that differs at every moment: (samples,) float32, ``seconds``, ``rate=16000``."""
+
+    def make(seconds: float = 1.0, rate: int = 16000, seed: int = 0) -> np.ndarray:
+        t = np.arange(round(seconds * rate)) / rate
+        start = 200 + 50 * (seed % 7)
+        return (0.4 * np.sin(2 * np.pi * (start + 150 * t) * t)).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path, tone: Callable[..., np.ndarray]) -> Callable[..., Path]:
+    """Write a small video with sound and return its path.
+
+    ``make_clip(name="clip.mp4", count=25, height=64, width=96, rate=25, sound=True, seed=0, **options)``;
+    ``options`` are the writer's.
+    """
+    from common.media import save_wav, write_video
+
+    def make(
+        name: str = "clip.mp4",
+        count: int = 25,
+        height: int = 64,
+        width: int = 96,
+        rate: float = 25,
+        sound: bool = True,
+        seed: int = 0,
+        **options: object,
+    ) -> Path:
+        path = tmp_path / name
+        if sound:
+            wav = path.with_name(f"{path.stem}.sound.wav")
+            save_wav(wav, tone(count / float(rate), seed=seed), 16000)
+            options["audio_from"] = wav
+        write_video(path, _moving_frames(count, height, width, seed), rate=rate, **options)
+        return path
+
+    return make
