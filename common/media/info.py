@@ -246,7 +246,11 @@ def _stamps(
             else np.arange(len(pts), dtype=np.int64) * step
         )
     last = int(np.argmax(times))
-    return np.sort(times), durations[last] or step, by_order
+    lasting = durations[last] or step
+    if stream.duration and stream.start_time is not None and stream.frames == len(times) and not by_order:
+        # MP4 gives packets the distance to the next one in decoding order; the track's end is exact.
+        lasting = max(1, stream.start_time + stream.duration - int(times[last]))
+    return np.sort(times), lasting, by_order
 
 
 def first_picture_time(source: Source) -> float | None:

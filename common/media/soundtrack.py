@@ -83,7 +83,7 @@ class Soundtrack:
             )
         except ValueError as error:
             raise UserError(
-                f"A {self._format} file cannot hold sound of '{source_name(self._source)}': write .mp4 or .mkv."
+                f"A {self._format} file cannot hold the sound of '{source_name(self._source)}': choose .mkv."
             ) from error
         return cast(AudioStream, stream)
 
@@ -119,7 +119,7 @@ class Soundtrack:
                 packet.pts += shift
             if packet.dts is not None:
                 packet.dts += shift
-            if packet.pts is not None and packet.pts < floor:
+            if packet.pts is not None and (packet.pts < floor or (packet.is_discard and packet.pts >= 0)):
                 continue
             packet.stream = self._output
             yield packet

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import av
 import numpy as np
@@ -88,8 +89,10 @@ class VideoWriter:
         self._lossless = lossless
         self._stack = ExitStack()
         self._count = 0
-        self._held: av.VideoFrame | None = None
+        # One frame waits for the next one's time stamp, which says how long it lasts.
+        self._held: tuple[int, av.VideoFrame] | None = None
         self._held_duration: int | None = None
+        self._step = 1
         self._durations: dict[int, int] = {}
 
     def _usual_codec(self) -> str:
@@ -103,7 +106,7 @@ class VideoWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             self._container = self._open(temporary)
-            stack.callback(self._container.close)
+            stack.push(self._close)
             self._stream = self._add_stream(self._container)
             self._sound = (
                 None if self._audio_from is None else Soundtrack(self._audio_from, self._container, stack)
@@ -126,20 +129,19 @@ class VideoWriter:
             ) from error
 
     def _add_stream(self, container: OutputContainer) -> av.VideoStream:
-        options = (
-            dict(_LOSSLESS) if self._lossless else {"crf": str(self._crf), **_QUALITY.get(self._codec, {})}
-        )
+        quality = {"crf": str(self._crf), **_QUALITY.get(self._codec, {})}
         try:
-            stream = container.add_stream(
+            added = container.add_stream(
                 self._codec,
                 rate=self._rate or 1 / self._time_base,
-                options=options,
+                options=dict(_LOSSLESS) if self._lossless else quality,
                 time_base=self._time_base,
             )
         except (FFmpegError, ValueError) as error:
             raise UserError(
                 f"The output '{self.path}' cannot hold {self._codec} video: choose another suffix or codec."
             ) from error
+        stream = cast(av.VideoStream, added)
         stream.width, stream.height = self._size
         stream.pix_fmt = self._pix_fmt
         context = stream.codec_context
@@ -168,53 +170,71 @@ class VideoWriter:
             if self._rate is None:
                 raise ValueError("without a rate every frame needs its pts")
             pts = round(self._count / self._rate / self._time_base)
-        frame = self._from_rgb(image)
-        frame.pts, frame.time_base = int(pts), self._time_base
         if self._held is None:
             if self._sound is not None:
                 self._sound.begin(pts * self._time_base)
         else:
-            if frame.pts <= self._held.pts:
-                raise ValueError(f"time stamps must increase, got {frame.pts} after {self._held.pts}")
-            self._encode(self._held, frame.pts - self._held.pts)
-        self._held, self._held_duration = frame, duration
+            held_pts, held = self._held
+            if pts <= held_pts:
+                raise ValueError(f"time stamps must increase, got {pts} after {held_pts}")
+            self._step = pts - held_pts
+            self._encode(held_pts, held, self._step)
+        frame = self._from_rgb(image)
+        frame.pts, frame.time_base = int(pts), self._time_base
+        self._held, self._held_duration = (int(pts), frame), duration
         self._count += 1
 
-    def _encode(self, frame: av.VideoFrame | None, duration: int = 0) -> None:
-        if frame is not None:
-            self._durations[frame.pts] = duration
+    def _encode(self, pts: int, frame: av.VideoFrame, duration: int) -> None:
+        self._durations[pts] = duration
         try:
-            for packet in self._stream.encode(frame):
-                self._mux(packet)
-            if frame is not None and self._sound is not None:
-                self._sound.advance(float(frame.pts * self._time_base))
+            self._mux(self._stream.encode(frame))
+            if self._sound is not None:
+                self._sound.advance(float(pts * self._time_base))
         except FFmpegError as error:
-            raise UserError(f"The output '{self.path}' cannot be written ({reason(error)}).") from error
+            raise self._failure(error) from error
 
-    def _mux(self, packet: Packet) -> None:
-        # Encoders guess durations from the rate; the last one decides how long the file is.
-        packet.duration = self._durations.pop(packet.pts, packet.duration)
-        self._container.mux(packet)
+    def _mux(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            # Encoders guess durations from the rate; the last one decides how long the file is.
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
+            self._container.mux(packet)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._stack as stack:
-            if kind is not None:
-                # Hand the exception on to atomic_path, which then removes the temporary file.
-                stack.push(lambda *_: False)
-                raise error if error is not None else kind()
-            self._finish()
+    def _failure(self, error: FFmpegError | ValueError) -> UserError:
+        return UserError(
+            f"The output '{self.path}' cannot be written ({reason(error)}): check disk and codec."
+        )
 
     def _finish(self) -> None:
         if self._held is None:
             raise ValueError(f"no frame was written to {self.path}")
-        usual = 1 / self._rate / self._time_base if self._rate is not None else None
-        previous = max(self._durations.values(), default=1)
-        self._encode(self._held, self._held_duration or round(usual or previous) or 1)
-        self._encode(None)
-        if self._sound is not None:
-            self._sound.advance(float("inf"))
+        usual = None if self._rate is None else round(1 / self._rate / self._time_base)
+        self._encode(*self._held, self._held_duration or usual or self._step)
+        try:
+            self._mux(self._stream.encode(None))
+            if self._sound is not None:
+                self._sound.advance(float("inf"))
+        except FFmpegError as error:
+            raise self._failure(error) from error
+
+    def _close(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._container.close()
+        except (FFmpegError, ValueError) as failure:
+            # After an exception the file is thrown away, and what went wrong first is the better story.
+            if kind is None:
+                raise self._failure(failure) from failure
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The stack closes the container, then atomic_path renames or, told of an exception, removes.
+        with self._stack:
+            if error is not None:
+                raise error
+            self._finish()
 
 
 def write_video(
