@@ -1,0 +1,142 @@
+"""One frame from scene, time and mouth: the layers in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stage1_generator.rendered.draw.background import MARGIN, paint_background
+from stage1_generator.rendered.draw.canvas import Canvas
+from stage1_generator.rendered.draw.eyes import draw_brows, draw_eyes, draw_glasses
+from stage1_generator.rendered.draw.hair import draw_back_hair, draw_front_hair
+from stage1_generator.rendered.draw.head import (
+    draw_beard,
+    draw_body,
+    draw_ears,
+    draw_face,
+    draw_moustache,
+    draw_nose,
+)
+from stage1_generator.rendered.draw.mouth import draw_mouth
+from stage1_generator.rendered.draw.occluders import draw_occluder
+from stage1_generator.rendered.draw.shading import light_map, skin_paint
+from stage1_generator.rendered.draw.view import View
+from stage1_generator.rendered.geometry import head_landmarks, mouth_geometry
+from stage1_generator.rendered.motion import blink_amount
+from stage1_generator.rendered.scene import Scene
+from stage1_generator.rendered.visemes import CLOSED, MouthShape
+
+Window = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class RenderedFrame:
+    """image (H, W, 3) uint8 RGB; landmarks (68, 3) float32 px in iBUG order (z: smaller = nearer); occluder (H, W)
+    uint8, coverage 0..255 of what lies in front of the face; box (4,) float32 x0, y0, x1, y1 of the face with a
+    closed mouth, so that it tells nothing of the speech."""
+
+    image: np.ndarray
+    landmarks: np.ndarray
+    occluder: np.ndarray
+    box: np.ndarray
+
+
+def _still(scene: Scene, name: str) -> np.ndarray:
+    """Pictures that all frames of a scene share, made once."""
+    if name not in scene._cache:
+        size = scene.size
+        if name == "background":
+            scene._cache[name] = paint_background(scene)
+        elif name == "grade":
+            axis = np.linspace(-1, 1, size, dtype=np.float32)
+            vignette = 1.0 - 0.10 * scene.style.detail * (axis[None] ** 2 + axis[:, None] ** 2)
+            scene._cache[name] = np.asarray(scene.light.tint, dtype=np.float32)[:, None, None] * vignette
+        else:
+            rng = np.random.default_rng([scene.seed, 0x64A1])
+            noise = rng.standard_normal((size + 64, size + 64)) * scene.style.grain
+            scene._cache[name] = noise.astype(np.float32)
+    return scene._cache[name]
+
+
+def _backdrop(scene: Scene, frame_index: int, window: Window) -> np.ndarray:
+    """The background's part in the window, moved against the camera."""
+    x0, y0, w, h = window
+    image = _still(scene, "background")
+    time = scene.time(frame_index)
+    dx, dy = scene.motion.camera_x(time) * scene.size, scene.motion.camera_y(time) * scene.size
+    if not any(scene.motion.camera_x.amplitudes):
+        return image[:, y0 + MARGIN : y0 + MARGIN + h, x0 + MARGIN : x0 + MARGIN + w].copy()
+    shift = np.array([[1, 0, MARGIN + x0 - 0.6 * dx], [0, 1, MARGIN + y0 - 0.6 * dy]], dtype=np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    planes = [cv2.warpAffine(p, shift, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE) for p in image]
+    return np.stack(planes)
+
+
+def open_view(scene: Scene, frame_index: int, window: Window) -> View:
+    """A view with everything behind the face already drawn."""
+    pose = scene.pose(frame_index)
+    canvas = Canvas(window[0], window[1], _backdrop(scene, frame_index, window))
+    view = View(scene, frame_index, pose, canvas, light_map(scene, pose, canvas))
+    draw_back_hair(view)
+    draw_body(view)
+    if scene.hair_style != "scarf":
+        draw_ears(view, skin_paint(scene, pose, canvas, view.light, None, None))
+    return view
+
+
+def draw_head(view: View, shape: MouthShape) -> None:
+    """The face and all that is fixed to it."""
+    scene = view.scene
+    mouth = mouth_geometry(scene.face, shape)
+    draw_face(view, mouth, skin_paint(scene, view.pose, view.canvas, view.light, mouth, shape))
+    draw_beard(view, mouth, shape)
+    draw_nose(view)
+    draw_eyes(view)
+    draw_brows(view, scene.motion.brow(scene.time(view.frame_index)))
+    draw_mouth(view, mouth, shape)
+    draw_moustache(view, mouth)
+    draw_front_hair(view)
+    draw_glasses(view)
+
+
+def finish(view: View) -> np.ndarray:
+    """Colour of the light, vignette and grain; the window as (h, w, 3) uint8."""
+    scene, canvas = view.scene, view.canvas
+    h, w = canvas.shape
+    rows, columns = slice(canvas.y0, canvas.y0 + h), slice(canvas.x0, canvas.x0 + w)
+    image = canvas.rgb * _still(scene, "grade")[:, rows, columns]
+    if scene.style.grain > 0:
+        oy, ox = np.random.default_rng([scene.seed, 0x64A2, view.frame_index]).integers(0, 64, 2)
+        image += _still(scene, "noise")[oy : oy + scene.size, ox : ox + scene.size][rows, columns]
+    image += 0.5
+    np.clip(image, 0, 255, out=image)
+    return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 0))
+
+
+def landmarks_of(scene: Scene, frame_index: int, shape: MouthShape) -> np.ndarray:
+    """The 68 true points of a frame in px, (68, 3) float32."""
+    time = scene.time(frame_index)
+    points = head_landmarks(
+        scene.face, mouth_geometry(scene.face, shape), blink_amount(scene.seed, time), scene.motion.brow(time)
+    )
+    return scene.pose(frame_index).project(points).astype(np.float32)
+
+
+def box_of(scene: Scene, frame_index: int) -> np.ndarray:
+    """Face box of a frame, (4,) float32: the extent of the landmarks of the closed mouth."""
+    points = landmarks_of(scene, frame_index, CLOSED)[:, :2]
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def render_frame(scene: Scene, frame_index: int, mouth: MouthShape) -> RenderedFrame:
+    """Draw frame `frame_index` with the mouth in the given shape: a pure function of its arguments."""
+    window = (0, 0, scene.size, scene.size)
+    view = open_view(scene, frame_index, window)
+    draw_head(view, mouth)
+    view.canvas.trace = np.zeros((scene.size, scene.size), np.float32)
+    draw_occluder(view)
+    occluder = np.round(view.canvas.trace * 255).astype(np.uint8)
+    landmarks = landmarks_of(scene, frame_index, mouth)
+    return RenderedFrame(finish(view), landmarks, occluder, box_of(scene, frame_index))
