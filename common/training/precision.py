@@ -8,9 +8,9 @@ from common.errors import UserError
 
 
 def resolve_precision(wanted: str, device: torch.device | str) -> str:
-    """ "auto" -> "bf16" where the device computes in bf16 natively, else "no"; other values are checked and kept.
+    """Turn "auto" into "bf16" where the device computes in bf16 natively, else into "no"; check other values.
 
-    CPUs without bf16 instructions emulate them, 30 to 60 times slower than fp32 (measured on an AVX2 machine).
+    CPUs without bf16 instructions emulate them 30 to 60 times slower than fp32 (measured on AVX2).
 
     Raises:
         UserError: not one of "auto", "bf16", "no".
