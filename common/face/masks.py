@@ -22,7 +22,7 @@ Points = NDArray[np.float64]
 
 # Widened by this many outer-eye-corner distances: covers people whose chin is longer than the canonical
 # head's.
-_LOWER_FACE_MARGIN = 0.07
+_LOWER_FACE_MARGIN = 0.06
 # Lips seen by landmarks end at the vermilion's edge; the loss should see the edge too.
 _LIP_MARGIN = 0.05
 # Landmark jitter of single frames must not make the mask flicker; a real nod is slower than this.

@@ -37,6 +37,39 @@ _SAME_FACE_IOU = 0.4
 _TILE_GRIDS = (2, 3)
 
 
+class _Graph:
+    """One MediaPipe solution, kept quiet until it has settled.
+
+    A graph's threads print while they start and when they meet their first face.
+    """
+
+    def __init__(self, solution: Any, faces_of: str) -> None:
+        self._solution = solution
+        self._faces_of = faces_of
+        self._start()
+
+    def _start(self) -> None:
+        self._settled = False
+        # Returns only when all threads of the graph have started.
+        self._solution.process(np.zeros((64, 64, 3), np.uint8))
+
+    def restart(self) -> None:
+        """Forget what was tracked."""
+        with without_chatter():
+            self._solution.reset()
+            self._start()
+
+    def faces(self, image: ImageArray) -> list[Any]:
+        if self._settled:
+            result = self._solution.process(image)
+        else:
+            with without_chatter():
+                result = self._solution.process(image)
+        found = list(getattr(result, self._faces_of) or [])
+        self._settled = self._settled or bool(found)
+        return found
+
+
 @dataclass(frozen=True)
 class _Square:
     """A square of the picture, corner and side in whole pixels; it may reach outside."""
@@ -90,34 +123,29 @@ class MediapipeDetector:
         # Read by the C++ side when it is loaded.
         os.environ.setdefault("GLOG_minloglevel", "2")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        blank = np.zeros((64, 64, 3), np.uint8)
         with without_chatter():
             import mediapipe as mp
 
-            solutions = mp.solutions
-            self._mesh = solutions.face_mesh.FaceMesh(
-                static_image_mode=not tracking,
-                max_num_faces=max_faces,
-                refine_landmarks=True,
-                min_detection_confidence=min_confidence,
-                min_tracking_confidence=min_confidence,
-            )
-            self._cutout_mesh = solutions.face_mesh.FaceMesh(
-                static_image_mode=True,
-                max_num_faces=1,
-                refine_landmarks=True,
-                min_detection_confidence=min_confidence,
-            )
-            # Model 1 sees faces up to 5 m away, model 0 up to 2 m.
-            self._finders = [
-                solutions.face_detection.FaceDetection(
+            def mesh(still: bool, faces: int) -> _Graph:
+                solution = mp.solutions.face_mesh.FaceMesh(
+                    static_image_mode=still,
+                    max_num_faces=faces,
+                    refine_landmarks=True,
+                    min_detection_confidence=min_confidence,
+                    min_tracking_confidence=min_confidence,
+                )
+                return _Graph(solution, "multi_face_landmarks")
+
+            def finder(model: int) -> _Graph:
+                solution = mp.solutions.face_detection.FaceDetection(
                     min_detection_confidence=min_confidence, model_selection=model
                 )
-                for model in (1, 0)
-            ]
-            # The graphs start in threads of their own and print at their first picture.
-            for solution in (self._mesh, self._cutout_mesh, *self._finders):
-                solution.process(blank)
+                return _Graph(solution, "detections")
+
+            self._mesh = mesh(not tracking, max_faces)
+            self._cutout_mesh = mesh(True, 1)
+            # Model 1 sees faces up to 5 m away, model 0 up to 2 m.
+            self._finders = [finder(1), finder(0)]
         self._followed: list[FaceObservation] = []
         self._fresh = True
 
@@ -125,9 +153,7 @@ class MediapipeDetector:
         """Forget the clip so far."""
         self._followed = []
         if not self._fresh:
-            with without_chatter():
-                self._mesh.reset()
-                self._mesh.process(np.zeros((64, 64, 3), np.uint8))
+            self._mesh.restart()
             self._fresh = True
 
     def detect(self, image: ImageArray) -> list[FaceObservation]:
@@ -171,9 +197,9 @@ class MediapipeDetector:
 
     def _boxes_in(self, picture: ImageArray, square: _Square) -> list[tuple[FloatArray, float]]:
         for finder in self._finders:
-            found = finder.process(picture).detections
+            found = finder.faces(picture)
             if found:
-                return [(_box_of(detection, square), float(detection.score[0])) for detection in found]
+                return [(_box_of(face, square), float(face.score[0])) for face in found]
         return []
 
     def _look_at(self, image: ImageArray, box: FloatArray, score: float) -> FaceObservation | None:
@@ -194,11 +220,11 @@ class MediapipeDetector:
         return None
 
 
-def _run_mesh(mesh: Any, image: ImageArray) -> list[FloatArray]:
+def _run_mesh(mesh: _Graph, image: ImageArray) -> list[FloatArray]:
     """Landmarks (68, 3) in pixels of every face the mesh sees."""
     height, width = image.shape[:2]
     faces = []
-    for face in mesh.process(image).multi_face_landmarks or []:
+    for face in mesh.faces(image):
         points = [face.landmark[vertex] for vertex in MESH_TO_68]
         # The mesh's z is given in units of the picture's width, like x.
         pixels = np.array([(p.x * width, p.y * height, p.z * width) for p in points], np.float32)
