@@ -229,23 +229,18 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         reference_frames = 0 if reference is None else reference.shape[2]
         reference_tokens = reference_frames * frame_tokens
 
-        x = self._patchify(latents, reference, condition)
+        # The residual stream has the dtype of the weights; autocast makes the convolution return its own.
+        dtype = self.patch_embedding.weight.dtype
+        x = self._patchify(*(_cast(tensor, dtype) for tensor in (latents, reference, condition))).to(dtype)
         lengths = (reference_tokens, motion_frames * frame_tokens, (frames - motion_frames) * frame_tokens)
         embedded, projected = self._time_rows(timestep)
         segments = _segments(lengths, projected, motion_mask)
-        head_segments = _segments(lengths, embedded[:, None].expand(-1, 2, -1), motion_mask).after(
-            reference_tokens
-        )
-        rotary = rotary_table(
-            self.head_dim,
-            grid,
-            reference_frames,
-            self.reference_layout,
-            x.device,
-        )
-        audio = self.audio_embedding(audio_features)
+        head_rows = embedded[:, None].expand(-1, 2, -1)
+        head_segments = _segments(lengths, head_rows, motion_mask).after(reference_tokens)
+        rotary = rotary_table(self.head_dim, grid, reference_frames, self.reference_layout, x.device)
+        audio = self.audio_embedding(audio_features.to(dtype))
         if self.text_embedding is not None:
-            context = self.text_embedding(context).expand(batch, -1, -1)
+            context = self.text_embedding(_cast(context, dtype)).expand(batch, -1, -1)
 
         for block in self.blocks:
             arguments = (x, context, audio, segments, reference_tokens, rotary)
@@ -266,8 +261,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             missing = latents.shape[1] - reference.shape[1]
             reference = nn.functional.pad(reference, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else reference
             latents = torch.cat((reference, latents), dim=2)
-        # Autocast makes the convolution return its own dtype; the residual stream keeps that of the weights.
-        return self.patch_embedding(latents).flatten(2).transpose(1, 2).to(self.patch_embedding.weight.dtype)
+        return self.patch_embedding(latents).flatten(2).transpose(1, 2)
 
     def _unpatchify(self, x: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
         x = x.unflatten(2, (*self.patch, -1)).unflatten(1, grid)  # B f h w pt ph pw C
@@ -345,3 +339,7 @@ def _segments(
         ]
     parts = [part for part in parts if part[0]]
     return Segments(tuple(length for length, _ in parts), tuple(row for _, row in parts))
+
+
+def _cast(tensor: torch.Tensor | None, dtype: torch.dtype) -> Any:
+    return None if tensor is None else tensor.to(dtype)

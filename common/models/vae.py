@@ -77,8 +77,8 @@ def set_latent_statistics(vae: AutoencoderKLWan, mean: torch.Tensor, std: torch.
 class VideoCodec:
     """Videos (B, 3, N, H, W) in [-1, 1] <-> normalised latents (B, C, F, h, w).
 
-    The autoencoder that it is given gets frozen. ``autocast`` runs the convolutions in that dtype (bfloat16 pays off on some machines and not on others);
-    latents and videos are returned in float32.
+    The autoencoder that it is given gets frozen. ``autocast`` runs the convolutions in that dtype (bfloat16
+    pays off on some machines and not on others); latents and videos are returned in float32.
     """
 
     def __init__(self, vae: AutoencoderKLWan, autocast: torch.dtype | None = None) -> None:

@@ -1,0 +1,66 @@
+"""Classifier-free guidance with three branches, and the schedules of its scales (R; xdub.md §6).
+
+v = v(0, 0) + s_ref (v(ref, 0) - v(0, 0)) + s_aud (v(ref, aud) - v(ref, 0))
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+AUDIO_POWER = 1.5
+# (t, factor) of the reference scale: constant outside and between equal neighbours, cosine blends elsewhere.
+REFERENCE_SCHEDULE = ((0.35, 0.3), (0.45, 0.6), (0.75, 0.6), (0.85, 1.0))
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Which conditions one evaluation of the model sees; a dropped one is replaced by zeros."""
+
+    reference: bool
+    audio: bool
+
+
+UNCONDITIONAL = Branch(reference=False, audio=False)
+REFERENCE_ONLY = Branch(reference=True, audio=False)
+CONDITIONAL = Branch(reference=True, audio=True)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Scales of the two guidance directions; with ``dynamic`` they follow the release's schedules over t.
+
+    A scale of exactly 1 switches its direction off, schedule included: stage 1 uses ``reference_scale`` = 1.
+    """
+
+    reference_scale: float = 2.0
+    audio_scale: float = 7.0
+    dynamic: bool = True
+
+    def scales(self, t: float) -> tuple[float, float]:
+        """(s_ref, s_aud) at noise level ``t``."""
+        reference, audio = self.reference_scale, self.audio_scale
+        if self.dynamic and reference != 1:
+            reference *= reference_factor(t)
+        if self.dynamic and audio != 1:
+            audio *= t**AUDIO_POWER
+        return reference, audio
+
+    def weights(self, t: float) -> dict[Branch, float]:
+        """The branches to evaluate at ``t`` and the weight of each; they add up to 1, none is zero."""
+        reference, audio = self.scales(t)
+        weights = {UNCONDITIONAL: 1 - reference, REFERENCE_ONLY: reference - audio, CONDITIONAL: audio}
+        return {branch: weight for branch, weight in weights.items() if weight != 0}
+
+
+def reference_factor(t: float) -> float:
+    """Factor of the reference scale: .3 below t = .35, .6 in [.45, .75], 1 above .85, cosine blends else (R)."""
+    before, *rest = REFERENCE_SCHEDULE
+    if t <= before[0]:
+        return before[1]
+    for after in rest:
+        if t <= after[0]:
+            progress = (t - before[0]) / (after[0] - before[0])
+            return before[1] + (after[1] - before[1]) * (1 - math.cos(math.pi * progress)) / 2
+        before = after
+    return before[1]

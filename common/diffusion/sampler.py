@@ -1,0 +1,148 @@
+"""The Euler sampler of both stages: guidance, border replacement, motion latents, adapters by noise level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from common.diffusion.border import Border
+from common.diffusion.flow import FlowMatching
+from common.diffusion.guidance import Branch, Guidance
+
+Model = Callable[..., torch.Tensor]  # called like DubbingTransformer
+StepHook = Callable[[float], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a window is made from (B batch; shapes as in DubbingTransformer.forward).
+
+    reference: (B, C, Fr, h, w) clean latents. audio_features: (B, F, W, A). context: (B or 1, L, text_dim) if
+    the model has text attention. condition: (B, K, F, h, w) extra channels of the target (stage 1).
+    motion: (B, C, m, h, w) clean latents of the first m target frames, from the window before.
+    """
+
+    reference: torch.Tensor | None
+    audio_features: torch.Tensor
+    context: torch.Tensor | None = None
+    condition: torch.Tensor | None = None
+    motion: torch.Tensor | None = None
+
+    @property
+    def motion_frames(self) -> int:
+        return 0 if self.motion is None else self.motion.shape[2]
+
+
+@dataclass(frozen=True)
+class EulerSampler:
+    """From noise to latents in ``num_steps`` Euler steps.
+
+    border: width of the latent ring that follows ``reference`` (0: none; only where reference and target are
+    aligned, stage 2). batch_branches: evaluate all guidance branches in one batch (more memory, fewer calls).
+    before_step: called with t before every step, for adapters that act in a range of t.
+    """
+
+    flow: FlowMatching
+    guidance: Guidance
+    num_steps: int = 30
+    border: int = 0
+    batch_branches: bool = False
+    before_step: StepHook | None = None
+
+    @torch.no_grad()
+    def sample(
+        self, model: Model, noise: torch.Tensor, conditions: Conditions, progress: Progress | None = None
+    ) -> torch.Tensor:
+        """Latents (B, C, F, h, w) float32 from ``noise`` of that shape; a pure function of its arguments.
+
+        ``progress`` is called with (steps done, steps in all) after every step.
+        """
+        noise = noise.float()
+        border = self._border(noise, conditions)
+        latents = _with_motion(noise, conditions)
+        sigmas = self.flow.sigmas(self.num_steps).tolist()
+        for step, (t, t_next) in enumerate(pairwise(sigmas)):
+            if self.before_step is not None:
+                self.before_step(t)
+            if border is not None:
+                latents = border.renoise(latents, t)
+            velocity = self.velocity(model, latents, t, conditions)
+            latents = _with_motion(latents + (t_next - t) * velocity, conditions)
+            if progress is not None:
+                progress(step + 1, self.num_steps)
+        return latents if border is None else border.restore(latents)
+
+    def velocity(self, model: Model, latents: torch.Tensor, t: float, conditions: Conditions) -> torch.Tensor:
+        """Guided velocity (B, C, F, h, w) float32 at noise level ``t``; branches of weight 0 are not run."""
+        weights = self.guidance.weights(t)
+        if self.batch_branches:
+            arguments = [_arguments(latents, t, conditions, branch) for branch in weights]
+            joined = {name: _concatenate([a[name] for a in arguments]) for name in arguments[0]}
+            joined["context"] = conditions.context if _is_shared(conditions.context) else joined["context"]
+            outputs = _call(model, joined, conditions, "batched").float().chunk(len(weights))
+        else:
+            outputs = tuple(
+                _call(model, _arguments(latents, t, conditions, branch), conditions, str(branch)).float()
+                for branch in weights
+            )
+        return sum(
+            (weight * output for weight, output in zip(weights.values(), outputs, strict=True)),
+            start=torch.zeros_like(latents),
+        )
+
+    def _border(self, noise: torch.Tensor, conditions: Conditions) -> Border | None:
+        if self.border == 0:
+            return None
+        reference = conditions.reference
+        if reference is None or reference.shape != noise.shape:
+            raise ValueError("Border replacement needs a reference that is aligned with the target.")
+        return Border(reference.float(), noise, self.border, first_frame=conditions.motion_frames)
+
+
+def _with_motion(latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+    if conditions.motion is None:
+        return latents
+    return torch.cat((conditions.motion.to(latents), latents[:, :, conditions.motion_frames :]), dim=2)
+
+
+def _arguments(
+    latents: torch.Tensor, t: float, conditions: Conditions, branch: Branch
+) -> dict[str, torch.Tensor | None]:
+    reference, audio, context = conditions.reference, conditions.audio_features, conditions.context
+    if reference is not None and not branch.reference:
+        reference = torch.zeros_like(reference)
+    return {
+        "latents": latents,
+        "timestep": FlowMatching.model_timestep(latents.new_full((latents.shape[0],), t)),
+        "reference": reference,
+        "audio_features": audio if branch.audio else torch.zeros_like(audio),
+        "context": context,
+        "condition": conditions.condition,
+    }
+
+
+def _concatenate(tensors: list[torch.Tensor | None]) -> torch.Tensor | None:
+    present = [tensor for tensor in tensors if tensor is not None]
+    return torch.cat(present) if present else None
+
+
+def _is_shared(context: torch.Tensor | None) -> bool:
+    """Whether one context serves the whole batch, whatever its size."""
+    return context is not None and context.shape[0] == 1
+
+
+def _call(
+    model: Any, arguments: dict[str, torch.Tensor | None], conditions: Conditions, cache: str
+) -> torch.Tensor:
+    """One evaluation. Step caches of diffusers keep their states apart by the name of the branch."""
+    context: AbstractContextManager[Any] = nullcontext()
+    if getattr(model, "is_cache_enabled", False):
+        context = model.cache_context(cache)
+    with context:
+        return model(**arguments, motion_frames=conditions.motion_frames)

@@ -1,0 +1,80 @@
+"""How a clip of any length is cut into windows that the model can take (R; xdub.md §6).
+
+    window 0   |================|
+    window 1              |=====|==========|          '=====' the overlap: clean motion latents,
+    window 2                          |====|======~|  '~' padding, cut off again
+
+The release always steps by window - overlap and rounds the result up; here (G) all windows are within four
+frames of the same length, so that no window is a short rest with hardly any new frame in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import UserError
+from common.geometry import TEMPORAL_STRIDE, ceil_clip_length, frames_to_latents, is_clip_length
+
+
+@dataclass(frozen=True)
+class Window:
+    """One stretch of frames that goes through the model.
+
+    start: first frame in the clip. length: frames that the model sees, 4k + 1. new_from: how many leading
+    frames the window before has already made (0 in the first window). valid: frames that exist in the clip;
+    the length - valid frames after them are padding.
+    """
+
+    start: int
+    length: int
+    new_from: int
+    valid: int
+
+    @property
+    def latent_frames(self) -> int:
+        return frames_to_latents(self.length)
+
+    @property
+    def motion_latents(self) -> int:
+        """Leading latent frames that are given."""
+        return frames_to_latents(self.new_from) if self.new_from else 0
+
+    @property
+    def new(self) -> slice:
+        """The frames of the window's output to keep."""
+        return slice(self.new_from, self.valid)
+
+    def indices(self) -> np.ndarray:
+        """(length,) int64 frame indices in the clip; padding repeats the last frame."""
+        return np.minimum(np.arange(self.start, self.start + self.length), self.start + self.valid - 1)
+
+
+def plan_windows(num_frames: int, window: int = 77, overlap: int = 5) -> list[Window]:
+    """Cover ``num_frames`` frames by as few windows of at most ``window`` frames as possible.
+
+    Each window begins with the last ``overlap`` frames of the one before. The new frames of all windows, in
+    order, are every frame of the clip exactly once; at most three frames of padding follow in the last one.
+    Raises UserError for a clip without frames and for lengths that are no 4k + 1.
+    """
+    if num_frames < 1:
+        raise UserError("There is no frame to cut into windows.")
+    if not is_clip_length(window) or (overlap and not is_clip_length(overlap)) or overlap >= window:
+        raise UserError(
+            f"Windows of {window} frames with {overlap} in common cannot be cut; use one more than multiples "
+            "of 4, the overlap below the window (or 0)."
+        )
+    if num_frames <= window:
+        return [Window(0, ceil_clip_length(num_frames), 0, num_frames)]
+    count = -(-(num_frames - overlap) // (window - overlap))
+    total = num_frames + (count - 1) * overlap  # frames over all windows, overlaps counted twice
+    # All windows of one length, then four frames more for as many of the first ones as it takes.
+    base = (total // count - 1) // TEMPORAL_STRIDE * TEMPORAL_STRIDE + 1
+    longer = -(-(total - count * base) // TEMPORAL_STRIDE)
+    windows, start = [], 0
+    for index in range(count):
+        length = base + TEMPORAL_STRIDE * (index < longer)
+        windows.append(Window(start, length, overlap if index else 0, min(length, num_frames - start)))
+        start += length - overlap
+    return windows
