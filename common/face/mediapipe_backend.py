@@ -33,8 +33,11 @@ _CROP_OVER_BOX = 2.0
 _CROP_SIDE = 256
 # Two findings are one face when they overlap by more than this.
 _SAME_FACE_IOU = 0.4
-# Overlap of neighbouring tiles: a face of half a tile is whole in at least one.
-_TILE_GRIDS = (2, 3)
+# Tiles over the shorter side of a wide shot, before overlap: a face of 1/24 of that side is still found.
+_TILES = 2
+# While a search finds nothing, only every so many frames are searched: frames without anybody must not cost
+# more than those with a face.
+_SEARCH_EVERY = 5
 
 
 class _Graph:
@@ -92,10 +95,9 @@ class _Square:
 class MediapipeDetector:
     """Face mesh on the whole picture, and on enlarged cut-outs where the whole picture shows no face to it.
 
-    In a wide shot the mesh's detector is blind to small faces. Then the face detector looks for them, in the
-    picture and in overlapping tiles of it, and the mesh runs on each cut-out. Cut-outs of the frame before
-    are tried
-    first: that is faster and calmer than searching anew.
+    In a wide shot the mesh's own detector is blind to small faces. Then cut-outs around the faces of the frame
+    before are tried, and after them the face detector looks for small ones, in the picture and in overlapping
+    tiles of it. A small face beside a large one that the mesh sees is not looked for.
 
     Args:
         max_faces: at most this many faces per picture.
@@ -120,6 +122,7 @@ class MediapipeDetector:
             )
         self._max_faces = max_faces
         self._search_small = search_small
+        self._tracking = tracking
         # Read by the C++ side when it is loaded.
         os.environ.setdefault("GLOG_minloglevel", "2")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -136,22 +139,25 @@ class MediapipeDetector:
                 )
                 return _Graph(solution, "multi_face_landmarks")
 
-            def finder(model: int) -> _Graph:
+            def finder() -> _Graph:
+                # Model 1 is the one for faces that are farther away than 2 m.
                 solution = mp.solutions.face_detection.FaceDetection(
-                    min_detection_confidence=min_confidence, model_selection=model
+                    min_detection_confidence=min_confidence, model_selection=1
                 )
                 return _Graph(solution, "detections")
 
             self._mesh = mesh(not tracking, max_faces)
             self._cutout_mesh = mesh(True, 1)
             # Model 1 sees faces up to 5 m away, model 0 up to 2 m.
-            self._finders = [finder(1), finder(0)]
-        self._followed: list[FaceObservation] = []
+            self._finder = finder()
         self._fresh = True
+        # Faces of the last frame, and frames left until the next search for small ones.
+        self._followed: list[FaceObservation] = []
+        self._rest = 0
 
     def reset(self) -> None:
         """Forget the clip so far."""
-        self._followed = []
+        self._followed, self._rest = [], 0
         if not self._fresh:
             self._mesh.restart()
             self._fresh = True
@@ -164,12 +170,13 @@ class MediapipeDetector:
         self._fresh = False
         faces = [_observe(points, 1.0) for points in _run_mesh(self._mesh, image)]
         if faces or not self._search_small:
-            self._followed = []
-        else:
-            faces = self._follow(image) or self._search(image)
-            self._followed = faces
-        faces.sort(key=lambda face: -_area(face.box))
-        return faces[: self._max_faces]
+            self._rest = 0
+        elif not (faces := self._follow(image)) and self._rest == 0:
+            faces = self._search(image)
+            self._rest = 0 if faces or not self._tracking else _SEARCH_EVERY
+        faces = sorted(faces, key=lambda face: -_area(face.box))[: self._max_faces]
+        self._followed, self._rest = (faces if self._tracking else []), max(self._rest - 1, 0)
+        return faces
 
     def _follow(self, image: ImageArray) -> list[FaceObservation]:
         seen = [self._look_at(image, face.box, face.score) for face in self._followed]
@@ -186,20 +193,16 @@ class MediapipeDetector:
         return faces
 
     def _find_boxes(self, image: ImageArray) -> list[tuple[FloatArray, float]]:
-        """Boxes from the whole picture, else from the coarsest tiling that shows any; best score first."""
+        """Boxes in the whole picture, else in overlapping tiles of it; best score first."""
         height, width = image.shape[:2]
-        whole = _Square(0, 0, max(height, width))
-        for squares in ([whole], *(_tiles(height, width, grid) for grid in _TILE_GRIDS)):
-            boxes = [found for square in squares for found in self._boxes_in(square.cut(image), square)]
+        for squares in ([_Square(0, 0, max(height, width))], _tiles(height, width, _TILES)):
+            boxes = [
+                (_box_of(face, square), float(face.score[0]))
+                for square in squares
+                for face in self._finder.faces(square.cut(image))
+            ]
             if boxes:
                 return sorted(boxes, key=lambda found: -found[1])
-        return []
-
-    def _boxes_in(self, picture: ImageArray, square: _Square) -> list[tuple[FloatArray, float]]:
-        for finder in self._finders:
-            found = finder.faces(picture)
-            if found:
-                return [(_box_of(face, square), float(face.score[0])) for face in found]
         return []
 
     def _look_at(self, image: ImageArray, box: FloatArray, score: float) -> FaceObservation | None:
