@@ -6,7 +6,6 @@ Outside the lower-face mask, and on known occluders, every pixel is the original
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import read_frames, write_video
@@ -36,21 +35,22 @@ def run(config: Stage1Config) -> None:
     sweep(paths.blended)
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
     plans = read_plan(paths.companions).plans
-    progress = Progress("blend", len(plans), "frames")
+    progress = Progress("blend", len(plans))
     jobs = [(plan, entries[plan.entry], config) for plan in plans]
-    for (plan, _, _), _ in run_parallel(lambda job: blend_clip(*job), jobs, config.blend.workers):
-        progress.step(plan.length)
+    for (plan, _, _), worked in run_parallel(lambda job: blend_clip(*job), jobs, config.blend.workers):
+        progress.step(plan.length if worked else 0)
+    progress.finish(paths.root)
 
 
-def blend_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> Path:
-    """Blend one companion unless it stands already; returns its folder."""
+def blend_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> bool:
+    """Blend one companion; returns False where it stands already."""
     paths = work_paths(config)
     source = paths.companions / plan.key
     made = load_meta(source / "meta.json", "synthesize")
     mark = fingerprint([_VERSION, made["fingerprint"], config.blend.feather])
     folder = paths.blended / plan.key
     if made_by(folder / "meta.json") == mark:
-        return folder
+        return False
     original = entry.crops(plan.start, plan.length)
     track = entry.track(plan.start, plan.length)
     size = original.shape[1]
@@ -60,7 +60,7 @@ def blend_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> Path:
     with atomic_dir(folder) as temporary:
         write_video(temporary / BLENDED, blended, rate=config.geometry.fps, lossless=True)
         write_json(temporary / "meta.json", {**made, "fingerprint": mark})
-    return folder
+    return True
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from common.config import add_config_arguments, load_config, parse_config_argume
 from common.errors import EXIT_CODE, UserError
 from common.files import require_writable_dir
 from stage1_generator.config import Stage1Config, check
+from stage1_generator.timing import write_timing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,18 +84,23 @@ def sweep(folder: Path) -> None:
 
 
 class Progress:
-    """Lines with a count, a rate and the time left; at most one every few seconds."""
+    """Lines with a count, a rate in frames and the time left; at most one every few seconds.
 
-    def __init__(self, what: str, total: int, unit: str = "items", every: float = 5.0) -> None:
-        self.what, self.total, self.unit, self.every = what, total, unit, every
+    Args:
+        what: name of the step.
+        total: items in all; each `step` is one.
+    """
+
+    def __init__(self, what: str, total: int, every: float = 5.0) -> None:
+        self.what, self.total, self.every = what, total, every
         self.done = 0
-        self._amount = 0.0
+        self.frames = 0
         self._start = self._last = time.monotonic()
 
-    def step(self, amount: float = 0.0, items: int = 1) -> None:
-        """Count `items` as done; `amount` counts for the rate (frames, say) where items differ in length."""
+    def step(self, frames: int, items: int = 1) -> None:
+        """Count items as done; `frames` are those that were worked on now, 0 for items found done."""
         self.done += items
-        self._amount += amount
+        self.frames += frames
         now = time.monotonic()
         if now - self._last >= self.every or self.done == self.total:
             self._last = now
@@ -102,9 +108,14 @@ class Progress:
 
     def line(self, elapsed: float) -> str:
         left = elapsed / max(self.done, 1) * (self.total - self.done)
-        rate = (self._amount or self.done) / max(elapsed, 1e-6)
-        text = f"{self.what}: {self.done}/{self.total}, {rate:.1f} {self.unit}/s"
+        rate = self.frames / max(elapsed, 1e-6)
+        text = f"{self.what}: {self.done}/{self.total}, {rate:.1f} frames/s"
         return f"{text}, {format_seconds(left)} left" if self.done < self.total else f"{text}, done"
+
+    def finish(self, work: Path) -> None:
+        """Note the time for the report, unless everything was found done."""
+        if self.frames:
+            write_timing(work, self.what, time.monotonic() - self._start, self.frames)
 
 
 def format_seconds(seconds: float) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from common.speech.windows import clip_features, feature_margin
 from stage1_generator.command import Progress, run_ahead, run_command, sweep
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.encoders import EntrySpeech, load_codec, to_video
-from stage1_generator.entries import SAMPLE_RATE, Entry, load_entries
+from stage1_generator.entries import SAMPLE_RATE, Entry, OpenEntries, load_entries
 from stage1_generator.plan import clip_key, clip_seed, clip_starts
 from stage1_generator.regions import GRAY, Regions, clip_regions, hide
 
@@ -53,11 +52,12 @@ def run(config: Stage1Config) -> None:
     keys = [clip.key for clip in clips]
     with ShardWriter(paths.encoded, "clips", config.encode.samples_per_shard, meta) as writer:
         todo = clips[writer.resume(keys) :]
-        progress = Progress("encode", len(todo), "frames")
+        progress = Progress("encode", len(todo))
         loader = _Loader(config)
         for loaded in run_ahead(loader.load, todo):
             writer.add(loaded.clip.key, _encode(loaded, codec, speech, config, meta))
             progress.step(config.geometry.clip_frames)
+    progress.finish(paths.root)
     print(f"encode: {len(clips)} clips -> {paths.encoded}", file=sys.stderr)
 
 
@@ -132,11 +132,12 @@ class _Loader:
 
     def __init__(self, config: Stage1Config) -> None:
         self._config = config
-        self._open = lru_cache(maxsize=1)(lambda entry: (entry.crops(), entry.track(), entry.audio()))
+        self._entries = OpenEntries()
 
     def load(self, clip: _Clip) -> _Loaded:
         config = self._config
-        crops, track, audio = self._open(clip.entry)
+        opened = self._entries.get(clip.entry)
+        crops, track, audio = opened.crops, opened.track, opened.audio
         length, size = config.geometry.clip_frames, config.geometry.crop_size
         span = slice(clip.start, clip.start + length)
         occluder = track.occluder if config.encode.cut_occluders else None

@@ -8,6 +8,7 @@ prepared/<entry>/track.safetensors
     landmarks (N, 68, 3) float32, crop pixels (z: same scale, smaller = nearer)
     boxes (N, 4) float32, the crop square in source pixels, xyxy
     source_indices (N,) int64, the source frame each crop was cut from
+    levels (N,) float32, dB of full scale, the sound of each frame
     occluder (N, S, ceil(S / 8)) uint8, bits packed along the width; only where the video brought a mask
 prepared/<entry>/meta.json
 """
@@ -15,11 +16,13 @@ prepared/<entry>/meta.json
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from common.errors import UserError
@@ -70,6 +73,11 @@ class Entry:
         """(samples,) 16 kHz mono in [-1, 1]."""
         return load_audio(self.folder / "audio.flac", SAMPLE_RATE)
 
+    def levels(self) -> NDArray[np.float32]:
+        """(N,) dB of full scale, the level of each frame's sound."""
+        with safe_open(self.folder / "track.safetensors", framework="numpy") as track:
+            return np.asarray(track.get_tensor("levels"))
+
     def track(self, start: int = 0, count: int | None = None) -> EntryTrack:
         """The track of frames [start, start + count)."""
         arrays = load_file(self.folder / "track.safetensors")
@@ -81,6 +89,26 @@ class Entry:
         if "occluder" in arrays:
             occluder = unpack_mask(arrays["occluder"][start:stop])
         return EntryTrack(landmarks, boxes, indices, occluder)
+
+
+@dataclass(frozen=True)
+class OpenEntry:
+    """An entry in memory: crops (N, S, S, 3), track, audio (samples,)."""
+
+    crops: NDArray[np.uint8]
+    track: EntryTrack
+    audio: NDArray[np.float32]
+
+
+class OpenEntries:
+    """The entries read last. Commands walk clips in entry order, so that each entry is decoded once."""
+
+    def __init__(self, size: int = 1) -> None:
+        self.get = lru_cache(maxsize=size)(self._open)
+
+    @staticmethod
+    def _open(entry: Entry) -> OpenEntry:
+        return OpenEntry(entry.crops(), entry.track(), entry.audio())
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

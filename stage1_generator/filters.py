@@ -55,12 +55,14 @@ def run(config: Stage1Config) -> None:
     if encoder is None:
         print(f"filter: identity is not measured: {reason}", file=sys.stderr)
     judge = _Judge(config, encoder, reason)
-    progress = Progress("filter", len(plans), "frames")
+    progress = Progress("filter", len(plans))
     jobs = [(plan, entries[plan.entry]) for plan in plans]
     rejected = 0
-    for (plan, _), accepted in run_parallel(lambda job: judge.judge(*job), jobs, config.filters.workers):
+    judged = run_parallel(lambda job: judge.judge(*job), jobs, config.filters.workers)
+    for (plan, _), (accepted, worked) in judged:
         rejected += not accepted
-        progress.step(plan.length)
+        progress.step(plan.length if worked else 0)
+    progress.finish(paths.root)
     print(f"filter: {len(plans) - rejected} kept, {rejected} rejected", file=sys.stderr)
 
 
@@ -77,15 +79,15 @@ class _Judge:
         self._paths = work_paths(config)
         self._detectors = DetectorPool(config.face)
 
-    def judge(self, plan: PairPlan, entry: Entry) -> bool:
-        """Score one companion, write its verdict, return whether it is kept."""
+    def judge(self, plan: PairPlan, entry: Entry) -> tuple[bool, bool]:
+        """Score one companion and write its verdict; whether it is kept, and False where it was known."""
         folder = self._paths.blended / plan.key
         made = load_meta(folder / "meta.json", "blend")
         identity = self._identity is not None
         mark = fingerprint([_VERSION, made["fingerprint"], self._config.filters, self._config.face, identity])
         verdict_path = self._paths.filtered / f"{plan.key}.json"
         if made_by(verdict_path) == mark:
-            return bool(load_meta(verdict_path, "filters")["accepted"])
+            return bool(load_meta(verdict_path, "filters")["accepted"]), False
         scores = self._score(plan, entry, folder / BLENDED)
         reasons = [f"{name} {score['why']}" for name, score in scores.items() if score["passed"] is False]
         verdict = {
@@ -96,7 +98,7 @@ class _Judge:
             "scores": scores,
         }
         write_json(verdict_path, verdict)
-        return not reasons
+        return not reasons, True
 
     def _score(self, plan: PairPlan, entry: Entry, companion_path: Path) -> dict[str, dict[str, Any]]:
         limits = self._config.filters

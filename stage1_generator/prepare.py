@@ -39,6 +39,7 @@ from stage1_generator.detection import DetectorPool
 from stage1_generator.entries import SAMPLE_RATE, pack_mask
 from stage1_generator.shots import Thumbnails, split_at
 from stage1_generator.videos import VideoFile, find_videos
+from stage1_generator.voice import frame_levels
 
 # Raised when the meaning of what is written changes, so that old results are made again.
 _VERSION = 1
@@ -62,15 +63,16 @@ def run(config: Stage1Config) -> None:
     folder = work_paths(config).prepared
     for place in (folder, folder / "videos"):
         sweep(place)
-    progress = Progress("prepare", len(videos), "frames")
+    progress = Progress("prepare", len(videos))
     records: list[dict[str, Any]] = []
     detectors = DetectorPool(config.face)
     prepare = partial(prepare_video, config=config, detectors=detectors)
-    for video, record in run_parallel(prepare, videos, config.prepare.workers):
+    for video, (record, worked) in run_parallel(prepare, videos, config.prepare.workers):
         records.append(record)
         for rejected in record["rejected"]:
             print(f"prepare: left out {video.name}: {rejected['reason']}", file=sys.stderr)
-        progress.step(record["model_frames"])
+        progress.step(record["model_frames"] if worked else 0)
+    progress.finish(Path(config.work))
     records.sort(key=lambda record: record["video"])
     index = {
         "videos": len(records),
@@ -84,8 +86,10 @@ def run(config: Stage1Config) -> None:
     )
 
 
-def prepare_video(video: VideoFile, config: Stage1Config, detectors: DetectorPool) -> dict[str, Any]:
-    """Prepare one video unless its record says that nothing changed. Returns the record.
+def prepare_video(
+    video: VideoFile, config: Stage1Config, detectors: DetectorPool
+) -> tuple[dict[str, Any], bool]:
+    """Prepare one video unless its record says that nothing changed: the record, and whether it was made now.
 
     A video that cannot be used (no sound, no face, damaged) gives a record without entries, with the reason.
     """
@@ -99,7 +103,7 @@ def prepare_video(video: VideoFile, config: Stage1Config, detectors: DetectorPoo
     if old.get("fingerprint") == made_by and all((folder / name).is_dir() for name in old["entries"]):
         if old["stats"] != stats:
             write_json(record_path, {**old, "stats": stats})
-        return old
+        return old, False
     for name in old.get("entries", []):
         shutil.rmtree(folder / name, ignore_errors=True)
     record: dict[str, Any] = {
@@ -116,7 +120,7 @@ def prepare_video(video: VideoFile, config: Stage1Config, detectors: DetectorPoo
     except UserError as error:
         record["rejected"].append({"video": video.name, "reason": str(error)})
     write_json(record_path, record)
-    return record
+    return record, True
 
 
 def _settings(video: VideoFile, config: Stage1Config) -> dict[str, Any]:
@@ -229,12 +233,14 @@ class _Preparation:
                 writer.write(crops.extract(image, i, size))
         first, last = (round(edge * SAMPLE_RATE / self.fps) for edge in (piece.start, piece.stop))
         cut = audio[first:last]
-        save_flac(folder / "audio.flac", np.pad(cut, (0, last - first - len(cut))), SAMPLE_RATE)
+        cut = np.pad(cut, (0, last - first - len(cut)))
+        save_flac(folder / "audio.flac", cut, SAMPLE_RATE)
         arrays = {
             "landmarks": np.stack([crops.landmarks(part.landmarks[i], i, size) for i in range(count)]).astype(
                 np.float32
             ),
             "boxes": np.stack([_square(crops, i) for i in range(count)]).astype(np.float32),
+            "levels": frame_levels(cut, SAMPLE_RATE, self.fps),
             "source_indices": self.indices[piece].astype(np.int64),
         }
         occluder = self._occluder(crops, arrays["source_indices"], size)

@@ -15,7 +15,7 @@ from stage1_generator.config import PrepareConfig
 from stage1_generator.plan import Speakable, clip_starts, plan_pairs
 from stage1_generator.shots import Thumbnails, split_at
 from stage1_generator.videos import find_videos
-from stage1_generator.voice import voiced_frames, voiced_share
+from stage1_generator.voice import frame_levels, voiced_from_levels, voiced_share
 
 
 def _speaker(
@@ -85,10 +85,10 @@ def test_voice_activity_ignores_gain_and_knows_silence():
     tone = np.sin(np.arange(rate) * 0.3).astype(np.float32)
     audio = np.concatenate([tone, np.zeros(rate, np.float32), tone])
     for gain in (1.0, 0.02):
-        voiced = voiced_frames(gain * audio, rate, 25.0, 25.0)
+        voiced = voiced_from_levels(frame_levels(gain * audio, rate, 25.0), 25.0)
         assert voiced.shape == (75,)
         assert voiced[:25].all() and not voiced[25:50].any() and voiced[50:].all()
-    assert not voiced_frames(np.zeros(rate, np.float32), rate, 25.0, 25.0).any()
+    assert not voiced_from_levels(frame_levels(np.zeros(rate, np.float32), rate, 25.0), 25.0).any()
     assert voiced_share(np.ones(10, bool), 25).shape == (0,)
 
 

@@ -1,0 +1,203 @@
+"""`python -m stage1_generator.pack`: accepted companions and their originals -> shards of pairs for stage 2.
+
+Source is the companion, target the real clip with its own sound: generator artefacts stay on the input side.
+Exact pairs of rendered characters, where a folder of them is given, become a second set of shards.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.data.schema import encode_sample
+from common.data.writer import ShardWriter
+from common.files import fingerprint
+from common.media import read_frames
+from common.models.vae import VideoCodec
+from common.speech.windows import clip_features, feature_margin
+from stage1_generator.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.companions import BLENDED, load_meta, read_plan
+from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.encoders import EntrySpeech, load_codec, to_video
+from stage1_generator.entries import SAMPLE_RATE, Entry, OpenEntries, load_entries
+from stage1_generator.plan import PairPlan
+from stage1_generator.regions import clip_regions
+from stage1_generator.rendered_pairs import RenderedClip, find_rendered_pairs, load_rendered_clip
+
+_VERSION = 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("pack", __doc__ or "", run, dry_run, argv)
+
+
+def dry_run(config: Stage1Config) -> None:
+    paths = work_paths(config)
+    accepted = _accepted(config)
+    shards = -(-len(accepted) // config.pack.samples_per_shard)
+    print(
+        f"pack: {len(accepted)} pairs of {config.pairs.clip_frames} frames, {shards} shards -> {paths.pairs}"
+    )
+    if config.pack.rendered_pairs:
+        clips = find_rendered_pairs(config)
+        shards = -(-len(clips) // config.pack.samples_per_shard)
+        print(f"pack: {len(clips)} rendered pairs -> {shards} shards in {paths.rendered_pairs}")
+
+
+def run(config: Stage1Config) -> None:
+    paths = work_paths(config)
+    codec, speech = load_codec(config), EntrySpeech(config)
+    packer = _Packer(config, codec, speech)
+    accepted = _accepted(config)
+    contents = [[pair.plan.key, pair.made["fingerprint"], pair.verdict["fingerprint"]] for pair in accepted]
+    packer.write(paths.pairs, accepted, [pair.plan.key for pair in accepted], contents, packer.load_generated)
+    if config.pack.rendered_pairs:
+        clips = find_rendered_pairs(config)
+        contents = [[clip.key, clip.fingerprint] for clip in clips]
+        packer.write(
+            paths.rendered_pairs, clips, [clip.key for clip in clips], contents, packer.load_rendered
+        )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    plan: PairPlan
+    entry: Entry
+    made: dict[str, Any]
+    verdict: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """One pair, read ahead of the networks; `features` is (2 * frames + margins, C)."""
+
+    key: str
+    meta: dict[str, Any]
+    target: NDArray[np.uint8]
+    source: NDArray[np.uint8]
+    audio: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+def _accepted(config: Stage1Config) -> list[_Pair]:
+    paths = work_paths(config)
+    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    pairs = []
+    for plan in read_plan(paths.companions).plans:
+        verdict = load_meta(paths.filtered / f"{plan.key}.json", "filters")
+        if verdict["accepted"]:
+            made = load_meta(paths.blended / plan.key / "meta.json", "blend")
+            pairs.append(_Pair(plan, entries[plan.entry], made, verdict))
+    return pairs
+
+
+class _Packer:
+    def __init__(self, config: Stage1Config, codec: VideoCodec, speech: EntrySpeech) -> None:
+        self._config, self._codec, self._speech = config, codec, speech
+        self._entries = OpenEntries()
+        self._margin = feature_margin(config.speech.extra_window)
+
+    def write(
+        self, folder: Path, items: Sequence[Any], keys: Sequence[str], contents: Iterable[Any], load: Any
+    ) -> None:
+        """Write one set of shards, keeping those of an earlier run that hold the same."""
+        sweep(folder)
+        config = self._config
+        meta = {
+            "step": "pack",
+            "vae": self._codec.fingerprint,
+            "speech": self._speech.fingerprint,
+            "config": fingerprint([_VERSION, config.geometry, config.pairs.clip_frames, self._margin]),
+            "content": fingerprint(list(contents)),
+        }
+        with ShardWriter(folder, "pairs", config.pack.samples_per_shard, meta) as writer:
+            todo = items[writer.resume(keys) :]
+            progress = Progress(f"pack {folder.name}", len(todo))
+            for loaded in run_ahead(load, todo):
+                writer.add(loaded.key, self._encode(loaded, meta))
+                progress.step(len(loaded.target))
+        progress.finish(Path(config.work))
+        print(f"pack: {len(keys)} pairs -> {folder}", file=sys.stderr)
+
+    def load_generated(self, pair: _Pair) -> _Loaded:
+        plan, entry, config = pair.plan, pair.entry, self._config
+        rate = SAMPLE_RATE / config.geometry.fps
+        span = slice(plan.start, plan.start + plan.length)
+        samples = slice(round(span.start * rate), round(span.stop * rate))
+        opened = self._entries.get(entry)
+        meta = {
+            "kind": "generated",
+            "entry": entry.id,
+            "start": plan.start,
+            "speaker": entry.speaker,
+            "video": entry.meta["video"],
+            "speech": pair.made["speech"],
+            "generator": pair.made["generator"],
+            "scores": {name: score["value"] for name, score in pair.verdict["scores"].items()},
+        }
+        features = self._speech.features(entry)
+        return _Loaded(
+            key=plan.key,
+            meta=meta,
+            target=opened.crops[span],
+            source=read_frames(work_paths(config).blended / plan.key / BLENDED),
+            audio=opened.audio[samples],
+            landmarks=opened.track.landmarks[span],
+            features=clip_features(features, plan.start, plan.length, self._margin),
+        )
+
+    def load_rendered(self, clip: RenderedClip) -> _Loaded:
+        pair = load_rendered_clip(clip, self._config)
+        features = self._speech.encoder.encode(pair.audio)
+        rate = SAMPLE_RATE / self._config.geometry.fps
+        samples = slice(round(clip.start * rate), round((clip.start + clip.length) * rate))
+        return _Loaded(
+            key=clip.key,
+            meta={
+                "kind": "rendered",
+                "start": clip.start,
+                "speaker": clip.speaker,
+                "video": clip.target.name,
+            },
+            target=pair.target,
+            source=pair.source,
+            audio=pair.audio[samples],
+            landmarks=pair.landmarks,
+            features=clip_features(features, clip.start, clip.length, self._margin),
+        )
+
+    def _encode(self, loaded: _Loaded, made_by: Mapping[str, Any]) -> dict[str, bytes]:
+        geometry = self._config.geometry
+        latents = [self._codec.encode(to_video(video[None]))[0] for video in (loaded.target, loaded.source)]
+        regions = clip_regions(loaded.landmarks, geometry.crop_size)
+        meta = {
+            **loaded.meta,
+            "frames": len(loaded.target),
+            "fps": geometry.fps,
+            "crop_size": geometry.crop_size,
+        }
+        return encode_sample(
+            meta,
+            target=loaded.target,
+            source=loaded.source,
+            audio=loaded.audio,
+            arrays={"landmarks": loaded.landmarks, **regions.pooled(self._codec.stride[1])},
+            cache={
+                "target_latents": latents[0].to(torch.bfloat16),
+                "source_latents": latents[1].to(torch.bfloat16),
+                "audio_features": loaded.features,
+            },
+            cache_fingerprint=fingerprint(dict(made_by)),
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""`python -m stage1_generator.synthesize`: give every clip a companion, the same clip with other lips.
+
+The generator speaks another stretch of the same speaker's speech, or silence, over each clip. Results are the
+generator's raw crops; blending and judging are steps of their own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from common.files import atomic_dir, fingerprint, write_json
+from common.media import write_video
+from stage1_generator.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.companions import GENERATED, PlanIndex, made_by, write_plan
+from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.encode import reference_stills
+from stage1_generator.encoders import EntrySpeech, pick_device, pick_dtype
+from stage1_generator.entries import Entry, OpenEntries, load_entries
+from stage1_generator.generator import CompanionGenerator, GenerationJob, in_precision
+from stage1_generator.plan import PairPlan, Speakable, Unpaired, plan_pairs
+from stage1_generator.regions import clip_regions
+from stage1_generator.scores import spread
+from stage1_generator.trained import LoadedGenerator, load_generator
+from stage1_generator.voice import voiced_from_levels
+
+_VERSION = 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("synthesize", __doc__ or "", run, dry_run, argv)
+
+
+def dry_run(config: Stage1Config) -> None:
+    plans, unpaired = _plan(load_entries(work_paths(config).prepared), config)
+    silent = sum(plan.speech is None for plan in plans)
+    frames = len(plans) * config.pairs.clip_frames
+    print(f"synthesize: {len(plans)} companions ({silent} silent), {frames} frames")
+    print(f"synthesize: {len(unpaired)} clips without a companion")
+    print(f"synthesize: {config.diffusion.num_steps} steps, {config.synthesis.batch_clips} clips at once")
+
+
+def run(config: Stage1Config) -> None:
+    paths = work_paths(config)
+    sweep(paths.companions)
+    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    plans, unpaired = _plan(list(entries.values()), config)
+    loaded = load_generator(config)
+    speech = EntrySpeech(config)
+    shared = {
+        "version": _VERSION,
+        "generator": loaded.fingerprint,
+        "vae": loaded.codec.fingerprint,
+        "speech": speech.fingerprint,
+        "diffusion": asdict(config.diffusion),
+        "geometry": asdict(config.geometry),
+        "references": asdict(config.references),
+        "synthesis": [config.synthesis.seed, config.synthesis.occluder_grow, config.blend.feather],
+    }
+    batches = _unfinished(plans, shared, config)
+    progress = Progress("synthesize", sum(plan.length for batch in batches for plan in batch))
+    generator = _generator(loaded, config)
+    loader = _Loader(entries, speech, config)
+    for batch, jobs in zip(batches, run_ahead(loader.load, batches, ahead=1), strict=True):
+        videos = generator.generate(jobs, progress=lambda frames: progress.step(frames, items=frames))
+        for plan, video in zip(batch, videos, strict=True):
+            with atomic_dir(paths.companions / plan.key) as folder:
+                write_video(folder / GENERATED, video, rate=config.geometry.fps, lossless=True)
+                write_json(folder / "meta.json", _meta(plan, shared))
+    progress.finish(paths.root)
+    # Last, so that the index tells of a finished run.
+    write_plan(paths.companions, PlanIndex(plans, unpaired))
+    print(f"synthesize: {len(plans)} companions, {len(unpaired)} clips without", file=sys.stderr)
+
+
+def _plan(entries: Sequence[Entry], config: Stage1Config) -> tuple[list[PairPlan], list[Unpaired]]:
+    pairs = config.pairs
+    speakable = [
+        Speakable(
+            entry.id,
+            entry.speaker,
+            str(entry.meta["source_sha256"]),
+            int(entry.meta["offset"]),
+            voiced_from_levels(entry.levels(), pairs.voice_db),
+        )
+        for entry in entries
+    ]
+    return plan_pairs(
+        speakable,
+        length=pairs.clip_frames,
+        stride=pairs.stride,
+        seed=config.synthesis.seed,
+        silence_fraction=pairs.silence_fraction,
+        voiced_min=pairs.voiced_min,
+        other_speakers=pairs.other_speakers,
+    )
+
+
+def _mark(plan: PairPlan, shared: dict[str, Any]) -> str:
+    return fingerprint([shared, asdict(plan)])
+
+
+def _meta(plan: PairPlan, shared: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "fingerprint": _mark(plan, shared),
+        "generator": shared["generator"],
+        "vae": shared["vae"],
+        "speech": None if plan.speech is None else asdict(plan.speech),
+    }
+
+
+def _unfinished(
+    plans: Sequence[PairPlan], shared: dict[str, Any], config: Stage1Config
+) -> list[list[PairPlan]]:
+    """Batches with at least one clip to make.
+
+    Batches are a function of the plan alone and are made again as a whole: matrix products round differently
+    in batches of another size, and an interrupted run must end with the bytes of an uninterrupted one.
+    """
+    size, folder = config.synthesis.batch_clips, work_paths(config).companions
+    batches = [list(plans[i : i + size]) for i in range(0, len(plans), size)]
+    return [
+        batch
+        for batch in batches
+        if any(made_by(folder / plan.key / "meta.json") != _mark(plan, shared) for plan in batch)
+    ]
+
+
+def _generator(loaded: LoadedGenerator, config: Stage1Config) -> CompanionGenerator:
+    device = pick_device(config.device)
+    return CompanionGenerator(
+        in_precision(loaded.transformer, pick_dtype(config.dtype, device), device),
+        loaded.codec,
+        config.diffusion,
+        config.geometry,
+        extra_window=config.speech.extra_window,
+        seed=config.synthesis.seed,
+        feather=config.blend.feather,
+        context=loaded.context,
+    )
+
+
+class _Loader:
+    def __init__(self, entries: dict[str, Entry], speech: EntrySpeech, config: Stage1Config) -> None:
+        self._entries, self._speech, self._config = entries, speech, config
+        self._opened = OpenEntries()
+        # A second more than the clip, so that no window needs to be clamped.
+        self._silence = speech.silence(config.pairs.clip_frames + 25, config.geometry.fps)
+
+    def load(self, batch: Sequence[PairPlan]) -> list[GenerationJob]:
+        return [self._job(plan) for plan in batch]
+
+    def _job(self, plan: PairPlan) -> GenerationJob:
+        config = self._config
+        opened = self._opened.get(self._entries[plan.entry])
+        span = slice(plan.start, plan.start + plan.length)
+        landmarks = opened.track.landmarks[span]
+        occluder = None if opened.track.occluder is None else opened.track.occluder[span]
+        frames = opened.crops[span]
+        regions = clip_regions(landmarks, frames.shape[1], occluder, config.synthesis.occluder_grow)
+        # The target segment itself shows the person at inference (P section 3).
+        chosen = spread(plan.length, config.references.count)
+        stills = reference_stills(frames[chosen], landmarks[chosen], config.references.background)
+        if plan.speech is None:
+            features, start = self._silence, 0
+        else:
+            features = self._speech.features(self._entries[plan.speech.entry])
+            start = plan.speech.start
+        return GenerationJob(plan.key, np.ascontiguousarray(frames), regions.inpaint, stills, features, start)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
