@@ -1,7 +1,6 @@
 """What all tests share: one thread, no network, the footage where it is, small made-up clips."""
 
 import os
-
 from collections.abc import Callable
 from pathlib import Path
 
