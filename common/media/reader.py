@@ -81,7 +81,8 @@ class VideoReader:
     def times(self) -> np.ndarray:
         """(frames,) float64: seconds of every frame's start since the first one's."""
         stamps = self._scan.stamps
-        return (stamps - stamps[0]) * float(self.info.time_base)
+        base = self.info.time_base
+        return (stamps - stamps[0]) * base.numerator / base.denominator
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Frames ``start`` to ``stop`` (exclusive; None: to the end), decoded from the file's beginning.
@@ -159,7 +160,9 @@ class VideoReader:
         pts = int(stamps[index])
         last = index + 1 == len(stamps)
         duration = self._scan.last_duration if last else int(stamps[index + 1]) - pts
-        return Frame(index, pts, float((pts - int(stamps[0])) * self.info.time_base), image, duration)
+        base = self.info.time_base
+        time = (pts - int(stamps[0])) * base.numerator / base.denominator
+        return Frame(index, pts, time, image, duration)
 
 
 def _decode(decoder: VideoCodecContext, packet: Packet | None) -> list[VideoFrame]:

@@ -31,6 +31,7 @@ _QUALITY = {
 }
 # Four slices whatever the machine: their number is part of the bytes.
 _LOSSLESS = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
+_FINE_CLOCK = 48_000
 
 
 class VideoWriter:
@@ -120,7 +121,10 @@ class VideoWriter:
         if self.path.suffix.lower() in (".mp4", ".mov", ".m4v"):
             options["movflags"] = "+faststart"
             # Otherwise the muxer multiplies small time bases until they are at least 1/10000.
-            options["video_track_timescale"] = str(self._time_base.denominator)
+            ticks = self._time_base.denominator
+            options["video_track_timescale"] = str(ticks)
+            # The clock on which the tracks' starts are said: milliseconds by default, too coarse for them.
+            options["movie_timescale"] = str(ticks * -(-_FINE_CLOCK // ticks))
         try:
             return av.open(str(temporary), "w", options=options)
         except (FFmpegError, ValueError) as error:
@@ -143,7 +147,10 @@ class VideoWriter:
             ) from error
         stream = cast(av.VideoStream, added)
         stream.width, stream.height = self._size
-        stream.pix_fmt = self._pix_fmt
+        try:
+            stream.pix_fmt = self._pix_fmt
+        except ValueError as error:
+            raise UserError(f"The pixel format {self._pix_fmt!r} is unknown: use one of FFmpeg's.") from error
         context = stream.codec_context
         tags = (self._like.colour if self._like else BT709).for_yuv()
         self._from_rgb = FromRGB(self._pix_fmt, tags)
