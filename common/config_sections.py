@@ -73,8 +73,10 @@ class SpeechConfig:
     path: str = ""  # folder with whisper/ and wav2vec2/; unused by mel
     extra_window: int = 0  # feature frames (50 Hz) added on each side of the eight (P: 4 in stage 1; R: 0)
     channels: int = 2048
+    chunking: str = "overlap"  # of whisper+wav2vec2 beyond 30 s; "release": hard windows (R)
 
     def __post_init__(self) -> None:
+        _one_of("speech.chunking", self.chunking, ("overlap", "release"))
         _one_of("speech.encoder", self.encoder, ("mel", "whisper+wav2vec2"))
         _at_least("speech.extra_window", self.extra_window, 0)
 

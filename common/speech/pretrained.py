@@ -1,0 +1,141 @@
+"""The public model's ears (R): Whisper and wav2vec2 features side by side."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from transformers import Wav2Vec2Model, WhisperModel
+from transformers.audio_utils import mel_filter_bank
+
+from common.errors import UserError
+from common.files import PathLike, fingerprint
+from common.speech.base import HOP, SAMPLE_RATE, Audio, Features, check_audio, feature_count
+from common.speech.chunks import hard_chunks, overlapping_chunks
+
+OVERLAP = 500  # features (10 s) that neighbouring windows share
+
+_MEL_HOP = 160
+_MEL_FFT = 400
+_WAV2VEC2_FIELD = 400  # samples that one wav2vec2 feature sees in the convolutions
+
+
+class PretrainedEncoder:
+    """Whisper encoder and wav2vec2 at 50 Hz, joined on the channel axis, Whisper first.
+
+    Whisper gives its last block's output before the final LayerNorm; wav2vec2 its last hidden state. Both
+    work on windows of Whisper's length (30 s). What depends on the level of the sound, Whisper's dynamic
+    range and wav2vec2's unit variance, is taken from the whole recording, so that windows agree.
+
+    Args:
+        path: folder with ``whisper/`` and ``wav2vec2/``, each as transformers saves a model (safetensors).
+        device: where the two networks run.
+        chunking: "overlap" (no seams) or "release" (hard 30 s windows, each cut to its own length).
+
+    Raises:
+        UserError: a model is missing in ``path``.
+    """
+
+    name = "whisper+wav2vec2"
+
+    def __init__(self, path: PathLike, device: torch.device | str = "cpu", chunking: str = "overlap") -> None:
+        whisper_path, wav2vec2_path = (_require_model(path, name) for name in ("whisper", "wav2vec2"))
+        self.device = torch.device(device)
+        self.chunking = chunking
+        options: dict[str, Any] = {
+            "local_files_only": True,
+            "use_safetensors": True,
+            "dtype": torch.float32,
+        }
+        whisper = WhisperModel.from_pretrained(whisper_path, **options).get_encoder()
+        whisper.layer_norm = nn.Identity()  # the features are wanted before it
+        # eval(): in training mode LayerDrop leaves out whole blocks.
+        self._whisper = whisper.eval().requires_grad_(False).to(self.device)
+        wav2vec2 = Wav2Vec2Model.from_pretrained(wav2vec2_path, **options)
+        self._wav2vec2 = wav2vec2.eval().requires_grad_(False).to(self.device)
+        self._window = int(whisper.config.max_source_positions)
+        bins, bands = _MEL_FFT // 2 + 1, int(whisper.config.num_mel_bins)
+        filters = mel_filter_bank(
+            bins, bands, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+        )
+        self._filters = torch.from_numpy(filters.T.astype(np.float32))
+        self._fingerprint = fingerprint(
+            [self.name, 1, chunking, OVERLAP, _digest(whisper_path), _digest(wav2vec2_path)]
+        )
+
+    @property
+    def channels(self) -> int:
+        return int(self._whisper.config.d_model) + int(self._wav2vec2.config.hidden_size)
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def encode(self, audio: Audio) -> Features:
+        """(samples,) at 16 kHz -> (ceil(samples / 320), Whisper channels + wav2vec2 channels)."""
+        audio = check_audio(audio)
+        count = feature_count(len(audio))
+        mel = self._log_mel(audio)
+        # wav2vec2 was trained on sound of zero mean and unit variance.
+        level = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
+        chunk = partial(self._encode_chunk, mel, level)
+        if self.chunking == "release":
+            return hard_chunks(count, self._window, chunk)
+        overlap = min(OVERLAP, self._window // 3)
+        return overlapping_chunks(count, self._window, overlap, chunk)
+
+    @torch.inference_mode()
+    def _encode_chunk(self, mel: Tensor, level: npt.NDArray[np.float32], first: int, end: int) -> Features:
+        whisper = self._whisper(self._mel_window(mel, first)).last_hidden_state[0, : end - first]
+        # Zeros behind the sound, so that the last, partly filled feature exists too.
+        sound = np.zeros(HOP * (end - first - 1) + _WAV2VEC2_FIELD, np.float32)
+        piece = level[HOP * first : HOP * first + len(sound)]
+        sound[: len(piece)] = piece
+        values = torch.from_numpy(sound)[None].to(self.device)
+        wav2vec2 = self._wav2vec2(values).last_hidden_state[0]
+        return torch.cat([whisper, wav2vec2], dim=-1).float().cpu().numpy()
+
+    def _mel_window(self, mel: Tensor, first: int) -> Tensor:
+        """(1, bands, 2 * window) log-mel from feature ``first`` on; beyond the sound it is 0, as in R."""
+        piece = mel[:, 2 * first : 2 * (first + self._window)]
+        padding = 2 * self._window - piece.shape[1]
+        return nn.functional.pad(piece, (0, padding))[None].to(self.device)
+
+    def _log_mel(self, audio: npt.NDArray[np.float32]) -> Tensor:
+        """Whisper's input, (bands, frames at 100 Hz): log power, at most 8 decades below the peak."""
+        missing = max(0, _MEL_FFT - len(audio))  # the transform mirrors the ends, which takes some sound
+        sound = torch.from_numpy(np.pad(audio, (0, missing)))
+        window = torch.hann_window(_MEL_FFT)
+        spectrum = torch.stft(sound, _MEL_FFT, _MEL_HOP, window=window, return_complex=True)
+        power = self._filters @ spectrum[:, :-1].abs().square()
+        log = power.clamp(min=1e-10).log10()
+        return (torch.maximum(log, log.max() - 8.0) + 4.0) / 4.0
+
+
+def _require_model(path: PathLike, name: str) -> Path:
+    folder = Path(path) / name
+    if not path or not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise UserError(
+            f"There is no {name} model in '{folder}': set speech.path to a folder with whisper/ and "
+            "wav2vec2/, each holding config.json and model.safetensors."
+        )
+    return folder
+
+
+def _digest(folder: Path) -> str:
+    """Content of a model folder from sizes and 64 samples of each file: whole ones take many seconds."""
+    digest = hashlib.sha256()
+    for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}\0".encode())
+        with file.open("rb") as stream:
+            for part in range(64):
+                stream.seek(part * size // 64)
+                digest.update(stream.read(1 << 16))
+    return digest.hexdigest()
