@@ -7,6 +7,7 @@ about half the width of the face (some 70 mm).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -76,20 +77,32 @@ def lift(points: np.ndarray, bump: float | np.ndarray = 0.0) -> np.ndarray:
     return np.concatenate([points, z[:, None]], axis=1)
 
 
+@lru_cache(maxsize=None)
+def _spline_basis(count: int, per_segment: int, closed: bool) -> np.ndarray:
+    """Weights (m, count) of the control points in the points of a Catmull-Rom curve."""
+    t = np.arange(per_segment) / per_segment
+    pieces = 0.5 * np.stack([2 * t**2 - t - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], axis=1)
+    segments = count if closed else count - 1
+    basis = np.zeros((segments * per_segment + (not closed), count))
+    for segment in range(segments):
+        rows = slice(segment * per_segment, (segment + 1) * per_segment)
+        for piece, index in enumerate(range(segment - 1, segment + 3)):
+            if closed or 0 <= index < count:
+                basis[rows, index % count] += pieces[:, piece]
+            elif index < 0:  # beyond the ends the curve goes straight on
+                basis[rows, 0] += 2 * pieces[:, piece]
+                basis[rows, 1] -= pieces[:, piece]
+            else:
+                basis[rows, -1] += 2 * pieces[:, piece]
+                basis[rows, -2] -= pieces[:, piece]
+    if not closed:
+        basis[-1, -1] = 1.0
+    return basis
+
+
 def spline(points: np.ndarray, per_segment: int = 6, closed: bool = False) -> np.ndarray:
-    """Catmull-Rom curve through `points` (n, d), `per_segment` points for each stretch between two of them."""
-    points = np.asarray(points, dtype=np.float64)
-    if closed:
-        padded = np.concatenate([points[-1:], points, points[:2]])
-    else:
-        padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
-    t = (np.arange(per_segment) / per_segment)[None, :, None]
-    p0, p1, p2, p3 = (padded[i : len(padded) - 3 + i, None] for i in range(4))
-    curve = 0.5 * (
-        2 * p1 + (p2 - p0) * t + (2 * p0 - 5 * p1 + 4 * p2 - p3) * t**2 + (3 * (p1 - p2) + p3 - p0) * t**3
-    )
-    curve = curve.reshape(-1, points.shape[1])
-    return curve if closed else np.concatenate([curve, points[-1:]])
+    """Catmull-Rom curve through `points` (n, d) with `per_segment` points between each two of them."""
+    return _spline_basis(len(points), per_segment, closed) @ points
 
 
 def mirror(points: np.ndarray) -> np.ndarray:
@@ -110,8 +123,15 @@ class MouthGeometry:
     centre_y: float
 
 
-_OUTER_UPPER = ((-1.0, 0.0), (-0.62, 0.66), (-0.26, 1.0), (0.0, 0.84), (0.26, 1.0), (0.62, 0.66), (1.0, 0.0))
-_OUTER_LOWER = ((0.62, 0.66), (0.28, 0.97), (0.0, 1.0), (-0.28, 0.97), (-0.62, 0.66))
+# Across (-1..1 of the half width) and height (share of the lip's thickness) of the outer points, 48..59.
+_OUTER = np.array(
+    [(-1.0, 0.0), (-0.62, 0.66), (-0.26, 1.0), (0.0, 0.84), (0.26, 1.0), (0.62, 0.66), (1.0, 0.0)]
+    + [(0.62, 0.66), (0.28, 0.97), (0.0, 1.0), (-0.28, 0.97), (-0.62, 0.66)]
+)
+_INNER_X = np.array([-1.0, -0.5, 0.0, 0.5, 1.0, 0.5, 0.0, -0.5])
+# The upper lip takes a quarter of the gap, the lower lip with the jaw the rest.
+_INNER_SIDE = np.array([0.0, -0.24, -0.24, -0.24, 0.0, 0.76, 0.76, 0.76])
+_OUTER_SIDE = np.array([-0.24] * 7 + [0.76] * 5)
 
 
 def mouth_geometry(face: FaceShape, shape: MouthShape) -> MouthGeometry:
@@ -122,33 +142,24 @@ def mouth_geometry(face: FaceShape, shape: MouthShape) -> MouthGeometry:
     upper = face.upper_lip * (1 - 0.15 * shape.spread + 0.22 * shape.round) * (1 - 0.42 * shape.press)
     lower = face.lower_lip * (1 - 0.15 * shape.spread + 0.22 * shape.round) * (1 - 0.42 * shape.press)
     lower *= 1 - 0.45 * shape.tuck
-    up, down = 0.24 * gap, 0.76 * gap
     corner_y = face.mouth_y - face.mouth_curve - 0.035 * shape.spread + 0.30 * gap * (1 - shape.spread * 0.5)
     fullness = 0.72 - 0.22 * shape.round
 
-    def inner_y(x: float, sign: float, reach: float) -> float:
-        s = min(abs(x) / inner_corner, 1.0)
-        profile = (1 - s * s) ** fullness
-        centre = face.mouth_y + sign * reach
-        return corner_y + (centre - corner_y) * profile
-
-    def line(fractions: tuple[tuple[float, float], ...], sign: float, reach: float, thickness: float):
-        return [(f * corner, inner_y(f * corner, sign, reach) + sign * thickness * h) for f, h in fractions]
-
-    outer = np.array(line(_OUTER_UPPER, -1.0, up, upper) + line(_OUTER_LOWER, 1.0, down, lower))
-    inner_x = [-1.0, -0.5, 0.0, 0.5, 1.0, 0.5, 0.0, -0.5]
-    inner = np.array(
-        [
-            (f * inner_corner, inner_y(f * inner_corner, *((-1.0, up) if i in (1, 2, 3) else (1.0, down))))
-            for i, f in enumerate(inner_x)
-        ]
-    )
+    centre = face.mouth_y - corner_y
+    inner_x = _INNER_X * inner_corner
+    inner_y = corner_y + (centre + _INNER_SIDE * gap) * (1 - _INNER_X**2) ** fullness
+    inner = np.stack([inner_x, inner_y], axis=1)
+    outer_x = _OUTER[:, 0] * corner
+    profile = (1 - np.minimum(np.abs(outer_x) / inner_corner, 1.0) ** 2) ** fullness
+    thickness = np.concatenate([-upper * _OUTER[:7, 1], lower * _OUTER[7:, 1]])
+    outer = np.stack([outer_x, corner_y + (centre + _OUTER_SIDE * gap) * profile + thickness], axis=1)
     pout = 0.04 + 0.13 * shape.round - 0.03 * shape.press
     outer3 = lift(outer, pout * (1 - (outer[:, 0] / corner) ** 2))
     inner3 = lift(inner, pout * (1 - (inner[:, 0] / corner) ** 2))
     return MouthGeometry(outer3, inner3, gap, 0.72 * gap + 0.03 * shape.open, corner, face.mouth_y)
 
 
+@lru_cache(maxsize=64)
 def jaw_outline(face: FaceShape, drop: float) -> np.ndarray:
     """The 17 points from ear to ear under the chin, (17, 3); above the nose's base they ignore the jaw."""
     control = np.array(
@@ -171,7 +182,9 @@ def jaw_outline(face: FaceShape, drop: float) -> np.ndarray:
     points = np.concatenate([left, half[7::-1]])
     # The outline is where the surface turns away: from the ears (far) to the chin (near).
     depth = 0.10 + 0.55 * np.clip(points[:, 1] / face.chin_y, 0.0, 1.0) ** 2
-    return np.concatenate([points, depth[:, None]], axis=1)
+    outline = np.concatenate([points, depth[:, None]], axis=1)
+    outline.setflags(write=False)  # one array serves all callers
+    return outline
 
 
 def eye_outline(face: FaceShape, blink: float) -> np.ndarray:

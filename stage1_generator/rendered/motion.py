@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import pi, sin
 
 import numpy as np
 
@@ -18,7 +20,7 @@ class Wobble:
 
     def __call__(self, time: float) -> float:
         return self.mean + sum(
-            a * float(np.sin(2 * np.pi * f * time + p))
+            a * sin(2 * pi * f * time + p)
             for a, f, p in zip(self.amplitudes, self.hertz, self.phases, strict=True)
         )
 
@@ -47,21 +49,30 @@ def blink_amount(seed: int, time: float) -> float:
     """How far the lids are shut (0..1) at `time` seconds."""
     amount = 0.0
     for slot in (int(time // _BLINK_SLOT) - 1, int(time // _BLINK_SLOT)):
-        rng = np.random.default_rng([seed, 0xB11, slot + 1])
-        moment = (slot + rng.uniform(0.1, 0.9)) * _BLINK_SLOT
-        if rng.random() < 0.85:
+        moment = _blink_moment(seed, slot)
+        if moment is not None:
             amount = max(amount, smoothstep(1.35 - abs(time - moment) / 0.085))
     return amount
+
+
+@lru_cache(maxsize=1024)
+def _blink_moment(seed: int, slot: int) -> float | None:
+    rng = np.random.default_rng([seed, 0xB11, slot + 1])
+    share = rng.uniform(0.1, 0.9)
+    return float((slot + share) * _BLINK_SLOT) if rng.random() < 0.85 else None
+
+
+@lru_cache(maxsize=1024)
+def _fixation(seed: int, slot: int) -> tuple[float, float]:
+    rng = np.random.default_rng([seed, 0x6A2E, slot + 1])
+    away = rng.random() < 0.4
+    x, y = rng.uniform(-1, 1, 2) * ([0.8, 0.45] if away else [0.15, 0.1])
+    return float(x), float(y)
 
 
 def gaze_direction(seed: int, time: float) -> tuple[float, float]:
     """Horizontal and vertical gaze, each about -1..1: fixations joined by quick movements."""
     slot = int(time // _GAZE_SLOT)
-    targets = []
-    for index in (slot - 1, slot):
-        rng = np.random.default_rng([seed, 0x6A2E, index + 1])
-        away = rng.random() < 0.4
-        targets.append(rng.uniform(-1, 1, 2) * ([0.8, 0.45] if away else [0.15, 0.1]))
+    (old_x, old_y), (new_x, new_y) = _fixation(seed, slot - 1), _fixation(seed, slot)
     blend = smoothstep((time - slot * _GAZE_SLOT) / 0.08)
-    x, y = targets[0] * (1 - blend) + targets[1] * blend
-    return float(x), float(y)
+    return old_x + blend * (new_x - old_x), old_y + blend * (new_y - old_y)

@@ -23,10 +23,17 @@ from stage1_generator.rendered.draw.mouth import draw_mouth
 from stage1_generator.rendered.draw.occluders import draw_occluder
 from stage1_generator.rendered.draw.shading import light_map, skin_paint
 from stage1_generator.rendered.draw.view import View
-from stage1_generator.rendered.geometry import head_landmarks, mouth_geometry
+from stage1_generator.rendered.geometry import (
+    MouthGeometry,
+    brow_line,
+    head_landmarks,
+    jaw_outline,
+    mirror,
+    mouth_geometry,
+)
 from stage1_generator.rendered.motion import blink_amount
 from stage1_generator.rendered.scene import Scene
-from stage1_generator.rendered.visemes import CLOSED, MouthShape
+from stage1_generator.rendered.visemes import MouthShape
 
 Window = tuple[int, int, int, int]
 
@@ -34,8 +41,8 @@ Window = tuple[int, int, int, int]
 @dataclass(frozen=True)
 class RenderedFrame:
     """image (H, W, 3) uint8 RGB; landmarks (68, 3) float32 px in iBUG order (z: smaller = nearer); occluder (H, W)
-    uint8, coverage 0..255 of what lies in front of the face; box (4,) float32 x0, y0, x1, y1 of the face with a
-    closed mouth, so that it tells nothing of the speech."""
+    uint8, coverage 0..255 of what lies in front of the face; box (4,) float32 x0, y0, x1, y1: brows to chin
+    with a closed mouth, so that it tells nothing of the speech."""
 
     image: np.ndarray
     landmarks: np.ndarray
@@ -82,14 +89,13 @@ def open_view(scene: Scene, frame_index: int, window: Window) -> View:
     draw_back_hair(view)
     draw_body(view)
     if scene.hair_style != "scarf":
-        draw_ears(view, skin_paint(scene, pose, canvas, view.light, None, None))
+        draw_ears(view)
     return view
 
 
-def draw_head(view: View, shape: MouthShape) -> None:
+def draw_head(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
     """The face and all that is fixed to it."""
     scene = view.scene
-    mouth = mouth_geometry(scene.face, shape)
     draw_face(view, mouth, skin_paint(scene, view.pose, view.canvas, view.light, mouth, shape))
     draw_beard(view, mouth, shape)
     draw_nose(view)
@@ -112,31 +118,30 @@ def finish(view: View) -> np.ndarray:
         image += _still(scene, "noise")[oy : oy + scene.size, ox : ox + scene.size][rows, columns]
     image += 0.5
     np.clip(image, 0, 255, out=image)
-    return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 0))
+    merged = cv2.merge([np.ascontiguousarray(plane) for plane in image.astype(np.uint8)])
+    return np.asarray(merged, dtype=np.uint8)
 
 
-def landmarks_of(scene: Scene, frame_index: int, shape: MouthShape) -> np.ndarray:
-    """The 68 true points of a frame in px, (68, 3) float32."""
-    time = scene.time(frame_index)
-    points = head_landmarks(
-        scene.face, mouth_geometry(scene.face, shape), blink_amount(scene.seed, time), scene.motion.brow(time)
-    )
-    return scene.pose(frame_index).project(points).astype(np.float32)
+def _landmarks(view: View, mouth: MouthGeometry) -> np.ndarray:
+    time = view.scene.time(view.frame_index)
+    blink, brow = blink_amount(view.scene.seed, time), view.scene.motion.brow(time)
+    return view.pose.project(head_landmarks(view.scene.face, mouth, blink, brow)).astype(np.float32)
 
 
-def box_of(scene: Scene, frame_index: int) -> np.ndarray:
-    """Face box of a frame, (4,) float32: the extent of the landmarks of the closed mouth."""
-    points = landmarks_of(scene, frame_index, CLOSED)[:, :2]
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+def _box(view: View) -> np.ndarray:
+    face, brow = view.scene.face, view.scene.motion.brow(view.scene.time(view.frame_index))
+    brows = brow_line(face, brow)
+    points = view.solid(np.concatenate([jaw_outline(face, 0.0), brows, mirror(brows)]))
+    return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
 
 
 def render_frame(scene: Scene, frame_index: int, mouth: MouthShape) -> RenderedFrame:
     """Draw frame `frame_index` with the mouth in the given shape: a pure function of its arguments."""
     window = (0, 0, scene.size, scene.size)
     view = open_view(scene, frame_index, window)
-    draw_head(view, mouth)
+    geometry = mouth_geometry(scene.face, mouth)
+    draw_head(view, geometry, mouth)
     view.canvas.trace = np.zeros((scene.size, scene.size), np.float32)
     draw_occluder(view)
     occluder = np.round(view.canvas.trace * 255).astype(np.uint8)
-    landmarks = landmarks_of(scene, frame_index, mouth)
-    return RenderedFrame(finish(view), landmarks, occluder, box_of(scene, frame_index))
+    return RenderedFrame(finish(view), _landmarks(view, geometry), occluder, _box(view))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from math import ceil, floor
 
 import cv2
 import numpy as np
@@ -10,7 +13,11 @@ import numpy as np
 _SHIFT = 4  # sub-pixel bits of cv2's integer coordinates
 _SMALL_AREA = 12_000
 
+_FAR = 1 << 22
+
 Box = tuple[int, int, int, int]
+Mask = tuple[Box, np.ndarray]
+Shapes = np.ndarray | Sequence[np.ndarray]
 
 
 @dataclass
@@ -41,44 +48,45 @@ class Canvas:
     def copy(self) -> Canvas:
         return Canvas(self.x0, self.y0, self.rgb.copy())
 
-    def _box(self, points: np.ndarray, margin: float) -> Box | None:
-        """Rows and columns of the window that `points` and a margin touch: (left, top, right, bottom)."""
-        h, w = self.shape
-        low, high = points.min(axis=0), points.max(axis=0)
-        left = max(int(np.floor(low[0] - margin)) - self.x0, 0)
-        top = max(int(np.floor(low[1] - margin)) - self.y0, 0)
-        right = min(int(np.ceil(high[0] + margin)) + 1 - self.x0, w)
-        bottom = min(int(np.ceil(high[1] + margin)) + 1 - self.y0, h)
-        return (left, top, right, bottom) if right > left and bottom > top else None
-
     def mask(
-        self, points: np.ndarray, *, width: float | None = None, feather: float = 0.0, closed: bool = True
-    ) -> tuple[Box, np.ndarray] | None:
-        """Coverage 0..1 of a polygon (or, with `width` in px, of a line along it) in its own box of the window.
+        self, shapes: Shapes, *, width: float | None = None, feather: float = 0.0, closed: bool = True
+    ) -> Mask | None:
+        """Coverage 0..1 of polygons (or, with `width` in px, of lines along them) in their own box of the window.
 
-        `feather`: sigma of a blur of the edge in px. None where nothing falls into the window.
+        `shapes`: px (n, 2), or several of them drawn as one. `feather`: sigma of a blur of the edge in px.
+        None where nothing falls into the window.
         """
-        points = np.asarray(points, dtype=np.float64)[:, :2]
-        box = self._box(points, 2 + 3 * feather + (width or 0.0))
-        if box is None:
+        polygons = [shapes] if isinstance(shapes, np.ndarray) else list(shapes)
+        if not polygons:
             return None
-        left, top, right, bottom = box
+        points = polygons[0] if len(polygons) == 1 else np.concatenate(polygons)
+        h, w = self.shape
+        margin = 2 + 3 * feather + (width or 0.0)
+        (low_x, low_y), (high_x, high_y) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        left, top = max(floor(low_x - margin) - self.x0, 0), max(floor(low_y - margin) - self.y0, 0)
+        right, bottom = min(ceil(high_x + margin) + 1 - self.x0, w), min(ceil(high_y + margin) + 1 - self.y0, h)
+        if right <= left or bottom <= top:
+            return None
         scale = 4 if (right - left) * (bottom - top) < _SMALL_AREA else 2
         fine = np.zeros(((bottom - top) * scale, (right - left) * scale), np.uint8)
-        local = (points - [left + self.x0, top + self.y0] + 0.5) * scale - 0.5
-        fixed = np.round(np.clip(local, -20_000, 20_000) * (1 << _SHIFT)).astype(np.int32)
+        fixed_scale = scale * (1 << _SHIFT)
+        offset = np.array([left + self.x0, top + self.y0]) * fixed_scale - 0.5 * (fixed_scale - (1 << _SHIFT)) - 0.5
+        fixed = (points * fixed_scale - offset).clip(-_FAR, _FAR).astype(np.int32)
+        ends = list(accumulate(len(polygon) for polygon in polygons))
+        pieces = [fixed[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         if width is None:
-            cv2.fillPoly(fine, [fixed], 255, lineType=cv2.LINE_8, shift=_SHIFT)
+            for piece in pieces:  # one by one: a joint fill would leave holes where two overlap
+                cv2.fillPoly(fine, [piece], (255,), lineType=cv2.LINE_8, shift=_SHIFT)
         else:
-            thickness = max(1, round(width * scale))
-            cv2.polylines(fine, [fixed], closed, 255, thickness, cv2.LINE_AA, _SHIFT)
+            cv2.polylines(fine, pieces, closed, (255,), max(1, round(width * scale)), cv2.LINE_8, _SHIFT)
         coverage = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-        alpha = coverage.astype(np.float32) * np.float32(1 / 255)
+        alpha = np.multiply(coverage, np.float32(1 / 255), dtype=np.float32)
         if feather > 0:
-            # A fixed aperture of 3 sigma on either side: beyond it the blur changes nothing at all.
-            aperture = 2 * int(np.ceil(2.5 * feather)) + 1
-            alpha = cv2.GaussianBlur(alpha, (aperture, aperture), feather, borderType=cv2.BORDER_CONSTANT)
-        return box, alpha
+            # A fixed aperture: beyond it the blur changes nothing at all.
+            aperture = 2 * ceil(2.5 * feather) + 1
+            blurred = cv2.GaussianBlur(alpha, (aperture, aperture), feather, borderType=cv2.BORDER_CONSTANT)
+            alpha = np.asarray(blurred, dtype=np.float32)
+        return (left, top, right, bottom), alpha
 
     def blend(
         self,
@@ -109,20 +117,20 @@ class Canvas:
 
     def fill(
         self,
-        points: np.ndarray,
+        shapes: Shapes,
         colour: np.ndarray,
         *,
         opacity: float = 1.0,
         feather: float = 0.0,
         light: np.ndarray | None = None,
     ) -> None:
-        covered = self.mask(points, feather=feather)
+        covered = self.mask(shapes, feather=feather)
         if covered is not None:
             self.blend(*covered, colour, opacity, light)
 
     def stroke(
         self,
-        points: np.ndarray,
+        shapes: Shapes,
         width: float,
         colour: np.ndarray,
         *,
@@ -133,29 +141,36 @@ class Canvas:
         """Draw a line of `width` px with round ends; below a quarter pixel it fades instead of thinning."""
         if width < 0.25:
             opacity, width = opacity * width / 0.25, 0.25
-        covered = self.mask(points, width=width, feather=feather, closed=closed)
+        covered = self.mask(shapes, width=width, feather=feather, closed=closed)
         if covered is not None:
             self.blend(*covered, colour, opacity)
 
 
-def intersect(first: tuple[Box, np.ndarray], second: tuple[Box, np.ndarray]) -> tuple[Box, np.ndarray] | None:
-    """The product of two masks on the box they share."""
+def intersect(first: Mask | None, second: Mask | None) -> Mask | None:
+    """The product of two masks on the box they share; None where there is none."""
+    if first is None or second is None:
+        return None
     (al, at, ar, ab), a = first
     (bl, bt, br, bb), b = second
     left, top, right, bottom = max(al, bl), max(at, bt), min(ar, br), min(ab, bb)
     if right <= left or bottom <= top:
         return None
-    inside = (
-        a[top - at : bottom - at, left - al : right - al] * b[top - bt : bottom - bt, left - bl : right - bl]
-    )
+    inside = a[top - at : bottom - at, left - al : right - al] * b[top - bt : bottom - bt, left - bl : right - bl]
     return (left, top, right, bottom), inside
+
+
+_CIRCLES: dict[int, np.ndarray] = {}
 
 
 def ellipse(
     centre: np.ndarray, radius_x: float, radius_y: float, angle: float = 0.0, count: int = 28
 ) -> np.ndarray:
     """Points (count, 2) on an ellipse turned by `angle` radians."""
-    t = np.linspace(0, 2 * np.pi, count, endpoint=False)
-    x, y = radius_x * np.cos(t), radius_y * np.sin(t)
-    c, s = np.cos(angle), np.sin(angle)
-    return np.stack([c * x - s * y, s * x + c * y], axis=1) + np.asarray(centre)[:2]
+    if count not in _CIRCLES:
+        t = np.linspace(0, 2 * np.pi, count, endpoint=False)
+        _CIRCLES[count] = np.stack([np.cos(t), np.sin(t)], axis=1)
+    points = _CIRCLES[count] * (radius_x, radius_y)
+    if angle:
+        c, s = np.cos(angle), np.sin(angle)
+        points = points @ np.array([[c, s], [-s, c]])
+    return points + np.asarray(centre)[:2]

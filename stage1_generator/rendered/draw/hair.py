@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from stage1_generator.rendered.draw.canvas import ellipse
+from stage1_generator.rendered.draw.canvas import Shapes, ellipse
 from stage1_generator.rendered.draw.head import skull_arc
 from stage1_generator.rendered.draw.view import View
 from stage1_generator.rendered.geometry import mirror, spline
@@ -23,9 +25,9 @@ _VOLUME = {
 
 
 def _fill(
-    view: View, points: np.ndarray, factor: float = 1.0, *, opacity: float = 1.0, feather: float = 0.0
+    view: View, shapes: Shapes, factor: float = 1.0, *, opacity: float = 1.0, feather: float = 0.0
 ) -> None:
-    view.fill_lit(points, view.scene.palette.hair, factor, opacity=opacity, feather=feather)
+    view.fill_lit(shapes, view.scene.palette.hair, factor, opacity=opacity, feather=feather)
 
 
 def draw_back_hair(view: View) -> None:
@@ -122,10 +124,9 @@ def draw_front_hair(view: View) -> None:
     top = view.at_depth(skull_arc(volume, -0.16, np.pi + 0.16), -0.02)
     line = view.on_face(spline(_hairline(view), 6))
     if style in ("curly", "afro"):
-        rng = np.random.default_rng([view.scene.seed, 0xC0421])
-        for x, y in skull_arc(volume * 0.5, -0.1, np.pi + 0.1, 17):
-            radius = 0.20 + 0.10 * rng.random()
-            _fill(view, view.at_depth(ellipse(np.array([x, y]), radius, radius), -0.02), 0.92)
+        radii = np.random.default_rng([view.scene.seed, 0xC0421]).uniform(0.20, 0.30, 17) * view.unit
+        middles = view.at_depth(skull_arc(volume * 0.5, -0.1, np.pi + 0.1, 17), -0.02)
+        _fill(view, [ellipse(m, r, r, count=16) for m, r in zip(middles, radii, strict=True)], 0.92)
     contour = np.concatenate([top, line[::-1]])
     smooth = view.scene.style.shading == "smooth"
     thin = 0.55 if style == "buzz" else 1.0
@@ -133,44 +134,38 @@ def draw_front_hair(view: View) -> None:
     view.outline(contour)
     if style in ("long", "bob"):
         low = 1.35 if style == "long" else 0.9
-        for side in (-1.0, 1.0):
-            lock = np.array(
-                [
-                    (side * 0.80, -0.62),
-                    (side * 1.00, -0.2),
-                    (side * 1.02, 0.5),
-                    (side * 1.0, low),
-                    (side * 1.28, low + 0.1),
-                    (side * 1.26, 0.2),
-                    (side * 1.16, -0.6),
-                ]
-            )
-            shape = spline(view.at_depth(lock, 0.05), 4, closed=True)
-            _fill(view, shape, 0.9)
-            view.outline(shape)
-    if style not in ("buzz", "afro"):
-        _draw_strands(view, volume)
-
-
-def _draw_strands(view: View, volume: float) -> None:
-    """A few lighter and darker lines from the parting to the hairline."""
-    rng = np.random.default_rng([view.scene.seed, 0x57A4D])
-    count = 6 + round(12 * view.scene.style.detail)
-    line = spline(_hairline(view), 6)
-    parting = np.array([0.35 if view.scene.hair_style == "side" else 0.0, -1.62 - volume])
-    hair = np.asarray(view.scene.palette.hair, np.float32)
-    for _ in range(count):
-        end = line[int(rng.integers(4, len(line) - 4))]
-        start = parting + rng.uniform(-1, 1, 2) * [0.35, 0.05]
-        bend = 0.5 * (start + end) + [0.35 * (end[0] - start[0]), -0.10]
-        tone = rng.choice([0.72, 1.28])
-        shape = spline(np.array([start, bend, end]), 5)
-        view.canvas.stroke(
-            view.on_face(shape),
-            0.035 * view.unit,
-            np.minimum(hair * tone + 8 * (tone > 1), 255),
-            opacity=0.45,
+        lock = np.array(
+            [(0.80, -0.62), (1.00, -0.2), (1.02, 0.5), (1.0, low), (1.28, low + 0.1), (1.26, 0.2), (1.16, -0.6)]
         )
+        locks = [spline(view.at_depth(points, 0.05), 4, closed=True) for points in (lock, mirror(lock))]
+        _fill(view, locks, 0.9)
+        view.outline(locks)
+    if style not in ("buzz", "afro"):
+        _draw_strands(view)
+
+
+@lru_cache(maxsize=16)
+def _strands(seed: int, count: int, parting_x: float) -> np.ndarray:
+    """Random numbers of the strands: where each starts and, as a share of the hairline, ends: (count, 3)."""
+    rng = np.random.default_rng([seed, 0x57A4D])
+    return np.stack([parting_x + rng.uniform(-0.3, 0.3, count), rng.uniform(-1.5, -1.4, count), rng.random(count)], axis=1)
+
+
+def _draw_strands(view: View) -> None:
+    """A few lighter and darker lines from the parting to the hairline."""
+    line = spline(_hairline(view), 6)
+    parting_x = 0.35 if view.scene.hair_style == "side" else 0.0
+    numbers = _strands(view.scene.seed, 6 + round(12 * view.scene.style.detail), parting_x)
+    starts = numbers[:, :2]
+    ends = line[4 + (numbers[:, 2] * (len(line) - 8)).astype(int)]
+    bends = 0.5 * (starts + ends) + np.stack([0.35 * (ends[:, 0] - starts[:, 0]), np.full(len(ends), -0.10)], axis=1)
+    curves = spline(np.stack([starts, bends, ends]).reshape(3, -1), 5).reshape(-1, len(starts), 2)
+    points = view.on_face(curves.reshape(-1, 2)).reshape(curves.shape)
+    hair = np.asarray(view.scene.palette.hair, np.float32)
+    half = len(starts) // 2
+    for chosen, colour in ((slice(0, half), hair * 0.72), (slice(half, None), hair * 1.25 + 8)):
+        strands = [points[:, i] for i in range(len(starts))[chosen]]
+        view.canvas.stroke(strands, 0.035 * view.unit, np.minimum(colour, 255), opacity=0.45)
 
 
 def _draw_cap(view: View) -> None:

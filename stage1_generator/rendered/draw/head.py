@@ -23,7 +23,7 @@ def draw_body(view: View) -> None:
     smooth = scene.style.shading == "smooth"
     neck_root = view.solid(np.array([[0.0, 1.25, -0.35]]))[0]
     rest = np.array([scene.centre[0], scene.centre[1] + 1.75 * unit])
-    base = 0.35 * (neck_root + [0.0, 1.0 * unit]) + 0.65 * rest
+    base = 0.35 * (neck_root + np.array([0.0, 1.0 * unit])) + 0.65 * rest
 
     def at(x: float, y: float) -> list[float]:
         return [base[0] + x * unit, base[1] + y * unit]
@@ -42,8 +42,10 @@ def draw_body(view: View) -> None:
     )
     shoulders = spline(
         np.array(
-            [at(-3.2, 3.2), at(-2.35, 1.35), at(-1.6, 0.62), at(-0.75, 0.32), at(-0.46, 0.05)]
-            + [at(0.46, 0.05), at(0.75, 0.32), at(1.6, 0.62), at(2.35, 1.35), at(3.2, 3.2)]
+            [
+                *(at(-3.2, 3.2), at(-2.35, 1.35), at(-1.6, 0.62), at(-0.75, 0.32), at(-0.46, 0.05)),
+                *(at(0.46, 0.05), at(0.75, 0.32), at(1.6, 0.62), at(2.35, 1.35), at(3.2, 3.2)),
+            ]
         ),
         5,
     )
@@ -61,12 +63,9 @@ def draw_body(view: View) -> None:
                 at(lit_side * 2.4, 0.4),
             ]
         )
-        covered = canvas.mask(shade, feather=0.30 * unit)
-        body = canvas.mask(shoulders)
-        if covered is not None and body is not None:
-            shared = intersect(covered, body)
-            if shared is not None:
-                canvas.blend(*shared, cloth * 0.7, 0.6)
+        shared = intersect(canvas.mask(shade, feather=0.30 * unit), canvas.mask(shoulders))
+        if shared is not None:
+            canvas.blend(*shared, cloth * 0.7, 0.6)
     opening = {"round": (0.60, 0.55), "vee": (0.55, 1.15), "collar": (0.50, 0.75), "high": (0.47, 0.22)}[
         scene.neckline
     ]
@@ -85,29 +84,23 @@ def draw_body(view: View) -> None:
             view.outline(flap, factor=0.8)
     # The chin's shadow belongs to the resting jaw: it must not tell what is said.
     shadow = jaw_outline(scene.face, 0.0)[3:14] + np.array([0.0, 0.16, -0.1])
-    covered = canvas.mask(view.solid(shadow), feather=0.07 * unit if smooth else 0.0)
-    inside = canvas.mask(skin_area)
-    if covered is not None and inside is not None:
-        shared = intersect(covered, inside)
-        if shared is not None and scene.style.shading != "none":
-            canvas.blend(*shared, skin * 0.66, 0.8)
-        elif shared is not None:
-            canvas.blend(*shared, skin * 0.85)
+    shade = canvas.mask(view.solid(shadow), feather=0.07 * unit if smooth else 0.0)
+    shared = intersect(shade, canvas.mask(skin_area))
+    if shared is not None:
+        canvas.blend(*shared, skin * 0.66, 0.45 if scene.style.shading == "none" else 0.8)
 
 
-def draw_ears(view: View, skin: np.ndarray) -> None:
-    scene, unit = view.scene, view.unit
-    for side in (-1.0, 1.0):
-        size = scene.ear_size
-        centre = np.array([side * (scene.face.cheek_width + 0.03), 0.10])
-        shape = view.at_depth(ellipse(centre, 0.14 * size, 0.27 * size, side * 0.15), -0.05)
-        view.canvas.fill(shape, skin)
-        view.outline(shape)
-        dark = np.asarray(scene.palette.skin, np.float32) * 0.68
-        inner = view.at_depth(
-            ellipse(centre + [side * 0.02, 0.0], 0.07 * size, 0.17 * size, side * 0.15), -0.05
-        )
-        view.canvas.stroke(inner, 0.03 * unit, dark, opacity=0.6, closed=True)
+def draw_ears(view: View) -> None:
+    scene, unit, size = view.scene, view.unit, view.scene.ear_size
+    centres = [np.array([side * (scene.face.cheek_width + 0.03), 0.10]) for side in (-1.0, 1.0)]
+    shapes = [view.at_depth(ellipse(c, 0.14 * size, 0.27 * size, np.sign(c[0]) * 0.15), -0.05) for c in centres]
+    view.fill_lit(shapes, scene.palette.skin, 0.94)
+    view.outline(shapes)
+    inner = [
+        view.at_depth(ellipse(c * 1.02, 0.07 * size, 0.17 * size, np.sign(c[0]) * 0.15), -0.05) for c in centres
+    ]
+    dark = np.asarray(scene.palette.skin, np.float32) * 0.68
+    view.canvas.stroke(inner, 0.03 * unit, dark, opacity=0.6, closed=True)
 
 
 def draw_face(view: View, mouth: MouthGeometry, skin: np.ndarray) -> None:
@@ -117,10 +110,12 @@ def draw_face(view: View, mouth: MouthGeometry, skin: np.ndarray) -> None:
     contour = np.concatenate([spline(jaw, 3), skull])
     view.canvas.fill(contour, skin, feather=0.0)
     view.outline(contour)
-    freckles = np.random.default_rng([view.scene.seed, 0xF4EC]).uniform(-1, 1, (view.scene.freckles, 2))
-    spot = np.asarray(view.scene.palette.skin, np.float32) * 0.66
-    for x, y in freckles * [0.75, 0.22] + [0.0, 0.32]:
-        view.canvas.fill(view.on_face(ellipse(np.array([x, y]), 0.018, 0.018, count=8)), spot, opacity=0.7)
+    if view.scene.freckles:
+        at = np.random.default_rng([view.scene.seed, 0xF4EC]).uniform(-1, 1, (view.scene.freckles, 2))
+        spots = view.on_face(at * np.array([0.75, 0.22]) + np.array([0.0, 0.32]))
+        radius = 0.018 * view.unit
+        colour = np.asarray(view.scene.palette.skin, np.float32) * 0.66
+        view.canvas.fill([ellipse(spot, radius, radius, count=8) for spot in spots], colour, opacity=0.7)
 
 
 def draw_nose(view: View) -> None:
@@ -128,16 +123,13 @@ def draw_nose(view: View) -> None:
     face = scene.face
     shade = np.asarray(scene.palette.skin, np.float32) * 0.52
     if scene.style.shading == "smooth":
-        for side in (-1.0, 1.0):
-            hole = view.on_face(
-                ellipse(np.array([side * face.nose_width * 0.46, face.nose_y]), 0.062, 0.032), 0.15
-            )
-            canvas.fill(hole, shade * 0.55, opacity=0.8, feather=0.010 * unit)
-            wing = np.array([(0.80, -0.13), (1.02, -0.07), (0.98, 0.01), (0.72, 0.03)])
-            wing = np.stack([side * wing[:, 0] * face.nose_width, face.nose_y + wing[:, 1]], axis=1)
-            canvas.stroke(
-                spline(view.on_face(wing, 0.06), 5), 0.022 * unit, shade, opacity=0.55, feather=0.010 * unit
-            )
+        holes = view.on_face(np.array([[s * face.nose_width * 0.46, face.nose_y] for s in (-1.0, 1.0)]), 0.15)
+        nostrils = [ellipse(hole, 0.062 * unit, 0.032 * unit, count=16) for hole in holes]
+        canvas.fill(nostrils, shade * 0.55, opacity=0.8, feather=0.010 * unit)
+        wing = np.array([(0.80, -0.13), (1.02, -0.07), (0.98, 0.01), (0.72, 0.03)])
+        wing = wing * np.array([face.nose_width, 1.0]) + np.array([0.0, face.nose_y])
+        wings = [spline(view.on_face(side, 0.06), 5) for side in (wing, mirror(wing))]
+        canvas.stroke(wings, 0.022 * unit, shade, opacity=0.55, feather=0.010 * unit)
         return
     side = 1.0 if scene.light.direction[0] < 0 else -1.0
     line = np.array([(0.25, -0.30), (0.75, -0.10), (0.55, 0.0), (0.0, 0.03), (-0.45, 0.0)])
@@ -172,10 +164,9 @@ def draw_beard(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
         low = jaw[2:15].copy()
         low[:, 1] += extend * np.clip((low[:, 1] - 0.5) / 0.8, 0, 1)
         contour = np.concatenate([spline(view.solid(low), 3), spline(view.on_face(top)[::-1], 5)])
-    hair = np.asarray(scene.palette.hair, np.float32) * np.float32(0.85)
     opacity = 0.30 if scene.beard == "stubble" else (0.92 if smooth else 1.0)
     feather = (0.06 if scene.beard == "stubble" else 0.035) * unit if smooth else 0.0
-    view.canvas.fill(contour, hair, opacity=opacity, feather=feather, light=view.light)
+    view.fill_lit(contour, scene.palette.hair, 0.85, opacity=opacity, feather=feather)
 
 
 def draw_moustache(view: View, mouth: MouthGeometry) -> None:
@@ -188,13 +179,7 @@ def draw_moustache(view: View, mouth: MouthGeometry) -> None:
     upper[:, 1] -= np.array([0.03, 0.09, 0.12, 0.10, 0.12, 0.09, 0.03])
     upper[:, 1] = np.maximum(upper[:, 1], scene.face.nose_y + 0.06)
     upper[[0, -1], 0] *= 1.08
-    lower = top + [0.0, 0.02]
+    lower = top + np.array([0.0, 0.02])
     shape = view.on_face(np.concatenate([spline(upper, 4), spline(lower[::-1], 4)]), 0.05)
-    hair = np.asarray(scene.palette.hair, np.float32) * np.float32(0.8)
-    view.canvas.fill(
-        shape,
-        hair,
-        opacity=0.92,
-        light=view.light,
-        feather=0.016 * unit if scene.style.shading == "smooth" else 0.0,
-    )
+    feather = 0.016 * unit if scene.style.shading == "smooth" else 0.0
+    view.fill_lit(shape, scene.palette.hair, 0.8, opacity=0.92, feather=feather)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from stage1_generator.rendered.draw.canvas import intersect
+from stage1_generator.rendered.draw.canvas import Mask, ellipse, intersect
 from stage1_generator.rendered.draw.view import View
 from stage1_generator.rendered.geometry import MouthGeometry, lift, spline
 from stage1_generator.rendered.visemes import MouthShape
 
 _CAVITY = np.array([52, 16, 20], np.float32)
 _TOOTH = np.array([240, 234, 222], np.float32)
-_GUM = np.array([176, 92, 92], np.float32)
 _TONGUE = np.array([186, 84, 86], np.float32)
+_ARC = np.stack([np.cos(np.linspace(np.pi, 2 * np.pi, 15)), np.sin(np.linspace(np.pi, 2 * np.pi, 15))], axis=1)
+_ACROSS = np.linspace(-1.0, 1.0, 9)
+_TOOTH_EDGES = (0.0, -0.085, 0.085, -0.165, 0.165)
 _VISIBLE_GAP = 0.004  # head units: less is a closed mouth
 
 
@@ -27,67 +29,44 @@ def _arch(half_width: float, edge_y: float, far_y: float, sag: float) -> np.ndar
 def _draw_inside(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
     """What is seen between the lips, cut to the gap."""
     canvas, face, unit = view.canvas, view.scene.face, view.unit
-    contour = spline(view.solid(mouth.inner), 6, closed=True)
-    gap = canvas.mask(contour)
+    gap = canvas.mask(spline(view.solid(mouth.inner), 6, closed=True))
     if gap is None:
         return
     plain = view.scene.style.shading == "none"
     canvas.blend(*gap, _CAVITY)
 
-    def inside(points: np.ndarray, colour: np.ndarray, opacity: float = 1.0, feather: float = 0.0) -> None:
-        covered = canvas.mask(points, feather=feather)
-        shared = intersect(covered, gap) if covered is not None else None
+    def inside(covered: Mask | None, colour: np.ndarray, opacity: float = 1.0) -> None:
+        shared = intersect(covered, gap)
         if shared is not None:
             canvas.blend(*shared, colour, opacity)
 
     upper, lower = float(mouth.inner[2, 1]), float(mouth.inner[6, 1])
-    top_y = lower - 0.045 - 0.16 * mouth.gap - shape.tongue * 0.55 * (mouth.gap - 0.02)
+    top_y = lower - 0.045 - 0.16 * mouth.gap - shape.tongue * 0.55 * max(mouth.gap - 0.02, 0.0)
     width = mouth.corner * (0.58 - 0.10 * shape.tongue)
-    arc = np.linspace(np.pi, 2 * np.pi, 15)
-    tongue = np.stack([width * np.cos(arc), top_y + (lower - top_y + 0.1) * (1 + np.sin(arc))], axis=1)
-    tongue = np.concatenate([tongue, [[width, lower + 0.2], [-width, lower + 0.2]]])
-    inside(view.on_face(tongue, -0.05), _TONGUE, feather=0.0 if plain else 0.012 * unit)
+    dome = np.stack([width * _ARC[:, 0], top_y + (lower - top_y + 0.1) * (1 + _ARC[:, 1])], axis=1)
+    tongue = np.concatenate([dome, [[width, lower + 0.2], [-width, lower + 0.2]]])
+    inside(canvas.mask(view.on_face(tongue, -0.05), feather=0.0 if plain else 0.012 * unit), _TONGUE)
     if not plain:
-        crease = np.array([[0.0, top_y + 0.03], [0.0, lower + 0.1]])
-        covered = canvas.mask(
-            view.on_face(crease, -0.05), width=0.03 * unit, feather=0.012 * unit, closed=False
-        )
-        shared = intersect(covered, gap) if covered is not None else None
-        if shared is not None:
-            canvas.blend(*shared, _TONGUE * 0.72, 0.7)
-    bottom_edge = lower - (0.022 + 0.045 * shape.spread) * min(1.0, mouth.gap / 0.12) * (
-        1 - 0.8 * shape.round
-    )
-    inside(view.solid(_arch(mouth.corner * 0.62, bottom_edge, lower + 0.2, 0.02)), _TOOTH * 0.90)
+        crease = view.on_face(np.array([[0.0, top_y + 0.03], [0.0, lower + 0.1]]), -0.05)
+        covered = canvas.mask(crease, width=0.03 * unit, feather=0.012 * unit, closed=False)
+        inside(covered, _TONGUE * 0.72, 0.7)
+    shown = (0.022 + 0.045 * shape.spread) * min(1.0, mouth.gap / 0.12) * (1 - 0.8 * shape.round)
+    inside(canvas.mask(view.solid(_arch(mouth.corner * 0.62, lower - shown, lower + 0.2, 0.02))), _TOOTH * 0.90)
+    # The upper teeth belong to the skull: they stay where they are and the lips uncover them.
     edge_y = face.mouth_y + 0.050 + 0.012 * shape.tuck - 0.035 * shape.round
-    edge_y = min(edge_y, lower - 0.006) if shape.tuck < 0.5 else edge_y
-    teeth = view.solid(_arch(mouth.corner * 0.80, edge_y, upper - 0.2, -0.05))
-    inside(teeth, _TOOTH)
+    inside(canvas.mask(view.solid(_arch(mouth.corner * 0.80, edge_y, upper - 0.2, -0.05))), _TOOTH)
     if view.scene.style.detail > 0:
-        for x in (0.0, -0.085, 0.085, -0.165, 0.165):
-            line = view.on_face(np.array([[x, upper - 0.1], [x, edge_y - 0.004]]), -0.02)
-            covered = canvas.mask(line, width=0.010 * unit, closed=False)
-            shared = intersect(covered, gap) if covered is not None else None
-            if shared is not None:
-                canvas.blend(*shared, _TOOTH * 0.72, 0.45 * view.scene.style.detail)
+        lines = [view.on_face(np.array([[x, upper - 0.1], [x, edge_y - 0.004]]), -0.02) for x in _TOOTH_EDGES]
+        covered = canvas.mask(lines, width=0.010 * unit, closed=False)
+        inside(covered, _TOOTH * 0.72, 0.45 * view.scene.style.detail)
     if not plain:
         # The upper lip and the corners keep the light out.
-        x = np.linspace(-mouth.corner, mouth.corner, 9)
-        y = upper + 0.3 * (face.mouth_y - upper) * (x / mouth.corner) ** 2
-        line = canvas.mask(
-            view.on_face(np.stack([x, y], axis=1)), width=0.05 * unit, feather=0.022 * unit, closed=False
-        )
-        corners = [
-            canvas.mask(view.on_face(c + 0.10 * mouth.corner * _DISC), feather=0.05 * unit)
-            for c in (mouth.inner[0, :2], mouth.inner[4, :2])
-        ]
-        for covered in (line, *corners):
-            shared = intersect(covered, gap) if covered is not None else None
-            if shared is not None:
-                canvas.blend(*shared, _CAVITY, 0.55)
-
-
-_DISC = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
+        y = upper + 0.3 * (face.mouth_y - upper) * _ACROSS**2
+        edge = view.on_face(np.stack([mouth.corner * _ACROSS, y], axis=1))
+        inside(canvas.mask(edge, width=0.05 * unit, feather=0.022 * unit, closed=False), _CAVITY, 0.55)
+        radius = 0.10 * mouth.corner * unit
+        ends = [ellipse(point, radius, radius, count=12) for point in view.solid(mouth.inner[[0, 4]])]
+        inside(canvas.mask(ends, feather=0.05 * unit), _CAVITY, 0.55)
 
 
 def draw_mouth(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:

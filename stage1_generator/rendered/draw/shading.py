@@ -75,6 +75,11 @@ def _static_patches(face: FaceShape) -> list[Patch]:
     return middle + side + [Patch(-p.x, p.y, p.radius_x, p.radius_y, p.amount) for p in side]
 
 
+def _blush(face: FaceShape) -> list[Patch]:
+    cheeks = [Patch(side * 0.56, 0.46, 0.42, 0.34, 0.10) for side in (-1.0, 1.0)]
+    return [*cheeks, Patch(0.0, face.nose_y - 0.08, 0.24, 0.20, 0.08)]
+
+
 def _mouth_patches(face: FaceShape, mouth: MouthGeometry, shape: MouthShape) -> list[Patch]:
     lower_edge = float(mouth.outer[9, 1])
     corner_y = float(mouth.outer[0, 1])
@@ -94,29 +99,19 @@ def _mouth_patches(face: FaceShape, mouth: MouthGeometry, shape: MouthShape) -> 
 
 
 def skin_paint(
-    scene: Scene,
-    pose: Pose,
-    canvas: Canvas,
-    light: np.ndarray,
-    mouth: MouthGeometry | None,
-    shape: MouthShape | None,
+    scene: Scene, pose: Pose, canvas: Canvas, light: np.ndarray, mouth: MouthGeometry, shape: MouthShape
 ) -> np.ndarray:
-    """Colour of the skin over the whole window, (3, h, w); without a mouth only what never moves."""
+    """Colour of the skin over the whole window, (3, h, w)."""
     base = np.asarray(scene.palette.skin, dtype=np.float32)[:, None, None]
     if scene.style.shading != "smooth":
         return base * light
-    patches = _static_patches(scene.face)
-    if mouth is not None and shape is not None:
-        patches = patches + _mouth_patches(scene.face, mouth, shape)
-    strength = np.float32(0.7 + 0.6 * scene.style.detail) * np.float32(0.85)
+    patches = _static_patches(scene.face) + _mouth_patches(scene.face, mouth, shape)
+    strength = np.float32(0.6 + 0.5 * scene.style.detail)
     factor = light + strength * patch_map(canvas, pose, patches)
-    blush = [Patch(s * 0.56, 0.46, 0.42, 0.34, 0.10) for s in (-1.0, 1.0)] + [
-        Patch(0.0, scene.face.nose_y - 0.08, 0.24, 0.20, 0.08)
-    ]
-    red = patch_map(canvas, pose, blush)
+    red = patch_map(canvas, pose, _blush(scene.face))
     paint = base * factor
     paint[1] *= 1.0 - 0.9 * red
     paint[2] *= 1.0 - 0.7 * red
     # Skin in shade is warmer than a plain darkening would make it.
-    paint[0] += 9.0 * np.clip(1.0 - factor, 0.0, 0.6)
+    paint[0] += np.float32(9.0) * np.clip(1.0 - factor, 0.0, 0.6)
     return paint

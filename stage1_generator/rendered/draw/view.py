@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stage1_generator.rendered.draw.canvas import Canvas
+from stage1_generator.rendered.draw.canvas import Canvas, Shapes
 from stage1_generator.rendered.geometry import Pose, lift
 from stage1_generator.rendered.scene import Scene
 
@@ -41,21 +41,21 @@ class View:
 
     def fill_lit(
         self,
-        points: np.ndarray,
+        shapes: Shapes,
         colour: tuple[float, float, float],
         factor: float = 1.0,
         *,
         opacity: float = 1.0,
         feather: float = 0.0,
     ) -> None:
-        """Fill a polygon (px) with `colour` times `factor` under the head's light."""
+        """Fill polygons (px) with `colour` times `factor` under the head's light."""
         paint = np.asarray(colour, dtype=np.float32) * np.float32(factor)
-        self.canvas.fill(points, paint, opacity=opacity, feather=feather, light=self.light)
+        self.canvas.fill(shapes, paint, opacity=opacity, feather=feather, light=self.light)
 
-    def outline(self, points: np.ndarray, *, closed: bool = True, factor: float = 1.0) -> None:
+    def outline(self, shapes: Shapes, *, closed: bool = True, factor: float = 1.0) -> None:
         """The dark contour line of drawn styles; nothing in the others."""
         width = self.scene.style.outline * self.unit * factor
         if width > 0:
             colour = np.asarray(self.scene.palette.outline, dtype=np.float32)
             soft = 0.55 if self.scene.style.shading == "smooth" else 1.0
-            self.canvas.stroke(points, width, colour, opacity=soft, closed=closed)
+            self.canvas.stroke(shapes, width, colour, opacity=soft, closed=closed)
