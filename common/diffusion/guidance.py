@@ -54,7 +54,7 @@ class Guidance:
 
 
 def reference_factor(t: float) -> float:
-    """Factor of the reference scale: .3 below t = .35, .6 in [.45, .75], 1 above .85, cosine blends else (R)."""
+    """Factor of the reference scale: .3 up to t = .35, .6 in [.45, .75], 1 from .85 on, else blends (R)."""
     before, *rest = REFERENCE_SCHEDULE
     if t <= before[0]:
         return before[1]

@@ -1,0 +1,261 @@
+"""A model package: one folder with everything that inference must know, and nothing else.
+
+bootdub.json             format, stage, phase, geometry, speech encoder, sampler defaults, adapters
+transformer/             save_pretrained format, without adapters
+vae/                     save_pretrained format
+context.safetensors      the constant text states, where the transformer has text attention
+lora_<name>.safetensors  adapters with their ranges of t
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.errors import UserError
+from common.files import atomic_dir, read_json, write_json
+from common.models.adapters import Adapter, AdapterSwitch, load_adapter, save_adapter
+from common.models.transformer import DubbingTransformer
+from common.models.vae import VideoCodec, load_vae
+
+FORMAT = 1
+METADATA_FILE = "bootdub.json"
+
+
+@dataclass(frozen=True)
+class PackageInfo:
+    """Content of ``bootdub.json``.
+
+    stage: 1 (generator) or 2 (editor). phase: the last training phase. speech_fingerprint and vae_fingerprint
+    identify the encoders that the transformer was trained on. training: free facts (steps, data, seed).
+    """
+
+    stage: int
+    phase: str
+    geometry: GeometryConfig
+    speech: SpeechConfig
+    diffusion: DiffusionConfig
+    speech_fingerprint: str = ""
+    vae_fingerprint: str = ""
+    adapters: tuple[Adapter, ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+@dataclass
+class ModelPackage:
+    """A loaded package. ``context`` is (1, L, text_dim) if the transformer has text attention, else None."""
+
+    info: PackageInfo
+    transformer: DubbingTransformer
+    codec: VideoCodec
+    context: torch.Tensor | None
+    folder: Path
+
+    def adapter_switch(self) -> AdapterSwitch:
+        """The ``before_step`` hook that the sampler needs for this package's adapters."""
+        return AdapterSwitch(self.transformer, self.info.adapters)
+
+    def require_speech(self, name: str, fingerprint: str) -> None:
+        """Refuse speech features of another encoder than the model was trained on."""
+        known = self.info.speech_fingerprint
+        if name != self.info.speech.encoder or (known and fingerprint != known):
+            raise UserError(
+                f"{self.folder}: the model was trained on features of the speech encoder "
+                f"{self.info.speech.encoder!r} ({known or 'any weights'}), not of {name!r} ({fingerprint}); "
+                "use that encoder."
+            )
+
+
+def save_package(
+    folder: Path | str,
+    info: PackageInfo,
+    transformer: DubbingTransformer,
+    codec: VideoCodec,
+    context: torch.Tensor | None = None,
+    weights: Mapping[str, torch.Tensor] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a package, whole or not at all; a package that lies there already is replaced.
+
+    The fingerprint of the autoencoder is filled in here. ``info.adapters`` names the peft adapters to store.
+    ``weights`` (our names) are stored instead of the transformer's own, for a moving average. ``dtype`` narrows
+    the stored transformer and autoencoder, except for what must stay float32.
+    """
+    if transformer.text_embedding is not None and context is None:
+        raise ValueError("A transformer with text attention is stored with its constant context.")
+    with atomic_dir(folder) as temporary:
+        _without_adapters(transformer, weights, dtype).save_pretrained(temporary / "transformer")
+        _copy(codec.vae, dict(codec.vae.state_dict()), dtype).save_pretrained(temporary / "vae")
+        if context is not None:
+            save_file({"context": context.detach().cpu().contiguous()}, temporary / "context.safetensors")
+        for adapter in info.adapters:
+            save_adapter(transformer, adapter, temporary / _adapter_file(adapter.name))
+        write_json(temporary / METADATA_FILE, _to_json(info, codec.fingerprint))
+
+
+def read_info(folder: Path | str) -> PackageInfo:
+    """The metadata of a package; no weights are read. Raises UserError where it is missing or damaged."""
+    folder = Path(folder)
+    if not (folder / METADATA_FILE).is_file():
+        raise UserError(
+            f"{folder}: no model package there (no {METADATA_FILE}); check the path of the model."
+        )
+    content = read_json(folder / METADATA_FILE)
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise UserError(
+            f"{folder / METADATA_FILE}: the package has format {found}, this program reads {FORMAT}; "
+            "use a matching version."
+        )
+    try:
+        return PackageInfo(
+            stage=int(content["stage"]),
+            phase=str(content["phase"]),
+            geometry=GeometryConfig(**content["geometry"]),
+            speech=SpeechConfig(**content["speech"]),
+            diffusion=DiffusionConfig(**content["diffusion"]),
+            speech_fingerprint=str(content["speech_fingerprint"]),
+            vae_fingerprint=str(content["vae_fingerprint"]),
+            adapters=tuple(Adapter(item["name"], tuple(item["range"])) for item in content["loras"]),
+            training=dict(content["training"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / METADATA_FILE}: damaged or made by hand ({error}); make it again."
+        ) from error
+
+
+def load_package(
+    folder: Path | str,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    stage: int | None = None,
+    vae_dtype: torch.dtype | None = None,
+) -> ModelPackage:
+    """Load a package for inference. ``vae_dtype`` defaults to ``dtype``.
+
+    Raises UserError where the folder is no package, is incomplete, is of another stage than ``stage``, or
+    holds parts that do not fit each other.
+    """
+    folder = Path(folder)
+    info = read_info(folder)
+    if stage is not None and info.stage != stage:
+        raise UserError(
+            f"{folder}: the model is of stage {info.stage}, but stage {stage} is needed; choose another."
+        )
+    transformer = load_transformer(folder / "transformer", dtype)
+    codec = VideoCodec(load_vae(folder / "vae", vae_dtype or dtype))
+    _check_parts(folder, info, transformer, codec)
+    for adapter in info.adapters:
+        load_adapter(transformer, folder / _adapter_file(adapter.name))
+    context = _load_context(folder) if transformer.text_embedding is not None else None
+    transformer.to(device).eval()  # type: ignore[arg-type]
+    transformer.requires_grad_(False)
+    codec.to(device)
+    return ModelPackage(info, transformer, codec, None if context is None else context.to(device), folder)
+
+
+def load_transformer(folder: Path, dtype: torch.dtype = torch.float32) -> DubbingTransformer:
+    """Load a save_pretrained folder strictly: a missing, foreign or misshapen tensor is a UserError."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no transformer there (no config.json); the model is incomplete.")
+    try:
+        model, report = DubbingTransformer.from_pretrained(
+            folder, torch_dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{folder}: the transformer cannot be loaded ({reason}); make the model again."
+        ) from error
+    for kind, words in (("missing_keys", "lacks"), ("unexpected_keys", "holds the foreign")):
+        if report[kind]:
+            raise UserError(
+                f"{folder}: the transformer {words} tensor {sorted(report[kind])[0]}; make it again."
+            )
+    return model
+
+
+def _without_adapters(
+    transformer: DubbingTransformer, weights: Mapping[str, torch.Tensor] | None, dtype: torch.dtype | None
+) -> DubbingTransformer:
+    """The transformer without adapters, sharing its tensors or holding ``weights`` instead."""
+    state = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in (weights if weights is not None else transformer.state_dict()).items()
+        if ".lora_" not in name
+    }
+    return _copy(transformer, state, dtype)
+
+
+def _copy(model: Any, state: dict[str, torch.Tensor], dtype: torch.dtype | None) -> Any:
+    """A module of the kind of ``model`` that holds the tensors of ``state``, narrowed to ``dtype`` if any."""
+    if dtype is not None:
+        keep = model._keep_in_fp32_modules or ()
+        state = {n: t if any(part in n for part in keep) else t.to(dtype) for n, t in state.items()}
+    with torch.device("meta"):
+        copy = type(model).from_config(model.config)
+    copy.load_state_dict(state, strict=True, assign=True)
+    return copy
+
+
+def _check_parts(folder: Path, info: PackageInfo, transformer: DubbingTransformer, codec: VideoCodec) -> None:
+    config: Any = transformer.config
+    if config.audio_channels != info.speech.channels:
+        raise UserError(
+            f"{folder}: the transformer takes {config.audio_channels} speech channels, the encoder gives "
+            f"{info.speech.channels}; the parts belong to different models."
+        )
+    if config.latent_channels != codec.channels:
+        raise UserError(
+            f"{folder}: the transformer works on {config.latent_channels} latent channels, the autoencoder "
+            f"has {codec.channels}; the parts belong to different models."
+        )
+    if info.geometry.crop_size % (codec.stride[1] * transformer.patch[1]):
+        raise UserError(
+            f"{folder}: crops of {info.geometry.crop_size} pixels do not divide into the model's tokens; "
+            "the parts belong to different models."
+        )
+    if codec.fingerprint != info.vae_fingerprint:
+        raise UserError(
+            f"{folder}: the autoencoder is not the one that the transformer was trained on; restore it."
+        )
+
+
+def _load_context(folder: Path) -> torch.Tensor:
+    try:
+        return load_file(folder / "context.safetensors")["context"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(
+            f"{folder}: the text states in context.safetensors cannot be read; restore it."
+        ) from error
+
+
+def _adapter_file(name: str) -> str:
+    return f"lora_{name}.safetensors"
+
+
+def _to_json(info: PackageInfo, vae_fingerprint: str) -> dict[str, Any]:
+    return {
+        "format": info.format,
+        "stage": info.stage,
+        "phase": info.phase,
+        "geometry": info.geometry,
+        "speech": info.speech,
+        "speech_fingerprint": info.speech_fingerprint,
+        "diffusion": info.diffusion,
+        "vae_fingerprint": vae_fingerprint,
+        "loras": [
+            {"name": adapter.name, "file": _adapter_file(adapter.name), "range": list(adapter.active_range)}
+            for adapter in info.adapters
+        ],
+        "training": info.training,
+    }
