@@ -17,8 +17,10 @@ from common.media import (
     VideoReader,
     VideoWriter,
     frame_times,
+    load_audio,
     probe,
     read_frames,
+    save_wav,
     write_video,
 )
 
@@ -105,6 +107,35 @@ def test_given_time_stamps_are_kept_exactly(
     assert [frame.index for frame in frames] == list(range(len(stamps)))
     assert [frame.time for frame in frames] == frame_times(path).tolist()
     assert reader.info.duration == pytest.approx(float((stamps[-1] + last - start) * base), abs=1e-9)
+
+
+def test_negative_time_stamps_begin_at_zero(tmp_path: Path, moving_frames: Frames, tone: Frames) -> None:
+    sound = tmp_path / "s.wav"
+    save_wav(sound, tone(1.0), 16000)
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, 96, 64, time_base=Fraction(1, 1000), audio_from=sound) as writer:
+        for index, image in enumerate(moving_frames(10)):
+            writer.write(image, pts=40 * index - 500)
+    assert probe(path).start == 0 and probe(path).frame_count == 10
+    assert frame_times(path) == pytest.approx(np.arange(10) / 25)
+
+
+def test_cover_art_is_no_video(tmp_path: Path, tone: Frames) -> None:
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        audio = container.add_stream("aac", rate=16000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        container.mux(cover.encode(None))
+        block = av.AudioFrame.from_ndarray(tone(1.0)[None], format="fltp", layout="mono")
+        block.sample_rate, block.pts = 16000, 0
+        container.mux(audio.encode(block))
+        container.mux(audio.encode(None))
+    with pytest.raises(UserError, match="no video stream"):
+        probe(path)
+    assert abs(len(load_audio(path)) - 16000) <= 1100
 
 
 @pytest.mark.parametrize("size", [(97, 64), (96, 65), (63, 31), (2, 2)])

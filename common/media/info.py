@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -139,9 +140,11 @@ def scan(source: Source) -> Scan:
         has_audio = bool(container.streams.audio)
     with open_source(source, "video") as container:
         stream = video_stream(container, name)
-        time_base = stream.time_base or Fraction(1, 1000)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        stamps, last_duration, by_order = _stamps(container, stream, name, rate)
+        time_base, rate = _tick(stream), _rate(stream)
+        found = _stamps(whole_packets(container, stream, name, tell=True), stream, rate)
+    if found is None:
+        raise UserError(f"The video '{name}' holds no picture that can be shown: give another file.")
+    stamps, last_duration, by_order = found
     width, height = first.width, first.height
     if orientation.transpose:
         width, height, pixel_aspect = height, width, 1 / pixel_aspect
@@ -167,8 +170,14 @@ def probe(source: Source) -> VideoInfo:
     return scan(source).info
 
 
-def whole_packets(container: InputContainer, stream: VideoStream, name: str) -> Iterator[Packet]:
-    """The packets of ``stream`` in decoding order; where the file breaks off they end, with a warning."""
+def whole_packets(
+    container: InputContainer, stream: VideoStream, name: str, tell: bool = False
+) -> Iterator[Packet]:
+    """The packets of ``stream`` in decoding order, without broken ones; they end where the file breaks off.
+
+    ``tell``: warn of what is missing (one of the passes over a file does).
+    """
+    level = logging.WARNING if tell else logging.DEBUG
     packets = container.demux(stream)
     while True:
         try:
@@ -176,12 +185,12 @@ def whole_packets(container: InputContainer, stream: VideoStream, name: str) -> 
         except (StopIteration, EOFError):
             return
         except FFmpegError as error:
-            log.warning("The video '%s' breaks off (%s): what comes before is used.", name, reason(error))
+            log.log(level, "The video '%s' breaks off (%s): what comes before is used.", name, reason(error))
             return
         if packet.size == 0:
             continue
         if packet.is_corrupt:
-            log.warning("The video '%s' is cut short or damaged: a broken packet is left out.", name)
+            log.log(level, "The video '%s' is cut short or damaged: a broken packet is left out.", name)
             continue
         yield packet
 
@@ -202,6 +211,14 @@ def _some(packets: Iterator[Packet]) -> Iterator[Packet]:
     return itertools.islice(packets, 300)
 
 
+def _tick(stream: VideoStream) -> Fraction:
+    return stream.time_base or Fraction(1, 1000)
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    return stream.average_rate or stream.guessed_rate or Fraction(25)
+
+
 def _is_shown(packet: Packet, codec: str) -> bool:
     if packet.is_discard:  # before an edit list's beginning
         return False
@@ -210,18 +227,17 @@ def _is_shown(packet: Packet, codec: str) -> bool:
 
 
 def _stamps(
-    container: InputContainer, stream: VideoStream, name: str, rate: Fraction
-) -> tuple[np.ndarray, int, bool]:
+    packets: Iterator[Packet], stream: VideoStream, rate: Fraction
+) -> tuple[np.ndarray, int, bool] | None:
     """(times of showing, duration of the last frame, whether they hold by order only), in ticks."""
     codec = stream.codec_context.name
-    tick = stream.time_base or Fraction(1, 1000)
-    step = max(1, round(1 / rate / tick))
+    step = max(1, round(1 / rate / _tick(stream)))
     pts: list[int | None] = []
     dts: list[int | None] = []
     durations: list[int] = []
     first_key: int | None = None
     seen_key = False
-    for packet in whole_packets(container, stream, name):
+    for packet in packets:
         if packet.is_keyframe and not seen_key:
             seen_key, first_key = True, packet.pts
         # Nothing before the first key frame can be decoded, nor what leads into it.
@@ -232,7 +248,7 @@ def _stamps(
         dts.append(packet.dts)
         durations.append(packet.duration or 0)
     if not pts:
-        raise UserError(f"The video '{name}' holds no picture that can be shown: give another file.")
+        return None
     known = [value for value in pts if value is not None]
     reorders = bool(stream.codec_context.has_b_frames)
     by_order = len(known) < len(pts) or (reorders and known == sorted(known))
@@ -258,9 +274,10 @@ def first_picture_time(source: Source) -> float | None:
     name = source_name(source)
     with open_source(source, "file") as container:
         streams = moving_streams(container)
-        if not streams or streams[0].time_base is None:
+        if not streams:
             return None
+        tick = _tick(streams[0])
         # The first few seconds are enough: pictures are reordered by a handful of frames only.
-        times = [p.pts for p in _some(whole_packets(container, streams[0], name)) if not p.is_discard]
-    known = [value for value in times if value is not None]
-    return float(min(known) * streams[0].time_base) if known else None
+        packets = whole_packets(container, streams[0], name)
+        found = _stamps(_some(packets), streams[0], _rate(streams[0]))
+    return None if found is None else float(int(found[0][0]) * tick)

@@ -31,6 +31,8 @@ _QUALITY = {
 }
 # Four slices whatever the machine: their number is part of the bytes.
 _LOSSLESS = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
+# Only for what an encoder plans by (levels, buffers); time stamps say when frames are shown.
+_USUAL_RATE = Fraction(25)
 _FINE_CLOCK = 48_000
 
 
@@ -94,6 +96,7 @@ class VideoWriter:
         self._held: tuple[int, av.VideoFrame] | None = None
         self._held_duration: int | None = None
         self._step = 1
+        self._shift = 0
         self._durations: dict[int, int] = {}
 
     def _usual_codec(self) -> str:
@@ -137,7 +140,7 @@ class VideoWriter:
         try:
             added = container.add_stream(
                 self._codec,
-                rate=self._rate or 1 / self._time_base,
+                rate=self._rate or (self._like.average_rate if self._like else _USUAL_RATE),
                 options=dict(_LOSSLESS) if self._lossless else quality,
                 time_base=self._time_base,
             )
@@ -167,7 +170,8 @@ class VideoWriter:
 
         Args:
             image: (height, width, 3) uint8 RGB.
-            pts: ticks of the time base, increasing; None: the next one at the writer's rate.
+            pts: ticks of the time base, increasing; None: the next one at the writer's rate. Where the
+                first one is negative, all are moved so that it becomes 0.
             duration: ticks; only the last frame's counts, the others end where the next one starts.
         """
         width, height = self._size
@@ -177,6 +181,10 @@ class VideoWriter:
             if self._rate is None:
                 raise ValueError("without a rate every frame needs its pts")
             pts = round(self._count / self._rate / self._time_base)
+        if self._count == 0:
+            # A container's clock begins at zero: frames before it would be hidden.
+            self._shift = max(0, -pts)
+        pts += self._shift
         if self._held is None:
             if self._sound is not None:
                 self._sound.begin(pts * self._time_base)
