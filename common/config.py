@@ -166,7 +166,7 @@ def _nearest(prefix: str, key: str, siblings: Iterable[str], every_key: list[str
     near = [prefix + name for name in difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)]
     moved = [name for name in every_key if name.rpartition(".")[2] == key]
     far = [prefix + name for name in difflib.get_close_matches(key, siblings, n=1, cutoff=0.4)]
-    return [*near, *moved, *far, *difflib.get_close_matches(prefix + key, every_key, n=1, cutoff=0.0)][0]
+    return [*moved, *near, *far, *difflib.get_close_matches(prefix + key, every_key, n=1, cutoff=0.0)][0]
 
 
 def _all_keys(schema: Any, prefix: str = "") -> list[str]:

@@ -1,0 +1,228 @@
+"""Typed configurations: layers, overrides, and refusals that name the key and the file."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.config import (
+    DataConfig,
+    DiffusionConfig,
+    FaceConfig,
+    GeometryConfig,
+    ModelConfig,
+    PhaseConfig,
+    SpeechConfig,
+    TrainConfig,
+    VaeConfig,
+    add_config_arguments,
+    describe,
+    load_config,
+    parse_config_arguments,
+    to_yaml,
+)
+from common.data.writer import ShardWriter
+from common.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+@dataclass
+class Root:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    vae: VaeConfig = field(default_factory=VaeConfig)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    phase: PhaseConfig = field(default_factory=PhaseConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
+
+
+@pytest.fixture
+def layer(tmp_path):
+    def write(text: str, name: str = "layer.yaml") -> Path:
+        file = tmp_path / name
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def test_later_layers_win_and_overrides_last(layer):
+    first = layer("train: {seed: 1, max_steps: 10, learning_rate: 1e-4}", "a.yaml")
+    second = layer("train: {seed: 2}\nface: {options: {box: [1, 2, 3, 4]}}", "b.yaml")
+    config = load_config(Root, [first, second], ["train.max_steps=7", "data.shards=[x,y]"])
+    assert (config.train.seed, config.train.max_steps, config.train.learning_rate) == (2, 7, 1e-4)
+    assert config.data.shards == ["x", "y"] and config.face.options == {"box": [1, 2, 3, 4]}
+    assert config.train.grad_clip == 1.0
+
+
+def test_defaults_are_the_public_geometry():
+    assert load_config(Root, [CONFIGS / "wan5b.yaml"]) == load_config(Root)
+
+
+def test_tiny_agrees_with_itself():
+    config = load_config(Root, [CONFIGS / "tiny.yaml"])
+    assert config.geometry.clip_frames == 25 and config.speech.encoder == "mel"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train: {lerning_rate: 1}", ["train.lerning_rate", "train.learning_rate"]),
+        ("trian: {seed: 1}", ["unknown key trian", "valid key is train"]),
+        ("learning_rate: 1", ["unknown key learning_rate", "train.learning_rate"]),
+        ("model: {crop_size: 96}", ["model.crop_size", "geometry.crop_size"]),
+        ("train: {seed: soon}", ["train.seed", "'soon'"]),
+        ("model: {patch_size: [1, 2, x]}", ["model.patch_size", "'x'"]),
+        ("train: 3", ["train must hold keys"]),
+        ("- 1", ["mapping of sections"]),
+        ("train: [", ["not readable"]),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(layer, text, words):
+    file = layer(text)
+    with pytest.raises(UserError) as error:
+        load_config(Root, [file])
+    message = str(error.value)
+    assert message.startswith(f"{file}: ") and "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.sede=1", ["the command line", "train.seed"]),
+        ("train.seed=x", ["the command line", "train.seed"]),
+        ("train.seed", ["key=value"]),
+        ("speech.channels=80", ["model.audio_channels is 2048", "speech.channels is 80"]),
+        ("vae.z_dim=16", ["model.latent_channels is 48"]),
+        ("geometry.clip_frames=24", ["geometry.clip_frames", "multiple of 4"]),
+        ("geometry.crop_size=500", ["geometry.crop_size is 500"]),
+        ("geometry.motion_latents=20", ["geometry.motion_latents"]),
+        ("model.num_heads=7", ["model.dim is 3072", "model.num_heads"]),
+        ("train.micro_batch_size=3", ["train.global_batch_size"]),
+        ("train.mixed_precision=fp16", ["no, bf16"]),
+        ("phase.active_range=[0.5,0.2]", ["phase.active_range"]),
+        ("data.weights=[1]", ["data.weights"]),
+        ("train.output=${nothing.here}", ["cannot be resolved"]),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(override, words):
+    with pytest.raises(UserError) as error:
+        load_config(Root, [], [override])
+    message = str(error.value)
+    assert all(word in message for word in words) and "\n" not in message, message
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.yaml: no such configuration file"):
+        load_config(Root, [tmp_path / "nowhere.yaml"])
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    rate=st.floats(1e-8, 1.0),
+    frames=st.integers(3, 40),
+    shards=st.lists(st.text("ab/ _-.'#:é", min_size=1, max_size=8), max_size=3),
+)
+def test_yaml_round_trip(tmp_path_factory, seed, rate, frames, shards):
+    config = load_config(Root)
+    config.train.seed, config.train.learning_rate = seed, rate
+    config.geometry.clip_frames, config.data.shards = 4 * frames + 1, shards
+    file = tmp_path_factory.mktemp("config") / "all.yaml"
+    file.write_text(to_yaml(config), encoding="utf-8")
+    assert load_config(Root, [file]) == config
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--config a.yaml b.yaml train.seed=3 --dry-run",
+        "--dry-run --config a.yaml b.yaml train.seed=3",
+        "--config a.yaml b.yaml --dry-run train.seed=3",
+        "--config a.yaml --config b.yaml --dry-run train.seed=3",
+        "train.seed=3 --config a.yaml b.yaml --dry-run",
+    ],
+)
+def test_command_line(line):
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    args = parse_config_arguments(parser, line.split())
+    assert [str(file) for file in args.config] == ["a.yaml", "b.yaml"]
+    assert args.overrides == ["train.seed=3"] and args.dry_run
+    again = parse_config_arguments(parser, [])
+    assert again.config == [] and again.overrides == [] and not again.dry_run
+
+
+def test_strangers_on_the_command_line_are_refused():
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    with pytest.raises(SystemExit) as stop:
+        parse_config_arguments(parser, ["--cofnig", "a.yaml"])
+    assert stop.value.code == 2
+
+
+def test_describe_gives_the_public_numbers(tmp_path):
+    shards = tmp_path / "shards"
+    with ShardWriter(shards, "part", 2, {}) as writer:
+        for number in range(5):
+            writer.add(f"k{number}", {"meta.json": b"{}"})
+    config = load_config(Root, [], [f"data.shards=[{shards}]", "train.max_steps=10"])
+    built_on = []
+
+    def build() -> torch.nn.Module:
+        layer = torch.nn.Linear(10, 10)
+        built_on.append(layer.weight.device.type)
+        return layer
+
+    text = describe(config, {"transformer": build}, world_size=4)
+    for words in (
+        "77 frames of 512x512 px",
+        "72 frames (2 motion latents = 5 frames)",
+        "(48, 20, 32, 32)",
+        "tokens per latent frame  256",
+        "10,240 = 5,120 reference + 5,120 target",
+        "8 features x 2048",
+        "parameters, transformer  110",
+        "5 samples in 3 shards",
+        "256 = 1 micro x 64 accumulation x 4 world",
+        "10 steps, 2,560 samples seen = 512.00 epochs",
+        "all parameters, active for t in [0, 1]",
+    ):
+        assert words in text, text
+    assert built_on == ["meta"]
+
+
+def test_describe_counts_references_of_the_temporal_layout():
+    config = load_config(Root, [], ["model.reference_layout=temporal", "geometry.clip_frames=25"])
+    assert "1,792 target + 256 per reference frame" in describe(config)
+    assert "2,816 = 1,024 reference + 1,792 target" in describe(config, reference_frames=4)
+
+
+def test_describe_refuses_what_would_fail_later(tmp_path):
+    with pytest.raises(UserError, match="times 3 processes"):
+        describe(load_config(Root), world_size=3)
+    with pytest.raises(UserError, match="no shard index"):
+        describe(load_config(Root, [], [f"data.shards=[{tmp_path}]"]))
+
+
+def test_schemas_may_lack_sections():
+    @dataclass
+    class Small:
+        work: str = "outputs"
+        geometry: GeometryConfig = field(default_factory=GeometryConfig)
+
+    config = load_config(Small, [], ["work=here"])
+    assert config.work == "here" and "77 frames" in describe(config)
+    with pytest.raises(UserError, match="unknown key model"):
+        load_config(Small, [CONFIGS / "tiny.yaml"])
