@@ -29,7 +29,7 @@ def forehead_points() -> Points:
 
 
 def cheek_points() -> Points:
-    """(8, 3) cheeks at the height of the middle of the nose, from image left to right."""
+    """(6, 3) cheeks at the height of the middle of the nose, from image left to right."""
     return np.asarray(CHEEKS, dtype=np.float64)
 
 

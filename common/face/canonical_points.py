@@ -92,12 +92,10 @@ FOREHEAD: tuple[tuple[float, float, float], ...] = (
 
 # Cheeks at the height of the middle of the nose, from image left to right.
 CHEEKS: tuple[tuple[float, float, float], ...] = (
-    (-0.7682, 0.3685, 0.6297),
     (-0.7017, 0.3699, 0.3848),
     (-0.3819, 0.3292, 0.1408),
     (-0.1908, 0.3149, 0.0683),
     (0.1908, 0.3149, 0.0683),
     (0.3819, 0.3292, 0.1408),
     (0.7017, 0.3699, 0.3848),
-    (0.7682, 0.3685, 0.6297),
 )

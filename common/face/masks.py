@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from functools import cache
 from typing import overload
 
@@ -33,33 +34,61 @@ _POUT = np.array([0.0, 0.0, -0.12])
 _SUBPIXEL_BITS = 4
 
 
-@cache
-def _lower_face_pieces() -> tuple[Points, tuple[tuple[int, ...], ...]]:
-    """Points (P, 3) of the lower half of the head, jaw closed and open, and the pieces they form.
+@dataclass(frozen=True)
+class _Strip:
+    """Part of the lower half of the head, as point indices: two neighbours of its upper edge, the jaw below."""
 
-    Each piece is a set of point indices whose convex hull is filled; the union of the hulls is the lower
-    face. One hull around all would do for a head that looks straight ahead, but would climb over the eyes
-    when it nods.
+    edge: tuple[int, int]
+    jaw: tuple[int, ...]
+
+    def faces_camera(self, points: Points) -> bool:
+        """Whether the projected ``points`` (P, 2) show this part from outside.
+
+        A cheek that is turned away would lie over the far eye. When it turns it is seen edge-on and covers
+        nothing, so that it comes and goes without a jump.
+        """
+        start, end = points[list(self.edge)]
+        along, down = end - start, points[list(self.jaw)].mean(axis=0) - start
+        return bool(along[0] * down[1] - along[1] * down[0] > 0)
+
+
+@dataclass(frozen=True)
+class _LowerHead:
+    """Points (P, 3) of the lower half of the canonical head, jaw closed and open, and the parts they form.
+
+    The union of the convex hulls of the parts in sight is the lower face. One hull around all would do for a
+    head that looks straight ahead, but would climb over the eyes when it nods.
     """
+
+    points: Points
+    strips: tuple[_Strip, ...]
+    middle: tuple[int, ...]
+
+    def hulls(self, projected: Points) -> list[Points]:
+        seen = [strip for strip in self.strips if strip.faces_camera(projected)]
+        return [projected[list(part)] for part in (*((*s.edge, *s.jaw) for s in seen), self.middle)]
+
+
+@cache
+def _lower_head() -> _LowerHead:
     face, opened, cheeks = face_points(), opened_face_points(), cheek_points()
+    # The jaw line from one jaw angle to the other; higher up it does not move with the mouth, and on a
+    # nodding head would reach past the eyes.
+    jaw = list(JAW[1:-1])
+    # Jaw angle, three cheek points, the nose's middle, and the mirror image.
+    edge = np.concatenate([face[jaw[:1]], cheeks[:3], face[29:30], cheeks[3:], face[jaw[-1:]]])
     lips = np.concatenate([face[list(OUTER_LIP)] + _POUT, opened[list(OUTER_LIP)]])
-    # Upper edge: ear, four cheek points, middle of the nose, and the mirror image.
-    edge = np.concatenate([face[2:3], cheeks[:4], face[29:30], cheeks[4:], face[14:15]])
-    nose = face[30:36]
-    groups = [edge, face[list(JAW)], opened[list(JAW)], lips, nose]
-    offsets = np.cumsum([0, *(len(g) for g in groups)])
-    top, closed, wide, lip, tip = (list(range(a, b)) for a, b in itertools.pairwise(offsets))
-    pieces = []
-    # 10 strips of the edge over 12 of the jaw: strip k takes the jaw points below it, with an overlap.
-    for k in range(len(top) - 1):
-        first = round(k * (len(closed) - 1) / (len(top) - 1))
-        last = round((k + 1) * (len(closed) - 1) / (len(top) - 1))
-        below = range(max(first - 1, 0), min(last + 1, len(closed) - 1) + 1)
-        pieces.append((top[k], top[k + 1], *(closed[i] for i in below), *(wide[i] for i in below)))
-    middle = range(4, 9)
-    pieces.append((*lip, *tip, *(closed[i] for i in middle), *(wide[i] for i in middle)))
-    pieces.append((top[4], top[5], top[6], *tip))
-    return np.concatenate(groups), tuple(pieces)
+    groups = [edge, face[jaw], opened[jaw], lips, face[29:36]]
+    offsets = np.cumsum([0, *(len(group) for group in groups)])
+    top, closed, wide, lip, nose = (list(range(a, b)) for a, b in itertools.pairwise(offsets))
+    strips = []
+    for k, pair in enumerate(itertools.pairwise(top)):
+        # The share of the jaw line below this piece of the edge, and one point more on each side.
+        first, last = (round(x * (len(closed) - 1) / (len(top) - 1)) for x in (k, k + 1))
+        below = slice(max(first - 1, 0), last + 2)
+        strips.append(_Strip(pair, (*closed[below], *wide[below])))
+    middle = (*lip, *nose, *closed[3:8], *wide[3:8])
+    return _LowerHead(np.concatenate(groups), tuple(strips), middle)
 
 
 def _fill_hulls(canvas: NDArray[np.uint8], hulls: list[Points]) -> None:
@@ -104,11 +133,11 @@ def lower_face_mask(landmarks: Landmarks, size: int, fps: float = 25.0) -> Mask:
     if not present.any():
         return masks.astype(bool)
     pose = _smooth_pose(fit_pose(landmarks[present], fixed_scale=True), present, fps)
-    points, pieces = _lower_face_pieces()
-    projected = pose.project(points)
+    lower_head = _lower_head()
+    projected = pose.project(lower_head.points)
     radius = _LOWER_FACE_MARGIN * float(pose.scale[0])
     for frame, outline in zip(np.flatnonzero(present), projected, strict=True):
-        _fill_hulls(masks[frame], [outline[list(piece)] for piece in pieces])
+        _fill_hulls(masks[frame], lower_head.hulls(outline))
         masks[frame] = _widen(masks[frame], radius)
     return masks.astype(bool)
 

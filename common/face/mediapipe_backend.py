@@ -93,11 +93,11 @@ class _Square:
 
 
 class MediapipeDetector:
-    """Face mesh on the whole picture, and on enlarged cut-outs where the whole picture shows no face to it.
+    """Face mesh on the whole picture, and on enlarged cut-outs where that shows it no face.
 
-    In a wide shot the mesh's own detector is blind to small faces. Then cut-outs around the faces of the frame
-    before are tried, and after them the face detector looks for small ones, in the picture and in overlapping
-    tiles of it. A small face beside a large one that the mesh sees is not looked for.
+    In a wide shot the mesh's own detector is blind to small faces. Then cut-outs around the faces of the
+    frame before are tried, and after them the face detector looks for small ones, in the picture and in
+    overlapping tiles of it. A small face beside a large one that the mesh sees is not looked for.
 
     Args:
         max_faces: at most this many faces per picture.
