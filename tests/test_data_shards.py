@@ -89,17 +89,24 @@ def test_a_stopped_run_leaves_no_index_and_a_second_one_ends_the_same(tmp_path, 
 def test_a_killed_run_ends_the_same(tmp_path):
     write(tmp_path / "whole", names(7))
     code = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path\n"
-        "import test_data_shards as t\n"
-        "make = t.members\n"
-        "t.members = lambda n: make(n) if n < 4 else os.kill(os.getpid(), signal.SIGKILL)\n"
-        "t.write(Path(sys.argv[1]), t.names(7))\n"
+        "import os, signal, sys\n"
+        "from common.data.writer import ShardWriter\n"
+        "writer = ShardWriter(sys.argv[1], 'part', 3, {'config': 'c0', 'vae': 'v0'})\n"
+        "for line in open(sys.argv[2], 'rb').read().split(b'\\n\\n')[:4]:\n"
+        "    key, meta, size = line.split(b'\\t')\n"
+        "    video = bytes([int(key[1:])]) * int(size)\n"
+        "    writer.add(key.decode(), {'meta.json': meta, 'target.mkv': video})\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    here = Path(__file__).resolve().parent
-    folder = tmp_path / "again"
-    done = subprocess.run([sys.executable, "-c", code, str(folder), str(here)], cwd=here.parent, check=False)
+    folder, plan = tmp_path / "again", tmp_path / "plan"
+    made = [(name, members(number)) for number, name in enumerate(names(7))]
+    lines = [b"%b\t%b\t%d" % (n.encode(), m["meta.json"], len(m["target.mkv"])) for n, m in made]
+    plan.write_bytes(b"\n\n".join(lines))
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-c", code, str(folder), str(plan)]
+    done = subprocess.run(command, cwd=root, check=False)
     assert done.returncode == -signal.SIGKILL
+    assert not (folder / "index.json").exists()
     assert write(folder, names(7)) == 4
     assert hashes(folder) == hashes(tmp_path / "whole")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from common.data.index import INDEX_NAME, SampleEntry, ShardEntry, ShardIndex, write_index
+from common.data.index import FORMAT, INDEX_NAME, SampleEntry, ShardEntry, ShardIndex, write_index
 from common.errors import UserError
 from common.files import PathLike, atomic_path, fingerprint, require_writable_dir, sha256_file
 
@@ -150,7 +150,7 @@ class ShardWriter:
             entries = header.get("shardlist", [])
         else:
             return []
-        if header.get("meta") != self.meta:
+        if header.get("format") != FORMAT or header.get("meta") != self.meta:
             return []
         return [ShardEntry.from_json(entry) for entry in entries]
 
@@ -159,7 +159,7 @@ class ShardWriter:
         if self._started:
             return
         self._started = True
-        lines = [{"meta": self.meta}, *(asdict(shard) for shard in self._shards)]
+        lines = [{"format": FORMAT, "meta": self.meta}, *(asdict(shard) for shard in self._shards)]
         with atomic_path(self.folder / PROGRESS_NAME) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         (self.folder / INDEX_NAME).unlink(missing_ok=True)
