@@ -36,7 +36,7 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True)
 class _Strip:
-    """Part of the lower half of the head, as point indices: two neighbours of its upper edge, the jaw below."""
+    """Part of the lower half of the head, as point indices: two points of its upper edge, the jaw below."""
 
     edge: tuple[int, int]
     jaw: tuple[int, ...]
