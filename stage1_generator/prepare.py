@@ -69,19 +69,16 @@ def run(config: Stage1Config) -> None:
     prepare = partial(prepare_video, config=config, detectors=detectors)
     for video, (record, worked) in run_parallel(prepare, videos, config.prepare.workers):
         records.append(record)
-        for rejected in record["rejected"]:
-            print(f"prepare: left out {video.name}: {rejected['reason']}", file=sys.stderr)
+        for row in record["rejected"]:
+            print(f"prepare: left out {video.name}: {row['reason']}", file=sys.stderr)
         progress.step(record["model_frames"] if worked else 0)
     progress.finish(Path(config.work))
     records.sort(key=lambda record: record["video"])
-    index = {
-        "videos": len(records),
-        "entries": sorted(entry for record in records for entry in record["entries"]),
-        "rejected": [rejected for record in records for rejected in record["rejected"]],
-    }
-    write_json(folder / "index.json", index)
+    entries = sorted(entry for record in records for entry in record["entries"])
+    rejected = [row for record in records for row in record["rejected"]]
+    write_json(folder / "index.json", {"videos": len(records), "entries": entries, "rejected": rejected})
     print(
-        f"prepare: {len(index['entries'])} entries, {len(index['rejected'])} left out -> {folder}",
+        f"prepare: {len(entries)} entries, {len(rejected)} left out -> {folder}",
         file=sys.stderr,
     )
 
@@ -235,7 +232,7 @@ class _Preparation:
         cut = audio[first:last]
         cut = np.pad(cut, (0, last - first - len(cut)))
         save_flac(folder / "audio.flac", cut, SAMPLE_RATE)
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "landmarks": np.stack([crops.landmarks(part.landmarks[i], i, size) for i in range(count)]).astype(
                 np.float32
             ),

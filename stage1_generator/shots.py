@@ -25,7 +25,7 @@ class Thumbnails:
     def watch(self, images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
         for image in images:
             small = cv2.resize(image, (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
-            self._seen.append(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+            self._seen.append(np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8))
             yield image
 
     def cuts(self) -> list[int]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
+from common.models.package import ModelPackage
 from stage1_generator.command import Progress, run_ahead, run_command, sweep
 from stage1_generator.companions import GENERATED, PlanIndex, made_by, write_plan
 from stage1_generator.config import Stage1Config, work_paths
@@ -25,7 +26,7 @@ from stage1_generator.generator import CompanionGenerator, GenerationJob, in_pre
 from stage1_generator.plan import PairPlan, Speakable, Unpaired, plan_pairs
 from stage1_generator.regions import clip_regions
 from stage1_generator.scores import spread
-from stage1_generator.trained import LoadedGenerator, load_generator
+from stage1_generator.trained import load_generator
 from stage1_generator.voice import voiced_from_levels
 
 _VERSION = 1
@@ -49,12 +50,12 @@ def run(config: Stage1Config) -> None:
     sweep(paths.companions)
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
     plans, unpaired = _plan(list(entries.values()), config)
-    loaded = load_generator(config)
     speech = EntrySpeech(config)
+    package, generator_mark = load_generator(config, speech)
     shared = {
         "version": _VERSION,
-        "generator": loaded.fingerprint,
-        "vae": loaded.codec.fingerprint,
+        "generator": generator_mark,
+        "vae": package.codec.fingerprint,
         "speech": speech.fingerprint,
         "diffusion": asdict(config.diffusion),
         "geometry": asdict(config.geometry),
@@ -63,7 +64,7 @@ def run(config: Stage1Config) -> None:
     }
     batches = _unfinished(plans, shared, config)
     progress = Progress("synthesize", sum(plan.length for batch in batches for plan in batch))
-    generator = _generator(loaded, config)
+    generator = _generator(package, config)
     loader = _Loader(entries, speech, config)
     for batch, jobs in zip(batches, run_ahead(loader.load, batches, ahead=1), strict=True):
         videos = generator.generate(jobs, progress=lambda frames: progress.step(frames, items=frames))
@@ -130,17 +131,17 @@ def _unfinished(
     ]
 
 
-def _generator(loaded: LoadedGenerator, config: Stage1Config) -> CompanionGenerator:
+def _generator(package: ModelPackage, config: Stage1Config) -> CompanionGenerator:
     device = pick_device(config.device)
     return CompanionGenerator(
-        in_precision(loaded.transformer, pick_dtype(config.dtype, device), device),
-        loaded.codec,
+        in_precision(package.transformer, pick_dtype(config.dtype, device), device),
+        package.codec,
         config.diffusion,
         config.geometry,
         extra_window=config.speech.extra_window,
         seed=config.synthesis.seed,
         feather=config.blend.feather,
-        context=loaded.context,
+        context=package.context,
     )
 
 
