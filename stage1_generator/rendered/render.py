@@ -96,24 +96,30 @@ def open_view(scene: Scene, frame_index: int, window: Window) -> View:
 def draw_head(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
     """The face and all that is fixed to it."""
     scene = view.scene
-    draw_face(view, mouth, skin_paint(scene, view.pose, view.canvas, view.light, mouth, shape))
-    draw_beard(view, mouth, shape)
-    draw_nose(view)
+    draw_lower_face(view, mouth, shape)
     draw_eyes(view)
     draw_brows(view, scene.motion.brow(scene.time(view.frame_index)))
-    draw_mouth(view, mouth, shape)
-    draw_moustache(view, mouth)
     draw_front_hair(view)
     draw_glasses(view)
 
 
-def finish(view: View) -> np.ndarray:
+def draw_lower_face(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
+    """Skin, beard, nose and mouth: all that is seen in the region of the lips."""
+    skin = skin_paint(view.scene, view.pose, view.canvas, view.light, mouth, shape)
+    draw_face(view, mouth, skin)
+    draw_beard(view, mouth)
+    draw_nose(view)
+    draw_mouth(view, mouth, shape)
+    draw_moustache(view, mouth)
+
+
+def finish(view: View, grain: bool = True) -> np.ndarray:
     """Colour of the light, vignette and grain; the window as (h, w, 3) uint8."""
     scene, canvas = view.scene, view.canvas
     h, w = canvas.shape
     rows, columns = slice(canvas.y0, canvas.y0 + h), slice(canvas.x0, canvas.x0 + w)
     image = canvas.rgb * _still(scene, "grade")[:, rows, columns]
-    if scene.style.grain > 0:
+    if grain and scene.style.grain > 0:
         oy, ox = np.random.default_rng([scene.seed, 0x64A2, view.frame_index]).integers(0, 64, 2)
         image += _still(scene, "noise")[oy : oy + scene.size, ox : ox + scene.size][rows, columns]
     image += 0.5
@@ -122,10 +128,12 @@ def finish(view: View) -> np.ndarray:
     return np.asarray(merged, dtype=np.uint8)
 
 
-def _landmarks(view: View, mouth: MouthGeometry) -> np.ndarray:
-    time = view.scene.time(view.frame_index)
-    blink, brow = blink_amount(view.scene.seed, time), view.scene.motion.brow(time)
-    return view.pose.project(head_landmarks(view.scene.face, mouth, blink, brow)).astype(np.float32)
+def landmarks_of(scene: Scene, frame_index: int, shape: MouthShape) -> np.ndarray:
+    """The 68 true points of a frame in px, (68, 3) float32."""
+    time = scene.time(frame_index)
+    mouth = mouth_geometry(scene.face, shape)
+    points = head_landmarks(scene.face, mouth, blink_amount(scene.seed, time), scene.motion.brow(time))
+    return scene.pose(frame_index).project(points).astype(np.float32)
 
 
 def _box(view: View) -> np.ndarray:
@@ -139,9 +147,8 @@ def render_frame(scene: Scene, frame_index: int, mouth: MouthShape) -> RenderedF
     """Draw frame `frame_index` with the mouth in the given shape: a pure function of its arguments."""
     window = (0, 0, scene.size, scene.size)
     view = open_view(scene, frame_index, window)
-    geometry = mouth_geometry(scene.face, mouth)
-    draw_head(view, geometry, mouth)
+    draw_head(view, mouth_geometry(scene.face, mouth), mouth)
     view.canvas.trace = np.zeros((scene.size, scene.size), np.float32)
     draw_occluder(view)
     occluder = np.round(view.canvas.trace * 255).astype(np.uint8)
-    return RenderedFrame(finish(view), _landmarks(view, geometry), occluder, _box(view))
+    return RenderedFrame(finish(view), landmarks_of(scene, frame_index, mouth), occluder, _box(view))

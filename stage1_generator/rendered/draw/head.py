@@ -7,7 +7,6 @@ import numpy as np
 from stage1_generator.rendered.draw.canvas import ellipse, intersect
 from stage1_generator.rendered.draw.view import View
 from stage1_generator.rendered.geometry import MouthGeometry, jaw_outline, mirror, spline
-from stage1_generator.rendered.visemes import MouthShape
 
 
 def skull_arc(widen: float, start: float = 0.0, stop: float = np.pi, count: int = 25) -> np.ndarray:
@@ -138,7 +137,7 @@ def draw_nose(view: View) -> None:
     canvas.stroke(spline(view.on_face(line, 0.15), 5), 0.032 * unit, colour, opacity=0.9)
 
 
-def draw_beard(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
+def draw_beard(view: View, mouth: MouthGeometry) -> None:
     """Stubble, full beard or goatee, moving with the jaw; the lips are drawn over it."""
     scene, unit = view.scene, view.unit
     face = scene.face

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,10 @@ class View:
     pose: Pose
     canvas: Canvas
     light: np.ndarray
+
+    def copy(self) -> View:
+        """The same frame with a canvas of its own."""
+        return replace(self, canvas=self.canvas.copy())
 
     @property
     def unit(self) -> float:
