@@ -12,9 +12,12 @@ set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
-python=python3
-if [[ -x "$here/.venv/bin/python" ]]; then
-    python="$here/.venv/bin/python"
+python=${PYTHON:-}
+if [[ -z "$python" ]]; then
+    python=python3
+    if [[ -x "$here/.venv/bin/python" ]]; then
+        python="$here/.venv/bin/python"
+    fi
 fi
 
 usage() {
