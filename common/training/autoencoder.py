@@ -34,6 +34,8 @@ from common.training.ema import ParameterAverage
 from common.training.precision import resolve_precision
 from common.training.video_crops import CropClip, central_window, find_videos, load_clips, random_windows
 
+INITIAL_LOGVAR = -6.0
+
 
 @dataclass
 class AutoencoderConfig:
@@ -46,6 +48,7 @@ class AutoencoderConfig:
     window_frames: list[int] = field(
         default_factory=lambda: [9, 9, 17, 25]
     )  # lengths drawn evenly, each 4k+1
+    window_size: int = 0  # side of the trained windows in px, 0: the whole crop; small ones vary more
     frames_per_step: int = 18  # shorter windows come in larger batches
     max_steps: int = 20000
     time_limit_minutes: float = 0.0  # 0: none; the schedule ends with whichever limit comes first
@@ -68,6 +71,8 @@ class AutoencoderConfig:
                 raise UserError(
                     f"autoencoder.window_frames holds {frames}; lengths must be 4k+1, such as 9 or 25."
                 )
+        if self.window_size < 0:
+            raise UserError(f"autoencoder.window_size is {self.window_size}; give pixels, or 0 for the crop.")
         if not self.window_frames:
             raise UserError("autoencoder.window_frames is empty; give lengths such as [9, 17, 25].")
 
@@ -75,7 +80,13 @@ class AutoencoderConfig:
 def new_autoencoder(config: VaeConfig) -> Any:
     """An untrained autoencoder of this shape whose latent statistics are neutral."""
     arguments = {name: value for name, value in asdict(config).items() if name != "path"}
-    return AutoencoderKLWan(**arguments, latents_mean=[0.0] * config.z_dim, latents_std=[1.0] * config.z_dim)
+    neutral = {"latents_mean": [0.0] * config.z_dim, "latents_std": [1.0] * config.z_dim}
+    vae = AutoencoderKLWan(**arguments, **neutral)
+    with torch.no_grad():
+        # A fresh posterior has unit variance: noise as strong as the signal, which the decoder would spend
+        # its first thousand steps on.
+        vae.quant_conv.bias[config.z_dim :] = INITIAL_LOGVAR
+    return vae
 
 
 def autoencoder_loss(
@@ -203,7 +214,9 @@ class AutoencoderTrainer:
         rng = np.random.default_rng([config.seed, self.step])
         frames = int(rng.choice(config.window_frames))
         count = max(1, config.frames_per_step // frames)
-        video = random_windows(self.train_clips, rng, count, frames, self.crop_size).to(config.device)
+        video = random_windows(
+            self.train_clips, rng, count, frames, self.crop_size, config.window_size or self.crop_size
+        ).to(config.device)
         # Also the posterior's noise is a function of the step, so that a resumed run repeats it.
         torch.manual_seed(int(rng.integers(2**62)))
         warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))

@@ -40,12 +40,17 @@ def find_videos(folders: Sequence[str | Path]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of videos; check autoencoder.folders.")
-        videos += sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+        videos += sorted(path for path in folder.rglob("*") if _is_video(path))
     if not videos:
         raise UserError(
             f"No video files below {', '.join(map(str, folders)) or 'no folder'}; check autoencoder.folders."
         )
     return videos
+
+
+def _is_video(path: Path) -> bool:
+    # Names that begin with a dot are files that another process is still writing.
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
 def load_clip(path: Path, crop_size: int, max_frames: int, scale: float = 1.45) -> CropClip:
@@ -84,9 +89,13 @@ def load_clips(videos: Iterable[Path], crop_size: int, max_frames: int, shortest
 
 
 def random_windows(
-    clips: Sequence[CropClip], rng: np.random.Generator, count: int, frames: int, size: int
+    clips: Sequence[CropClip], rng: np.random.Generator, count: int, frames: int, size: int, cut: int = 0
 ) -> Tensor:
-    """Windows with random place, zoom, shift and flip -> (count, 3, frames, size, size) in [-1, 1]."""
+    """Windows with random place, zoom, shift and flip -> (count, 3, frames, side, side) in [-1, 1].
+
+    Zooms are those of crops of ``size`` px; ``side`` is ``cut`` px, a random part of such a crop, or ``size``.
+    """
+    cut = min(cut or size, size)
     long_enough = [clip for clip in clips if len(clip.frames) >= frames]
     # Longer clips hold more that is different.
     weights = np.array([len(clip.frames) for clip in long_enough], dtype=np.float64)
@@ -97,7 +106,9 @@ def random_windows(
         side = int(rng.integers(round(0.8 * size), video.shape[1] + 1))
         y, x = (int(rng.integers(video.shape[1] - side + 1)) for _ in range(2))
         window = video[start : start + frames, y : y + side, x : x + side]
-        out.append(_to_video(window[:, :, ::-1] if rng.random() < 0.5 else window, size))
+        whole = _to_video(window[:, :, ::-1] if rng.random() < 0.5 else window, size)
+        top, left = (int(rng.integers(size - cut + 1)) for _ in range(2))
+        out.append(whole[..., top : top + cut, left : left + cut])
     return torch.stack(out)
 
 

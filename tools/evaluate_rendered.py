@@ -1,0 +1,284 @@
+"""Measure both stages on rendered characters, where the truth is known.
+
+``python tools/evaluate_rendered.py --clips DIR --editor PACKAGE [--generator PACKAGE] --output DIR``
+
+DIR holds what ``python -m stage1_generator.rendered --pairs`` wrote. Each clip a is dubbed with the speech of its
+clip b; clip b is the true answer. Nothing is composited: what is measured is the model's own crop. The
+stage-1 generator is given the same task as a dubber would have it, without knowing the occluders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from common.errors import EXIT_CODE, UserError
+from common.face import build_detector, lip_mask, plan_crops, track_face
+from common.files import read_json, write_json
+from common.media import contact_sheet, load_audio, read_frames
+from common.models.package import load_package
+from common.speech.build import build_speech_encoder
+from stage1_generator.compositing import put_back
+from stage1_generator.generator import CompanionGenerator, GenerationJob
+from stage1_generator.regions import clip_regions, grow_mask
+from stage1_generator.rendered.measure import opening_curve
+from stage1_generator.rendered.scene import Scene, sample_scene
+from stage1_generator.scores import spread
+from stage2_dubber.pipeline import DubPipeline
+
+Frames = NDArray[np.uint8]
+FEATHER = 0.05  # of the crop: the blend that stage 1 uses for its companions
+FEWEST_OCCLUDED_PIXELS = 200
+
+
+@dataclass(frozen=True)
+class Case:
+    """One held-back character. Frames are crops (N, S, S, 3); masks (N, S, S) bool."""
+
+    name: str
+    scene: Scene
+    source: Frames
+    truth: Frames
+    matrices: list[NDArray[np.float64]]
+    landmarks: NDArray[np.float32]
+    mouth: NDArray[np.bool_]
+    occluder: NDArray[np.bool_]
+    opening_source: NDArray[np.float32]
+    opening_truth: NDArray[np.float32]
+    speech: NDArray[np.float32]
+
+
+@dataclass
+class Scores:
+    """One system on one clip. PSNR in dB against the true video; r: Pearson, of mouth-opening curves."""
+
+    mouth_r: float
+    psnr_outside_db: float
+    psnr_mouth_db: float
+    occluder_psnr_db: float | None
+    seconds: float
+
+
+def load_case(folder: Path, name: str, size: int, scale: float) -> Case:
+    side = read_json(folder / f"{name}.json")
+    videos = {letter: folder / side["clips"][letter]["video"] for letter in "ab"}
+    tracks = {letter: load_file(folder / f"{name}_{letter}.track.safetensors") for letter in "ab"}
+    frames = {letter: read_frames(path) for letter, path in videos.items()}
+    detector = build_detector("box", track_file=folder / f"{name}_a.track.safetensors")
+    crops = plan_crops(track_face(frames["a"], detector), scale=scale)
+    count = len(frames["a"])
+    cut = {k: np.stack([crops.extract(v[i], i, size) for i in range(count)]) for k, v in frames.items()}
+    points = {
+        k: np.stack([crops.landmarks(tracks[k]["landmarks"][i], i, size) for i in range(count)]) for k in "ab"
+    }
+    lips = np.asarray(lip_mask(points["a"], size)) | np.asarray(lip_mask(points["b"], size))
+    alpha = tracks["a"]["occluder"]
+    covered = np.stack(
+        [crops.extract(np.repeat(alpha[i, ..., None], 3, axis=2), i, size)[..., 0] for i in range(count)]
+    )
+    return Case(
+        name=name,
+        scene=sample_scene(
+            side["scene_seed"], style=side["style"], occluder=side["occluder"], size=frames["a"].shape[1]
+        ),
+        source=cut["a"],
+        truth=cut["b"],
+        matrices=[crops.matrix(i, size) for i in range(count)],
+        landmarks=points["a"].astype(np.float32),
+        mouth=grow_mask(lips, max(1, round(0.02 * size))),
+        occluder=covered > 240,
+        opening_source=tracks["a"]["opening"],
+        opening_truth=tracks["b"]["opening"],
+        speech=load_audio(videos["b"]),
+    )
+
+
+def psnr(made: Frames, truth: Frames, where: NDArray[np.bool_]) -> float:
+    """PSNR in dB over the pixels of a mask (N, S, S)."""
+    error = (made[where].astype(np.float64) - truth[where]) ** 2
+    return float(10 * np.log10(255.0**2 / max(error.mean(), 1e-9)))
+
+
+def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
+    if np.std(a) < 1e-6 or np.std(b) < 1e-6:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def score(case: Case, made: Frames, seconds: float) -> Scores:
+    curve = opening_curve(case.scene, list(made), case.matrices)
+    # Where the generator paints: an occluder elsewhere is nobody's achievement.
+    inside = case.occluder & clip_regions(case.landmarks, made.shape[1]).lower_face
+    enough = int(inside.sum()) >= FEWEST_OCCLUDED_PIXELS
+    return Scores(
+        mouth_r=correlation(curve, case.opening_truth),
+        psnr_outside_db=psnr(made, case.truth, ~case.mouth),
+        psnr_mouth_db=psnr(made, case.truth, case.mouth),
+        occluder_psnr_db=psnr(made, case.truth, inside) if enough else None,
+        seconds=seconds,
+    )
+
+
+class Generator:
+    """The inpainting model used as a dubber: mask, fill, blend."""
+
+    def __init__(self, path: Path) -> None:
+        self.package = load_package(path, device="cpu", stage=1)
+        info = self.package.info
+        self.speech = build_speech_encoder(info.speech)
+        self.maker = CompanionGenerator(
+            self.package.transformer,
+            self.package.codec,
+            info.diffusion,
+            info.geometry,
+            extra_window=info.speech.extra_window,
+            seed=0,
+            feather=FEATHER,
+            context=self.package.context,
+        )
+        self.stills = int(info.training["references"])
+
+    def __call__(self, case: Case) -> Frames:
+        count, size = case.source.shape[:2]
+        inpaint = clip_regions(case.landmarks, size).inpaint
+        job = GenerationJob(
+            case.name,
+            case.source,
+            inpaint,
+            case.source[spread(count, self.stills)],
+            self.speech.encode(case.speech),
+            0,
+        )
+        (made,) = self.maker.generate([job])
+        return put_back(case.source, made, inpaint, FEATHER * size)
+
+
+def mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over clips: of the editor under plain names, of the generator beside them."""
+
+    def column(system: str, name: str) -> list[float]:
+        return [row[system][name] for row in rows if row.get(system) and row[system][name] is not None]
+
+    clear = [row for row in rows if row["occluder"] == "none"]
+    return {
+        "clips": len(rows),
+        "mouth_r": mean(column("stage2", "mouth_r")),
+        "mouth_r_unoccluded": mean([row["stage2"]["mouth_r"] for row in clear]),
+        "mouth_r_input": mean([row["mouth_r_input"] for row in rows]),
+        "mouth_r_stage1": mean(column("stage1", "mouth_r")),
+        "psnr_outside_db": mean(column("stage2", "psnr_outside_db")),
+        "psnr_outside_stage1_db": mean(column("stage1", "psnr_outside_db")),
+        "psnr_outside_autoencoder_db": mean([row["autoencoder_psnr_outside_db"] for row in rows]),
+        "psnr_mouth_db": mean(column("stage2", "psnr_mouth_db")),
+        "psnr_mouth_input_db": mean([row["psnr_mouth_input_db"] for row in rows]),
+        "occluder_psnr_stage1_db": mean(column("stage1", "occluder_psnr_db")),
+        "occluder_psnr_stage2_db": mean(column("stage2", "occluder_psnr_db")),
+        "occluded_clips": len(column("stage2", "occluder_psnr_db")),
+    }
+
+
+def evaluate(
+    clips: Path, editor: Path, generator: Path | None, output: Path, limit: int = 0, **sampling: Any
+) -> dict[str, Any]:
+    """Dub every pair of ``clips``; writes evaluation.json and sheet.png, returns the summary.
+
+    Raises:
+        UserError: there is no pair, or a package does not load.
+    """
+    pipeline = DubPipeline.from_pretrained(editor)
+    geometry = pipeline.package.info.geometry
+    first = Generator(generator) if generator else None
+    names = sorted(p.stem for p in clips.glob("*.json") if "b" in read_json(p).get("clips", {}))
+    if not names:
+        raise UserError(f"{clips}: holds no rendered pair; make some with stage1_generator.rendered --pairs.")
+    rows: list[dict[str, Any]] = []
+    sheet: list[tuple[str, Frames]] = []
+    for number, name in enumerate(names[: limit or None]):
+        case = load_case(clips, name, geometry.crop_size, geometry.crop_scale)
+        started = time.monotonic()
+        edited = pipeline.edit_crops(case.source, case.speech, **sampling)
+        scores = score(case, edited, time.monotonic() - started)
+        row: dict[str, Any] = {
+            "name": name,
+            "style": case.scene.style.name,
+            "occluder": case.scene.occluder.kind if case.scene.occluder else "none",
+            "mouth_r_input": correlation(case.opening_source, case.opening_truth),
+            "psnr_mouth_input_db": psnr(case.source, case.truth, case.mouth),
+            "autoencoder_psnr_outside_db": psnr(reconstruct(pipeline, case.truth), case.truth, ~case.mouth),
+            "stage2": asdict(scores),
+        }
+        lines = [("source", case.source), ("truth", case.truth)]
+        if first is not None:
+            started = time.monotonic()
+            painted = first(case)
+            row["stage1"] = asdict(score(case, painted, time.monotonic() - started))
+            lines.append(("stage 1", painted))
+        lines.append(("stage 2", edited))
+        sheet += [(f"{name} {label}", frames) for label, frames in lines]
+        rows.append(row)
+        print(
+            f"[{number + 1}/{len(names[: limit or None])}] {name} {row['style']} {row['occluder']}: r "
+            f"{scores.mouth_r:.2f} (input {row['mouth_r_input']:.2f}), outside {scores.psnr_outside_db:.1f} dB",
+            file=sys.stderr,
+            flush=True,
+        )
+    result = summary(rows)
+    write_json(output / "evaluation.json", {"summary": result, "clips": rows})
+    contact_sheet(sheet, output / "sheet.png", columns=14)
+    return result
+
+
+def reconstruct(pipeline: DubPipeline, frames: Frames) -> Frames:
+    """What the autoencoder alone makes of the truth: the ceiling of every score in crop pixels."""
+    from stage1_generator.encoders import to_frames, to_video
+
+    count = len(frames)
+    padded = frames[np.minimum(np.arange(4 * -(-(count - 1) // 4) + 1), count - 1)]
+    codec = pipeline.package.codec
+    return np.asarray(to_frames(codec.decode(codec.encode(to_video(padded[None]))))[0][:count])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Measure both stages on rendered characters.")
+    parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--editor", type=Path, required=True)
+    parser.add_argument("--generator", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=0)
+    parser.add_argument("--num-steps", type=int)
+    parser.add_argument("--audio-scale", type=float)
+    parser.add_argument("--reference-scale", type=float)
+    arguments = parser.parse_args(argv)
+    try:
+        result = evaluate(
+            arguments.clips,
+            arguments.editor,
+            arguments.generator,
+            arguments.output,
+            arguments.limit,
+            num_steps=arguments.num_steps,
+            audio_scale=arguments.audio_scale,
+            reference_scale=arguments.reference_scale,
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODE
+    for key, value in result.items():
+        print(f"{key:28s} {value if value is None or isinstance(value, int) else round(value, 3)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
