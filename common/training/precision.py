@@ -10,8 +10,6 @@ from common.errors import UserError
 def resolve_precision(wanted: str, device: torch.device | str) -> str:
     """Turn "auto" into "bf16" where the device computes in bf16 natively, else into "no"; check other values.
 
-    CPUs without bf16 instructions emulate them 30 to 60 times slower than fp32 (measured on AVX2).
-
     Raises:
         UserError: not one of "auto", "bf16", "no".
     """
@@ -19,10 +17,18 @@ def resolve_precision(wanted: str, device: torch.device | str) -> str:
         raise UserError(f'mixed_precision is "{wanted}"; use "auto", "bf16" or "no".')
     if wanted != "auto":
         return wanted
-    kind = torch.device(device).type
+    return "bf16" if _has_bf16(torch.device(device).type) else "no"
+
+
+def is_emulated(precision: str, device: torch.device | str) -> bool:
+    """Whether this arithmetic is emulated: bf16 on an AVX2 CPU was 30 to 60 times slower than fp32."""
+    return precision == "bf16" and not _has_bf16(torch.device(device).type)
+
+
+def _has_bf16(kind: str) -> bool:
     if kind == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if kind == "cpu":
         able = torch.cpu.get_capabilities()
-        return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else "no"
-    return "no"
+        return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False

@@ -1,0 +1,65 @@
+"""What is random in a training step: pure functions of the seed, the step and the place in the global batch.
+
+Nothing here has state. A resumed run repeats the draws of the run that was cut off, and any number of
+processes draws the same noise for the same sample: no draw depends on the rank or on what was drawn before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from common.data.sampler import StatelessSampler
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One row of one global batch: sample ``number`` at ``position`` of optimiser step ``step``."""
+
+    number: int
+    step: int
+    position: int
+
+    def generator(self, seed: int, purpose: str) -> torch.Generator:
+        """A CPU generator of its own for each purpose, so that a new kind of draw shifts no old one."""
+        path = [seed, self.step, self.position, *purpose.encode()]
+        state = np.random.SeedSequence(path).generate_state(2, np.uint32)
+        return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
+
+
+class DrawSampler(Sampler[list[Draw]]):
+    """Endless micro-batches of this rank: positions [rank * n, (rank + 1) * n) of each global batch.
+
+    Args:
+        sizes: number of samples of each part of the data set.
+        weights: how often each part is drawn; empty: every sample once per epoch.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        batch_size: int,
+        micro_batch_size: int,
+        world: int,
+        rank: int,
+        seed: int,
+        start_step: int,
+        weights: Sequence[float] = (),
+    ) -> None:
+        self._order = StatelessSampler(sizes, batch_size, seed=seed, weights=weights)
+        rows = batch_size // world
+        self._positions = range(rank * rows, (rank + 1) * rows)
+        self._micro, self._start_step = micro_batch_size, start_step
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        step = self._start_step
+        while True:
+            numbers = self._order.global_batch(step)
+            mine = [Draw(numbers[position], step, position) for position in self._positions]
+            for start in range(0, len(mine), self._micro):
+                yield mine[start : start + self._micro]
+            step += 1

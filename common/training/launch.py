@@ -1,0 +1,41 @@
+"""What the training commands of both stages share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from common.config import DataConfig, TrainConfig, describe
+from common.data.dataset import ShardDataset
+from common.models.transformer import build_transformer
+from common.models.vae import build_vae
+from common.training.strategy import Strategy
+from common.training.trainer import Trainer, TrainResult
+
+
+def derived_numbers(config: Any, reference_frames: int | None = None) -> str:
+    """Table for --dry-run: tokens, parameters, batch arithmetic, steps."""
+    vae = config.vae
+    builders: dict[str, Callable[[], Any]] = {"transformer": lambda: build_transformer(config.model)}
+    if not vae.path:
+        builders["autoencoder"] = lambda: build_vae(vae)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    return describe(config, builders, world_size=world, reference_frames=reference_frames)
+
+
+def open_shards(config: DataConfig) -> ShardDataset:
+    """The training data. Raises UserError where a set of shards is missing or unfinished."""
+    return ShardDataset(list(config.shards))
+
+
+def train(config: Any, strategy: Strategy, dataset: ShardDataset) -> TrainResult:
+    """Run a strategy with the ``train`` and ``data`` sections of ``config``."""
+    settings: TrainConfig = config.train
+    weights: Sequence[float] = config.data.weights
+    return Trainer(settings, strategy, dataset, weights, asdict(config)).run()
+
+
+def is_main_process() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0

@@ -1,0 +1,32 @@
+"""Losses without reduction over the batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def region_weights(face_mask: Tensor, lip_mask: Tensor, face_weight: float, lip_weight: float) -> Tensor:
+    """1 + face_weight * M_face + lip_weight * M_lip (P, spec section 3: .3 and .3).
+
+    Masks (B, F, h, w) of 0 and 1 on the latent grid -> (B, 1, F, h, w).
+    """
+    return (1.0 + face_weight * face_mask + lip_weight * lip_mask).unsqueeze(1)
+
+
+def weighted_flow_loss(velocity: Tensor, target: Tensor, weights: Tensor, clean_frames: Tensor) -> Tensor:
+    """Mean weighted squared error of each sample over the latent frames that it has to predict.
+
+    Args:
+        velocity, target: (B, C, F, h, w).
+        weights: (B, 1, F, h, w).
+        clean_frames: (B,) leading latent frames that were given clean (motion frames): no loss there.
+
+    Returns:
+        (B,) float32.
+    """
+    error = (velocity.float() - target.float()).square() * weights
+    frames = torch.arange(target.shape[2], device=target.device)
+    predicted = (frames >= clean_frames[:, None]).to(error.dtype)  # (B, F)
+    per_frame = error.mean(dim=(1, 3, 4))
+    return (per_frame * predicted).sum(dim=1) / predicted.sum(dim=1)

@@ -1,0 +1,128 @@
+"""What a run shows of itself: TensorBoard scalars, a metrics.jsonl for programs, and a console line."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from common.errors import UserError
+from common.files import atomic_path
+from common.training.strategy import SampleLosses
+
+BUCKETS = 5
+METRICS = "metrics.jsonl"
+
+
+class LossMeter:
+    """Sums of losses per bucket of t, kept on the device: reading a number there would stall every step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._sums: dict[str, Tensor] = {}
+        self._counts = torch.zeros(BUCKETS, device=device)
+
+    def add(self, losses: SampleLosses) -> None:
+        bucket = (losses.t.detach() * BUCKETS).long().clamp(0, BUCKETS - 1)
+        self._counts.index_add_(0, bucket, torch.ones_like(losses.t, dtype=self._counts.dtype))
+        for name, values in {"loss": losses.loss, **losses.parts}.items():
+            sums = self._sums.setdefault(name, torch.zeros(BUCKETS, device=self._device))
+            sums.index_add_(0, bucket, values.detach().float())
+
+    def drain(self) -> tuple[dict[str, Tensor], Tensor]:
+        """(name -> (BUCKETS,) sums, (BUCKETS,) counts) since the last call; starts anew."""
+        sums, counts = self._sums, self._counts
+        self._sums, self._counts = {}, torch.zeros(BUCKETS, device=self._device)
+        return sums, counts
+
+
+class RunLog:
+    """Writes the log of one run on the main process; continues the files of a resumed run without doubles."""
+
+    def __init__(self, output: Path, start_step: int, max_steps: int) -> None:
+        self._metrics = output / METRICS
+        self._writer = SummaryWriter(str(output / "tensorboard"), purge_step=start_step + 1)
+        self._max_steps = max_steps
+        self._begin = self._last = time.monotonic()
+        self._begin_step = self._last_step = start_step
+        _drop_later(self._metrics, start_step)
+
+    def write(
+        self, step: int, sums: dict[str, Tensor], counts: Tensor, grad_norm: Tensor, rate: float
+    ) -> dict[str, Any]:
+        """Log the steps since the last call; ``sums`` and ``counts`` are those of all processes together.
+
+        Raises:
+            UserError: the loss is not finite.
+        """
+        now = time.monotonic()
+        total = counts.sum()
+        row: dict[str, Any] = {"step": step}
+        row |= {name: float(values.sum() / total) for name, values in sums.items()}
+        per_bucket = (sums["loss"] / counts).tolist()  # NaN where no sample fell
+        row["loss_by_t"] = [None if math.isnan(value) else value for value in per_bucket]
+        row["grad_norm"], row["learning_rate"] = float(grad_norm), rate
+        row["samples_per_second"] = float(total) / max(now - self._last, 1e-9)
+        self._last, self._last_step = now, step
+        if not math.isfinite(row["loss"]):
+            raise UserError(
+                f"The loss is {row['loss']} at step {step}: lower train.learning_rate and start again."
+            )
+        self._scalars(row)
+        with self._metrics.open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+        return row
+
+    def console(self, row: dict[str, Any], seconds_left: float) -> None:
+        """One line with the loss, the rate and the time left."""
+        print(
+            f"step {row['step']}/{self._max_steps}  loss {row['loss']:.4f}  grad {row['grad_norm']:.3f}  "
+            f"{row['samples_per_second']:.2f} samples/s  {format_duration(seconds_left)} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def seconds_per_step(self) -> float:
+        return (time.monotonic() - self._begin) / max(1, self._last_step - self._begin_step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _scalars(self, row: dict[str, Any]) -> None:
+        step = row["step"]
+        for name, value in row.items():
+            if isinstance(value, float):
+                self._writer.add_scalar(f"train/{name}", value, step)
+        for i, value in enumerate(row["loss_by_t"]):
+            if value is not None:
+                low, high = i / BUCKETS, (i + 1) / BUCKETS
+                self._writer.add_scalar(f"loss_by_t/{low:.1f}-{high:.1f}", value, step)
+
+
+def format_duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _drop_later(metrics: Path, step: int) -> None:
+    """Remove rows of steps that a resumed run makes again, and what a kill left half-written."""
+    if not metrics.is_file():
+        return
+    kept = []
+    for line in metrics.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if row["step"] <= step:
+            kept.append(line)
+    with atomic_path(metrics) as temporary:
+        temporary.write_text("".join(line + "\n" for line in kept))

@@ -1,0 +1,18 @@
+"""Learning rate as a pure function of how far the run is: nothing to save, nothing to restore."""
+
+from __future__ import annotations
+
+import math
+
+from common.config import TrainConfig
+
+
+def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
+    """Rate of optimiser step ``step`` (from 0), linear warm-up included.
+
+    ``progress`` in [0, 1] is the share of the run that is over, by steps or, under a time limit, by time.
+    """
+    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.lr_schedule == "cosine":
+        rate *= 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    return rate

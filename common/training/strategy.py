@@ -1,0 +1,118 @@
+"""What the trainer asks of a training task, and the flow-matching task that both stages are variants of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from common.config import GeometryConfig, TrainConfig
+from common.data.batch import DubBatch
+from common.diffusion.flow import FlowMatching
+from common.training.conditioning import FlowInputs, flow_inputs
+from common.training.loading import Assemble, ClipEncoder, MicroBatch
+from common.training.losses import region_weights, weighted_flow_loss
+
+
+@dataclass(frozen=True)
+class SampleLosses:
+    """Losses of B samples, not reduced, with what the trainer sorts them by."""
+
+    loss: Tensor
+    """(B,): what is minimised."""
+    t: Tensor
+    """(B,) noise levels in [0, 1]."""
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    """Further values (B,) to be logged, detached."""
+
+
+class Strategy(Protocol):
+    """A training task. The trainer knows nothing of models, conditions or losses beyond this."""
+
+    def build_model(self) -> nn.Module:
+        """The model, with ``requires_grad`` set on exactly the parameters that are trained."""
+        ...
+
+    def collate(self) -> Any:
+        """Collate function of the loader: list of (Draw, Sample) -> micro-batch. Must be picklable."""
+        ...
+
+    def prepare(self, micro: Any, device: torch.device) -> Any:
+        """Inputs of one forward pass, on ``device``. All randomness comes from the micro-batch's draws."""
+        ...
+
+    def loss(self, model: nn.Module, inputs: Any) -> SampleLosses:
+        """One forward pass."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with to be continued."""
+        ...
+
+    def save_package(self, model: nn.Module, folder: Path) -> None:
+        """Write the model package for inference (whole or not at all)."""
+        ...
+
+
+class FlowStrategy(ABC):
+    """Flow matching on latents with face and lip weights; subclasses say what the model is conditioned on."""
+
+    def __init__(
+        self,
+        train: TrainConfig,
+        geometry: GeometryConfig,
+        flow: FlowMatching,
+        extra_window: int,
+        encoder: ClipEncoder | None = None,
+        context: Tensor | None = None,
+    ) -> None:
+        self.train, self.geometry, self.flow = train, geometry, flow
+        self.extra_window, self.encoder = extra_window, encoder
+        self.context = context  # (1, L, text_dim), the constant text states of models with text attention
+
+    @abstractmethod
+    def build_model(self) -> nn.Module: ...
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def save_package(self, model: nn.Module, folder: Path) -> None: ...
+
+    @abstractmethod
+    def conditions(self, batch: DubBatch, micro: MicroBatch) -> DubBatch:
+        """The batch with the conditions of this stage chosen, before any is dropped."""
+
+    def collate(self) -> Assemble:
+        return Assemble(self.geometry.clip_frames, self.extra_window)
+
+    def prepare(self, micro: MicroBatch, device: torch.device) -> FlowInputs:
+        batch = micro.batch
+        if batch is None:
+            assert self.encoder is not None, "uncached samples need an encoder"
+            batch = self.encoder.batch(micro)
+        batch = self.conditions(batch.to(device, non_blocking=True), micro)
+        return flow_inputs(batch, micro.draws, self.train, self.flow, self.geometry.motion_latents)
+
+    def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
+        batch = inputs.batch
+        velocity = model(
+            latents=inputs.noisy,
+            timestep=self.flow.model_timestep(inputs.t),
+            reference=batch.reference_latents,
+            audio_features=batch.audio_features,
+            context=None if self.context is None else self.context.to(inputs.noisy),
+            motion_frames=inputs.motion_frames,
+            condition=batch.condition,
+            motion_mask=inputs.motion_mask,
+        )
+        weights = region_weights(
+            batch.face_mask, batch.lip_mask, self.train.face_weight, self.train.lip_weight
+        )
+        loss = weighted_flow_loss(velocity, inputs.velocity, weights, inputs.clean_frames)
+        return SampleLosses(loss, inputs.t)

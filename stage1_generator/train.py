@@ -1,0 +1,37 @@
+"""`python -m stage1_generator.train`: train the inpainting generator on the shards of the encode step.
+
+Also under `torchrun --nproc_per_node=N`. The same command again continues; the model package for synthesis is
+`package/` in train.output.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from stage1_generator.command import run_command
+from stage1_generator.config import Stage1Config
+
+
+def main(argv: list[str] | None = None) -> int:
+    # No lock on the work folder: several processes train together, and only train.output is written.
+    return run_command("train", __doc__ or "", run, dry_run, argv, lock=False)
+
+
+def dry_run(config: Stage1Config) -> None:
+    from common.training.launch import derived_numbers
+
+    print(derived_numbers(config, config.references.count), flush=True)
+
+
+def run(config: Stage1Config) -> None:
+    from common.training.launch import is_main_process, open_shards, train
+    from stage1_generator.strategy import GeneratorStrategy
+
+    dataset = open_shards(config.data)
+    result = train(config, GeneratorStrategy(config, dataset), dataset)
+    if is_main_process():
+        print(f"train: {result.step} steps, model package in {result.package}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The configuration of stage 2: the shared sections plus the training phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from common.config import (
+    DataConfig,
+    DiffusionConfig,
+    FaceConfig,
+    GeometryConfig,
+    ModelConfig,
+    PhaseConfig,
+    SpeechConfig,
+    TrainConfig,
+    VaeConfig,
+)
+from common.errors import UserError
+
+
+@dataclass
+class Stage2Config:
+    """Root of stage 2."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    vae: VaeConfig = field(default_factory=VaeConfig)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    phase: PhaseConfig = field(default_factory=PhaseConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
+
+
+def check(config: Stage2Config) -> Stage2Config:
+    """Refuse combinations that would fail, or quietly mean something else, long after the start.
+
+    Raises:
+        UserError: naming the key and what it must be.
+    """
+    if config.model.reference_layout != "spatial":
+        raise UserError(
+            'model.reference_layout must be "spatial" in stage 2: the source video stands beside the target.'
+        )
+    if config.model.condition_channels:
+        raise UserError("model.condition_channels must be 0 in stage 2: the editor sees no masked video.")
+    if config.phase.lora_rank and not config.train.init_from:
+        raise UserError(
+            f"The {config.phase.name} phase trains an adapter: set train.init_from to the model package of "
+            "the phase before."
+        )
+    return config

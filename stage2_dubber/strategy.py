@@ -1,0 +1,87 @@
+"""Training of the mask-free editor: the companion is the reference, the real clip the target (P, spec §5)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from common.data.batch import DubBatch
+from common.data.dataset import ShardDataset
+from common.diffusion.flow import FlowMatching
+from common.errors import UserError
+from common.models.adapters import Adapter
+from common.models.package import PackageInfo, save_package
+from common.models.transformer import DubbingTransformer
+from common.training.loading import ClipEncoder, MicroBatch, check_encoders
+from common.training.start import add_phase_adapter, load_start, speech_of, starting_model, weight_identity
+from common.training.strategy import FlowStrategy
+from stage2_dubber.config import Stage2Config
+
+STAGE = 2
+
+
+class EditorStrategy(FlowStrategy):
+    """One phase of the editor's training.
+
+    The phases differ in their configuration alone: the density of t (``diffusion.timestep_a``), whether all
+    parameters or an adapter is trained (``phase``), and the package they start from (``train.init_from``).
+    """
+
+    def __init__(self, config: Stage2Config, dataset: ShardDataset) -> None:
+        """Raises UserError where data, starting package and configuration do not fit each other."""
+        self.config = config
+        self.start = load_start(config.train.init_from, config.model, config.vae)
+        self.speech_fingerprint, speech = speech_of(dataset, config.speech, self.start.package)
+        check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
+        geometry, extra = config.geometry, config.speech.extra_window
+        encoder = None
+        if speech is not None:
+            encoder = ClipEncoder(self.start.codec, speech, geometry.clip_frames, extra, config.train.seed)
+        flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
+        super().__init__(config.train, geometry, flow, extra, encoder, self.start.context)
+        self.adapters: tuple[Adapter, ...] = self.start.adapters
+
+    def build_model(self) -> nn.Module:
+        model = starting_model(self.start, self.config.model)
+        adapter = add_phase_adapter(model, self.config.phase, self.start.adapters)
+        if adapter is not None:
+            self.adapters = (*self.start.adapters, adapter)
+        return model
+
+    def conditions(self, batch: DubBatch, micro: MicroBatch) -> DubBatch:
+        if batch.condition is not None or batch.reference_latents.shape != batch.target_latents.shape:
+            raise UserError(
+                f"The sample {batch.keys[0]} is no pair: name the pairs of stage 1 in data.shards."
+            )
+        return batch
+
+    def identity(self) -> dict[str, Any]:
+        phase = asdict(self.config.phase)
+        phase.pop("active_range")  # acts at inference only
+        return {
+            "stage": STAGE,
+            "model": weight_identity(self.config.model),
+            "phase": phase,
+            # The frozen weights below an adapter are not in the checkpoint.
+            "init_from": self.train.init_from if self.config.phase.lora_rank else "",
+            "vae": self.start.codec.fingerprint,
+            "speech": self.speech_fingerprint,
+        }
+
+    def save_package(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, DubbingTransformer)
+        config = self.config
+        info = PackageInfo(
+            stage=STAGE,
+            phase=config.phase.name,
+            geometry=config.geometry,
+            speech=config.speech,
+            diffusion=config.diffusion,
+            speech_fingerprint=self.speech_fingerprint,
+            adapters=self.adapters,
+            training={"train": asdict(config.train), "data": asdict(config.data)},
+        )
+        save_package(folder, info, model, self.start.codec, self.context)

@@ -1,0 +1,50 @@
+"""Train one phase of the editor.
+
+``torchrun --nproc_per_node=N stage2_dubber/train.py --config configs/tiny.yaml configs/stage2_structure.yaml
+data.shards=[DIR] train.output=DIR``; without torchrun it is one process. The same command again continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from common.config import add_config_arguments, load_config, parse_config_arguments
+from common.errors import EXIT_CODE, UserError
+from stage2_dubber.config import Stage2Config, check
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="stage2_dubber/train.py", description="Train one phase of the editor on pairs from stage 1."
+    )
+    add_config_arguments(parser)
+    try:
+        arguments = parse_config_arguments(parser, argv)
+        config = check(load_config(Stage2Config, arguments.config, arguments.overrides))
+        run(config, arguments.dry_run)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODE
+    return 0
+
+
+def run(config: Stage2Config, dry_run: bool = False) -> None:
+    """Train, or only print what the configuration amounts to."""
+    # Seconds of imports that a mistyped key need not wait for.
+    from common.training.launch import derived_numbers, is_main_process, open_shards, train
+    from stage2_dubber.strategy import EditorStrategy
+
+    if is_main_process():
+        print(derived_numbers(config), flush=True)
+    if dry_run:
+        return
+    dataset = open_shards(config.data)
+    result = train(config, EditorStrategy(config, dataset), dataset)
+    if is_main_process():
+        print(f"{result.step} steps, model package in {result.package}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

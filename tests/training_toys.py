@@ -1,0 +1,129 @@
+"""A training set and models small enough that a training run takes a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.config import load_config
+from common.data.dataset import ShardDataset
+from common.data.schema import encode_sample
+from common.data.writer import ShardWriter
+from common.models.vae import VideoCodec, build_vae
+from common.speech import build_speech_encoder
+from stage1_generator.config import Stage1Config
+from stage2_dubber.config import Stage2Config
+
+FRAMES, LATENTS, SIDE, CHANNELS = 9, 3, 4, 4
+
+TOY = """
+model: {dim: 32, num_heads: 2, num_layers: 2, ffn_dim: 64, text_dim: 8, text_tokens: 0, freq_dim: 16,
+  latent_channels: 4, audio_channels: 80, audio_dim: 16, audio_heads: 2, audio_layers: 1}
+vae: {base_dim: 4, decoder_base_dim: 4, z_dim: 4, dim_mult: [1, 2, 2], num_res_blocks: 1,
+  temperal_downsample: [true, true], patch_size: 2, scale_factor_spatial: 8}
+speech: {encoder: mel, channels: 80, extra_window: 0}
+geometry: {crop_size: 32, clip_frames: 9, motion_latents: 1}
+train: {max_steps: 4, global_batch_size: 4, micro_batch_size: 2, learning_rate: 3.0e-3, warmup_steps: 1,
+  mixed_precision: "no", save_every: 100, log_every: 1, num_workers: 0, ema_decay: 0.9}
+"""
+
+
+def toy_file(folder: Path) -> Path:
+    path = folder / "toy.yaml"
+    path.write_text(TOY)
+    return path
+
+
+def toy_vae(folder: Path) -> Path:
+    """A saved autoencoder with random weights."""
+    torch.manual_seed(0)
+    config = load_config(Stage2Config, [toy_file(folder)]).vae
+    path = folder / "vae"
+    build_vae(config).save_pretrained(path)
+    return path
+
+
+def stage2_config(folder: Path, *overrides: str) -> Stage2Config:
+    """Toy configuration of the editor, on the shards and the autoencoder in ``folder``."""
+    words = [
+        f"vae.path={folder / 'vae'}",
+        f"data.shards=[{folder / 'pairs'}]",
+        f"train.output={folder / 'run'}",
+    ]
+    return load_config(Stage2Config, [toy_file(folder)], [*words, *overrides])
+
+
+def stage1_config(folder: Path, *overrides: str) -> Stage1Config:
+    words = [
+        f"vae.path={folder / 'vae'}",
+        f"data.shards=[{folder / 'clips'}]",
+        f"train.output={folder / 'run'}",
+    ]
+    layout = ["model.reference_layout=temporal", "model.condition_channels=4", "references.count=2"]
+    return load_config(Stage1Config, [toy_file(folder)], [*words, *layout, *overrides])
+
+
+def write_pairs(folder: Path, count: int = 8, frames: int = FRAMES, **meta: str) -> ShardDataset:
+    """Cached pairs: smooth latents, so that there is something to learn."""
+    return _write(folder, count, frames, meta, stage=2)
+
+
+def write_clips(folder: Path, count: int = 8, stills: int = 3) -> ShardDataset:
+    """Cached clips of stage 1 with a masked video and stills."""
+    return _write(folder, count, FRAMES, {}, stage=1, stills=stills)
+
+
+def write_raw_pairs(folder: Path, count: int, frames: int, make: Any, sound: Any) -> ShardDataset:
+    """Pairs without a cache: videos, sound and masks alone."""
+    latents = (frames - 1) // 4 + 1
+    with ShardWriter(folder, "raw", 4, {"step": "test"}) as writer:
+        for i in range(count):
+            masks = {name: np.ones((latents, SIDE, SIDE), np.uint8) for name in ("lip_mask", "face_mask")}
+            members = encode_sample(
+                {"frames": frames, "fps": 25.0},
+                target=make(frames, 32, 32, seed=i),
+                source=make(frames, 32, 32, seed=i + 100),
+                audio=sound(frames / 25),
+                arrays=masks,
+            )
+            writer.add(f"raw{i}", members)
+    return ShardDataset(folder)
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    """What the encoders of the toy configuration call themselves."""
+    config = stage2_config(folder)
+    return {
+        "vae": VideoCodec(build_vae(config.vae)).fingerprint,
+        "speech": build_speech_encoder(config.speech).fingerprint,
+    }
+
+
+def _write(
+    folder: Path, count: int, frames: int, meta: dict[str, str], stage: int, stills: int = 0
+) -> ShardDataset:
+    rng = np.random.default_rng(0)
+    latents = (frames - 1) // 4 + 1
+    index_meta = {**fingerprints(folder.parent), "step": "test", **meta}
+    with ShardWriter(folder, "toy", 4, index_meta) as writer:
+        for i in range(count):
+            base = rng.normal(size=(CHANNELS, 1, 1, 1)).astype(np.float32)
+            target = np.broadcast_to(base, (CHANNELS, latents, SIDE, SIDE)).copy()
+            cache: dict[str, Any] = {
+                "target_latents": target,
+                "audio_features": rng.normal(size=(2 * frames + 12, 80)).astype(np.float32),
+            }
+            if stage == 2:
+                cache["source_latents"] = target + 0.1
+            else:
+                cache["masked_latents"] = target * 0.5
+                cache["reference_latents"] = rng.normal(size=(stills, CHANNELS, 1, SIDE, SIDE)).astype(
+                    np.float32
+                )
+            masks = {name: np.ones((latents, SIDE, SIDE), np.uint8) for name in ("lip_mask", "face_mask")}
+            sample = {"frames": frames, "fps": 25.0}
+            writer.add(f"toy{i}", encode_sample(sample, arrays=masks, cache=cache))
+    return ShardDataset(folder)
