@@ -63,7 +63,9 @@ def _tars(work: Path) -> dict[str, str]:
 
 
 def _stamps(work: Path) -> dict[str, int]:
+    """When each result was written; the training run's own folder is its own affair."""
     made = [path for kind in ("*.mkv", "*.tar", "*.safetensors") for path in work.rglob(kind)]
+    made = [path for path in made if work / "generator" not in path.parents]
     return {str(path.relative_to(work)): path.stat().st_mtime_ns for path in made}
 
 
