@@ -118,7 +118,7 @@ def compute_vae38(golden: Golden) -> Tensors:
 
 
 def compute_whisper(golden: Golden) -> Tensors:
-    """Whisper's half of the speech features in the release's hard 30 s windows, and the latent frames' shares."""
+    """Whisper's half of the speech features in the release's hard 30 s windows, cut per latent frame."""
     config = golden.config
     heads = config["n_audio_head"]
     whisper = from_openai_whisper(golden.weights, heads, source="weights.safetensors")

@@ -159,7 +159,9 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             DubbingBlock(dim, num_heads, ffn_dim, eps, text=text_tokens > 0) for _ in range(num_layers)
         )
         self.head = OutputHead(dim, latent_channels * math.prod(self.patch), eps)
-        self.gradient_checkpointing = gradient_checkpointing
+        self.gradient_checkpointing = False
+        if gradient_checkpointing:
+            self.enable_gradient_checkpointing()
         self.init_weights()
         self.set_attention_backend(attention_backend)
 
