@@ -1,12 +1,14 @@
-"""Where the model lives that is used when the user names none."""
+"""Model packages on disk: the one used when the user names none, and what a package says about itself."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
+from common.files import read_json
 
 MODEL_VARIABLE = "BOOTDUB_MODEL"
 PACKAGED_MODEL = "bootdub-tiny"
@@ -42,3 +44,20 @@ def default_model_path() -> Path:
         f"No model was named and none is installed at '{places[0]}': give --model FOLDER or set "
         f"{MODEL_VARIABLE}."
     )
+
+
+def read_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a model package says about itself; no weights are read.
+
+    Raises:
+        UserError: there is no model package at ``folder``, or its metadata is damaged.
+    """
+    path = Path(folder)
+    if not (path / METADATA_FILE).is_file():
+        raise UserError(
+            f"The model '{path}' is not a model package (no {METADATA_FILE} in it): give the folder of one."
+        )
+    metadata = read_json(path / METADATA_FILE)
+    if not isinstance(metadata, dict):
+        raise UserError(f"The file '{path / METADATA_FILE}' holds no metadata: get the model package again.")
+    return metadata

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,8 +17,8 @@ SHEET_COLUMNS = 12
 
 def write_outputs(
     request: DubRequest, info: VideoInfo, plan: FacePlan, composites: Iterable[Composite]
-) -> Iterator[int]:
-    """Write all files of ``request`` while ``composites`` come in; yields the number of frames done.
+) -> int:
+    """Write all files of ``request`` while ``composites`` come in; the number of frames is returned.
 
     The dubbed video has the source's frames at the source's time stamps and the speech file's own audio
     stream. Every file is whole or absent: it takes its name when the last frame is in.
@@ -27,10 +27,11 @@ def write_outputs(
         UserError: a file cannot be written.
     """
     sheet = _Sheet(plan.dubbed_frames)
+    done = 0
     with ExitStack() as stack:
         dubbed = stack.enter_context(_writer(request.output, request, info, lossless=request.lossless))
         beside: VideoWriter | None = None
-        for done, item in enumerate(composites, start=1):
+        for item in composites:
             dubbed.write(item.image, item.frame.pts, item.frame.duration)
             if request.side_by_side is not None:
                 picture = tile((item.frame.image, item.image), ("source", "dubbed"))
@@ -39,9 +40,10 @@ def write_outputs(
                     beside = stack.enter_context(_writer(request.side_by_side, request, info, width, height))
                 beside.write(picture, item.frame.pts, item.frame.duration)
             sheet.look(item)
-            yield done
+            done += 1
     if request.contact_sheet is not None:
         sheet.save(request.contact_sheet)
+    return done
 
 
 def _writer(

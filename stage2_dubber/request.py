@@ -92,6 +92,8 @@ def check_request(request: DubRequest) -> DubInputs:
     Raises:
         UserError: an input is missing or of the wrong kind, or an output cannot or must not be written.
     """
+    if request.seed < 0:
+        raise UserError(f"The seed is {request.seed}: give a whole number from 0 on.")
     require_file(request.video, "video")
     require_file(request.audio, "audio")
     _check_outputs(request)

@@ -1,0 +1,147 @@
+"""Editing crops with the model, window by window (release R, spec of the method §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+
+from common.config import DiffusionConfig
+from common.diffusion.flow import FlowMatching
+from common.diffusion.guidance import Guidance
+from common.diffusion.sampler import Conditions, EulerSampler
+from common.diffusion.windows import Window, plan_windows
+from common.geometry import latents_to_frames
+from common.models.package import ModelPackage
+from common.speech.windows import audio_windows
+from stage2_dubber.colour import match_colours
+from stage2_dubber.composite import blend_seam
+
+Advance = Callable[[float], None]
+"""Called with the number of frames done since the last call; fractions while a window is being sampled."""
+
+
+class WindowEditor:
+    """Makes the lips in crops follow speech; holds one window at a time, whatever the length.
+
+    Neighbouring windows share a few frames. The earlier window's own output for them, colour-corrected, is
+    encoded to the clean motion latents from which the later one goes on; in the finished video the shared
+    frames pass from the earlier window's pixels to the later one's. Every window is decoded once.
+
+    Args:
+        package: the model (stage 2).
+        sampling: steps, scales, shift, schedule and border.
+        seed: of the noise; every window's noise depends only on it and on the window's place in the clip.
+        advance: told about progress.
+    """
+
+    def __init__(
+        self,
+        package: ModelPackage,
+        sampling: DiffusionConfig,
+        seed: int = 0,
+        advance: Advance | None = None,
+    ) -> None:
+        self._package = package
+        self._sampling = sampling
+        self._seed = seed
+        self._advance = advance
+        self._geometry = package.info.geometry
+        self._device = package.codec.device
+        self._sampler = EulerSampler(
+            FlowMatching(shift=sampling.shift),
+            Guidance(sampling.reference_scale, sampling.audio_scale, sampling.dynamic_schedule),
+            num_steps=sampling.num_steps,
+            border=sampling.border,
+            before_step=package.adapter_switch(),
+        )
+
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops in pixels."""
+        return self._geometry.crop_size
+
+    @property
+    def fps(self) -> float:
+        """Crops per second."""
+        return self._geometry.fps
+
+    def windows(self, count: int) -> list[Window]:
+        """How a run of ``count`` crops is cut."""
+        return plan_windows(
+            count, self._geometry.clip_frames, latents_to_frames(self._geometry.motion_latents)
+        )
+
+    def stream(
+        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+    ) -> Iterator[np.ndarray]:
+        """Edit a run of crops.
+
+        Args:
+            crops: ``count`` frames (S, S, 3) uint8 at the model's rate; asked for one window ahead.
+            count: frames of the run.
+            features: (T, C) float32 speech features at 50 Hz of the whole recording.
+            start_frame: position of the run's first frame on the recording's clock, in frames.
+
+        Yields:
+            ``count`` frames (S, S, 3) uint8, in order.
+        """
+        source = np.zeros((0, self.crop_size, self.crop_size, 3), np.uint8)
+        tail = source  # the finished window's last frames, which the next window shares
+        windows = self.windows(count)
+        for number, window in enumerate(windows):
+            fresh = list(islice(crops, window.valid - window.new_from))
+            source = np.concatenate([source[len(source) - window.new_from :], np.stack(fresh)])
+            edited = self._edit(window, source, tail, features, start_frame)
+            if window.new_from:
+                edited[: window.new_from] = blend_seam(tail, edited[: window.new_from])
+            shared = windows[number + 1].new_from if number + 1 < len(windows) else 0
+            tail = edited[len(edited) - shared :]
+            yield from edited[: len(edited) - shared]
+
+    def _edit(
+        self, window: Window, source: np.ndarray, tail: np.ndarray, features: np.ndarray, start_frame: int
+    ) -> np.ndarray:
+        """(valid, S, S, 3) uint8 for one window, colour-corrected."""
+        codec, info = self._package.codec, self._package.info
+        padded = source[window.indices() - window.start]
+        reference = codec.encode(self._to_video(padded))
+        first = start_frame + window.start
+        heard = audio_windows(features, first, window.latent_frames, info.speech.extra_window)
+        conditions = Conditions(
+            reference=reference,
+            audio_features=torch.from_numpy(heard)[None].to(self._device),
+            context=self._package.context,
+            motion=codec.encode(self._to_video(tail)) if window.new_from else None,
+        )
+        latents = self._sampler.sample(
+            self._package.transformer, self._noise(reference, first), conditions, self._progress(window)
+        )
+        edited = _to_frames(codec.decode(latents))[: window.valid]
+        return match_colours(edited, source)
+
+    def _progress(self, window: Window) -> Callable[[int, int], None] | None:
+        advance = self._advance
+        if advance is None:
+            return None
+        share = (window.valid - window.new_from) / self._sampling.num_steps
+        return lambda done, total: advance(share)
+
+    def _noise(self, like: torch.Tensor, frame: int) -> torch.Tensor:
+        # Drawn on the CPU: the same seed then starts from the same noise on every device.
+        state = np.random.SeedSequence([self._seed, frame]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(state))
+        return torch.randn(like.shape, generator=generator).to(self._device)
+
+    def _to_video(self, frames: np.ndarray) -> torch.Tensor:
+        """(N, S, S, 3) uint8 -> (1, 3, N, S, S) in [-1, 1]."""
+        video = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device)
+        return video.permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
+
+
+def _to_frames(video: torch.Tensor) -> np.ndarray:
+    """(1, 3, N, S, S) in [-1, 1] -> (N, S, S, 3) uint8."""
+    pixels = ((video[0] + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(1, 2, 3, 0).cpu().numpy())

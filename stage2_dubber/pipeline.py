@@ -1,0 +1,279 @@
+"""Dubbing from Python: a clip and speech in, a dubbed clip out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.config import DiffusionConfig
+from common.errors import UserError
+from common.models.package import ModelPackage, load_package
+from common.speech.base import SpeechEncoder
+from common.speech.build import build_speech_encoder
+from stage2_dubber.editor import Advance, WindowEditor
+from stage2_dubber.job import DUBBING, Progress, composited_frames, plan_face
+from stage2_dubber.outputs import write_outputs
+from stage2_dubber.request import SPEECH_RATE, DubInputs, DubRequest, check_request
+
+STAGE = 2
+
+
+@dataclass(frozen=True)
+class DubResult:
+    """What a job has made.
+
+    Attributes:
+        output: the dubbed video.
+        frames: frames in it (those of the source).
+        dubbed_frames: how many of them show an edited face; the others are the source's.
+        seconds: wall-clock time of each part of the work.
+        warnings: sentences for the user.
+    """
+
+    output: Path
+    frames: int
+    dubbed_frames: int
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+class DubPipeline:
+    """The mask-free editor and all that is around it.
+
+    Make one with :meth:`from_pretrained`, then call it once per clip::
+
+        pipeline = DubPipeline.from_pretrained("models/bootdub-tiny")
+        pipeline(video="clip.mp4", audio="speech.wav", output="dubbed.mp4")
+    """
+
+    def __init__(self, package: ModelPackage, speech: SpeechEncoder) -> None:
+        package.require_speech(speech.name, speech.fingerprint)
+        self.package = package
+        self.speech = speech
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | PathLike[str],
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> DubPipeline:
+        """Load a model package.
+
+        Args:
+            path: the package's folder.
+            device: "cpu", "cuda", or "auto" for the GPU where there is one.
+            dtype: of the weights; None: float32 on the CPU, bfloat16 on a GPU.
+
+        Raises:
+            UserError: there is no package of the second stage at ``path``, its parts do not fit each other,
+                or the device is not there.
+        """
+        chosen = choose_device(device)
+        if dtype is None:
+            dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
+        package = load_package(Path(path), device=chosen, dtype=dtype, stage=STAGE)
+        return cls(package, build_speech_encoder(package.info.speech, chosen))
+
+    def __call__(
+        self,
+        video: str | PathLike[str],
+        audio: str | PathLike[str],
+        output: str | PathLike[str],
+        *,
+        seed: int = 0,
+        num_steps: int | None = None,
+        reference_scale: float | None = None,
+        audio_scale: float | None = None,
+        detector: str = "mediapipe",
+        box: tuple[float, float, float, float] | None = None,
+        track: str | PathLike[str] | None = None,
+        overwrite: bool = False,
+        lossless: bool = False,
+        contact_sheet: str | PathLike[str] | None = None,
+        side_by_side: str | PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> DubResult:
+        """Dub one clip.
+
+        The output has the source's frame count, time stamps, rate and size; its sound is the audio stream of
+        ``audio``, untouched where the container takes it. Frames without a face are the source's.
+
+        Args:
+            video: the clip.
+            audio: a sound file, or a video whose sound is meant.
+            output: the video to write; it appears when it is whole.
+            seed: of all noise.
+            num_steps, reference_scale, audio_scale: None: what the package says.
+            detector, box, track: where the face comes from, see :class:`stage2_dubber.request.DubRequest`.
+            overwrite: replace files that exist.
+            lossless: write FFV1 into .mkv.
+            contact_sheet, side_by_side: pictures to write too.
+            progress: called with stage, frames done, frames in all.
+
+        Raises:
+            UserError: bad input; nothing is written then.
+        """
+        request = DubRequest(
+            video=Path(video),
+            audio=Path(audio),
+            output=Path(output),
+            seed=seed,
+            detector=detector,
+            box=box,
+            track=_path(track),
+            overwrite=overwrite,
+            lossless=lossless,
+            contact_sheet=_path(contact_sheet),
+            side_by_side=_path(side_by_side),
+        )
+        return self.run(
+            request,
+            progress=progress,
+            num_steps=num_steps,
+            reference_scale=reference_scale,
+            audio_scale=audio_scale,
+        )
+
+    def run(
+        self,
+        request: DubRequest,
+        *,
+        inputs: DubInputs | None = None,
+        progress: Progress | None = None,
+        num_steps: int | None = None,
+        reference_scale: float | None = None,
+        audio_scale: float | None = None,
+    ) -> DubResult:
+        """Dub what ``request`` says; ``inputs`` are the results of its checks where these were made already.
+
+        Raises:
+            UserError: bad input; nothing is written then.
+        """
+        clock = _Clock()
+        tell = progress or _say_nothing
+        geometry = self.package.info.geometry
+        sampling = self.sampling(num_steps, reference_scale, audio_scale)
+        with clock.part("checks"):
+            inputs = inputs or check_request(request)
+        with clock.part("face"):
+            plan = plan_face(request, geometry.crop_scale, geometry.fps, tell)
+        with clock.part("speech"):
+            features = self.speech.encode(inputs.padded_speech(plan.timeline.duration))
+        done = 0.0
+
+        def advance(frames: float) -> None:
+            nonlocal done
+            done += frames
+            tell(DUBBING, done, plan.model_frames)
+
+        with clock.part("dubbing"):
+            tell(DUBBING, 0, plan.model_frames)
+            editor = WindowEditor(self.package, sampling, request.seed, advance)
+            frames = composited_frames(request.video, plan, editor, features)
+            count = write_outputs(request, inputs.info, plan, frames)
+        warnings = inputs.warnings + plan.warnings
+        return DubResult(request.output, count, plan.dubbed_frames, clock.seconds, warnings)
+
+    def edit_crops(
+        self,
+        crops: np.ndarray,
+        audio: np.ndarray | None = None,
+        *,
+        features: np.ndarray | None = None,
+        start_frame: int = 0,
+        seed: int = 0,
+        num_steps: int | None = None,
+        reference_scale: float | None = None,
+        audio_scale: float | None = None,
+        advance: Advance | None = None,
+    ) -> np.ndarray:
+        """Edit face crops without any compositing; a full dub does just this between cutting and pasting.
+
+        Args:
+            crops: (N, S, S, 3) uint8 at the package's crop size and rate.
+            audio: (samples,) float32 mono at 16 kHz; shorter than the crops means silence afterwards. Or
+            features: (T, C) speech features at 50 Hz of the package's encoder.
+            start_frame: position of the first crop on the clock of the speech, in frames.
+            seed, num_steps, reference_scale, audio_scale: as in a dub.
+            advance: told how many frames were done since the last call.
+
+        Returns:
+            (N, S, S, 3) uint8.
+
+        Raises:
+            ValueError: the crops have another size, or not exactly one of audio and features is given.
+        """
+        geometry = self.package.info.geometry
+        size = geometry.crop_size
+        if crops.ndim != 4 or crops.shape[1:] != (size, size, 3) or crops.dtype != np.uint8:
+            raise ValueError(f"crops must be uint8 (N, {size}, {size}, 3), got {crops.dtype} {crops.shape}")
+        if (audio is None) == (features is None):
+            raise ValueError("give either audio or features")
+        if audio is not None:
+            needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SPEECH_RATE))
+            features = self.speech.encode(np.pad(audio, (0, max(0, needed - len(audio)))))
+        assert features is not None
+        sampling = self.sampling(num_steps, reference_scale, audio_scale)
+        editor = WindowEditor(self.package, sampling, seed, advance)
+        return np.stack(list(editor.stream(iter(crops), len(crops), features, start_frame)))
+
+    def sampling(
+        self,
+        num_steps: int | None = None,
+        reference_scale: float | None = None,
+        audio_scale: float | None = None,
+    ) -> DiffusionConfig:
+        """The package's sampler settings with what is given here in their place.
+
+        Raises:
+            UserError: a value makes no sense.
+        """
+        given = {"num_steps": num_steps, "reference_scale": reference_scale, "audio_scale": audio_scale}
+        changes = {name: value for name, value in given.items() if value is not None}
+        return replace(self.package.info.diffusion, **changes)  # type: ignore[arg-type]
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device that ``name`` means: "auto" is the GPU where there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if isinstance(name, str) and name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"There is no device '{name}': choose auto, cpu or cuda.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("The device 'cuda' is not there (no GPU, or a build without CUDA): use --device cpu.")
+    return device
+
+
+class _Clock:
+    """Wall-clock seconds per part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - start
+
+
+def _path(value: str | PathLike[str] | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _say_nothing(stage: str, done: float, total: float | None) -> None:
+    return None
