@@ -81,7 +81,7 @@ def new_autoencoder(config: VaeConfig) -> Any:
     """An untrained autoencoder of this shape whose latent statistics are neutral."""
     arguments = {name: value for name, value in asdict(config).items() if name != "path"}
     neutral = {"latents_mean": [0.0] * config.z_dim, "latents_std": [1.0] * config.z_dim}
-    vae = AutoencoderKLWan(**arguments, **neutral)
+    vae: Any = AutoencoderKLWan(**arguments, **neutral)
     with torch.no_grad():
         # A fresh posterior has unit variance: noise as strong as the signal, which the decoder would spend
         # its first thousand steps on.

@@ -93,7 +93,7 @@ def random_windows(
 ) -> Tensor:
     """Windows with random place, zoom, shift and flip -> (count, 3, frames, side, side) in [-1, 1].
 
-    Zooms are those of crops of ``size`` px; ``side`` is ``cut`` px, a random part of such a crop, or ``size``.
+    Zooms are those of crops of ``size`` px; ``side`` is ``size``, or ``cut`` px, a part of such a crop.
     """
     cut = min(cut or size, size)
     long_enough = [clip for clip in clips if len(clip.frames) >= frames]
