@@ -1,7 +1,9 @@
 """The detectors that need a library: MediaPipe on real pictures, insightface with a model pack made here."""
 
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -115,6 +117,19 @@ def test_only_known_chatter_is_held_back(capfd: pytest.CaptureFixture[str]):
         os.write(2, chatter)
         raise RuntimeError
     assert "XNNPACK" in capfd.readouterr().err
+
+
+def test_overlapping_blocks_of_threads_give_stderr_back(capfd: pytest.CaptureFixture[str]):
+    def work(number: int) -> None:
+        with without_chatter():
+            time.sleep(0.002 * (number % 3))
+            os.write(2, f"line {number}\n".encode())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(40)))
+    assert sorted(capfd.readouterr().err.split()[1::2], key=int) == [str(k) for k in range(40)]
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
 
 
 # ---------------------------------------------------------------------------------------------- insightface

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +42,13 @@ _SEARCH_EVERY = 5
 
 
 class _Graph:
-    """One MediaPipe solution, kept quiet until it has settled.
+    """One MediaPipe solution, kept quiet.
 
-    A graph's threads print while they start and when they meet their first face.
+    Its threads print while they start; the first of all graphs to meet a face in a picture that is not square
+    prints once more.
     """
+
+    _settled = False
 
     def __init__(self, solution: Any, faces_of: str) -> None:
         self._solution = solution
@@ -52,7 +56,6 @@ class _Graph:
         self._start()
 
     def _start(self) -> None:
-        self._settled = False
         # Returns only when all threads of the graph have started.
         self._solution.process(np.zeros((64, 64, 3), np.uint8))
 
@@ -63,13 +66,10 @@ class _Graph:
             self._start()
 
     def faces(self, image: ImageArray) -> list[Any]:
-        if self._settled:
+        with nullcontext() if _Graph._settled else without_chatter():
             result = self._solution.process(image)
-        else:
-            with without_chatter():
-                result = self._solution.process(image)
         found = list(getattr(result, self._faces_of) or [])
-        self._settled = self._settled or bool(found)
+        _Graph._settled |= bool(found) and image.shape[0] != image.shape[1]
         return found
 
 
