@@ -140,7 +140,7 @@ class TrainConfig:
     lr_schedule: str = "constant"  # | "cosine"
     grad_clip: float = 1.0
     ema_decay: float = 0.0  # 0: no moving average
-    mixed_precision: str = "bf16"  # | "no"
+    mixed_precision: str = "auto"  # | "bf16" | "no"; auto: bf16 where the device has it natively
     save_every: int = 500
     log_every: int = 10
     keep_checkpoints: int = 3
@@ -155,7 +155,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine"))
-        _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16"))
+        _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "auto"))
         for name in ("max_steps", "global_batch_size", "micro_batch_size", "save_every", "log_every"):
             _at_least(f"train.{name}", getattr(self, name), 1)
         _divides(
