@@ -25,11 +25,11 @@ _one_at_a_time = threading.RLock()
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
-    """Hold back what the process writes to file descriptor 2; known chatter is dropped, all else passed on.
+    """Hold back what the process writes to file descriptor 2; known chatter is dropped, the rest kept.
 
     The libraries write from C++, past ``sys.stderr``, before their own log levels can be set. Whatever else
-    was written, and everything when an exception leaves the block, reaches stderr at the end of the block. One
-    thread at a time: keep the blocks short.
+    was written, and everything when an exception leaves the block, reaches stderr at the end of the block.
+    One thread at a time: keep the blocks short.
     """
     with _one_at_a_time, tempfile.TemporaryFile() as held:
         sys.stderr.flush()
