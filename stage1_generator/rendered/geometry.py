@@ -81,7 +81,9 @@ def lift(points: np.ndarray, bump: float | np.ndarray = 0.0) -> np.ndarray:
 def _spline_basis(count: int, per_segment: int, closed: bool) -> np.ndarray:
     """Weights (m, count) of the control points in the points of a Catmull-Rom curve."""
     t = np.arange(per_segment) / per_segment
-    pieces = 0.5 * np.stack([2 * t**2 - t - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], axis=1)
+    pieces = 0.5 * np.stack(
+        [2 * t**2 - t - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], axis=1
+    )
     segments = count if closed else count - 1
     basis = np.zeros((segments * per_segment + (not closed), count))
     for segment in range(segments):
@@ -175,7 +177,8 @@ def jaw_outline(face: FaceShape, drop: float) -> np.ndarray:
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
     at = np.linspace(0, length[-1], 9)
     half = np.stack([np.interp(at, length, curve[:, i]) for i in (0, 1)], axis=1)
-    share = np.clip((half[:, 1] - face.nose_y) / (face.chin_y - face.nose_y), 0.0, 1.0)
+    hinge = face.nose_y + 0.10
+    share = np.clip((half[:, 1] - hinge) / (face.chin_y - hinge), 0.0, 1.0)
     half[:, 1] += drop * share**1.2
     half[:, 0] *= 1 - 0.06 * drop * share
     left = mirror(half)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,11 +13,18 @@ from stage1_generator.rendered.draw.occluders import draw_occluder
 from stage1_generator.rendered.geometry import mouth_geometry
 from stage1_generator.rendered.render import draw_lower_face, finish, landmarks_of, open_view
 from stage1_generator.rendered.scene import Scene
-from stage1_generator.rendered.visemes import MouthShape
+from stage1_generator.rendered.visemes import CLOSED, MouthShape
 
-# Typical mouths: relaxed, rounded, spread. Each is swept from closed to wide open.
-_FAMILIES = (MouthShape(spread=0.15), MouthShape(round=0.75), MouthShape(spread=0.8))
-_LEVELS = np.linspace(0.0, 1.0, 9)
+# Typical mouths (relaxed, rounded, spread), each swept from closed to as open as it gets in speech. Rounding and
+# spreading belong to the whole sweep, the closed mouth included.
+_SWEEPS = tuple(
+    tuple(replace(family, open=float(level)) for level in np.arange(0.0, widest + 0.01, 0.125))
+    for family, widest in (
+        (MouthShape(spread=0.15), 1.0),
+        (MouthShape(round=0.75), 0.625),
+        (MouthShape(spread=0.8), 0.625),
+    )
+)
 _SOFTEN = 0.8  # px of blur on both sides of the comparison: a reconstruction is never quite sharp
 _LEAST_VISIBLE = 0.35  # share of the mouth's pixels
 
@@ -25,7 +32,7 @@ _LEAST_VISIBLE = 0.35  # share of the mouth's pixels
 @dataclass(frozen=True)
 class MouthSweep:
     """Rendered mouths of one frame: pictures (K, h, w, 3) float32 of the box (x0, y0, w, h) of the picture that is
-    measured, their openings (families, levels), and the weight (h, w) of each pixel (0 = hidden or outside)."""
+    measured, their openings (K,), and the weight (h, w) of each pixel (0 = hidden or outside)."""
 
     box: tuple[int, int, int, int]
     pictures: np.ndarray
@@ -54,29 +61,23 @@ def sweep_mouth(
     """
     x0, y0, w, h = _mouth_window(scene, frame_index)
     behind = open_view(scene, frame_index, (x0, y0, w, h))
-    shapes = [_at(family, level) for family in _FAMILIES for level in _LEVELS]
-    pictures = []
-    for shape in shapes:
-        view = behind.copy()
-        draw_lower_face(view, mouth_geometry(scene.face, shape), shape)
+    pictures, landmarks = [], []
+    points = landmarks_of(scene, frame_index, CLOSED)
+    for shape in (shape for sweep in _SWEEPS for shape in sweep):
+        view, mouth = behind.copy(), mouth_geometry(scene.face, shape)
+        draw_lower_face(view, mouth, shape)
         pictures.append(finish(view, grain=False).astype(np.float32))
+        landmarks.append(np.concatenate([points[:60], view.pose.project(mouth.inner)]))
     cover = behind.copy()
     cover.canvas.trace = np.zeros((h, w), np.float32)
     draw_occluder(cover)
     weight = (cover.canvas.trace < 0.02).astype(np.float32)
-    landmarks = np.stack([landmarks_of(scene, frame_index, shape) for shape in shapes])
-    openings = mouth_opening(landmarks).reshape(len(_FAMILIES), len(_LEVELS))
     if matrix is None:
         box, moved = (x0, y0, w, h), pictures
     else:
         box, moved, weight = _move(pictures, weight, (x0, y0), np.asarray(matrix, dtype=np.float64), size)
     soft = np.stack([cv2.GaussianBlur(picture, (0, 0), _SOFTEN) for picture in moved])
-    return MouthSweep(box, soft, openings, weight)
-
-
-def _at(family: MouthShape, level: float) -> MouthShape:
-    # Rounding and spreading belong to the whole sweep, a closed mouth included.
-    return MouthShape(open=float(level), spread=family.spread, round=family.round)
+    return MouthSweep(box, soft, mouth_opening(np.stack(landmarks)), weight)
 
 
 def _move(
@@ -123,9 +124,13 @@ def match_sweep(sweep: MouthSweep, image: np.ndarray) -> float:
         seen = seen - np.einsum("hwc,hw->c", seen - sweep.pictures.mean(axis=0), steady) / steady.sum()
     total = float(weight.sum())
     error = ((sweep.pictures - seen) ** 2).mean(axis=-1)
-    costs = np.einsum("khw,hw->k", error, weight).reshape(sweep.openings.shape) / total
-    family = int(costs.min(axis=1).argmin())
-    return _refined_minimum(costs[family], sweep.openings[family])
+    costs = np.einsum("khw,hw->k", error, weight) / total
+    best, start = int(costs.argmin()), 0
+    for length in map(len, _SWEEPS):
+        if best < start + length:
+            break
+        start += length
+    return _refined_minimum(costs[start : start + length], sweep.openings[start : start + length])
 
 
 def _refined_minimum(costs: np.ndarray, openings: np.ndarray) -> float:
@@ -154,24 +159,24 @@ def opening_of(
     return match_sweep(sweep_mouth(scene, frame_index, matrix, size), image)
 
 
-def opening_curve(
+def opening_curves(
     scene: Scene,
-    images: Sequence[np.ndarray],
+    clips: Sequence[Sequence[np.ndarray]],
     matrices: Sequence[np.ndarray] | None = None,
     first_frame: int = 0,
 ) -> np.ndarray:
-    """`opening_of` for consecutive frames: (N,) float64, hidden mouths filled in from their neighbours in time.
+    """`opening_of` for consecutive frames of several versions of one clip (say input and output): (clips, N) float64.
 
-    Raises: ValueError if the mouth is hidden in all of them.
+    The rendered mouths are shared, so a further version costs next to nothing. Where an occluder hides the mouth
+    the neighbours in time fill in. Raises: ValueError if it is hidden in every frame.
     """
-    found = np.array(
-        [
-            opening_of(scene, first_frame + i, image, None if matrices is None else matrices[i])
-            for i, image in enumerate(images)
-        ]
-    )
-    seen = np.isfinite(found)
+    found = np.empty((len(clips), len(clips[0])))
+    for i, images in enumerate(zip(*clips, strict=True)):
+        size = (images[0].shape[1], images[0].shape[0])
+        sweep = sweep_mouth(scene, first_frame + i, None if matrices is None else matrices[i], size)
+        found[:, i] = [match_sweep(sweep, image) for image in images]
+    seen = np.isfinite(found).all(axis=0)
     if not seen.any():
         raise ValueError("the mouth is hidden in every frame")
-    at = np.arange(len(found))
-    return np.interp(at, at[seen], found[seen])
+    at = np.arange(found.shape[1])
+    return np.stack([np.interp(at, at[seen], row[seen]) for row in found])

@@ -105,7 +105,7 @@ def draw_head(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
 
 def draw_lower_face(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
     """Skin, beard, nose and mouth: all that is seen in the region of the lips."""
-    skin = skin_paint(view.scene, view.pose, view.canvas, view.light, mouth, shape)
+    skin = skin_paint(view, mouth, shape)
     draw_face(view, mouth, skin)
     draw_beard(view, mouth)
     draw_nose(view)

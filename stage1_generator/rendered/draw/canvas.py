@@ -64,13 +64,20 @@ class Canvas:
         margin = 2 + 3 * feather + (width or 0.0)
         (low_x, low_y), (high_x, high_y) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         left, top = max(floor(low_x - margin) - self.x0, 0), max(floor(low_y - margin) - self.y0, 0)
-        right, bottom = min(ceil(high_x + margin) + 1 - self.x0, w), min(ceil(high_y + margin) + 1 - self.y0, h)
+        right, bottom = (
+            min(ceil(high_x + margin) + 1 - self.x0, w),
+            min(ceil(high_y + margin) + 1 - self.y0, h),
+        )
         if right <= left or bottom <= top:
             return None
         scale = 4 if (right - left) * (bottom - top) < _SMALL_AREA else 2
         fine = np.zeros(((bottom - top) * scale, (right - left) * scale), np.uint8)
         fixed_scale = scale * (1 << _SHIFT)
-        offset = np.array([left + self.x0, top + self.y0]) * fixed_scale - 0.5 * (fixed_scale - (1 << _SHIFT)) - 0.5
+        offset = (
+            np.array([left + self.x0, top + self.y0]) * fixed_scale
+            - 0.5 * (fixed_scale - (1 << _SHIFT))
+            - 0.5
+        )
         fixed = (points * fixed_scale - offset).clip(-_FAR, _FAR).astype(np.int32)
         ends = list(accumulate(len(polygon) for polygon in polygons))
         pieces = [fixed[start:end] for start, end in zip([0, *ends], ends, strict=False)]
@@ -155,7 +162,9 @@ def intersect(first: Mask | None, second: Mask | None) -> Mask | None:
     left, top, right, bottom = max(al, bl), max(at, bt), min(ar, br), min(ab, bb)
     if right <= left or bottom <= top:
         return None
-    inside = a[top - at : bottom - at, left - al : right - al] * b[top - bt : bottom - bt, left - bl : right - bl]
+    inside = (
+        a[top - at : bottom - at, left - al : right - al] * b[top - bt : bottom - bt, left - bl : right - bl]
+    )
     return (left, top, right, bottom), inside
 
 

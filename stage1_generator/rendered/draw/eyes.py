@@ -16,7 +16,13 @@ _GLINT = np.array([252, 252, 252], np.float32)
 
 def draw_eyes(view: View) -> None:
     """Both eyes with lids, gaze and blinks of the frame."""
-    scene, canvas, face, unit, palette = view.scene, view.canvas, view.scene.face, view.unit, view.scene.palette
+    scene, canvas, face, unit, palette = (
+        view.scene,
+        view.canvas,
+        view.scene.face,
+        view.unit,
+        view.scene.palette,
+    )
     time = scene.time(view.frame_index)
     blink, (gaze_x, gaze_y) = blink_amount(scene.seed, time), gaze_direction(scene.seed, time)
     outline = eye_outline(face, blink)
@@ -28,7 +34,9 @@ def draw_eyes(view: View) -> None:
     dark = np.asarray(palette.outline, np.float32)
     opening = canvas.mask([np.concatenate([a, b[1:-1]]) for a, b in zip(upper, lower, strict=True)])
     if opening is not None and blink < 0.95:
-        canvas.blend(*opening, _WHITE * np.float32(0.94 if smooth else 1.0), light=view.light if smooth else None)
+        canvas.blend(
+            *opening, _WHITE * np.float32(0.94 if smooth else 1.0), light=view.light if smooth else None
+        )
 
         def inside(covered: Mask | None, colour: np.ndarray, opacity: float = 1.0) -> None:
             shared = intersect(covered, opening)

@@ -135,7 +135,15 @@ def draw_front_hair(view: View) -> None:
     if style in ("long", "bob"):
         low = 1.35 if style == "long" else 0.9
         lock = np.array(
-            [(0.80, -0.62), (1.00, -0.2), (1.02, 0.5), (1.0, low), (1.28, low + 0.1), (1.26, 0.2), (1.16, -0.6)]
+            [
+                (0.80, -0.62),
+                (1.00, -0.2),
+                (1.02, 0.5),
+                (1.0, low),
+                (1.28, low + 0.1),
+                (1.26, 0.2),
+                (1.16, -0.6),
+            ]
         )
         locks = [spline(view.at_depth(points, 0.05), 4, closed=True) for points in (lock, mirror(lock))]
         _fill(view, locks, 0.9)
@@ -148,7 +156,9 @@ def draw_front_hair(view: View) -> None:
 def _strands(seed: int, count: int, parting_x: float) -> np.ndarray:
     """Random numbers of the strands: where each starts and, as a share of the hairline, ends: (count, 3)."""
     rng = np.random.default_rng([seed, 0x57A4D])
-    return np.stack([parting_x + rng.uniform(-0.3, 0.3, count), rng.uniform(-1.5, -1.4, count), rng.random(count)], axis=1)
+    return np.stack(
+        [parting_x + rng.uniform(-0.3, 0.3, count), rng.uniform(-1.5, -1.4, count), rng.random(count)], axis=1
+    )
 
 
 def _draw_strands(view: View) -> None:
@@ -158,7 +168,9 @@ def _draw_strands(view: View) -> None:
     numbers = _strands(view.scene.seed, 6 + round(12 * view.scene.style.detail), parting_x)
     starts = numbers[:, :2]
     ends = line[4 + (numbers[:, 2] * (len(line) - 8)).astype(int)]
-    bends = 0.5 * (starts + ends) + np.stack([0.35 * (ends[:, 0] - starts[:, 0]), np.full(len(ends), -0.10)], axis=1)
+    bends = 0.5 * (starts + ends) + np.stack(
+        [0.35 * (ends[:, 0] - starts[:, 0]), np.full(len(ends), -0.10)], axis=1
+    )
     curves = spline(np.stack([starts, bends, ends]).reshape(3, -1), 5).reshape(-1, len(starts), 2)
     points = view.on_face(curves.reshape(-1, 2)).reshape(curves.shape)
     hair = np.asarray(view.scene.palette.hair, np.float32)

@@ -92,11 +92,14 @@ def draw_body(view: View) -> None:
 def draw_ears(view: View) -> None:
     scene, unit, size = view.scene, view.unit, view.scene.ear_size
     centres = [np.array([side * (scene.face.cheek_width + 0.03), 0.10]) for side in (-1.0, 1.0)]
-    shapes = [view.at_depth(ellipse(c, 0.14 * size, 0.27 * size, np.sign(c[0]) * 0.15), -0.05) for c in centres]
+    shapes = [
+        view.at_depth(ellipse(c, 0.14 * size, 0.27 * size, np.sign(c[0]) * 0.15), -0.05) for c in centres
+    ]
     view.fill_lit(shapes, scene.palette.skin, 0.94)
     view.outline(shapes)
     inner = [
-        view.at_depth(ellipse(c * 1.02, 0.07 * size, 0.17 * size, np.sign(c[0]) * 0.15), -0.05) for c in centres
+        view.at_depth(ellipse(c * 1.02, 0.07 * size, 0.17 * size, np.sign(c[0]) * 0.15), -0.05)
+        for c in centres
     ]
     dark = np.asarray(scene.palette.skin, np.float32) * 0.68
     view.canvas.stroke(inner, 0.03 * unit, dark, opacity=0.6, closed=True)
@@ -120,6 +123,9 @@ def draw_face(view: View, mouth: MouthGeometry, skin: np.ndarray) -> None:
 def draw_nose(view: View) -> None:
     scene, unit, canvas = view.scene, view.unit, view.canvas
     face = scene.face
+    base = view.on_face(np.array([[0.0, face.nose_y]]))[0]
+    if base[1] < canvas.y0 - 0.4 * unit:
+        return
     shade = np.asarray(scene.palette.skin, np.float32) * 0.52
     if scene.style.shading == "smooth":
         holes = view.on_face(np.array([[s * face.nose_width * 0.46, face.nose_y] for s in (-1.0, 1.0)]), 0.15)
@@ -144,10 +150,10 @@ def draw_beard(view: View, mouth: MouthGeometry) -> None:
     if scene.beard == "none":
         return
     jaw = jaw_outline(face, mouth.drop)
-    lip_top = float(mouth.outer[3, 1])
+    lip_top = face.mouth_y - face.upper_lip  # of the closed mouth: the beard's upper edge does not speak
     smooth = scene.style.shading == "smooth"
     if scene.beard == "goatee":
-        width = mouth.corner + 0.10
+        width = face.mouth_width + 0.10
         low = face.chin_y + mouth.drop + 0.08
         half = np.array(
             [(width, lip_top), (width + 0.02, 0.5 * (lip_top + low)), (width * 0.75, low - 0.08), (0.0, low)]
@@ -156,7 +162,7 @@ def draw_beard(view: View, mouth: MouthGeometry) -> None:
         contour = view.on_face(spline(inner, 5))
     else:
         side = np.array(
-            [(0.98 * face.cheek_width, 0.25), (0.76, 0.62), (mouth.corner + 0.16, lip_top - 0.04)]
+            [(0.98 * face.cheek_width, 0.25), (0.76, 0.62), (face.mouth_width + 0.16, lip_top - 0.04)]
         )
         top = np.concatenate([mirror(side), [[0.0, face.nose_y + 0.09]], side[::-1]])
         extend = 0.10 if scene.beard == "full" else 0.0

@@ -12,7 +12,9 @@ from stage1_generator.rendered.visemes import MouthShape
 _CAVITY = np.array([52, 16, 20], np.float32)
 _TOOTH = np.array([240, 234, 222], np.float32)
 _TONGUE = np.array([186, 84, 86], np.float32)
-_ARC = np.stack([np.cos(np.linspace(np.pi, 2 * np.pi, 15)), np.sin(np.linspace(np.pi, 2 * np.pi, 15))], axis=1)
+_ARC = np.stack(
+    [np.cos(np.linspace(np.pi, 2 * np.pi, 15)), np.sin(np.linspace(np.pi, 2 * np.pi, 15))], axis=1
+)
 _ACROSS = np.linspace(-1.0, 1.0, 9)
 _TOOTH_EDGES = (0.0, -0.085, 0.085, -0.165, 0.165)
 _VISIBLE_GAP = 0.004  # head units: less is a closed mouth
@@ -51,7 +53,9 @@ def _draw_inside(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
         covered = canvas.mask(crease, width=0.03 * unit, feather=0.012 * unit, closed=False)
         inside(covered, _TONGUE * 0.72, 0.7)
     shown = (0.022 + 0.045 * shape.spread) * min(1.0, mouth.gap / 0.12) * (1 - 0.8 * shape.round)
-    inside(canvas.mask(view.solid(_arch(mouth.corner * 0.62, lower - shown, lower + 0.2, 0.02))), _TOOTH * 0.90)
+    inside(
+        canvas.mask(view.solid(_arch(mouth.corner * 0.62, lower - shown, lower + 0.2, 0.02))), _TOOTH * 0.90
+    )
     # The upper teeth belong to the skull: they stay where they are and the lips uncover them.
     edge_y = face.mouth_y + 0.050 + 0.012 * shape.tuck - 0.035 * shape.round
     inside(canvas.mask(view.solid(_arch(mouth.corner * 0.80, edge_y, upper - 0.2, -0.05))), _TOOTH)

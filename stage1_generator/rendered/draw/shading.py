@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stage1_generator.rendered.draw.canvas import Canvas
+from stage1_generator.rendered.draw.view import View
 from stage1_generator.rendered.geometry import FaceShape, MouthGeometry, Pose, lift
 from stage1_generator.rendered.scene import Scene
 from stage1_generator.rendered.visemes import MouthShape
@@ -98,20 +99,20 @@ def _mouth_patches(face: FaceShape, mouth: MouthGeometry, shape: MouthShape) -> 
     return middle + side + [Patch(-p.x, p.y, p.radius_x, p.radius_y, p.amount) for p in side]
 
 
-def skin_paint(
-    scene: Scene, pose: Pose, canvas: Canvas, light: np.ndarray, mouth: MouthGeometry, shape: MouthShape
-) -> np.ndarray:
+def skin_paint(view: View, mouth: MouthGeometry, shape: MouthShape) -> np.ndarray:
     """Colour of the skin over the whole window, (3, h, w)."""
+    scene, pose, canvas = view.scene, view.pose, view.canvas
     base = np.asarray(scene.palette.skin, dtype=np.float32)[:, None, None]
     if scene.style.shading != "smooth":
-        return base * light
-    patches = _static_patches(scene.face) + _mouth_patches(scene.face, mouth, shape)
+        return base * view.light
     strength = np.float32(0.6 + 0.5 * scene.style.detail)
-    factor = light + strength * patch_map(canvas, pose, patches)
-    red = patch_map(canvas, pose, _blush(scene.face))
-    paint = base * factor
-    paint[1] *= 1.0 - 0.9 * red
-    paint[2] *= 1.0 - 0.7 * red
+    if "skin" not in view.memo:
+        red = patch_map(canvas, pose, _blush(scene.face))
+        tint = base * np.stack([np.ones_like(red), 1.0 - 0.9 * red, 1.0 - 0.7 * red])
+        still = view.light + strength * patch_map(canvas, pose, _static_patches(scene.face))
+        view.memo["skin"], view.memo["still"] = tint, still
+    factor = view.memo["still"] + strength * patch_map(canvas, pose, _mouth_patches(scene.face, mouth, shape))
+    paint = view.memo["skin"] * factor
     # Skin in shade is warmer than a plain darkening would make it.
     paint[0] += np.float32(9.0) * np.clip(1.0 - factor, 0.0, 0.6)
     return paint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,13 +13,18 @@ from stage1_generator.rendered.scene import Scene
 
 @dataclass
 class View:
-    """A frame of a scene seen through a window: `light` (h, w) is the brightness factor of the head's light."""
+    """A frame of a scene seen through a window.
+
+    light (h, w): brightness factor of the head's light. memo: maps that do not depend on the mouth, kept for the
+    next mouth of the same frame.
+    """
 
     scene: Scene
     frame_index: int
     pose: Pose
     canvas: Canvas
     light: np.ndarray
+    memo: dict[str, np.ndarray] = field(default_factory=dict)
 
     def copy(self) -> View:
         """The same frame with a canvas of its own."""
