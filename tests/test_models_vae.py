@@ -1,0 +1,111 @@
+"""The video codec: shapes, statistics, gradients, refusals, and converters of the original formats."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from model_toys import tiny_codec, tiny_vae_config
+
+from common.errors import UserError
+from common.models.vae import VideoCodec, build_vae, load_vae, set_latent_statistics
+
+KINDS = {
+    "2.1": {},
+    "2.1 without patch": {"patch_size": 1, "in_channels": 3, "out_channels": 3, "dim_mult": [1, 1, 2, 2],
+                          "temperal_downsample": [False, True, True]},
+    "2.2": {"is_residual": True, "dim_mult": [1, 1, 2, 2], "scale_factor_spatial": 16,
+            "temperal_downsample": [False, True, True]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_of_every_kind(kind: str) -> None:
+    codec = tiny_codec(**KINDS[kind])
+    video = torch.rand(1, 3, 5, 32, 48) * 2 - 1
+    latents = codec.encode(video)
+    stride = codec.stride[1]
+    assert latents.shape == (1, codec.channels, 2, 32 // stride, 48 // stride)
+    decoded = codec.decode(latents)
+    assert decoded.shape == video.shape
+    assert decoded.abs().max() <= 1
+    assert latents.dtype == decoded.dtype == torch.float32
+
+
+def test_latents_are_normalised_by_the_stored_statistics() -> None:
+    codec = tiny_codec()
+    video = torch.rand(1, 3, 5, 16, 16) * 2 - 1
+    raw = codec.encode(video)
+    mean, std = torch.arange(4.0), torch.tensor([1.0, 2.0, 3.0, 4.0])
+    decoded = codec.decode(raw)
+    set_latent_statistics(codec.vae, mean, std)
+    view = (1, 4, 1, 1, 1)
+    torch.testing.assert_close(codec.encode(video), (raw - mean.view(view)) / std.view(view))
+    torch.testing.assert_close(codec.decode(codec.encode(video)), decoded, atol=1e-5, rtol=1e-5)
+
+
+def test_the_first_latent_frame_does_not_see_later_frames() -> None:
+    codec = tiny_codec()
+    video = torch.rand(1, 3, 9, 16, 16) * 2 - 1
+    torch.testing.assert_close(codec.encode(video)[:, :, :1], codec.encode(video[:, :, :1]))
+    torch.testing.assert_close(codec.encode(video)[:, :, :2], codec.encode(video[:, :, :5]))
+
+
+def test_gradients_pass_through_the_decoder_but_not_into_it() -> None:
+    codec = tiny_codec()
+    latents = torch.randn(1, 4, 2, 2, 2, requires_grad=True)
+    codec.decode_with_grad(latents).mean().backward()
+    assert latents.grad is not None
+    assert latents.grad.abs().sum() > 0
+    assert all(p.grad is None for p in codec.vae.parameters())
+    assert not codec.decode(latents).requires_grad
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 16, 16), (1, 3, 5, 20, 16), (1, 3, 5, 16, 12)])
+def test_videos_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError):
+        tiny_codec().encode(torch.zeros(shape))
+
+
+def test_fingerprint_tells_weights_and_statistics_but_not_precision(tmp_path: Path) -> None:
+    codec = tiny_codec()
+    mark = codec.fingerprint
+    assert mark == tiny_codec().fingerprint != tiny_codec(seed=1).fingerprint
+    codec.vae.save_pretrained(tmp_path / "vae")
+    assert VideoCodec(load_vae(tmp_path / "vae")).fingerprint == mark
+    assert VideoCodec(load_vae(tmp_path / "vae", torch.bfloat16)).fingerprint == mark
+    other = tiny_codec()
+    set_latent_statistics(other.vae, torch.ones(4), torch.ones(4))
+    assert other.fingerprint != mark
+
+
+def test_autocast_gives_nearly_the_same() -> None:
+    codec = tiny_codec()
+    video = torch.rand(1, 3, 5, 16, 16) * 2 - 1
+    exact = codec.encode(video)
+    narrow = VideoCodec(codec.vae, autocast=torch.bfloat16).encode(video)
+    assert narrow.dtype == torch.float32
+    assert (exact - narrow).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_a_stored_autoencoder_must_be_the_configured_one(tmp_path: Path) -> None:
+    codec = tiny_codec()
+    codec.vae.save_pretrained(tmp_path / "vae")
+    loaded = build_vae(tiny_vae_config(path=str(tmp_path / "vae")))
+    assert VideoCodec(loaded).fingerprint == codec.fingerprint
+    with pytest.raises(UserError, match="num_res_blocks"):
+        build_vae(tiny_vae_config(path=str(tmp_path / "vae"), num_res_blocks=2))
+    with pytest.raises(UserError, match="nowhere"):
+        build_vae(tiny_vae_config(path=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"in_channels": 3}, "in_channels"),
+        ({"scale_factor_spatial": 16}, "scale_factor_spatial"),
+        ({"temperal_downsample": [True, False]}, "temperal_downsample"),
+    ],
+)
+def test_contradictory_configurations_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_vae(tiny_vae_config(**change))
