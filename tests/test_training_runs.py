@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from training_toys import (
 
 from common.errors import UserError
 from common.models.package import load_package, read_info
-from common.training.launch import train
+from common.training.launch import open_shards, train
 from common.training.trainer import TrainResult
 from stage1_generator.strategy import GeneratorStrategy
 from stage2_dubber.strategy import EditorStrategy
@@ -43,8 +44,6 @@ def work(tmp_path: Path) -> Path:
 
 def _run(work: Path, *overrides: str) -> TrainResult:
     config = stage2_config(work, *overrides)
-    from common.training.launch import open_shards
-
     dataset = open_shards(config.data)
     return train(config, EditorStrategy(config, dataset), dataset)
 
@@ -100,13 +99,13 @@ def test_steps_after_the_last_checkpoint_are_made_again(work: Path) -> None:
     _run(work, "train.max_steps=4", "train.save_every=2")
     before = _losses(work / "run")
     # As if the run had been killed after step 4 was logged and before it was saved.
-    import shutil
-
     shutil.rmtree(work / "run" / "step-00000004")
+    (work / "run" / ".part-x").mkdir()
     with (work / "run" / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 5, "lo')
     _run(work, "train.max_steps=4", "train.save_every=2")
     assert _losses(work / "run") == before
+    assert not list((work / "run").glob(".part-*"))
 
 
 def test_another_model_is_not_continued(work: Path) -> None:

@@ -31,6 +31,7 @@ from common.training.checkpoint import (
     save_checkpoint,
 )
 from common.training.ema import ParameterAverage
+from common.training.muon import Muon
 from common.training.precision import resolve_precision
 from common.training.video_crops import CropClip, central_window, find_videos, load_clips, random_windows
 
@@ -52,7 +53,7 @@ class AutoencoderConfig:
     frames_per_step: int = 18  # shorter windows come in larger batches
     max_steps: int = 20000
     time_limit_minutes: float = 0.0  # 0: none; the schedule ends with whichever limit comes first
-    learning_rate: float = 4e-4
+    learning_rate: float = 4e-3
     warmup_steps: int = 100
     grad_clip: float = 1.0
     ema_decay: float = 0.999
@@ -127,9 +128,7 @@ class AutoencoderTrainer:
         torch.manual_seed(config.seed)
         self.vae = new_autoencoder(vae_config).to(config.device)
         self.parameters = dict(self.vae.named_parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
-        )
+        self.optimizer = Muon(self.parameters.values(), lr=config.learning_rate)
         self.precision = resolve_precision(config.mixed_precision, config.device)
         self.average = ParameterAverage(self.parameters, config.ema_decay)
         # What a checkpoint must agree with; limits and logging may change between runs.

@@ -29,6 +29,7 @@ def _has_bf16(kind: str) -> bool:
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if kind == "cpu":
-        able = torch.cpu.get_capabilities()
+        # Older torch cannot tell; fp32 is then the safe answer.
+        able = getattr(torch.cpu, "get_capabilities", dict)()
         return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return False

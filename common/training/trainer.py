@@ -26,6 +26,7 @@ from common.training.checkpoint import (
     load_optimizer,
     load_parameters,
     optimizer_tensors,
+    remove_partial,
     save_checkpoint,
 )
 from common.training.draws import DrawSampler
@@ -82,6 +83,8 @@ class Trainer:
         self.output = require_writable_dir(config.output)
         self.accelerator = _accelerator(config)
         self.world = self.accelerator.num_processes
+        if self.accelerator.is_main_process:
+            remove_partial(self.output)
         per_pass = config.micro_batch_size * self.world
         if config.global_batch_size % per_pass:
             raise UserError(
@@ -129,7 +132,9 @@ class Trainer:
         finally:
             if log is not None:
                 log.close()
-        return TrainResult(self.step, loss, self._package())
+        package = self._package()
+        self.accelerator.end_training()
+        return TrainResult(self.step, loss, package)
 
     def save(self) -> None:
         """Write a checkpoint: trained parameters, their averages, optimiser state, and where the run is."""
@@ -216,9 +221,8 @@ class Trainer:
         """Write the model package with the averaged weights, on the main process."""
         folder = self.output / PACKAGE
         if self.accelerator.is_main_process:
-            model = self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)
             with self.average.applied() if self.average is not None else nullcontext():
-                self.strategy.save_package(model, folder)
+                self.strategy.save_package(self.model, folder)
         self.accelerator.wait_for_everyone()
         return folder
 
