@@ -15,7 +15,7 @@ Points = NDArray[np.float64]
 # distance). A jaw turns about a hinge in front of the ears and its head slides forward and down as it does
 # so; turning alone would carry the chin backwards into the neck and hardly down.
 JAW_ROTATION_DEGREES = 18.0
-JAW_SLIDE = (0.0, 0.12, -0.12)
+JAW_SLIDE = (0.0, 0.16, -0.12)
 
 
 def face_points() -> Points:
