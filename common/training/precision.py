@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from common.errors import UserError
@@ -30,6 +33,6 @@ def _has_bf16(kind: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if kind == "cpu":
         # Older torch cannot tell; fp32 is then the safe answer.
-        able = getattr(torch.cpu, "get_capabilities", dict)()
+        able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return False
