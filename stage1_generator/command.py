@@ -69,6 +69,7 @@ def sole_writer(work: Path) -> Iterator[None]:
         except BlockingIOError:
             print(f"{work}: another stage-1 command is writing here, waiting for it", file=sys.stderr)
             fcntl.flock(handle, fcntl.LOCK_EX)
+        sweep(work)
         yield
 
 

@@ -129,6 +129,8 @@ class PackConfig:
     """Pairs into shards."""
 
     samples_per_shard: int = 128
+    relight_fraction: float = 0.05
+    """Share of pairs whose both videos are shown under the same other light (spec section 4)."""
     rendered_pairs: str = ""
     """Folder made by `stage1_generator.rendered --pairs`: exact pairs, packed into shards of their own."""
     workers: int = 0

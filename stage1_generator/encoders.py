@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.media import load_audio
 from common.models.vae import VideoCodec, build_vae
 from common.speech import CachedEncoder, SpeechEncoder, build_speech_encoder
+from stage1_generator.command import sweep
 from stage1_generator.config import Stage1Config
 from stage1_generator.entries import SAMPLE_RATE, Entry
 
@@ -71,9 +72,9 @@ class EntrySpeech:
     """Speech features of whole entries, computed once per sound and kept on disk."""
 
     def __init__(self, config: Stage1Config) -> None:
-        self.encoder: SpeechEncoder = CachedEncoder(
-            build_speech_encoder(config.speech), Path(config.work) / "cache" / "speech"
-        )
+        folder = Path(config.work) / "cache" / "speech"
+        sweep(folder)
+        self.encoder: SpeechEncoder = CachedEncoder(build_speech_encoder(config.speech), folder)
         self._recent = lru_cache(maxsize=64)(self._encode)
 
     @property

@@ -150,7 +150,7 @@ def _not_measured(reason: str) -> dict[str, Any]:
 
 
 def _between(value: float, least: float, most: float | None = None) -> dict[str, Any]:
-    if value < least:
+    if not value >= least:  # NaN fails, too
         return _score(value, False, f"is {value:.3f}, below {least}")
     if most is not None and value > most:
         return _score(value, False, f"is {value:.3f}, above {most}")

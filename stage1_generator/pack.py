@@ -27,8 +27,9 @@ from stage1_generator.companions import BLENDED, load_meta, read_plan
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.encoders import EntrySpeech, load_codec, to_video
 from stage1_generator.entries import SAMPLE_RATE, Entry, OpenEntries, load_entries
-from stage1_generator.plan import PairPlan
+from stage1_generator.plan import PairPlan, clip_seed
 from stage1_generator.regions import clip_regions
+from stage1_generator.relight import is_relit, light_field, relight
 from stage1_generator.rendered_pairs import RenderedClip, find_rendered_pairs, load_rendered_clip
 
 _VERSION = 1
@@ -55,15 +56,17 @@ def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     codec, speech = load_codec(config), EntrySpeech(config)
     packer = _Packer(config, codec, speech)
-    accepted = _accepted(config)
-    contents = [[pair.plan.key, pair.made["fingerprint"], pair.verdict["fingerprint"]] for pair in accepted]
-    packer.write(paths.pairs, accepted, [pair.plan.key for pair in accepted], contents, packer.load_generated)
+    if (paths.companions / "index.json").is_file() or not config.pack.rendered_pairs:
+        accepted = _accepted(config)
+        keys = [pair.plan.key for pair in accepted]
+        contents = [[pair.made["fingerprint"], pair.verdict["fingerprint"]] for pair in accepted]
+        packer.write(paths.pairs, accepted, keys, contents, packer.load_generated)
+    else:
+        print(f"pack: no companions in {paths.companions}, only rendered pairs", file=sys.stderr)
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
-        contents = [[clip.key, clip.fingerprint] for clip in clips]
-        packer.write(
-            paths.rendered_pairs, clips, [clip.key for clip in clips], contents, packer.load_rendered
-        )
+        keys, contents = [clip.key for clip in clips], [clip.fingerprint for clip in clips]
+        packer.write(paths.rendered_pairs, clips, keys, contents, packer.load_rendered)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,9 @@ class _Packer:
             "step": "pack",
             "vae": self._codec.fingerprint,
             "speech": self._speech.fingerprint,
-            "config": fingerprint([_VERSION, config.geometry, config.pairs.clip_frames, self._margin]),
+            "config": fingerprint(
+                [_VERSION, config.geometry, self._margin, config.synthesis.seed, config.pack.relight_fraction]
+            ),
             "content": fingerprint(list(contents)),
         }
         with ShardWriter(folder, "pairs", config.pack.samples_per_shard, meta) as writer:
@@ -176,18 +181,25 @@ class _Packer:
 
     def _encode(self, loaded: _Loaded, made_by: Mapping[str, Any]) -> dict[str, bytes]:
         geometry = self._config.geometry
-        latents = [self._codec.encode(to_video(video[None]))[0] for video in (loaded.target, loaded.source)]
+        seed, fraction = self._config.synthesis.seed, self._config.pack.relight_fraction
+        target, source = loaded.target, loaded.source
+        relit = is_relit(loaded.key, seed, fraction)
+        if relit:
+            gain = light_field(clip_seed(seed, loaded.key, "light"), geometry.crop_size)
+            target, source = relight(target, gain), relight(source, gain)
+        latents = [self._codec.encode(to_video(video[None]))[0] for video in (target, source)]
         regions = clip_regions(loaded.landmarks, geometry.crop_size)
         meta = {
             **loaded.meta,
+            "relit": relit,
             "frames": len(loaded.target),
             "fps": geometry.fps,
             "crop_size": geometry.crop_size,
         }
         return encode_sample(
             meta,
-            target=loaded.target,
-            source=loaded.source,
+            target=target,
+            source=source,
             audio=loaded.audio,
             arrays={"landmarks": loaded.landmarks, **regions.pooled(self._codec.stride[1])},
             cache={

@@ -241,13 +241,24 @@ def _shell(arguments: list[str], tmp_path: Path) -> tuple[int, list[list[str]], 
 
 def test_the_script_runs_all_steps_in_order_with_spaces_in_names(tmp_path: Path) -> None:
     code, calls, _ = _shell(
-        ["--videos", "my videos", "--work", "out dir", "--config", "my own.yaml", "train.max_steps=3"],
+        [
+            "--videos",
+            "my ann's videos",
+            "--work",
+            "out dir",
+            "--config",
+            "my own.yaml",
+            "more.yaml",
+            "train.max_steps=3",
+        ],
         tmp_path,
     )
     assert code == 0
     assert [call[1].removeprefix("stage1_generator.") for call in calls] == list(STEPS)
     for call in calls:
-        assert {"prepare.videos=my videos", "work=out dir", "train.max_steps=3", "my own.yaml"} <= set(call)
+        assert {"prepare.videos='my ann''s videos'", "work='out dir'", "train.max_steps=3"} <= set(call)
+        configs = [Path(word).name for word in call if word.endswith(".yaml")]
+        assert configs == ["my own.yaml", "stage1.yaml", "more.yaml"]
 
 
 def test_the_script_refuses_unknown_arguments(tmp_path: Path) -> None:
