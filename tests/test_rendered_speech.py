@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - IPA letters look like others
 """Synthesised speech: the same from the same seed, and mouth shapes that fit the sounds."""
 
 import numpy as np

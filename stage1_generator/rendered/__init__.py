@@ -1,1 +1,1 @@
-"""Talking heads drawn by program: clips and pairs whose truth (mouth, occluder, landmarks) is known exactly."""
+"""Talking heads drawn by program: clips and pairs whose mouth, occluder and landmarks are known exactly."""

@@ -28,7 +28,7 @@ from stage1_generator.rendered.scene import OCCLUDERS, STYLES
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stage1_generator.rendered",
-        description="Render talking heads: <id>_a.mp4 with its truth in <id>_a.track.safetensors, and <id>.json. "
+        description="Render talking heads: <id>_a.mp4, its truth in <id>_a.track.safetensors, and <id>.json. "
         "Clip i has the seed SEED + i; seeds under 1000000 are for training, those above for testing.",
     )
     parser.add_argument(

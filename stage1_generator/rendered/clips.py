@@ -18,7 +18,7 @@ from stage1_generator.rendered.scene import Scene, sample_scene
 from stage1_generator.rendered.speech import Speech, sample_voice, speak
 from stage1_generator.rendered.visemes import FRAME_RATE
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same seed would give another picture or sound, so that old files are made anew."""
 _CRF = 10
 

@@ -1,4 +1,4 @@
-"""Speech synthesis with a phoneme timeline, through the C interface of espeak-ng (bundled by espeakng-loader)."""
+"""Speech synthesis with a phoneme timeline, through the C interface of espeak-ng."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _CALLBACK = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True)
 class Voice:
-    """One way of speaking: an espeak language and variant, pitch and range 0..100, rate in words per minute."""
+    """A way of speaking: espeak language and variant, pitch and range 0..100, rate in words per minute."""
 
     language: str = "en-us"
     variant: str = "m1"
@@ -63,9 +63,9 @@ class Voice:
 class Synthesizer:
     """A freshly loaded synthesiser, used as a context manager.
 
-    espeak-ng keeps the phase of its pitch wobble and of its noise in static variables, so the same text sounds
-    a little different (and lasts a little longer or shorter) each time, even after its own re-initialisation.
-    Loading the library anew (some 10 ms) is what makes speech a function of text and voice alone.
+    espeak-ng keeps the phase of its pitch wobble and of its noise in static variables, so the same text
+    sounds a little different (and lasts a little longer or shorter) each time, even after its own
+    re-initialisation. Loading the library anew (some 10 ms) makes speech a function of text and voice alone.
     """
 
     def __enter__(self) -> Synthesizer:
@@ -105,8 +105,8 @@ class Synthesizer:
     def __call__(self, text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[str, float]]]:
         """Speak `text`.
 
-        Returns: samples (n,) float32 in [-1, 1] at `sample_rate` Hz, and (IPA label, start in seconds) in order
-        of time; an empty label is a pause.
+        Returns: samples (n,) float32 in [-1, 1] at `sample_rate` Hz, and (IPA label, start in seconds) in
+        order of time; an empty label is a pause.
         Raises: UserError if the voice does not exist.
         """
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:

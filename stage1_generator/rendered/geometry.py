@@ -1,13 +1,13 @@
 """The head in its own coordinates, and the way from there to the picture.
 
-Head coordinates: x to the right of the picture, y down, z towards the viewer; the eyes lie at y = 0 and one unit is
-about half the width of the face (some 70 mm).
+Head coordinates: x to the right of the picture, y down, z towards the viewer; the eyes lie at y = 0 and
+one unit is about half the width of the face (some 70 mm).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def lift(points: np.ndarray, bump: float | np.ndarray = 0.0) -> np.ndarray:
     return np.concatenate([points, z[:, None]], axis=1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _spline_basis(count: int, per_segment: int, closed: bool) -> np.ndarray:
     """Weights (m, count) of the control points in the points of a Catmull-Rom curve."""
     t = np.arange(per_segment) / per_segment
@@ -114,21 +114,24 @@ def mirror(points: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MouthGeometry:
-    """Lips in head units: outer (12, 3) and inner (8, 3) in the order of iBUG 48..67; all derived numbers of
-    one MouthShape. `drop`: how far the jaw has come down; `corner`: half width; `centre_y`: the resting line."""
+    """Lips in head units: outer (12, 3) and inner (8, 3) in the order of iBUG 48..67.
+
+    gap: between the middles of the inner lips. drop: how far the jaw has come down. corner: half the width.
+    """
 
     outer: np.ndarray
     inner: np.ndarray
     gap: float
     drop: float
     corner: float
-    centre_y: float
 
 
 # Across (-1..1 of the half width) and height (share of the lip's thickness) of the outer points, 48..59.
 _OUTER = np.array(
-    [(-1.0, 0.0), (-0.62, 0.66), (-0.26, 1.0), (0.0, 0.84), (0.26, 1.0), (0.62, 0.66), (1.0, 0.0)]
-    + [(0.62, 0.66), (0.28, 0.97), (0.0, 1.0), (-0.28, 0.97), (-0.62, 0.66)]
+    [
+        *((-1.0, 0.0), (-0.62, 0.66), (-0.26, 1.0), (0.0, 0.84), (0.26, 1.0), (0.62, 0.66), (1.0, 0.0)),
+        *((0.62, 0.66), (0.28, 0.97), (0.0, 1.0), (-0.28, 0.97), (-0.62, 0.66)),
+    ]
 )
 _INNER_X = np.array([-1.0, -0.5, 0.0, 0.5, 1.0, 0.5, 0.0, -0.5])
 # The upper lip takes a quarter of the gap, the lower lip with the jaw the rest.
@@ -158,7 +161,7 @@ def mouth_geometry(face: FaceShape, shape: MouthShape) -> MouthGeometry:
     pout = 0.04 + 0.13 * shape.round - 0.03 * shape.press
     outer3 = lift(outer, pout * (1 - (outer[:, 0] / corner) ** 2))
     inner3 = lift(inner, pout * (1 - (inner[:, 0] / corner) ** 2))
-    return MouthGeometry(outer3, inner3, gap, 0.72 * gap + 0.03 * shape.open, corner, face.mouth_y)
+    return MouthGeometry(outer3, inner3, gap, 0.55 * gap, corner)
 
 
 @lru_cache(maxsize=64)
@@ -198,7 +201,7 @@ def eye_outline(face: FaceShape, blink: float) -> np.ndarray:
         [(-w, 0.02), (-0.38 * w, -upper), (0.42 * w, -upper), (w, 0.0), (0.42 * w, lower), (-0.38 * w, lower)]
     )
     points[:, 1] -= face.eye_tilt * points[:, 0]
-    return lift(points + [face.eye_x, 0.0], -0.08)
+    return lift(points + np.array([face.eye_x, 0.0]), -0.08)
 
 
 def brow_line(face: FaceShape, raise_: float) -> np.ndarray:

@@ -15,8 +15,8 @@ from stage1_generator.rendered.render import draw_lower_face, finish, landmarks_
 from stage1_generator.rendered.scene import Scene
 from stage1_generator.rendered.visemes import CLOSED, MouthShape
 
-# Typical mouths (relaxed, rounded, spread), each swept from closed to as open as it gets in speech. Rounding and
-# spreading belong to the whole sweep, the closed mouth included.
+# Typical mouths (relaxed, rounded, spread), each swept from closed to as open as it gets in speech.
+# Rounding and spreading belong to the whole sweep, the closed mouth included.
 _SWEEPS = tuple(
     tuple(replace(family, open=float(level)) for level in np.arange(0.0, widest + 0.01, 0.125))
     for family, widest in (
@@ -31,8 +31,8 @@ _LEAST_VISIBLE = 0.35  # share of the mouth's pixels
 
 @dataclass(frozen=True)
 class MouthSweep:
-    """Rendered mouths of one frame: pictures (K, h, w, 3) float32 of the box (x0, y0, w, h) of the picture that is
-    measured, their openings (K,), and the weight (h, w) of each pixel (0 = hidden or outside)."""
+    """Rendered mouths of one frame: pictures (K, h, w, 3) float32 of the box (x0, y0, w, h) of the measured
+    picture, their openings (K,), and the weight (h, w) of each pixel (0 = hidden or outside)."""
 
     box: tuple[int, int, int, int]
     pictures: np.ndarray
@@ -56,8 +56,8 @@ def sweep_mouth(
 ) -> MouthSweep:
     """Render the frame's mouth region with every shape of the sweep.
 
-    matrix: 2x3 from the scene's px to those of the picture to be measured (a crop), with its `size` (w, h); by
-    default the picture is the scene's own frame.
+    matrix: 2x3 from the scene's px to those of the picture to be measured (a crop), with its `size` (w, h);
+    by default the picture is the scene's own frame.
     """
     x0, y0, w, h = _mouth_window(scene, frame_index)
     behind = open_view(scene, frame_index, (x0, y0, w, h))
@@ -111,7 +111,7 @@ def _move(
 
 
 def match_sweep(sweep: MouthSweep, image: np.ndarray) -> float:
-    """The opening of the mouth in `image` (H, W, 3) uint8, in eye-corner distances; NaN if too little is visible."""
+    """The opening in `image` (H, W, 3) uint8 in eye-corner distances; NaN if too little is visible."""
     x0, y0, w, h = sweep.box
     weight = sweep.weight
     if weight.mean() < _LEAST_VISIBLE:
@@ -149,11 +149,11 @@ def opening_of(
     image: np.ndarray,
     matrix: np.ndarray | None = None,
 ) -> float:
-    """Opening of the mouth seen in a picture of a known scene and frame, by comparing it with rendered mouths.
+    """Opening of the mouth in a picture of a known scene and frame, by comparing it with rendered mouths.
 
-    image: (H, W, 3) uint8, the whole picture or, with `matrix` (2x3, scene px -> crop px), a crop of it; it may be
-    a blurred or repainted version. Returns the opening as `common.face.mouth.mouth_opening` defines it, NaN where
-    an occluder hides most of the mouth.
+    image: (H, W, 3) uint8, the whole picture or, with `matrix` (2x3, scene px -> crop px), a crop of it; it
+    may be a blurred or repainted version. Returns the opening as `common.face.mouth.mouth_opening` defines
+    it, NaN where an occluder hides most of the mouth.
     """
     size = (image.shape[1], image.shape[0])
     return match_sweep(sweep_mouth(scene, frame_index, matrix, size), image)
@@ -165,10 +165,11 @@ def opening_curves(
     matrices: Sequence[np.ndarray] | None = None,
     first_frame: int = 0,
 ) -> np.ndarray:
-    """`opening_of` for consecutive frames of several versions of one clip (say input and output): (clips, N) float64.
+    """`opening_of` for consecutive frames of several versions of one clip (say input and output).
 
-    The rendered mouths are shared, so a further version costs next to nothing. Where an occluder hides the mouth
-    the neighbours in time fill in. Raises: ValueError if it is hidden in every frame.
+    Returns (clips, N) float64. The rendered mouths are shared, so a further version costs next to nothing.
+    Where an occluder hides the mouth the neighbours in time fill in.
+    Raises: ValueError if it is hidden in every frame.
     """
     found = np.empty((len(clips), len(clips[0])))
     for i, images in enumerate(zip(*clips, strict=True)):

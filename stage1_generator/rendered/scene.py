@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stage1_generator.rendered.render import RenderedFrame
 
 TRAIN_SEEDS = range(0, 1_000_000)
-"""Seeds for training. A seed fixes person, place, motion and (by default) voice, so other seeds are other people."""
+"""Seeds for training. A seed fixes person, place, motion and voice, so other seeds are other people."""
 HELD_OUT_SEEDS = range(1_000_000, 2_000_000)
 """Seeds never to be trained on."""
 
@@ -79,7 +79,7 @@ class Palette:
 
 @dataclass(frozen=True)
 class Light:
-    """`direction` towards the light (unit length, head axes), `contrast` of the shading, `tint` per channel."""
+    """`direction` towards the light (unit length), `contrast` of the shading, `tint` per channel."""
 
     direction: Colour
     contrast: float
@@ -184,8 +184,8 @@ def _sample_face(rng: np.random.Generator, drawn: bool) -> FaceShape:
     u = rng.uniform
     big = u(1.15, 1.5) if drawn else u(0.95, 1.1)
     lips = u(1.0, 1.3) if drawn else u(0.95, 1.2)
-    chin_y = u(1.50, 1.72)
-    nose_y = u(0.56, 0.68)
+    chin_y = u(1.42, 1.58)
+    nose_y = u(0.54, 0.64)
     mouth_y = nose_y + (chin_y - nose_y) * u(0.36, 0.42)
     return FaceShape(
         cheek_width=u(0.94, 1.06),
@@ -203,7 +203,7 @@ def _sample_face(rng: np.random.Generator, drawn: bool) -> FaceShape:
         mouth_y=mouth_y,
         mouth_width=u(0.36, 0.46) * lips,
         mouth_gap=u(0.40, 0.50) * (0.5 + 0.5 * lips),
-        mouth_curve=u(-0.02, 0.035),
+        mouth_curve=u(-0.005, 0.05),
         upper_lip=u(0.075, 0.125),
         lower_lip=u(0.10, 0.16),
     )
@@ -267,8 +267,8 @@ def sample_scene(
 ) -> Scene:
     """The scene of `seed`, in pixels `size` x `size`.
 
-    style: one of STYLES, None = by the seed (half of them realistic). occluder: one of OCCLUDERS, None = by the
-    seed (two in five clips have one). The other draws do not depend on either argument.
+    style: one of STYLES, None = by the seed (half of them realistic). occluder: one of OCCLUDERS, None =
+    by the seed (two in five clips have one). The other draws do not depend on either argument.
     Raises: UserError for an unknown style or occluder, a negative seed or a size under 64.
     """
     if style is not None and style not in STYLES:
@@ -291,7 +291,7 @@ def sample_scene(
     towards = np.array([np.sin(angle), height, np.cos(angle) + 0.25])
     lx, ly, lz = towards / np.linalg.norm(towards)
     warm = rng.uniform(-0.07, 0.07)
-    exposure = rng.uniform(0.88, 1.08)
+    exposure = rng.uniform(0.86, 1.0)
     masculine = streams[6].random() < 0.5
     rng = streams[6]
     beard = str(rng.choice(BEARDS, p=[0.4, 0.25, 0.2, 0.15])) if masculine else "none"

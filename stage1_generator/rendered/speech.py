@@ -93,7 +93,7 @@ class Speech:
 
 
 def sample_voice(seed: int, languages: Sequence[str] | None = None) -> Voice:
-    """The voice of speaker `seed`; `languages` (espeak codes) limits the choice, by default mostly English."""
+    """The voice of speaker `seed`; `languages` (espeak codes) limits the choice (default: mostly English)."""
     rng = np.random.default_rng([seed, 0x701CE])
     if languages:
         language = str(rng.choice(list(languages)))

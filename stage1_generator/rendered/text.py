@@ -5,313 +5,54 @@ from __future__ import annotations
 import numpy as np
 
 _WORDS: dict[str, tuple[str, ...]] = {
-    "noun": tuple(
-        [
-            "apple",
-            "bakery",
-            "balloon",
-            "beaver",
-            "bicycle",
-            "bishop",
-            "blanket",
-            "boat",
-            "bottle",
-            "bridge",
-            "bubble",
-            "cabin",
-            "camel",
-            "captain",
-            "carpet",
-            "chapter",
-            "chimney",
-            "cloud",
-            "coffee",
-            "cousin",
-            "desert",
-            "doctor",
-            "dolphin",
-            "dragon",
-            "drummer",
-            "elbow",
-            "engine",
-            "family",
-            "farmer",
-            "feather",
-            "fiddle",
-            "finger",
-            "forest",
-            "fountain",
-            "garden",
-            "ghost",
-            "giraffe",
-            "grandfather",
-            "guitar",
-            "hammer",
-            "harbour",
-            "helmet",
-            "honey",
-            "house",
-            "island",
-            "jacket",
-            "jungle",
-            "kettle",
-            "kitchen",
-            "ladder",
-            "lantern",
-            "lemon",
-            "letter",
-            "library",
-            "lobster",
-            "machine",
-            "map",
-            "market",
-            "meadow",
-            "melon",
-            "memory",
-            "mirror",
-            "monkey",
-            "moon",
-            "morning",
-            "mountain",
-            "movie",
-            "museum",
-            "needle",
-            "neighbour",
-            "number",
-            "oven",
-            "owl",
-            "paper",
-            "parrot",
-            "pepper",
-            "piano",
-            "pillow",
-            "planet",
-            "potato",
-            "puzzle",
-            "queen",
-            "rabbit",
-            "radio",
-            "raven",
-            "ribbon",
-            "river",
-            "robot",
-            "roof",
-            "sailor",
-            "salad",
-            "shadow",
-            "shovel",
-            "singer",
-            "soup",
-            "spider",
-            "station",
-            "storm",
-            "summer",
-            "table",
-            "teacher",
-            "thunder",
-            "tower",
-            "travel",
-            "umbrella",
-            "valley",
-            "village",
-            "violin",
-            "wagon",
-            "waterfall",
-            "weather",
-            "whale",
-            "whisper",
-            "window",
-            "winter",
-            "wolf",
-            "woman",
-            "yoghurt",
-            "zebra",
-        ]
-    ),
-    "verb": tuple(
-        "admired borrowed bought brought built buried called caught chased climbed copied covered dropped emptied "
-        "finished followed forgot found hugged imagined improved kept left lifted loved mapped measured mended moved "
-        "noticed opened painted photographed picked polished pulled pushed remembered repaired saved shook showed "
-        "studied swallowed threw trimmed visited watched welcomed whispered about wrapped".replace(
-            "whispered about", "warmed"
-        ).split()
-    ),
-    "adjective": tuple(
-        [
-            "ancient",
-            "awful",
-            "big",
-            "blue",
-            "bold",
-            "bright",
-            "brave",
-            "broken",
-            "busy",
-            "calm",
-            "careful",
-            "cheap",
-            "clever",
-            "cold",
-            "curious",
-            "damp",
-            "deep",
-            "empty",
-            "enormous",
-            "famous",
-            "fluffy",
-            "foolish",
-            "friendly",
-            "frozen",
-            "funny",
-            "golden",
-            "grumpy",
-            "happy",
-            "heavy",
-            "humble",
-            "lazy",
-            "little",
-            "lovely",
-            "muddy",
-            "narrow",
-            "noble",
-            "old",
-            "perfect",
-            "playful",
-            "polite",
-            "proud",
-            "purple",
-            "quiet",
-            "rapid",
-            "rough",
-            "round",
-            "rusty",
-            "shiny",
-            "silver",
-            "simple",
-            "sleepy",
-            "smooth",
-            "soft",
-            "stubborn",
-            "tall",
-            "thin",
-            "tiny",
-            "tough",
-            "warm",
-            "weird",
-            "wide",
-            "wild",
-            "wooden",
-            "young",
-        ]
-    ),
-    "adverb": tuple(
-        [
-            "badly",
-            "boldly",
-            "calmly",
-            "early",
-            "every",
-            "morning",
-            "finally",
-            "gently",
-            "happily",
-            "hardly",
-            "later",
-            "loudly",
-            "maybe",
-            "never",
-            "often",
-            "only",
-            "patiently",
-            "perhaps",
-            "politely",
-            "quickly",
-            "rarely",
-            "slowly",
-            "softly",
-            "soon",
-            "suddenly",
-            "together",
-            "tomorrow",
-            "usually",
-            "very",
-            "well",
-            "yesterday",
-        ]
-    ),
-    "preposition": tuple(
-        [
-            "above",
-            "across",
-            "after",
-            "around",
-            "before",
-            "behind",
-            "below",
-            "beside",
-            "beyond",
-            "by",
-            "for",
-            "from",
-            "near",
-            "over",
-            "through",
-            "towards",
-            "under",
-            "with",
-            "without",
-        ]
-    ),
-    "determiner": tuple(
-        ["a", "the", "the", "the", "my", "your", "our", "their", "every", "some", "that", "this", "another"]
-    ),
-    "person": tuple(
-        [
-            "Abby",
-            "Bob",
-            "Emma",
-            "Fatima",
-            "Fabio",
-            "George",
-            "Hugo",
-            "Ivy",
-            "Joseph",
-            "Maya",
-            "Mia",
-            "Mohammed",
-            "Oliver",
-            "Pavel",
-            "Penny",
-            "Phoebe",
-            "Pippa",
-            "Ravi",
-            "Sophia",
-            "Theo",
-            "Tom",
-            "Vera",
-            "Walter",
-            "Wendy",
-            "Yusuf",
-            "Zoe",
-        ]
-    ),
-    "opening": tuple(
-        [
-            "And",
-            "But",
-            "Maybe",
-            "So",
-            "Well",
-            "Then",
-            "Look,",
-            "Actually,",
-            "Of",
-            "course",
-            "Today",
-            "Once",
-            "Now",
-        ]
-    ),
+    kind: tuple(words.split())
+    for kind, words in {
+        "noun": """
+            apple bakery balloon beaver bicycle bishop blanket boat bottle bridge bubble cabin camel
+            captain carpet chapter chimney cloud coffee cousin desert doctor dolphin dragon drummer
+            elbow engine family farmer feather fiddle finger forest fountain garden ghost giraffe
+            grandfather guitar hammer harbour helmet honey house island jacket jungle kettle kitchen
+            ladder lantern lemon letter library lobster machine map market meadow melon memory mirror
+            monkey moon morning mountain movie museum needle neighbour number oven owl paper parrot
+            pepper piano pillow planet potato puzzle queen rabbit radio raven ribbon river robot roof
+            sailor salad shadow shovel singer soup spider station storm summer table teacher thunder
+            tower travel umbrella valley village violin wagon waterfall weather whale whisper window
+            winter wolf woman yoghurt zebra
+        """,
+        "verb": """
+            admired borrowed bought brought built buried called caught chased climbed copied covered
+            dropped emptied finished followed forgot found hugged imagined improved kept left lifted
+            loved mapped measured mended moved noticed opened painted photographed picked polished
+            pulled pushed remembered repaired saved shook showed studied swallowed threw trimmed visited
+            warmed watched welcomed wrapped
+        """,
+        "adjective": """
+            ancient awful big blue bold brave bright broken busy calm careful cheap clever cold curious
+            damp deep empty enormous famous fluffy foolish friendly frozen funny golden grumpy happy
+            heavy humble lazy little lovely muddy narrow noble old perfect playful polite proud purple
+            quiet rapid rough round rusty shiny silver simple sleepy smooth soft stubborn tall thin tiny
+            tough warm weird wide wild wooden young
+        """,
+        "adverb": """
+            badly boldly calmly early finally gently happily hardly later loudly maybe
+            never often only patiently perhaps politely quickly rarely slowly softly soon suddenly
+            together tomorrow usually well yesterday
+        """,
+        "preposition": """
+            above across after around before behind below beside beyond by for from near over through
+            towards under with without
+        """,
+        "determiner": """
+            a the the the my your our their every some that this another
+        """,
+        "person": """
+            Abby Bob Emma Fabio Fatima George Hugo Ivy Joseph Maya Mia Mohammed Oliver Pavel Penny
+            Phoebe Pippa Ravi Sophia Theo Tom Vera Walter Wendy Yusuf Zoe
+        """,
+        "opening": """
+            Actually, And But Look, Maybe Now Once So Then Today Well
+        """,
+    }.items()
 }
 _TEMPLATES = (
     "{determiner} {adjective} {noun} {verb} {determiner} {noun} {preposition} {determiner} {noun}.",

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - IPA letters look like others
 """From phonemes to the shape of the mouth over time."""
 
 from __future__ import annotations

@@ -20,9 +20,12 @@ def paint_background(scene: Scene) -> np.ndarray:
     ramp = np.clip(0.5 + axis[None] * np.cos(angle) + axis[:, None] * np.sin(angle), 0, 1)[..., None]
     image = (low + (high - low) * ramp).astype(np.float32)
     drawn = scene.style.shading != "smooth"
+    calm = 0.0 if drawn else float(rng.uniform(0.3, 0.7))
     painter = {"shapes": _shapes, "room": _room, "window": _window, "bokeh": _bokeh}.get(scene.background)
     if painter is not None:
         painter(image, rng, size)
+    # Real rooms are less colourful than random numbers.
+    image += (image.mean(axis=-1, keepdims=True) - image) * calm
     blur = size * (0.004 if drawn else float(rng.uniform(0.010, 0.030)))
     return np.ascontiguousarray(cv2.GaussianBlur(image, (0, 0), blur).transpose(2, 0, 1))
 

@@ -24,7 +24,7 @@ Shapes = np.ndarray | Sequence[np.ndarray]
 class Canvas:
     """Pixels [y0, y0+h) x [x0, x0+w) of the picture; all coordinates are those of the whole picture.
 
-    rgb (3, h, w) float32, 0..255: planes, because a mask multiplies them several times faster than pixels.
+    rgb (3, h, w) float32, 0..255: planes, because a mask multiplies them much faster than pixels.
     `trace`: where given, (h, w) float32 that collects the coverage of what is drawn.
     Integer coordinates are pixel centres.
     """
@@ -51,7 +51,7 @@ class Canvas:
     def mask(
         self, shapes: Shapes, *, width: float | None = None, feather: float = 0.0, closed: bool = True
     ) -> Mask | None:
-        """Coverage 0..1 of polygons (or, with `width` in px, of lines along them) in their own box of the window.
+        """Coverage 0..1 of polygons (or, with `width` in px, of lines along them) in a box of the window.
 
         `shapes`: px (n, 2), or several of them drawn as one. `feather`: sigma of a blur of the edge in px.
         None where nothing falls into the window.

@@ -74,13 +74,13 @@ def _hairline(view: View) -> np.ndarray:
         flip = 1.0 if view.scene.seed % 2 else -1.0
         line = np.array(
             [
-                (w * 1.0, 0.05),
-                (0.86, -0.40),
-                (0.62, -0.80),
-                (0.10, -0.82),
-                (-0.5, -0.62),
-                (-0.85, -0.38),
-                (-w, 0.05),
+                (w, 0.12),
+                (0.90, -0.30),
+                (0.66, -0.64),
+                (0.15, -0.70),
+                (-0.5, -0.50),
+                (-0.88, -0.28),
+                (-w, 0.12),
             ]
         )
         return line if flip > 0 else mirror(line)[::-1]
@@ -96,7 +96,7 @@ def _hairline(view: View) -> np.ndarray:
                 (-w * 1.02, 0.2),
             ]
         )
-    low = {"buzz": -0.86, "afro": -0.80, "curly": -0.72}.get(style, -0.80 - 0.12 * wave)
+    low = {"buzz": -0.76, "afro": -0.68, "curly": -0.62}.get(style, -0.66 - 0.14 * wave)
     burn = 0.18 if style in ("short", "buzz", "curly") else 0.02
     return np.array(
         [
@@ -157,7 +157,8 @@ def _strands(seed: int, count: int, parting_x: float) -> np.ndarray:
     """Random numbers of the strands: where each starts and, as a share of the hairline, ends: (count, 3)."""
     rng = np.random.default_rng([seed, 0x57A4D])
     return np.stack(
-        [parting_x + rng.uniform(-0.3, 0.3, count), rng.uniform(-1.5, -1.4, count), rng.random(count)], axis=1
+        [parting_x + rng.uniform(-0.3, 0.3, count), rng.uniform(-1.36, -1.22, count), rng.random(count)],
+        axis=1,
     )
 
 

@@ -12,7 +12,7 @@ from stage1_generator.rendered.geometry import MouthGeometry, jaw_outline, mirro
 def skull_arc(widen: float, start: float = 0.0, stop: float = np.pi, count: int = 25) -> np.ndarray:
     """Outline of the skull in head units from picture right over the top to the left, `widen` outside it."""
     t = np.linspace(start, stop, count)
-    return np.stack([(1.02 + widen) * np.cos(t), -0.30 - (1.32 + widen) * np.sin(t)], axis=1)
+    return np.stack([(1.02 + widen) * np.cos(t), -0.25 - (1.24 + widen) * np.sin(t)], axis=1)
 
 
 def draw_body(view: View) -> None:
@@ -21,7 +21,7 @@ def draw_body(view: View) -> None:
     palette = scene.palette
     smooth = scene.style.shading == "smooth"
     neck_root = view.solid(np.array([[0.0, 1.25, -0.35]]))[0]
-    rest = np.array([scene.centre[0], scene.centre[1] + 1.75 * unit])
+    rest = np.array([scene.centre[0], scene.centre[1] + 1.58 * unit])
     base = 0.35 * (neck_root + np.array([0.0, 1.0 * unit])) + 0.65 * rest
 
     def at(x: float, y: float) -> list[float]:
@@ -54,7 +54,7 @@ def draw_body(view: View) -> None:
     view.outline(shoulders, closed=False)
     if smooth:
         lit_side = -np.sign(scene.light.direction[0]) or 1.0
-        shade = np.array(
+        dark_side = np.array(
             [
                 at(lit_side * 0.9, 0.5),
                 at(lit_side * 1.5, 2.6),
@@ -62,7 +62,7 @@ def draw_body(view: View) -> None:
                 at(lit_side * 2.4, 0.4),
             ]
         )
-        shared = intersect(canvas.mask(shade, feather=0.30 * unit), canvas.mask(shoulders))
+        shared = intersect(canvas.mask(dark_side, feather=0.30 * unit), canvas.mask(shoulders))
         if shared is not None:
             canvas.blend(*shared, cloth * 0.7, 0.6)
     opening = {"round": (0.60, 0.55), "vee": (0.55, 1.15), "collar": (0.50, 0.75), "high": (0.47, 0.22)}[
@@ -154,18 +154,23 @@ def draw_beard(view: View, mouth: MouthGeometry) -> None:
     smooth = scene.style.shading == "smooth"
     if scene.beard == "goatee":
         width = face.mouth_width + 0.10
-        low = face.chin_y + mouth.drop + 0.08
-        half = np.array(
-            [(width, lip_top), (width + 0.02, 0.5 * (lip_top + low)), (width * 0.75, low - 0.08), (0.0, low)]
+        chin = face.chin_y + mouth.drop + 0.04
+        rim = np.array(
+            [
+                (width, lip_top),
+                (width + 0.02, 0.5 * (lip_top + chin)),
+                (width * 0.75, chin - 0.08),
+                (0.0, chin),
+            ]
         )
-        inner = np.concatenate([half, mirror(half)[2::-1]])
+        inner = np.concatenate([rim, mirror(rim)[2::-1]])
         contour = view.on_face(spline(inner, 5))
     else:
         side = np.array(
             [(0.98 * face.cheek_width, 0.25), (0.76, 0.62), (face.mouth_width + 0.16, lip_top - 0.04)]
         )
         top = np.concatenate([mirror(side), [[0.0, face.nose_y + 0.09]], side[::-1]])
-        extend = 0.10 if scene.beard == "full" else 0.0
+        extend = 0.05 if scene.beard == "full" else 0.0
         low = jaw[2:15].copy()
         low[:, 1] += extend * np.clip((low[:, 1] - 0.5) / 0.8, 0, 1)
         contour = np.concatenate([spline(view.solid(low), 3), spline(view.on_face(top)[::-1], 5)])

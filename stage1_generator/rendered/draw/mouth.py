@@ -21,7 +21,7 @@ _VISIBLE_GAP = 0.004  # head units: less is a closed mouth
 
 
 def _arch(half_width: float, edge_y: float, far_y: float, sag: float) -> np.ndarray:
-    """A row of teeth as a polygon on the face: a curved biting edge and, at `far_y`, the side hidden by the lip."""
+    """A row of teeth as a polygon: a curved biting edge and, at `far_y`, the side that a lip hides."""
     x = np.linspace(-half_width, half_width, 13)
     edge = edge_y + sag * (x / half_width) ** 2
     points = np.concatenate([np.stack([x, edge], axis=1), [[half_width, far_y], [-half_width, far_y]]])

@@ -43,11 +43,11 @@ def light_map(scene: Scene, pose: Pose, canvas: Canvas) -> np.ndarray:
     if scene.style.shading == "two_tone":
         edge = np.clip((lambert - 0.50) * 18.0, 0.0, 1.0)
         return (1.03 - 0.9 * contrast * (1.0 - edge)).astype(np.float32)
-    return (1.12 - 1.5 * contrast + 1.5 * contrast * lambert).astype(np.float32)
+    return (1.08 - 1.5 * contrast + 1.5 * contrast * lambert).astype(np.float32)
 
 
 def patch_map(canvas: Canvas, pose: Pose, patches: list[Patch]) -> np.ndarray:
-    """Sum of the patches over the window, (h, w). Each has finite support, so distant pixels stay untouched."""
+    """Sum of the patches over the window, (h, w). Beyond its radius a patch changes nothing at all."""
     points = pose.project(lift(np.array([[p.x, p.y] for p in patches])))
     xs, ys = canvas.grid()
     radius = np.array([[p.radius_x, p.radius_y] for p in patches], dtype=np.float32) * np.float32(pose.unit)
@@ -85,15 +85,15 @@ def _mouth_patches(face: FaceShape, mouth: MouthGeometry, shape: MouthShape) -> 
     lower_edge = float(mouth.outer[9, 1])
     corner_y = float(mouth.outer[0, 1])
     chin_y = face.chin_y + mouth.drop
-    fold = 0.07 + 0.10 * shape.spread + 0.05 * shape.open
+    fold = 0.04 + 0.06 * shape.spread + 0.03 * shape.open
     middle = [
         Patch(0.0, lower_edge + 0.06, mouth.corner * 0.9, 0.11, -0.16),  # shade under the lower lip
         Patch(0.0, chin_y - 0.17, 0.26, 0.20, 0.08),
         Patch(0.0, 0.5 * (face.nose_y + float(mouth.outer[3, 1])) + 0.03, 0.09, 0.13, -0.05),
     ]
     side = [
-        Patch(mouth.corner + 0.05, corner_y, 0.12, 0.13, -0.10),
-        Patch(mouth.corner + 0.15, corner_y - 0.18, 0.14, 0.24, -fold),  # fold from nose to corner
+        Patch(mouth.corner + 0.04, corner_y, 0.14, 0.15, -0.08),
+        Patch(mouth.corner + 0.15, corner_y - 0.16, 0.24, 0.30, -fold),  # fold from nose to corner
         Patch(mouth.corner + 0.38, corner_y - 0.02, 0.26, 0.30, -0.07 * (shape.open + 0.6 * shape.round)),
     ]
     return middle + side + [Patch(-p.x, p.y, p.radius_x, p.radius_y, p.amount) for p in side]
