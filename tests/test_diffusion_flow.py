@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.diffusion.flow import FlowMatching
@@ -45,6 +45,7 @@ def test_density_of_t_prefers_the_noise_of_its_phase(a: float, median: float) ->
     assert torch.equal(t, again)
 
 
+@settings(deadline=None)
 @given(steps=st.integers(1, 60), shift=st.floats(0.5, 12))
 def test_noise_levels_fall_from_one_to_zero(steps: int, shift: float) -> None:
     sigmas = FlowMatching(shift).sigmas(steps)

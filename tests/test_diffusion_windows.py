@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.diffusion.windows import plan_windows
@@ -18,6 +18,7 @@ plans = st.tuples(
 ).filter(lambda plan: plan[2] < plan[1])
 
 
+@settings(deadline=None)
 @given(plan=plans)
 def test_every_frame_is_made_exactly_once_and_in_order(plan: tuple[int, int, int]) -> None:
     num_frames, window, overlap = plan
@@ -26,6 +27,7 @@ def test_every_frame_is_made_exactly_once_and_in_order(plan: tuple[int, int, int
     assert np.array_equal(made, np.arange(num_frames))
 
 
+@settings(deadline=None)
 @given(plan=plans)
 def test_windows_fit_the_model_and_each_other(plan: tuple[int, int, int]) -> None:
     num_frames, window, overlap = plan
@@ -44,6 +46,7 @@ def test_windows_fit_the_model_and_each_other(plan: tuple[int, int, int]) -> Non
     assert len(windows) == least
 
 
+@settings(deadline=None)
 @given(plan=plans)
 def test_indices_stay_inside_the_clip(plan: tuple[int, int, int]) -> None:
     num_frames = plan[0]
@@ -72,6 +75,7 @@ def test_impossible_windows_are_refused(frames: int, window: int, overlap: int) 
         plan_windows(frames, window, overlap)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500))
 def test_latent_frames_and_pixel_frames_agree(frames: int) -> None:
     length = ceil_clip_length(frames)

@@ -6,6 +6,7 @@ A file is in the format of diffusers' ``save_lora_adapter``, with one more metad
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +90,16 @@ def load_adapter(model: DubbingTransformer, path: Path) -> Adapter:
             raise UserError(
                 f"{path}: the adapter's {key} fits no layer of this model; it was made for another one."
             )
-    model.load_lora_adapter(
-        str(path.parent), weight_name=path.name, prefix=None, adapter_name=adapter.name, local_files_only=True
-    )
+    with warnings.catch_warnings():
+        # Several adapters on one model are meant here.
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        model.load_lora_adapter(
+            str(path.parent),
+            weight_name=path.name,
+            prefix=None,
+            adapter_name=adapter.name,
+            local_files_only=True,
+        )
     return adapter
 
 

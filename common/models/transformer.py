@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import AttentionMixin, FeedForward
 from diffusers.models.attention_dispatch import AttentionBackendName
@@ -69,6 +70,16 @@ class DubbingBlock(nn.Module):
 
         y = self.ffn(modulated_norm(x, segments, FFN_SHIFT, FFN_SCALE, self.eps))
         return gated_add(x, y, segments, FFN_GATE)
+
+
+# Step caches of diffusers (enable_cache) ask here what a block returns.
+TransformerBlockRegistry.register(
+    DubbingBlock,
+    TransformerBlockMetadata(
+        return_hidden_states_index=0,
+        return_encoder_hidden_states_index=None,  # type: ignore[arg-type]  # as diffusers itself does for Wan
+    ),
+)
 
 
 class OutputHead(nn.Module):
