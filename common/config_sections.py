@@ -134,8 +134,9 @@ class TrainConfig:
     max_steps: int = 15000
     global_batch_size: int = 256
     micro_batch_size: int = 1
+    optimizer: str = "adamw"  # | "muon": for small models from scratch
     learning_rate: float = 1e-5
-    weight_decay: float = 0.01
+    weight_decay: float = 0.01  # adamw only
     warmup_steps: int = 100
     lr_schedule: str = "constant"  # | "cosine"
     grad_clip: float = 1.0
@@ -154,6 +155,7 @@ class TrainConfig:
     time_limit_minutes: float = 0.0  # 0: none
 
     def __post_init__(self) -> None:
+        _one_of("train.optimizer", self.optimizer, ("adamw", "muon"))
         _one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine"))
         _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "auto"))
         for name in ("max_steps", "global_batch_size", "micro_batch_size", "save_every", "log_every"):

@@ -33,6 +33,7 @@ from common.training.draws import DrawSampler
 from common.training.ema import ParameterAverage
 from common.training.loading import DrawnSamples
 from common.training.meter import LossMeter, RunLog
+from common.training.muon import Muon
 from common.training.precision import is_emulated, resolve_precision
 from common.training.schedule import learning_rate
 from common.training.strategy import Strategy
@@ -164,16 +165,7 @@ class Trainer:
             self._check_identity(checkpoint)
             load_parameters(_trained(self.model), checkpoint.tensors("model"), checkpoint.folder)
             self.step, self._seconds_before = checkpoint.step, float(checkpoint.meta["seconds"])
-        # Norms, biases and modulation are not decayed: pulling them to zero is no regularisation.
-        decayed = [value for value in _trained(self.model).values() if value.ndim > 1]
-        plain = [value for value in _trained(self.model).values() if value.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-            fused=True,
-        )
+        optimizer = _optimizer(_trained(self.model), self.config)
         self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
         self.parameters = _trained(self.model)
         decay = self.config.ema_decay
@@ -227,7 +219,12 @@ class Trainer:
         return folder
 
     def _identity(self) -> dict[str, Any]:
-        own = {"seed": self.config.seed, "global_batch_size": self.config.global_batch_size}
+        config = self.config
+        own = {
+            "seed": config.seed,
+            "global_batch_size": config.global_batch_size,
+            "optimizer": config.optimizer,
+        }
         return {**own, **self.strategy.identity()}
 
     def _check_identity(self, checkpoint: Checkpoint) -> None:
@@ -264,6 +261,21 @@ def _accelerator(config: TrainConfig) -> Accelerator:
             "train.mixed_precision=bf16 is emulated on this CPU and many times slower than fp32", stacklevel=2
         )
     return Accelerator(mixed_precision=precision, cpu=device == "cpu")
+
+
+def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "muon":
+        return Muon(parameters.values(), lr=config.learning_rate)
+    # Norms, biases and modulation are not decayed: pulling them to zero is no regularisation.
+    decayed = [value for value in parameters.values() if value.ndim > 1]
+    plain = [value for value in parameters.values() if value.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
 
 
 def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
