@@ -2,8 +2,8 @@
 
 ``python tools/evaluate_rendered.py --clips DIR --editor PACKAGE [--generator PACKAGE] --output DIR``
 
-DIR holds what ``python -m stage1_generator.rendered --pairs`` wrote. Each clip a is dubbed with the speech of its
-clip b; clip b is the true answer. Nothing is composited: what is measured is the model's own crop. The
+DIR holds what ``python -m stage1_generator.rendered --pairs`` wrote. Each clip a is dubbed with the speech of
+its clip b; clip b is the true answer. Nothing is composited: what is measured is the model's own crop. The
 stage-1 generator is given the same task as a dubber would have it, without knowing the occluders.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from common.media import contact_sheet, load_audio, read_frames
 from common.models.package import load_package
 from common.speech.build import build_speech_encoder
 from stage1_generator.compositing import put_back
+from stage1_generator.encoders import to_frames, to_video
 from stage1_generator.generator import CompanionGenerator, GenerationJob
 from stage1_generator.regions import clip_regions, grow_mask
 from stage1_generator.rendered.measure import opening_curve
@@ -203,9 +204,10 @@ def evaluate(
     names = sorted(p.stem for p in clips.glob("*.json") if "b" in read_json(p).get("clips", {}))
     if not names:
         raise UserError(f"{clips}: holds no rendered pair; make some with stage1_generator.rendered --pairs.")
+    names = names[: limit or None]
     rows: list[dict[str, Any]] = []
     sheet: list[tuple[str, Frames]] = []
-    for number, name in enumerate(names[: limit or None]):
+    for number, name in enumerate(names):
         case = load_case(clips, name, geometry.crop_size, geometry.crop_scale)
         started = time.monotonic()
         edited = pipeline.edit_crops(case.source, case.speech, **sampling)
@@ -229,8 +231,8 @@ def evaluate(
         sheet += [(f"{name} {label}", frames) for label, frames in lines]
         rows.append(row)
         print(
-            f"[{number + 1}/{len(names[: limit or None])}] {name} {row['style']} {row['occluder']}: r "
-            f"{scores.mouth_r:.2f} (input {row['mouth_r_input']:.2f}), outside {scores.psnr_outside_db:.1f} dB",
+            f"[{number + 1}/{len(names)}] {name} {row['style']} {row['occluder']}: r {scores.mouth_r:.2f} "
+            f"(input {row['mouth_r_input']:.2f}), outside {scores.psnr_outside_db:.1f} dB",
             file=sys.stderr,
             flush=True,
         )
@@ -242,8 +244,6 @@ def evaluate(
 
 def reconstruct(pipeline: DubPipeline, frames: Frames) -> Frames:
     """What the autoencoder alone makes of the truth: the ceiling of every score in crop pixels."""
-    from stage1_generator.encoders import to_frames, to_video
-
     count = len(frames)
     padded = frames[np.minimum(np.arange(4 * -(-(count - 1) // 4) + 1), count - 1)]
     codec = pipeline.package.codec

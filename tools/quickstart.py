@@ -1,7 +1,7 @@
 """Both stages and a dub on rendered characters, start to finish on two CPU cores; see tools/quickstart.sh.
 
-Every step is the product's own command, run as a user would run it. The two trainings share what is left of the
-time budget after the steps whose length is given by the data.
+Every step is the product's own command, run as a user would run it. The two trainings share what is left of
+the time budget after the steps whose length is given by the data.
 """
 
 from __future__ import annotations
