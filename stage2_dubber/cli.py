@@ -93,6 +93,10 @@ def dub(
     lossless: Annotated[
         bool, typer.Option("--lossless", help="Write FFV1 in .mkv: every pixel outside the face is kept.")
     ] = False,
+    whole_crop: Annotated[
+        bool,
+        typer.Option("--whole-crop", help="Paste the whole square around the face, not only what changed."),
+    ] = False,
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Also write a PNG with source and dubbed faces.")
     ] = None,
@@ -120,6 +124,7 @@ def dub(
             track=track,
             overwrite=overwrite,
             lossless=lossless,
+            whole_crop=whole_crop,
             contact_sheet=contact_sheet,
             side_by_side=side_by_side,
         )

@@ -10,6 +10,13 @@ import numpy as np
 BORDER_SHARE = 1 / 16
 """Width of the blurred border as a share of the crop: two latent cells of the public geometry."""
 
+CHANGE_RANGE = (0.02, 0.06)
+"""Change of the local mean colour (black 0 .. white 1) below which the source stays and above which the edit
+is taken: above what a video autoencoder does to colours, and well below what lips that moved do."""
+
+CHANGE_MEMORY = 0.75
+"""Share of the opacity that stays from one model frame to the next where nothing changes any more."""
+
 
 @lru_cache(maxsize=8)
 def border_alpha(size: int, share: float = BORDER_SHARE) -> np.ndarray:
@@ -40,6 +47,42 @@ def border_alpha(size: int, share: float = BORDER_SHARE) -> np.ndarray:
     alpha = np.clip(alpha, 0.0, 1.0)
     alpha.setflags(write=False)
     return alpha
+
+
+class ChangeAlpha:
+    """Opacity by what the edit changed, for one run of crops in order (gap G: the release pastes all).
+
+    A crop has passed through the video autoencoder and often through a smaller size than the face has in the
+    frame, so pasting all of it blurs what the edit left alone. Here only pixels near a real change are taken;
+    everywhere else the source's own bytes stay, at its own resolution and its own frame rate. The opacity
+    rises at once and falls slowly, so that the edge of the region does not flicker.
+
+    Args:
+        size: side of the crops in pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._sigma = size / 48
+        self._reach = 2 * max(1, round(size / 16)) + 1
+        self._last = np.zeros((size, size), np.float32)
+
+    def __call__(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """(S, S, 3) uint8 source and edit of the next frame -> (S, S) float32 in 0..1.
+
+        Where the edit equals the source, and has done so for a while, the opacity is exactly 0.
+        """
+        # Blurred with its sign: lost sharpness and noise cancel out, a mouth that opened does not.
+        change = np.abs(self._blur(after.astype(np.float32) - before.astype(np.float32))).mean(axis=-1)
+        low, high = CHANGE_RANGE
+        ramp = np.clip((change / 255.0 - low) / (high - low), 0.0, 1.0)
+        wide = cv2.dilate(ramp, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (self._reach, self._reach)))
+        faded = self._last * CHANGE_MEMORY
+        faded[faded < 1 / 255] = 0.0
+        self._last = np.maximum(self._blur(wide), faded)
+        return self._last
+
+    def _blur(self, values: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(values, (0, 0), self._sigma, borderType=cv2.BORDER_REPLICATE)
 
 
 def blend_seam(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ therefore one window of crops and a few frames, whatever the length and the size
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from common.errors import UserError
 from common.face import CropTrack, FaceTrack, build_detector, plan_crops, require_face, track_face
 from common.media import Frame, VideoInfo, VideoReader
-from stage2_dubber.composite import border_alpha
+from stage2_dubber.composite import ChangeAlpha, border_alpha
 from stage2_dubber.request import DubRequest
 from stage2_dubber.timeline import Segment, Timeline
 
@@ -56,7 +57,8 @@ class Composite:
         frame: the source frame.
         image: (H, W, 3) uint8; the source's own array where nothing was dubbed.
         position: place of the frame among the dubbed ones, None where nothing was dubbed.
-        before, after: (S, S, 3) uint8 crops of the source and of the edit, None where nothing was dubbed.
+        before, after: (S, S, 3) uint8 crops of the model frame that was used, source and edit; None where
+            nothing was dubbed.
     """
 
     frame: Frame
@@ -140,43 +142,36 @@ def _counted(reader: VideoReader, info: VideoInfo, progress: Progress) -> Iterat
 
 
 def composited_frames(
-    video: Path, plan: FacePlan, editor: CropEditor, features: np.ndarray
+    video: Path, plan: FacePlan, editor: CropEditor, features: np.ndarray, whole_crop: bool = False
 ) -> Iterator[Composite]:
     """Second pass: all frames of the source, in order, with the edits put back.
 
     Every source frame takes the edit of the model frame that is nearest in time, at the frame's own place of
-    the face. Pixels outside the face's square, and at its very border, are the decoded source's bytes.
+    the face. Pixels outside the face's square, at its very border, and where the edit changed nothing are the
+    decoded source's bytes.
 
     Args:
         video: the source.
         plan: of :func:`plan_face` for the same video.
         editor: edits the crops.
         features: (T, C) speech features at 50 Hz, on the clock of the video's first frame.
+        whole_crop: take the whole square but its border (R), not only what the edit changed.
     """
-    alpha = border_alpha(editor.crop_size)
-    waiting = list(plan.segments)
+    waiting = deque(plan.segments)
     position = 0
     with VideoReader(video) as behind, VideoReader(video) as ahead:
         cutter = _Cutter(ahead, plan, editor.crop_size)
         segment: Segment | None = None
         for frame in behind:
             if segment is None and waiting and frame.index == waiting[0].source.start:
-                segment = waiting.pop(0)
-                edits = _Edits(
-                    editor.stream(cutter.crops(segment), len(segment.model), features, segment.model.start),
-                    segment.model.start,
-                )
+                segment = waiting.popleft()
+                edits = _Edits(editor, cutter.crops(segment), segment.model, features, whole_crop)
             if segment is None:
                 yield Composite(frame, frame.image)
                 continue
-            after = edits.at(plan.timeline.model_frame(segment, frame.index))
-            yield Composite(
-                frame,
-                plan.crops.paste(frame.image, after, alpha, frame.index),
-                position,
-                plan.crops.extract(frame.image, frame.index, editor.crop_size),
-                after,
-            )
+            edit = edits.at(plan.timeline.model_frame(segment, frame.index))
+            image = plan.crops.paste(frame.image, edit.after, edit.alpha, frame.index)
+            yield Composite(frame, image, position, edit.before, edit.after)
             position += 1
             if frame.index == segment.source.stop - 1:
                 segment = None
@@ -203,16 +198,43 @@ class _Cutter:
             yield crop
 
 
+@dataclass(frozen=True)
+class _Edit:
+    """One model frame: crops (S, S, 3) uint8 before and after, and the opacity (S, S) of the latter."""
+
+    before: np.ndarray
+    after: np.ndarray
+    alpha: np.ndarray
+
+
 class _Edits:
-    """The newest edited crop of a stream, asked for by its rising number."""
+    """The newest edit of one segment, asked for by its rising model frame."""
 
-    def __init__(self, stream: Iterator[np.ndarray], start: int) -> None:
-        self._stream = stream
-        self._next = start
-        self._crop = np.zeros(0, np.uint8)
+    def __init__(
+        self,
+        editor: CropEditor,
+        crops: Iterator[np.ndarray],
+        moments: range,
+        features: np.ndarray,
+        whole_crop: bool,
+    ) -> None:
+        self._ahead: deque[np.ndarray] = deque()  # crops that went in and have not come out yet
+        self._stream = editor.stream(self._remembered(crops), len(moments), features, moments.start)
+        self._next = moments.start
+        self._border = border_alpha(editor.crop_size)
+        self._change = None if whole_crop else ChangeAlpha(editor.crop_size)
+        self._newest: _Edit | None = None
 
-    def at(self, moment: int) -> np.ndarray:
-        while self._next <= moment:
-            self._crop = next(self._stream)
+    def _remembered(self, crops: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for crop in crops:
+            self._ahead.append(crop)
+            yield crop
+
+    def at(self, moment: int) -> _Edit:
+        while self._next <= moment or self._newest is None:
+            after = next(self._stream)
+            before = self._ahead.popleft()
+            alpha = self._border if self._change is None else self._border * self._change(before, after)
+            self._newest = _Edit(before, after, alpha)
             self._next += 1
-        return self._crop
+        return self._newest

@@ -97,6 +97,7 @@ class DubPipeline:
         track: str | PathLike[str] | None = None,
         overwrite: bool = False,
         lossless: bool = False,
+        whole_crop: bool = False,
         contact_sheet: str | PathLike[str] | None = None,
         side_by_side: str | PathLike[str] | None = None,
         progress: Progress | None = None,
@@ -115,6 +116,7 @@ class DubPipeline:
             detector, box, track: where the face comes from, see :class:`stage2_dubber.request.DubRequest`.
             overwrite: replace files that exist.
             lossless: write FFV1 into .mkv.
+            whole_crop: paste the whole square around the face, not only what changed.
             contact_sheet, side_by_side: pictures to write too.
             progress: called with stage, frames done, frames in all.
 
@@ -131,6 +133,7 @@ class DubPipeline:
             track=_path(track),
             overwrite=overwrite,
             lossless=lossless,
+            whole_crop=whole_crop,
             contact_sheet=_path(contact_sheet),
             side_by_side=_path(side_by_side),
         )
@@ -177,7 +180,7 @@ class DubPipeline:
         with clock.part("dubbing"):
             tell(DUBBING, 0, plan.model_frames)
             editor = WindowEditor(self.package, sampling, request.seed, advance)
-            frames = composited_frames(request.video, plan, editor, features)
+            frames = composited_frames(request.video, plan, editor, features, request.whole_crop)
             count = write_outputs(request, inputs.info, plan, frames)
         warnings = inputs.warnings + plan.warnings
         return DubResult(request.output, count, plan.dubbed_frames, clock.seconds, warnings)

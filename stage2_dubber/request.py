@@ -33,6 +33,7 @@ class DubRequest:
         track: a file with a box or landmarks per frame; implies "box".
         overwrite: replace files that exist.
         lossless: write FFV1 (``output`` must end in .mkv).
+        whole_crop: paste the whole square around the face, not only what changed.
         contact_sheet: a PNG of source and dubbed faces to write too.
         side_by_side: a comparison video to write too.
     """
@@ -46,6 +47,7 @@ class DubRequest:
     track: Path | None = None
     overwrite: bool = False
     lossless: bool = False
+    whole_crop: bool = False
     contact_sheet: Path | None = None
     side_by_side: Path | None = None
 

@@ -37,8 +37,9 @@ def uneven(count: int, seed: int = 3) -> list[int]:
 
 def write_clip(path: Path, stamps: Sequence[int], lossless: bool = False) -> Path:
     """A silent video with frames at ``stamps`` (ticks of 1/600 s)."""
+    rate = Fraction(600, stamps[1] - stamps[0])
     with VideoWriter(
-        path, WIDTH, HEIGHT, rate=25, time_base=Fraction(1, 600), crf=12, lossless=lossless
+        path, WIDTH, HEIGHT, rate=rate, time_base=Fraction(1, 600), crf=12, lossless=lossless
     ) as writer:
         for index, stamp in enumerate(stamps):
             writer.write(picture(index), pts=stamp)

@@ -55,8 +55,25 @@ def _request(tmp_path: Path, video: Path, **changes: object) -> DubRequest:
     return DubRequest(video=video, **options)
 
 
-def _run(video: Path, plan: FacePlan, editor: MarkingEditor) -> list[Composite]:
-    return list(composited_frames(video, plan, editor, FEATURES))
+def _run(video: Path, plan: FacePlan, editor: MarkingEditor, whole_crop: bool = False) -> list[Composite]:
+    return list(composited_frames(video, plan, editor, FEATURES, whole_crop))
+
+
+class CarefulEditor(MarkingEditor):
+    """Changes a small patch in the middle, or nothing at all."""
+
+    def __init__(self, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+
+    def stream(
+        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+    ) -> Iterator[np.ndarray]:
+        low, high = 32 - self.patch // 2, 32 + self.patch // 2
+        for crop in crops:
+            edited = crop.copy()
+            edited[low:high, low:high] = 255 - edited[low:high, low:high] // 2
+            yield edited
 
 
 @pytest.mark.parametrize("stamps", [steady(20, 25), steady(33, 30), steady(20, 12), uneven(30)])
@@ -65,7 +82,7 @@ def test_all_frames_come_back_and_only_the_square_changes(tmp_path: Path, stamps
     plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
     editor = MarkingEditor(ahead=7)
     source = read_frames(video)
-    done = _run(video, plan, editor)
+    done = _run(video, plan, editor, whole_crop=True)
     assert [item.frame.index for item in done] == list(range(len(stamps)))
     assert [item.frame.pts for item in done] == stamps
     x, y = plan.crops.centers[0]
@@ -90,6 +107,28 @@ def test_the_editor_sees_model_time_and_not_source_frames(tmp_path: Path) -> Non
     for moment, crop in enumerate(editor.seen):
         index = int(plan.timeline.shown[moment])
         np.testing.assert_array_equal(crop, plan.crops.extract(picture(index), index, 64))
+
+
+def test_an_edit_that_changes_nothing_changes_no_byte(tmp_path: Path) -> None:
+    """Also where crops are smaller than the face, and where the source has frames the model never saw."""
+    video = write_clip(tmp_path / "v.mp4", steady(24, 30))
+    plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
+    done = _run(video, plan, CarefulEditor(patch=0))
+    np.testing.assert_array_equal(np.stack([item.image for item in done]), read_frames(video))
+
+
+def test_only_what_the_edit_changed_is_taken(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mp4", steady(12, 25))
+    plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
+    done = _run(video, plan, CarefulEditor(patch=12))
+    x, y = plan.crops.centers[0]
+    pixel = plan.crops.sizes[0] / 64  # source pixels per pixel of the crop
+    rows, columns = np.mgrid[0:120, 0:160]
+    away = np.maximum(np.abs(columns - x), np.abs(rows - y)) / pixel
+    for item in done:
+        changed = np.abs(item.image.astype(int) - item.frame.image)
+        assert (changed[away > 22] == 0).all()
+        assert changed[away < 5].mean() > 30
 
 
 def test_frames_without_a_face_pass_through_untouched(tmp_path: Path) -> None:

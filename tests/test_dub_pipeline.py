@@ -51,7 +51,10 @@ def test_frames_times_rate_and_size_are_the_sources(
     assert result.dubbed_frames == len(stamps)
     assert (after.width, after.height) == (before.width, before.height)
     assert after.time_base == before.time_base
-    assert after.average_rate == before.average_rate
+    # The last frame's own length is all that a container may round.
+    assert after.duration == pytest.approx(before.duration, abs=0.05)
+    if stamps[-1] % (len(stamps) - 1) == 0:
+        assert after.average_rate == before.average_rate
     np.testing.assert_array_equal(_stamps(result.output), _stamps(video))
     assert result.warnings == ()
     assert set(result.seconds) == {"checks", "face", "speech", "dubbing"}
