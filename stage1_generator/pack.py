@@ -65,8 +65,8 @@ def run(config: Stage1Config) -> None:
         print(f"pack: no companions in {paths.companions}, only rendered pairs", file=sys.stderr)
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
-        keys, contents = [clip.key for clip in clips], [clip.fingerprint for clip in clips]
-        packer.write(paths.rendered_pairs, clips, keys, contents, packer.load_rendered)
+        keys, prints = [clip.key for clip in clips], [clip.fingerprint for clip in clips]
+        packer.write(paths.rendered_pairs, clips, keys, prints, packer.load_rendered)
 
 
 @dataclass(frozen=True)

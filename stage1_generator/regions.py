@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from common.face.masks import face_mask, lip_mask, lower_face_mask, pool_mask_to_latents
 from numpy.typing import NDArray
+
+from common.face.masks import face_mask, lip_mask, lower_face_mask, pool_mask_to_latents
 
 # The middle of the pixel range is 0 for the autoencoder: the masked region carries no signal.
 GRAY = 128
@@ -71,4 +72,6 @@ def grow_mask(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
 
 def hide(frames: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Frames (N, S, S, 3) with the masked pixels gray."""
-    return np.where(mask[..., None], np.uint8(GRAY), frames)
+    hidden = frames.copy()
+    hidden[mask] = GRAY
+    return hidden

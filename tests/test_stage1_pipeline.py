@@ -191,8 +191,8 @@ def test_killed_in_the_middle_it_ends_with_the_same_tars(
         process.wait()
     made = len(list((copy / "companions").glob("*/meta.json")))
     assert 0 < made < 5
-    for step in STEPS.values():
-        assert step(words) == 0
+    for step in ("synthesize", "blend", "filters", "pack"):
+        assert STEPS[step](words) == 0
     assert _tars(copy) == _tars(work)
 
 
