@@ -42,6 +42,24 @@ class Segments:
         return Segments(tuple(lengths), tuple(rows))
 
 
+def make_segments(
+    lengths: tuple[int, int, int], rows: torch.Tensor, motion_mask: torch.Tensor | None
+) -> Segments:
+    """Segments of (reference, motion, rest) tokens from rows (1 + B, groups, D), row 0 being timestep 0."""
+    reference, motion, rest = lengths
+    clean, noisy = rows[:1], rows[1:]
+    if motion_mask is None:
+        parts = [(reference + motion, clean), (rest, noisy)]
+    else:
+        parts = [
+            (reference, clean),
+            (motion, torch.where(motion_mask[:, None, None], clean, noisy)),
+            (rest, noisy),
+        ]
+    parts = [part for part in parts if part[0]]
+    return Segments(tuple(length for length, _ in parts), tuple(row for _, row in parts))
+
+
 def modulated_norm(x: torch.Tensor, segments: Segments, shift: int, scale: int, eps: float) -> torch.Tensor:
     """layer_norm(x) * (1 + scale) + shift, where ``shift`` and ``scale`` are group indices into the rows.
 
@@ -73,3 +91,12 @@ def compute_dtype(x: torch.Tensor) -> torch.dtype:
     """The dtype in which linear layers will see ``x``: autocast's where it is on, else its own."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def timestep_sinusoid(timestep: torch.Tensor, channels: int) -> torch.Tensor:
+    """Cosines, then sines, of timestep (B,) at channels / 2 frequencies: (B, channels), in float64 (R)."""
+    precise = torch.float32 if timestep.device.type == "mps" else torch.float64
+    half = channels // 2
+    frequencies = 10000.0 ** -(torch.arange(half, dtype=precise, device=timestep.device) / half)
+    angles = torch.outer(timestep.to(precise), frequencies)
+    return torch.cat((angles.cos(), angles.sin()), dim=1).float()

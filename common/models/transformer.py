@@ -25,7 +25,7 @@ from torch import nn
 from common.config import ModelConfig
 from common.models.attention import DubbingAttention
 from common.models.audio_projector import AudioProjector
-from common.models.modulation import Segments, gated_add, modulated_norm
+from common.models.modulation import Segments, gated_add, make_segments, modulated_norm, timestep_sinusoid
 from common.models.rope import rotary_table
 
 # Groups in DubbingBlock.modulation, in the order of the public checkpoint.
@@ -247,9 +247,9 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         x = self._patchify(*(_cast(tensor, dtype) for tensor in (latents, reference, condition))).to(dtype)
         lengths = (reference_tokens, motion_frames * frame_tokens, (frames - motion_frames) * frame_tokens)
         embedded, projected = self._time_rows(timestep)
-        segments = _segments(lengths, projected, motion_mask)
+        segments = make_segments(lengths, projected, motion_mask)
         head_rows = embedded[:, None].expand(-1, 2, -1)
-        head_segments = _segments(lengths, head_rows, motion_mask).after(reference_tokens)
+        head_segments = make_segments(lengths, head_rows, motion_mask).after(reference_tokens)
         rotary = rotary_table(self.head_dim, grid, reference_frames, self.reference_layout, x.device)
         audio = self.audio_embedding(audio_features.to(dtype))
         if self.text_embedding is not None:
@@ -325,33 +325,6 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
 def build_transformer(config: ModelConfig) -> DubbingTransformer:
     """A freshly initialised transformer of the configured geometry."""
     return DubbingTransformer(**asdict(config))
-
-
-def timestep_sinusoid(timestep: torch.Tensor, channels: int) -> torch.Tensor:
-    """Cosines, then sines, of timestep (B,) at channels / 2 frequencies: (B, channels), in float64 (R)."""
-    precise = torch.float32 if timestep.device.type == "mps" else torch.float64
-    half = channels // 2
-    frequencies = 10000.0 ** -(torch.arange(half, dtype=precise, device=timestep.device) / half)
-    angles = torch.outer(timestep.to(precise), frequencies)
-    return torch.cat((angles.cos(), angles.sin()), dim=1).float()
-
-
-def _segments(
-    lengths: tuple[int, int, int], rows: torch.Tensor, motion_mask: torch.Tensor | None
-) -> Segments:
-    """Segments of (reference, motion, rest) tokens from rows (1 + B, groups, D), row 0 being timestep 0."""
-    reference, motion, rest = lengths
-    clean, noisy = rows[:1], rows[1:]
-    if motion_mask is None:
-        parts = [(reference + motion, clean), (rest, noisy)]
-    else:
-        parts = [
-            (reference, clean),
-            (motion, torch.where(motion_mask[:, None, None], clean, noisy)),
-            (rest, noisy),
-        ]
-    parts = [part for part in parts if part[0]]
-    return Segments(tuple(length for length, _ in parts), tuple(row for _, row in parts))
 
 
 def _cast(tensor: torch.Tensor | None, dtype: torch.dtype) -> Any:
