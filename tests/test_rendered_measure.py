@@ -62,3 +62,19 @@ def test_a_hidden_mouth_is_not_guessed():
     assert scene.occluder is not None
     hidden = max(range(75), key=lambda i: scene.occluder.presence(scene.time(i)))
     assert np.isnan(opening_of(scene, hidden, scene.render(hidden, CLOSED).image))
+
+
+def test_frames_with_a_hidden_mouth_are_left_open_or_filled_from_their_neighbours():
+    scene = sample_scene(1000011, occluder="hand", size=96)
+    mouths = speak(3, 2.0).mouth[:50:4]
+    frames = [scene.render(i * 4, mouth) for i, mouth in enumerate(mouths)]
+    read = np.array([opening_of(scene, i * 4, frame.image) for i, frame in enumerate(frames)])
+    seen = np.isfinite(read)
+    assert 3 < seen.sum() < len(read)
+    truth = mouth_opening(np.stack([frame.landmarks for frame in frames]))
+    assert np.abs(read[seen] - truth[seen]).max() < 0.03
+    first = int(np.flatnonzero(~seen)[0]) * 4
+    pair = [[scene.render(first + i, CLOSED).image for i in range(2)]]
+    assert np.isnan(opening_curves(scene, pair, first_frame=first)).any()
+    with pytest.raises(ValueError, match="hidden"):
+        opening_curves(scene, [pair[0][:1]], first_frame=first, fill_hidden=True)

@@ -164,18 +164,22 @@ def opening_curves(
     clips: Sequence[Sequence[np.ndarray]],
     matrices: Sequence[np.ndarray] | None = None,
     first_frame: int = 0,
+    fill_hidden: bool = False,
 ) -> np.ndarray:
     """`opening_of` for consecutive frames of several versions of one clip (say input and output).
 
     Returns (clips, N) float64. The rendered mouths are shared, so a further version costs next to nothing.
-    Where an occluder hides the mouth the neighbours in time fill in.
-    Raises: ValueError if it is hidden in every frame.
+    Where an occluder hides the mouth the value is NaN, or with `fill_hidden` taken from the neighbours in time
+    (leave such frames out of a correlation: nobody can know them).
+    Raises: ValueError if `fill_hidden` is on and the mouth is hidden in every frame.
     """
     found = np.empty((len(clips), len(clips[0])))
     for i, images in enumerate(zip(*clips, strict=True)):
         size = (images[0].shape[1], images[0].shape[0])
         sweep = sweep_mouth(scene, first_frame + i, None if matrices is None else matrices[i], size)
         found[:, i] = [match_sweep(sweep, image) for image in images]
+    if not fill_hidden:
+        return found
     seen = np.isfinite(found).all(axis=0)
     if not seen.any():
         raise ValueError("the mouth is hidden in every frame")
