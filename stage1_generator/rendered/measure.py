@@ -169,7 +169,7 @@ def opening_curves(
     """`opening_of` for consecutive frames of several versions of one clip (say input and output).
 
     Returns (clips, N) float64. The rendered mouths are shared, so a further version costs next to nothing.
-    Where an occluder hides the mouth the value is NaN, or with `fill_hidden` taken from the neighbours in time
+    Where an occluder hides the mouth the value is NaN, or with `fill_hidden` that of the neighbours in time
     (leave such frames out of a correlation: nobody can know them).
     Raises: ValueError if `fill_hidden` is on and the mouth is hidden in every frame.
     """
