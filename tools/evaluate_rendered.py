@@ -30,7 +30,7 @@ from stage1_generator.compositing import put_back
 from stage1_generator.encoders import to_frames, to_video
 from stage1_generator.generator import CompanionGenerator, GenerationJob
 from stage1_generator.regions import clip_regions, grow_mask
-from stage1_generator.rendered.measure import opening_curve
+from stage1_generator.rendered.measure import opening_curves
 from stage1_generator.rendered.scene import Scene, sample_scene
 from stage1_generator.scores import spread
 from stage2_dubber.pipeline import DubPipeline
@@ -109,18 +109,19 @@ def psnr(made: Frames, truth: Frames, where: NDArray[np.bool_]) -> float:
 
 
 def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
-    if np.std(a) < 1e-6 or np.std(b) < 1e-6:
+    if len(a) < 2 or np.std(a) < 1e-6 or np.std(b) < 1e-6:
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
 
 
 def score(case: Case, made: Frames, seconds: float) -> Scores:
-    curve = opening_curve(case.scene, list(made), case.matrices)
+    (curve,) = opening_curves(case.scene, [list(made)], case.matrices)
+    seen = np.isfinite(curve)  # where an occluder hides the mouth nobody can know
     # Where the generator paints: an occluder elsewhere is nobody's achievement.
     inside = case.occluder & clip_regions(case.landmarks, made.shape[1]).lower_face
     enough = int(inside.sum()) >= FEWEST_OCCLUDED_PIXELS
     return Scores(
-        mouth_r=correlation(curve, case.opening_truth),
+        mouth_r=correlation(curve[seen], case.opening_truth[seen]),
         psnr_outside_db=psnr(made, case.truth, ~case.mouth),
         psnr_mouth_db=psnr(made, case.truth, case.mouth),
         occluder_psnr_db=psnr(made, case.truth, inside) if enough else None,
