@@ -109,11 +109,12 @@ def dub(
 ) -> None:
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
     with clean_errors():
-        from stage2_dubber.console import ConsoleProgress, quieten_libraries
+        from stage2_dubber.console import ConsoleProgress, quieten_libraries, show_warnings
         from stage2_dubber.locate import default_model_path
         from stage2_dubber.request import DubRequest, check_request
 
         quieten_libraries()
+        show_warnings()
         request = DubRequest(
             video=video,
             audio=audio,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from types import TracebackType
 
@@ -24,6 +25,18 @@ def quieten_libraries() -> None:
     logging.getLogger("xformers").setLevel(logging.ERROR)
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def show_warnings() -> None:
+    """Print the program's own log warnings as ``warning: ...`` on stderr."""
+    logger = logging.getLogger("bootdub")
+    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
+        logger.addHandler(_Warnings(logging.WARNING))
+
+
+class _Warnings(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"warning: {record.getMessage()}", file=sys.stderr)
 
 
 class _Rate(ProgressColumn):
@@ -55,6 +68,7 @@ class ConsoleProgress:
         self._tasks: dict[str, TaskID] = {}
         self._started: dict[str, float] = {}
         self._shown: dict[str, float] = {}
+        self._finished: set[str] = set()
 
     def __enter__(self) -> ConsoleProgress:
         if self._bars:
@@ -80,15 +94,15 @@ class ConsoleProgress:
         now = time.monotonic()
         started = self._started.setdefault(stage, now)
         finished = total is not None and done >= total
-        if not finished and now - self._shown.setdefault(stage, now) < _LINE_SECONDS:
+        due = now - self._shown.setdefault(stage, now) >= _LINE_SECONDS
+        if stage in self._finished or not (finished or due):
             return
-        if finished and self._shown.get(stage) == float("inf"):
-            return
-        self._shown[stage] = float("inf") if finished else now
-        elapsed = now - started
-        rate = done / elapsed if elapsed > 0 else 0.0
+        self._shown[stage] = now
+        if finished:
+            self._finished.add(stage)
         text = f"{stage}: {done:.0f}" + (f"/{total:.0f}" if total else "") + " frames"
-        if rate > 0:
+        if now > started and done > 0:
+            rate = done / (now - started)
             text += f", {rate:.1f} frames/s"
             if total and not finished:
                 text += f", {(total - done) / rate:.0f} s left"

@@ -174,14 +174,15 @@ class DubPipeline:
 
         def advance(frames: float) -> None:
             nonlocal done
-            done += frames
+            done = min(done + frames, plan.model_frames)
             tell(DUBBING, done, plan.model_frames)
 
-        with clock.part("dubbing"):
+        with clock.part("dubbing"), _memory_errors(self.package.codec.device):
             tell(DUBBING, 0, plan.model_frames)
             editor = WindowEditor(self.package, sampling, request.seed, advance)
             frames = composited_frames(request.video, plan, editor, features, request.whole_crop)
             count = write_outputs(request, inputs.info, plan, frames)
+            tell(DUBBING, plan.model_frames, plan.model_frames)
         warnings = inputs.warnings + plan.warnings
         return DubResult(request.output, count, plan.dubbed_frames, clock.seconds, warnings)
 
@@ -272,6 +273,17 @@ class _Clock:
         start = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - start
+
+
+@contextmanager
+def _memory_errors(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"The memory of the device '{device}' is too small for this model: free some, use --device cpu "
+            "or a smaller model."
+        ) from error
 
 
 def _path(value: str | PathLike[str] | None) -> Path | None:

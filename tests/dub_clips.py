@@ -54,59 +54,38 @@ def write_speech(path: Path, seconds: float) -> Path:
     return path
 
 
-def write_package(folder: Path, seed: int = 0, clip_frames: int = 13, stage: int = 2) -> Path:
-    """A randomly initialised model package of toy size: crops of 32 px, latents of 4x4."""
-    import torch
+def write_package(
+    folder: Path, stage: int = 2, clip_frames: int = 13, adapter_at: float | None = None
+) -> Path:
+    """A randomly initialised model package: crops of 32 px, latents of 4x4.
 
-    from common.config import DiffusionConfig, GeometryConfig, ModelConfig, SpeechConfig, VaeConfig
+    ``adapter_at``: with an adapter that acts within .05 of this noise level.
+    """
+    import torch
+    from model_toys import tiny_codec, tiny_transformer
+
+    from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+    from common.models.adapters import Adapter, add_adapter
     from common.models.package import PackageInfo, save_package
-    from common.models.transformer import build_transformer
-    from common.models.vae import VideoCodec, build_vae
     from common.speech.build import build_speech_encoder
 
     speech = SpeechConfig(encoder="mel", channels=80, extra_window=2)
-    encoder = build_speech_encoder(speech)
-    torch.manual_seed(seed)
-    vae = VaeConfig(
-        base_dim=4,
-        decoder_base_dim=4,
-        z_dim=8,
-        dim_mult=[1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[True, True],
-        patch_size=2,
-        is_residual=True,
-        in_channels=12,
-        out_channels=12,
-        scale_factor_spatial=8,
-        scale_factor_temporal=4,
-    )
-    model = ModelConfig(
-        dim=24,
-        num_heads=2,
-        num_layers=1,
-        ffn_dim=32,
-        freq_dim=16,
-        text_dim=8,
-        text_tokens=0,
-        latent_channels=8,
-        audio_channels=80,
-        audio_dim=16,
-        audio_heads=2,
-        audio_layers=1,
-    )
-    transformer = build_transformer(model)
-    # A fresh head predicts zero, and nothing could be told from the output.
-    torch.nn.init.normal_(transformer.head.head.weight, std=0.1)
-    for block in transformer.blocks:
-        torch.nn.init.normal_(block.audio_attn.to_out[0].weight, std=0.5)
+    transformer = tiny_transformer(num_layers=1, audio_channels=80)
+    adapters: tuple[Adapter, ...] = ()
+    if adapter_at is not None:
+        add_adapter(transformer, "lip", 2, 2.0, ["ffn.net.2"])
+        for name, parameter in transformer.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter)
+        adapters = (Adapter("lip", (adapter_at - 0.05, adapter_at + 0.05)),)
     info = PackageInfo(
         stage=stage,
         phase="structure",
         geometry=GeometryConfig(crop_size=32, clip_frames=clip_frames),
         speech=speech,
         diffusion=DiffusionConfig(num_steps=2, reference_scale=1.5, audio_scale=3.0),
-        speech_fingerprint=encoder.fingerprint,
+        speech_fingerprint=build_speech_encoder(speech).fingerprint,
+        adapters=adapters,
     )
-    save_package(folder, info, transformer, VideoCodec(build_vae(vae)))
+    save_package(folder, info, transformer, tiny_codec())
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pytest
 from dub_clips import BOX, steady, write_clip, write_package, write_speech
+from rich.console import Console
 from typer.testing import CliRunner
 
 from common.media import probe
 from stage2_dubber.cli import app, clean_errors
+from stage2_dubber.console import ConsoleProgress
 from stage2_dubber.locate import default_model_path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -69,6 +72,14 @@ def test_an_output_is_replaced_only_when_asked(job: dict[str, str]) -> None:
     assert code == 2 and "--overwrite" in err and output.read_bytes() == b"precious"
     assert _run(job, "--overwrite")[0] == 0
     assert probe(output).frame_count == 14
+
+
+def test_a_damaged_clip_is_dubbed_with_a_warning(job: dict[str, str]) -> None:
+    clip = Path(write_clip(Path(job["--video"]).with_suffix(".mkv"), steady(30, 25)))
+    clip.write_bytes(clip.read_bytes()[:-4000])
+    code, _, err = _run({**job, "--video": str(clip)})
+    assert code == 0
+    assert "warning: " in err and "Traceback" not in err
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(job: dict[str, str]) -> None:
@@ -210,3 +221,21 @@ def test_a_termination_signal_unwinds() -> None:
             unwound.append(True)
     assert ending.value.code == 143 and unwound
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_tells_rate_and_time_left(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("stage2_dubber.console.time.monotonic", lambda: now[0])
+    shown = io.StringIO()
+    with ConsoleProgress(Console(file=shown, force_terminal=terminal, width=120)) as progress:
+        for done in range(0, 101, 5):
+            progress("dubbing", done, 100)
+            now[0] += 2
+    text = shown.getvalue()
+    assert "dubbing" in text and "100/100 frames" in text
+    if not terminal:
+        lines = text.splitlines()
+        assert lines[0] == "dubbing: 25/100 frames, 2.5 frames/s, 30 s left"
+        assert lines[-1] == "dubbing: 100/100 frames, 2.5 frames/s"
+        assert len(lines) == 4

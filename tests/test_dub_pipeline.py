@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ from dub_clips import BOX, picture, steady, uneven, write_clip, write_package, w
 
 from common.errors import UserError
 from common.media import VideoWriter, load_audio, probe, read_frames
+from stage2_dubber.editor import WindowEditor
 from stage2_dubber.pipeline import DubPipeline
 
 
@@ -151,17 +153,43 @@ def test_a_job_that_fails_leaves_nothing(tmp_path: Path, pipeline: DubPipeline) 
 
 
 def test_crops_alone_are_edited_as_in_a_dub(pipeline: DubPipeline) -> None:
-    crops = _crops(31)
-    audio = np.sin(np.arange(20000) / 9).astype(np.float32)
+    crops = _crops(17)  # two windows
+    audio = np.sin(np.arange(12000) / 9).astype(np.float32)
     edited = pipeline.edit_crops(crops, audio, seed=3)
     assert edited.shape == crops.shape and edited.dtype == np.uint8
     features = pipeline.speech.encode(audio)
     np.testing.assert_array_equal(edited, pipeline.edit_crops(crops, features=features, seed=3))
     assert (edited != pipeline.edit_crops(crops, audio, seed=4)).any()
     assert (edited != pipeline.edit_crops(crops, audio * 0, seed=3)).any(), "speech must matter"
-    # The first window does not know how long the clip is, the seam aside.
-    windows = len(pipeline.edit_crops(crops[:1], audio, seed=3))
-    assert windows == 1
+    assert len(pipeline.edit_crops(crops[:1], audio)) == 1
+
+
+def test_no_more_than_a_window_is_asked_for(pipeline: DubPipeline) -> None:
+    """Memory is bounded by the window: crops are taken as edited frames are needed."""
+    taken = 0
+
+    def crops() -> Iterator[np.ndarray]:
+        nonlocal taken
+        for index in range(1000):
+            taken += 1
+            yield picture(index, 32, 32)
+
+    editor = WindowEditor(pipeline.package, pipeline.sampling(num_steps=1))
+    features = np.zeros((2000, 80), np.float32)
+    stream = editor.stream(crops(), 1000, features, 0)
+    for number in range(20):
+        assert next(stream).shape == (32, 32, 3)
+        assert taken <= number + 1 + 13
+
+
+def test_adapters_act_where_they_should(tmp_path: Path, pipeline: DubPipeline) -> None:
+    crops, audio = _crops(5), np.sin(np.arange(4000) / 9).astype(np.float32)
+    # Two steps with shift 5 are taken at t = 1 and t = 5/6.
+    outside = DubPipeline.from_pretrained(write_package(tmp_path / "outside", adapter_at=0.4))
+    inside = DubPipeline.from_pretrained(write_package(tmp_path / "inside", adapter_at=5 / 6))
+    plain = pipeline.edit_crops(crops, audio)
+    np.testing.assert_array_equal(outside.edit_crops(crops, audio), plain)
+    assert (inside.edit_crops(crops, audio) != plain).any()
 
 
 def test_the_border_of_a_crop_is_the_sources(pipeline: DubPipeline) -> None:
