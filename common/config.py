@@ -70,7 +70,8 @@ def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: It
         if not equals or not name:
             raise UserError(f"The override {word!r} is not of the form key=value.")
         try:
-            layer = OmegaConf.from_dotlist([word])
+            # YAML reads nothing as null; on a command line `key=` means an empty value.
+            layer = OmegaConf.from_dotlist([word if word != f"{name}=" else f'{name}=""'])
         except (OmegaConfBaseException, YAMLError, ValueError) as error:
             raise UserError(f"The override {word!r} cannot be read: {_first_line(error)}") from error
         config = _merge(config, schema, layer, "the command line")

@@ -50,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse_config_arguments(parser, argv)
         config = load_config(AutoencoderRunConfig, args.config, args.overrides)
-        lines = describe_autoencoder(config.autoencoder, config.vae, config.geometry.crop_size)
+        size, frames = config.geometry.crop_size, config.geometry.clip_frames
+        lines = describe_autoencoder(config.autoencoder, config.vae, size, frames)
         print("\n".join(lines), flush=True)
         if args.dry_run:
             return 0
-        trainer = AutoencoderTrainer(config.autoencoder, config.vae, config.geometry.crop_size)
+        trainer = AutoencoderTrainer(config.autoencoder, config.vae, size, frames)
         trainer.run(report=lambda line: print(line, flush=True))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

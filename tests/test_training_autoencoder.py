@@ -87,7 +87,7 @@ def test_it_learns_continues_and_measures_its_latents(videos: Path, tmp_path: Pa
             log_every=5,
         )
         lines: list[str] = []
-        result = AutoencoderTrainer(config, SHAPE, 32).run(lines.append)
+        result = AutoencoderTrainer(config, SHAPE, 32, 9).run(lines.append)
         assert any("s/step" in line and "left" in line for line in lines)
         return result
 

@@ -47,8 +47,8 @@ class AutoencoderConfig:
     max_frames: int = 40000  # frames held in memory, over all videos
     held_out: float = 0.03  # share of the videos, at least one, that is only measured
     window_frames: list[int] = field(
-        default_factory=lambda: [9, 9, 17, 25]
-    )  # lengths drawn evenly, each 4k+1
+        default_factory=lambda: [9, 17, 25]
+    )  # lengths drawn evenly, each 4k+1; the longest should reach the model's clips
     window_size: int = 0  # side of the trained windows in px, 0: the whole crop; small ones vary more
     frames_per_step: int = 18  # shorter windows come in larger batches
     max_steps: int = 20000
@@ -117,12 +117,16 @@ def autoencoder_loss(
 class AutoencoderTrainer:
     """Trains one autoencoder on one device; run it again to continue."""
 
-    def __init__(self, config: AutoencoderConfig, vae_config: VaeConfig, crop_size: int) -> None:
+    def __init__(
+        self, config: AutoencoderConfig, vae_config: VaeConfig, crop_size: int, clip_frames: int
+    ) -> None:
+        """``clip_frames``: length of the model's clips, at which latents and held-out PSNR are measured: an
+        autoencoder that only saw shorter windows drifts beyond them."""
         if not config.output:
             raise UserError(
                 "autoencoder.output is empty; give the folder that the autoencoder shall be written to."
             )
-        self.config, self.crop_size = config, crop_size
+        self.config, self.crop_size, self.clip_frames = config, crop_size, clip_frames
         self.output = require_writable_dir(config.output)
         self.train_clips, self.held_out_clips = self._load_clips()
         torch.manual_seed(config.seed)
@@ -188,7 +192,7 @@ class AutoencoderTrainer:
         step = max(2, round(1 / max(config.held_out, 1e-6)))
         held = videos[:: min(step, len(videos))] if len(videos) > 1 else videos
         kept = [video for video in videos if video not in set(held)] or videos
-        shortest = max(config.window_frames)
+        shortest = max(*config.window_frames, self.clip_frames)
         return (
             load_clips(kept, self.crop_size, config.max_frames, shortest),
             load_clips(held, self.crop_size, shortest * len(held), shortest),
@@ -235,21 +239,19 @@ class AutoencoderTrainer:
     def _latent_statistics(self) -> tuple[list[float], list[float]]:
         """Per-channel mean and std of the posterior's mode over random training windows."""
         rng = np.random.default_rng([self.config.seed, 2**31])
-        frames = max(self.config.window_frames)
         means = []
         for _ in range(self.config.stats_windows):
-            video = random_windows(self.train_clips, rng, 1, frames, self.crop_size).to(self.config.device)
-            means.append(self._encode(video).transpose(0, 1).flatten(1).cpu())
+            video = random_windows(self.train_clips, rng, 1, self.clip_frames, self.crop_size)
+            means.append(self._encode(video.to(self.config.device)).transpose(0, 1).flatten(1).cpu())
         values = torch.cat(means, dim=1).double()
         return values.mean(dim=1).tolist(), values.std(dim=1).clamp_min(1e-6).tolist()
 
     @torch.no_grad()
     def _held_out_psnr(self) -> float:
         """PSNR in dB (peak 2 for values in [-1, 1]) of the mean squared error over all held-out windows."""
-        frames = max(self.config.window_frames)
         errors = []
         for clip in self.held_out_clips:
-            video = central_window(clip, frames, self.crop_size)[None].to(self.config.device)
+            video = central_window(clip, self.clip_frames, self.crop_size)[None].to(self.config.device)
             latents = self._encode(video)
             with self._autocast():
                 decoded = self.vae.decode(latents).sample.float()
@@ -282,12 +284,14 @@ def parameter_count(vae: nn.Module) -> int:
     return sum(value.numel() for value in vae.parameters())
 
 
-def describe_autoencoder(config: AutoencoderConfig, vae_config: VaeConfig, crop_size: int) -> Sequence[str]:
+def describe_autoencoder(
+    config: AutoencoderConfig, vae_config: VaeConfig, crop_size: int, clip_frames: int
+) -> Sequence[str]:
     """Lines for --dry-run: everything derived from the configuration."""
     with torch.device("meta"):
         vae = new_autoencoder(vae_config)
     side = crop_size / vae_config.scale_factor_spatial
-    longest = max(config.window_frames)
+    longest = clip_frames
     latent_values = vae_config.z_dim * ((longest - 1) // 4 + 1) * side * side
     return [
         f"parameters             {parameter_count(vae):,}",
