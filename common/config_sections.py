@@ -146,7 +146,8 @@ class TrainConfig:
     log_every: int = 10
     keep_checkpoints: int = 3
     num_workers: int = 2
-    init_from: str = ""
+    init_from: str = ""  # a model package to start from
+    keep_adapters: bool = True  # carry on the adapters of init_from; false starts from its bare transformer
     face_weight: float = 0.3
     lip_weight: float = 0.3
     drop_both: float = 0.05

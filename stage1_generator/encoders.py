@@ -56,18 +56,6 @@ def load_codec(config: Stage1Config) -> VideoCodec:
     return VideoCodec(build_vae(config.vae)).to(device, pick_dtype(config.dtype, device))
 
 
-def to_video(frames: NDArray[np.uint8]) -> torch.Tensor:
-    """(..., N, H, W, 3) uint8 -> (..., 3, N, H, W) float32 in [-1, 1]."""
-    video = torch.from_numpy(np.ascontiguousarray(frames)).float().div_(127.5).sub_(1.0)
-    return video.movedim(-1, -4)
-
-
-def to_frames(video: torch.Tensor) -> NDArray[np.uint8]:
-    """The inverse of `to_video`, rounded and clipped."""
-    pixels = video.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(pixels.movedim(-4, -1).cpu().numpy())
-
-
 class EntrySpeech:
     """Speech features of whole entries, computed once per sound and kept on disk."""
 

@@ -17,11 +17,11 @@ from common.diffusion.guidance import Guidance
 from common.diffusion.sampler import Conditions, EulerSampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
+from common.models.pixels import to_frames, to_video
 from common.models.vae import VideoCodec
 from common.speech.windows import audio_windows
 from stage1_generator.compositing import put_back
 from stage1_generator.encode import encode_stills
-from stage1_generator.encoders import to_frames, to_video
 from stage1_generator.plan import clip_seed
 from stage1_generator.regions import hide
 

@@ -15,6 +15,7 @@ from common.diffusion.sampler import Conditions, EulerSampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
 from common.models.package import ModelPackage
+from common.models.pixels import to_frames, to_video
 from common.speech.windows import audio_windows
 from stage2_dubber.colour import match_colours
 from stage2_dubber.composite import blend_seam
@@ -107,19 +108,19 @@ class WindowEditor:
         """(valid, S, S, 3) uint8 for one window, colour-corrected."""
         codec, info = self._package.codec, self._package.info
         padded = source[window.indices() - window.start]
-        reference = codec.encode(self._to_video(padded))
+        reference = codec.encode(to_video(padded[None]))
         first = start_frame + window.start
         heard = audio_windows(features, first, window.latent_frames, info.speech.extra_window)
         conditions = Conditions(
             reference=reference,
             audio_features=torch.from_numpy(heard)[None].to(self._device),
             context=self._package.context,
-            motion=codec.encode(self._to_video(tail)) if window.new_from else None,
+            motion=codec.encode(to_video(tail[None])) if window.new_from else None,
         )
         latents = self._sampler.sample(
             self._package.transformer, self._noise(reference, first), conditions, self._progress(window)
         )
-        edited = _to_frames(codec.decode(latents))[: window.valid]
+        edited = to_frames(codec.decode(latents))[0][: window.valid]
         return match_colours(edited, source)
 
     def _progress(self, window: Window) -> Callable[[int, int], None] | None:
@@ -134,14 +135,3 @@ class WindowEditor:
         state = np.random.SeedSequence([self._seed, frame]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(state))
         return torch.randn(like.shape, generator=generator).to(self._device)
-
-    def _to_video(self, frames: np.ndarray) -> torch.Tensor:
-        """(N, S, S, 3) uint8 -> (1, 3, N, S, S) in [-1, 1]."""
-        video = torch.from_numpy(np.ascontiguousarray(frames)).to(self._device)
-        return video.permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
-
-
-def _to_frames(video: torch.Tensor) -> np.ndarray:
-    """(1, 3, N, S, S) in [-1, 1] -> (N, S, S, 3) uint8."""
-    pixels = ((video[0] + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(pixels.permute(1, 2, 3, 0).cpu().numpy())

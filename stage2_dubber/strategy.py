@@ -33,7 +33,7 @@ class EditorStrategy(FlowStrategy):
     def __init__(self, config: Stage2Config, dataset: ShardDataset) -> None:
         """Raises UserError where data, starting package and configuration do not fit each other."""
         self.config = config
-        self.start = load_start(config.train.init_from, config.model, config.vae)
+        self.start = load_start(config.train.init_from, config.model, config.vae, config.train.keep_adapters)
         self.speech_fingerprint, speech = speech_of(dataset, config.speech, self.start.package)
         check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
         geometry, extra = config.geometry, config.speech.extra_window

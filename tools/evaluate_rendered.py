@@ -25,9 +25,9 @@ from common.face import build_detector, lip_mask, plan_crops, track_face
 from common.files import read_json, write_json
 from common.media import contact_sheet, load_audio, read_frames
 from common.models.package import load_package
+from common.models.pixels import to_frames, to_video
 from common.speech.build import build_speech_encoder
 from stage1_generator.compositing import put_back
-from stage1_generator.encoders import to_frames, to_video
 from stage1_generator.generator import CompanionGenerator, GenerationJob
 from stage1_generator.regions import clip_regions, grow_mask
 from stage1_generator.rendered.measure import opening_curves

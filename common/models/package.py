@@ -10,7 +10,7 @@ lora_<name>.safetensors  adapters with their ranges of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +139,17 @@ def load_package(
     dtype: torch.dtype = torch.float32,
     stage: int | None = None,
     vae_dtype: torch.dtype | None = None,
+    adapters: bool = True,
 ) -> ModelPackage:
-    """Load a package for inference. ``vae_dtype`` defaults to ``dtype``.
+    """Load a package for inference. ``vae_dtype`` defaults to ``dtype``. ``adapters=False`` leaves them out.
 
     Raises UserError where the folder is no package, is incomplete, is of another stage than ``stage``, or
     holds parts that do not fit each other.
     """
     folder = Path(folder)
     info = read_info(folder)
+    if not adapters:
+        info = replace(info, adapters=())
     if stage is not None and info.stage != stage:
         raise UserError(
             f"{folder}: the model is of stage {info.stage}, but stage {stage} is needed; choose another."

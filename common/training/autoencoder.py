@@ -11,18 +11,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
+from accelerate import PartialState
+from accelerate.utils import broadcast, reduce
 from torch import Tensor, nn
 
 from common.config import VaeConfig
 from common.errors import UserError
 from common.files import atomic_dir, fingerprint, require_writable_dir
+from common.models.vae import build_vae
 from common.training.checkpoint import (
     latest_checkpoint,
     load_optimizer,
@@ -80,9 +82,7 @@ class AutoencoderConfig:
 
 def new_autoencoder(config: VaeConfig) -> Any:
     """An untrained autoencoder of this shape whose latent statistics are neutral."""
-    arguments = {name: value for name, value in asdict(config).items() if name != "path"}
-    neutral = {"latents_mean": [0.0] * config.z_dim, "latents_std": [1.0] * config.z_dim}
-    vae: Any = AutoencoderKLWan(**arguments, **neutral)
+    vae: Any = build_vae(replace(config, path=""))
     with torch.no_grad():
         # A fresh posterior has unit variance: noise as strong as the signal, which the decoder would spend
         # its first thousand steps on.
@@ -115,7 +115,11 @@ def autoencoder_loss(
 
 
 class AutoencoderTrainer:
-    """Trains one autoencoder on one device; run it again to continue."""
+    """Trains one autoencoder; run it again to continue.
+
+    Under ``torchrun`` every process takes ``frames_per_step`` frames of its own; gradients are averaged. On a
+    CPU one process with one thread per core is faster than one process with many: the layers are small.
+    """
 
     def __init__(
         self, config: AutoencoderConfig, vae_config: VaeConfig, crop_size: int, clip_frames: int
@@ -128,6 +132,7 @@ class AutoencoderTrainer:
             )
         self.config, self.crop_size, self.clip_frames = config, crop_size, clip_frames
         self.output = require_writable_dir(config.output)
+        self.processes = PartialState(cpu=torch.device(config.device).type == "cpu")
         self.train_clips, self.held_out_clips = self._load_clips()
         torch.manual_seed(config.seed)
         self.vae = new_autoencoder(vae_config).to(config.device)
@@ -145,9 +150,10 @@ class AutoencoderTrainer:
         config = self.config
         started, saved, logged_at = time.monotonic(), time.monotonic(), self.step
         logged_time = started
+        main = self.processes.is_main_process
         while self.step < config.max_steps and (progress := self._progress(started)) < 1.0:
             loss, parts = self._train_step(progress)
-            if not self.step % config.log_every:
+            if main and not self.step % config.log_every:
                 now = time.monotonic()
                 seconds = (now - logged_time) / (self.step - logged_at)
                 logged_time, logged_at = now, self.step
@@ -157,11 +163,12 @@ class AutoencoderTrainer:
                     f"step {self.step}/{config.max_steps} loss {float(loss):.4f} {values} "
                     f"{seconds:.2f} s/step, {left / 60:.0f} min left"
                 )
-            if time.monotonic() - saved > 60 * config.save_minutes:
+            if main and time.monotonic() - saved > 60 * config.save_minutes:
                 report(f"step {self.step} held-out PSNR {self.save(started):.2f} dB, saved")
                 saved = time.monotonic()
-        psnr = self.save(started)
-        report(f"step {self.step} held-out PSNR {psnr:.2f} dB, written to {self.output / 'vae'}")
+        psnr = self.save(started) if main else math.nan
+        if main:
+            report(f"step {self.step} held-out PSNR {psnr:.2f} dB, written to {self.output / 'vae'}")
         return {"psnr_db": psnr, "steps": float(self.step)}
 
     def save(self, started: float) -> float:
@@ -214,7 +221,7 @@ class AutoencoderTrainer:
 
     def _train_step(self, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
-        rng = np.random.default_rng([config.seed, self.step])
+        rng = np.random.default_rng([config.seed, self.step, self.processes.process_index])
         frames = int(rng.choice(config.window_frames))
         count = max(1, config.frames_per_step // frames)
         video = random_windows(
@@ -229,11 +236,19 @@ class AutoencoderTrainer:
             loss, parts = autoencoder_loss(self.vae, video, config.kl_weight, config.edge_weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._average_gradients()
         nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip)
         self.optimizer.step()
         self.average.update()
         self.step += 1
         return loss.detach(), parts
+
+    def _average_gradients(self) -> None:
+        if self.processes.num_processes == 1:
+            return
+        gradients = [value.grad for value in self.parameters.values() if value.grad is not None]
+        flat = nn.utils.parameters_to_vector(gradients)
+        nn.utils.vector_to_parameters(reduce(flat, "mean"), gradients)
 
     @torch.no_grad()
     def _latent_statistics(self) -> tuple[list[float], list[float]]:
@@ -272,7 +287,13 @@ class AutoencoderTrainer:
     def _progress(self, started: float) -> float:
         by_steps = self.step / self.config.max_steps
         limit = 60 * self.config.time_limit_minutes
-        return max(by_steps, self._seconds(started) / limit) if limit else by_steps
+        if not limit:
+            return by_steps
+        progress = max(by_steps, self._seconds(started) / limit)
+        if self.processes.num_processes == 1:
+            return progress
+        # All processes must agree when to stop.
+        return float(broadcast(torch.tensor(progress, device=self.config.device)))
 
     def _seconds_left(self, started: float, seconds_per_step: float) -> float:
         left = (self.config.max_steps - self.step) * seconds_per_step

@@ -38,7 +38,7 @@ class StartingPoint:
         return self.package.info.adapters if self.package is not None else ()
 
 
-def load_start(init_from: str, model: ModelConfig, vae: VaeConfig) -> StartingPoint:
+def load_start(init_from: str, model: ModelConfig, vae: VaeConfig, adapters: bool = True) -> StartingPoint:
     """Open ``init_from`` (a model package; empty: start fresh) and the autoencoder.
 
     Raises:
@@ -54,7 +54,7 @@ def load_start(init_from: str, model: ModelConfig, vae: VaeConfig) -> StartingPo
                 "train.init_from, or model.text_tokens=0."
             )
         return StartingPoint(VideoCodec(build_vae(vae)), None, None)
-    package = load_package(init_from)
+    package = load_package(init_from, adapters=adapters)
     _check_size(package, model)
     if vae.path:
         named = VideoCodec(build_vae(vae))
@@ -100,7 +100,7 @@ def add_phase_adapter(
         if names:
             raise UserError(
                 f"train.init_from has adapters ({', '.join(names)}), which will not fit once all parameters "
-                "are trained: start from a package without them, or set phase.lora_rank."
+                "are trained: set train.keep_adapters=false to leave them behind, or set phase.lora_rank."
             )
         return None
     if phase.name in names:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.media import VideoReader
+from common.models.pixels import to_video
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v"})
 # Kept side over the model's crop: room for shifts and for zooming out.
@@ -106,7 +107,7 @@ def random_windows(
         side = int(rng.integers(round(0.8 * size), video.shape[1] + 1))
         y, x = (int(rng.integers(video.shape[1] - side + 1)) for _ in range(2))
         window = video[start : start + frames, y : y + side, x : x + side]
-        whole = _to_video(window[:, :, ::-1] if rng.random() < 0.5 else window, size)
+        whole = _resized(window[:, :, ::-1] if rng.random() < 0.5 else window, size)
         top, left = (int(rng.integers(size - cut + 1)) for _ in range(2))
         out.append(whole[..., top : top + cut, left : left + cut])
     return torch.stack(out)
@@ -115,17 +116,16 @@ def random_windows(
 def central_window(clip: CropClip, frames: int, size: int, start: int = 0) -> Tensor:
     """The model's own crop, unchanged -> (3, frames, size, size) in [-1, 1]."""
     edge = (clip.frames.shape[1] - size) // 2
-    return _to_video(clip.frames[start : start + frames, edge : edge + size, edge : edge + size], size)
+    return _resized(clip.frames[start : start + frames, edge : edge + size, edge : edge + size], size)
 
 
-def _to_video(window: np.ndarray, size: int) -> Tensor:
+def _resized(window: np.ndarray, size: int) -> Tensor:
     if window.shape[1] != size:
         method = cv2.INTER_AREA if window.shape[1] > size else cv2.INTER_LINEAR
         window = np.stack(
             [cv2.resize(np.ascontiguousarray(f), (size, size), interpolation=method) for f in window]
         )
-    pixels = torch.from_numpy(np.ascontiguousarray(window)).permute(3, 0, 1, 2)
-    return pixels.float() / 127.5 - 1.0
+    return to_video(window)
 
 
 def _squares(path: Path, width: int, height: int, scale: float) -> np.ndarray:
