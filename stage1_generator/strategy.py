@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.models.package import PackageInfo, save_package
 from common.models.transformer import DubbingTransformer
 from common.training.loading import MicroBatch, check_encoders
+from common.training.record import training_record
 from common.training.start import load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import FlowStrategy
 from stage1_generator.config import Stage1Config
@@ -30,6 +31,7 @@ class GeneratorStrategy(FlowStrategy):
     def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
         """Raises UserError where data, starting package and configuration do not fit each other."""
         self.config = config
+        self.record = training_record(config.train, dataset)
         self.start = load_start(config.train.init_from, config.model, config.vae)
         self.speech_fingerprint, uncached = speech_of(dataset, config.speech, self.start.package)
         if uncached is not None:
@@ -86,6 +88,6 @@ class GeneratorStrategy(FlowStrategy):
             speech=config.speech,
             diffusion=config.diffusion,
             speech_fingerprint=self.speech_fingerprint,
-            training={"train": asdict(config.train), "references": config.references.count},
+            training={**self.record, "references": config.references.count},
         )
         save_package(folder, info, model, self.start.codec, self.context)

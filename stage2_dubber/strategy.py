@@ -16,6 +16,7 @@ from common.models.adapters import Adapter
 from common.models.package import PackageInfo, save_package
 from common.models.transformer import DubbingTransformer
 from common.training.loading import ClipEncoder, MicroBatch, check_encoders
+from common.training.record import training_record
 from common.training.start import add_phase_adapter, load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import FlowStrategy
 from stage2_dubber.config import Stage2Config
@@ -33,6 +34,7 @@ class EditorStrategy(FlowStrategy):
     def __init__(self, config: Stage2Config, dataset: ShardDataset) -> None:
         """Raises UserError where data, starting package and configuration do not fit each other."""
         self.config = config
+        self.record = training_record(config.train, dataset)
         self.start = load_start(config.train.init_from, config.model, config.vae, config.train.keep_adapters)
         self.speech_fingerprint, speech = speech_of(dataset, config.speech, self.start.package)
         check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
@@ -82,6 +84,6 @@ class EditorStrategy(FlowStrategy):
             diffusion=config.diffusion,
             speech_fingerprint=self.speech_fingerprint,
             adapters=self.adapters,
-            training={"train": asdict(config.train), "data": asdict(config.data)},
+            training=self.record,
         )
         save_package(folder, info, model, self.start.codec, self.context)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
 
 from common.config import VaeConfig
 from common.media import write_video
@@ -22,6 +27,7 @@ from common.training.autoencoder import (
 from common.training.video_crops import load_clip, load_clips, random_windows
 from stage1_generator.train_autoencoder import main
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 SHAPE = VaeConfig(
     base_dim=4,
     decoder_base_dim=4,
@@ -101,6 +107,42 @@ def test_it_learns_continues_and_measures_its_latents(videos: Path, tmp_path: Pa
     video = torch.from_numpy(frames).permute(3, 0, 1, 2).float()[None] / 127.5 - 1
     latents = codec.encode(video)
     assert latents.shape == (1, 4, 3, 4, 4) and 0.2 < latents.std() < 5
+
+
+def test_processes_share_the_work_and_leave_one_model(videos: Path, tmp_path: Path) -> None:
+    shape = json.dumps({name: value for name, value in vars(SHAPE).items() if name != "path"})
+    (tmp_path / "toy.yaml").write_text(
+        f"vae: {shape}\ngeometry: {{crop_size: 32, clip_frames: 9, motion_latents: 1}}\n"
+    )
+    words = [
+        f"autoencoder.folders=[{videos}]",
+        *("autoencoder.window_frames=[5]", "autoencoder.frames_per_step=5", "autoencoder.warmup_steps=1"),
+        *("autoencoder.stats_windows=2", "autoencoder.mixed_precision=no"),
+    ]
+
+    def train(processes: int, output: str, steps: int) -> dict[str, torch.Tensor]:
+        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+        command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+        command += [
+            "-m",
+            "stage1_generator.train_autoencoder",
+            "--config",
+            str(tmp_path / "toy.yaml"),
+            *words,
+        ]
+        command += [f"autoencoder.output={tmp_path / output}", f"autoencoder.max_steps={steps}"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("written to") == 1
+        return load_file(tmp_path / output / f"step-{steps:08d}" / "model.safetensors")
+
+    name = "decoder.conv_out.bias"
+    one, two = train(1, "one", 2), train(2, "two", 2)
+    assert not torch.equal(one[name], two[name])  # the second process' windows count
+    assert not torch.equal(train(2, "two", 3)[name], two[name])
 
 
 def test_the_command_names_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

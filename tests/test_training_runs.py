@@ -68,6 +68,8 @@ def test_the_editor_learns_and_leaves_a_package(work: Path) -> None:
         package.transformer.state_dict()["head.head.weight"], averaged["head.head.weight"]
     )
     assert any((work / "run" / "tensorboard").iterdir())
+    record = json.dumps(package.info.training)
+    assert str(work) not in record and package.info.training["data"][0]["samples"] == 8
     row = _rows(work / "run")[-1]
     assert {"loss_by_t", "grad_norm", "learning_rate", "samples_per_second"} <= set(row)
 
@@ -170,6 +172,23 @@ def test_a_later_phase_can_train_everything(work: Path) -> None:
     name = "transformer/diffusion_pytorch_model.safetensors"
     first, last = load_file(base / name), load_file(full / name)
     assert not torch.equal(first["blocks.0.ffn.net.2.weight"], last["blocks.0.ffn.net.2.weight"])
+
+
+def test_a_new_first_phase_leaves_earlier_adapters_behind(work: Path) -> None:
+    write_pairs(work / "pairs")
+    base = _run(work, "train.max_steps=1", f"train.output={work / 'structure'}").package
+    lora = ["phase.name=lip", "phase.lora_rank=2", "phase.lora_alpha=2", f"phase.lora_targets={TARGETS}"]
+    again = ["train.max_steps=1", f"train.init_from={work / 'lip' / 'package'}"]
+    _run(work, *lora, "train.max_steps=1", f"train.init_from={base}", f"train.output={work / 'lip'}")
+    with pytest.raises(UserError, match="keep_adapters"):
+        _run(work, *again, f"train.output={work / 'refused'}")
+    bare = ["train.keep_adapters=false", "train.learning_rate=1e-9", "train.ema_decay=0"]
+    package = _run(work, *again, *bare, f"train.output={work / 'bare'}").package
+    assert read_info(package).phase == "structure" and not read_info(package).adapters
+    name = "transformer/diffusion_pytorch_model.safetensors"
+    first, last = load_file(base / name), load_file(package / name)
+    assert first.keys() == last.keys()
+    torch.testing.assert_close(last["blocks.0.ffn.net.2.weight"], first["blocks.0.ffn.net.2.weight"])
 
 
 def test_the_editor_can_start_from_the_generator(work: Path) -> None:

@@ -1,7 +1,9 @@
 """Both stages and a dub on rendered characters, start to finish on two CPU cores; see tools/quickstart.sh.
 
 Every step is the product's own command, run as a user would run it. The two trainings share what is left of
-the time budget after the steps whose length is given by the data.
+the time budget after the steps whose length is given by the data. They go on from the models that come with
+the repository, since minutes are too few to learn speech from nothing; --from-scratch starts with random
+weights, and with --minutes and --clips makes such models.
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ from stage1_generator.rendered.scene import HELD_OUT_SEEDS
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "configs" / "tiny.yaml"
+GENERATOR, EDITOR = ROOT / "models" / "tiny-generator", ROOT / "models" / "bootdub-tiny"
 BUDGET_MINUTES = 17.0  # of the 20 promised: slower disks and longer installs must fit in too
 GENERATOR_SHARE = 0.3  # of the minutes for training
 # Minutes of the steps that follow a training, measured on two cores without bf16 instructions.
 COMPANIONS_PER_CLIP, DUB, MEASURE = 0.13, 0.8, 3.0
 PHASE_SHARES = {"structure": 0.75, "lip": 0.17, "texture": 0.08}
 LORA_RANK = 16
+GO_ON = ("train.learning_rate=5.0e-4",)  # a trained model is not to be shaken up
 BATCH = 8  # train.global_batch_size of configs/stage2_tiny.yaml
 CLIPS, SECONDS, SIZE = 36, 3.0, 128
 LANGUAGES = ("en-us", "en")  # one language is sooner learnt
@@ -91,8 +95,8 @@ def render(folder: Path, clips: int) -> tuple[Path, Path]:
     return train, held_out
 
 
-def train_editor(work: Path, pairs: Path, start: Path, minutes: float) -> Path:
-    """The three phases, one after the other, the first from the generator's weights; the last's package."""
+def train_editor(work: Path, pairs: Path, start: Path, minutes: float, settings: Sequence[str]) -> Path:
+    """The three phases, one after the other, the first from `start`; returns the last one's package."""
     package = start
     # Small layers: processes with one thread each beat one process with many.
     processes = next(n for n in (8, 4, 2, 1) if n <= (os.cpu_count() or 1))
@@ -104,9 +108,9 @@ def train_editor(work: Path, pairs: Path, start: Path, minutes: float) -> Path:
             *("--config", TINY, ROOT / f"configs/stage2_{phase}.yaml", ROOT / "configs/stage2_tiny.yaml"),
             *(f"data.shards=[{pairs}]", f"train.output={output}", f"train.init_from={package}"),
             *(f"train.time_limit_minutes={minutes * share:.2f}", "train.max_steps=100000"),
-            f"train.micro_batch_size={BATCH // processes}",
+            *(f"train.micro_batch_size={BATCH // processes}", *settings),
             *(
-                []
+                ["train.keep_adapters=false"]  # the start may be a finished editor
                 if phase == "structure"
                 else [f"phase.lora_rank={LORA_RANK}", f"phase.lora_alpha={LORA_RANK}"]
             ),
@@ -132,11 +136,14 @@ def run(arguments: argparse.Namespace) -> None:
         *("bash", ROOT / "tools/run_stage1.sh", "--videos", train, "--work", work / "stage1"),
         *("--config", TINY, ROOT / "configs/stage1.yaml", ROOT / "configs/stage1_tiny.yaml"),
         *(f"train.time_limit_minutes={minutes:.2f}", "train.max_steps=100000"),
+        *([] if arguments.from_scratch else [f"train.init_from={GENERATOR}", *GO_ON]),
     )
     generator = work / "stage1" / "generator" / "package"
 
     clock.say("Stage 2: train the editor on the pairs")
-    editor = train_editor(work / "stage2", work / "stage1" / "pairs", generator, clock.left(DUB + MEASURE))
+    start, settings = (generator, ()) if arguments.from_scratch else (EDITOR, GO_ON)
+    pairs = work / "stage1" / "pairs"
+    editor = train_editor(work / "stage2", pairs, start, clock.left(DUB + MEASURE), settings)
 
     clock.say("Dub a clip with speech that no model has heard")
     video = arguments.video or held_out / f"r{HELD_OUT_SEEDS[0]:07d}_a.mp4"
@@ -166,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "quickstart")
     parser.add_argument("--minutes", type=float, default=BUDGET_MINUTES, help="time for everything")
     parser.add_argument("--clips", type=int, default=CLIPS, help="characters to train on")
+    parser.add_argument("--from-scratch", action="store_true", help="train from random weights")
     parser.add_argument("--resume", action="store_true", help="go on with what an interrupted run left")
     parser.add_argument("--started", type=float, default=time.time(), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)

@@ -1,0 +1,34 @@
+"""What a model package says of its training: enough to repeat it, nothing of the machine that ran it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from common.config import TrainConfig
+from common.data.dataset import ShardDataset
+
+
+def training_record(train: TrainConfig, dataset: ShardDataset) -> dict[str, Any]:
+    """Settings and data of a run. Of folders only the last two names are kept.
+
+    Returns:
+        ``train``: the settings, without the output folder. ``data``: per folder of shards its name, the
+        number of its samples and the SHA-256 of its tars.
+    """
+    settings = {name: value for name, value in asdict(train).items() if name != "output"}
+    settings["init_from"] = _short(train.init_from)
+    data = [
+        {
+            "folder": _short(index.folder),
+            "samples": index.num_samples,
+            "sha256": [shard.sha256 for shard in index.shards],
+        }
+        for index in dataset.indices
+    ]
+    return {"train": settings, "data": data}
+
+
+def _short(folder: str | Path) -> str:
+    return "/".join(Path(folder).parts[-2:])
