@@ -91,6 +91,8 @@ def atomic_dir(path: PathLike) -> Iterator[Path]:
         temporary.chmod(_default_mode(0o777))
         for entry in temporary.rglob("*"):
             if not entry.is_symlink():
+                # Libraries write private files, too.
+                entry.chmod(_default_mode(0o777 if entry.is_dir() else 0o666))
                 _sync(entry)
         _sync(temporary)
         _swap_dir(temporary, target)
