@@ -53,6 +53,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+# YAML takes these for truth values; where a word is wanted, they are that word.
+_TRUTH_WORDS = ("yes", "no", "on", "off", "true", "false")
 
 
 def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: Iterable[str] = ()) -> T:
@@ -66,7 +68,7 @@ def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: It
     for file in files:
         config = _merge(config, schema, _read(Path(file)), str(file))
     for word in overrides:
-        name, equals, _ = word.partition("=")
+        name, equals, text = word.partition("=")
         if not equals or not name:
             raise UserError(f"The override {word!r} is not of the form key=value.")
         try:
@@ -74,6 +76,8 @@ def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: It
             layer = OmegaConf.from_dotlist([word if word != f"{name}=" else f'{name}=""'])
         except (OmegaConfBaseException, YAMLError, ValueError) as error:
             raise UserError(f"The override {word!r} cannot be read: {_first_line(error)}") from error
+        if text.lower() in _TRUTH_WORDS and _leaf_type(schema, name) is str:
+            OmegaConf.update(layer, name, text)
         config = _merge(config, schema, layer, "the command line")
     try:
         built = OmegaConf.to_object(config)
@@ -168,6 +172,13 @@ def _nearest(prefix: str, key: str, siblings: Iterable[str], every_key: list[str
     moved = [name for name in every_key if name.rpartition(".")[2] == key]
     far = [prefix + name for name in difflib.get_close_matches(key, siblings, n=1, cutoff=0.4)]
     return [*moved, *near, *far, *difflib.get_close_matches(prefix + key, every_key, n=1, cutoff=0.0)][0]
+
+
+def _leaf_type(schema: Any, name: str) -> Any:
+    """The type of the field at a dotted path, None where there is none."""
+    for part in name.split("."):
+        schema = get_type_hints(schema).get(part) if is_dataclass(schema) else None
+    return schema
 
 
 def _all_keys(schema: Any, prefix: str = "") -> list[str]:

@@ -65,6 +65,12 @@ def test_later_layers_win_and_overrides_last(layer):
     assert config.train.grad_clip == 1.0
 
 
+def test_yaml_truth_words_are_words_where_a_word_is_wanted():
+    config = load_config(Root, overrides=["train.mixed_precision=no", "train.output=on"])
+    assert (config.train.mixed_precision, config.train.output) == ("no", "on")
+    assert load_config(Root, overrides=["train.keep_adapters=no"]).train.keep_adapters is False
+
+
 def test_defaults_are_the_public_geometry():
     assert load_config(Root, [CONFIGS / "wan5b.yaml"]) == load_config(Root)
 

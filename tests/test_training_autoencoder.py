@@ -113,6 +113,7 @@ def test_processes_share_the_work_and_leave_one_model(videos: Path, tmp_path: Pa
     shape = json.dumps({name: value for name, value in vars(SHAPE).items() if name != "path"})
     (tmp_path / "toy.yaml").write_text(
         f"vae: {shape}\ngeometry: {{crop_size: 32, clip_frames: 9, motion_latents: 1}}\n"
+        "model: {latent_channels: 4, audio_channels: 80}\nspeech: {channels: 80}\n"
     )
     words = [
         f"autoencoder.folders=[{videos}]",
