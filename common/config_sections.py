@@ -167,6 +167,14 @@ class TrainConfig:
 
 
 @dataclass
+class PixelLossConfig:
+    """A loss on decoded frames: its weight (0: off) and the folder of the frozen model that judges."""
+
+    weight: float = 0.0
+    model: str = ""
+
+
+@dataclass
 class PhaseConfig:
     """One phase of timestep-adaptive learning (P §5)."""
 
@@ -177,8 +185,15 @@ class PhaseConfig:
     active_range: list[float] = field(
         default_factory=lambda: [0.0, 1.0]
     )  # t where the adapter acts at inference
+    sync: PixelLossConfig = field(default_factory=PixelLossConfig)  # P: .05 in the lip phase
 
     def __post_init__(self) -> None:
+        _at_least("phase.sync.weight", self.sync.weight, 0.0)
+        if self.sync.weight and not self.sync.model:
+            raise UserError(
+                "phase.sync.weight is set but phase.sync.model is empty: name the folder of a sync expert "
+                "(stage2_dubber/train_sync.py), or set the weight to 0."
+            )
         _one_of("phase.name", self.name, ("structure", "lip", "texture"))
         _at_least("phase.lora_rank", self.lora_rank, 0)
         span = self.active_range
@@ -199,6 +214,23 @@ class DataConfig:
                 f"data.weights has {len(self.weights)} numbers but data.shards {len(self.shards)} folders: "
                 "give one each, or none."
             )
+
+
+@dataclass
+class SyncConfig:
+    """A sync expert (common/models/sync_expert.py) and how its false pairs are drawn."""
+
+    frames: int = 16
+    widths: list[int] = field(default_factory=lambda: [32, 64, 128, 128])
+    embed_dim: int = 128
+    min_shift: int = 3  # video frames by which the sound of a false pair is shifted, at least
+    held_out: list[str] = field(default_factory=list)  # shards of speakers that are only measured
+
+    def __post_init__(self) -> None:
+        _at_least("sync.frames", self.frames, 2)
+        _at_least("sync.min_shift", self.min_shift, 1)
+        for width in self.widths:
+            _divides("sync.widths", width, "8 channels per group", 8)
 
 
 @dataclass

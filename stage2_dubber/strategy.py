@@ -16,6 +16,7 @@ from common.models.adapters import Adapter
 from common.models.package import PackageInfo, save_package
 from common.models.transformer import DubbingTransformer
 from common.training.loading import ClipEncoder, MicroBatch, check_encoders
+from common.training.pixel_losses import build_judge
 from common.training.record import training_record
 from common.training.start import add_phase_adapter, load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import FlowStrategy
@@ -43,7 +44,8 @@ class EditorStrategy(FlowStrategy):
         if speech is not None:
             encoder = ClipEncoder(self.start.codec, speech, geometry.clip_frames, extra, config.train.seed)
         flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
-        super().__init__(config.train, geometry, flow, extra, encoder, self.start.context)
+        judge = build_judge(config.phase, self.start.codec, extra, config.train.seed)
+        super().__init__(config.train, geometry, flow, extra, encoder, self.start.context, judge)
         self.adapters: tuple[Adapter, ...] = self.start.adapters
 
     def build_model(self) -> nn.Module:
@@ -63,6 +65,7 @@ class EditorStrategy(FlowStrategy):
     def identity(self) -> dict[str, Any]:
         phase = asdict(self.config.phase)
         phase.pop("active_range")  # acts at inference only
+        phase["sync"].pop("model")  # a path; other places may hold the same expert
         return {
             "stage": STAGE,
             "model": weight_identity(self.config.model),

@@ -28,8 +28,12 @@ class FlowInputs:
     """(B, C, F, h, w): what the model shall predict."""
     clean_frames: Tensor
     """(B,) int64: 0, or the number of motion latents."""
+    has_audio: Tensor
+    """(B,) bool: whose speech was not dropped."""
     motion_frames: int
     """Largest of ``clean_frames``: the model wants it as a number."""
+    judged_from: Tensor | None = None
+    """(B,) first latent frame that pixel losses look at, where there are any."""
 
     @property
     def motion_mask(self) -> Tensor | None:
@@ -94,6 +98,7 @@ def flow_inputs(
         noisy=torch.where(is_clean, clean, flow.add_noise(clean, noise, t)),
         velocity=flow.velocity_target(clean, noise),
         clean_frames=clean_frames,
+        has_audio=torch.tensor([not one.drop_audio for one in drawn], device=clean.device),
         motion_frames=max(counts),
     )
 

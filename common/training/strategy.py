@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from common.diffusion.flow import FlowMatching
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.loading import Assemble, ClipEncoder, MicroBatch
 from common.training.losses import region_weights, weighted_flow_loss
+from common.training.pixel_losses import PixelJudge, one_step_estimate
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,11 @@ class FlowStrategy(ABC):
         extra_window: int,
         encoder: ClipEncoder | None = None,
         context: Tensor | None = None,
+        judge: PixelJudge | None = None,
     ) -> None:
         self.train, self.geometry, self.flow = train, geometry, flow
         self.extra_window, self.encoder = extra_window, encoder
+        self.judge = judge  # of decoded frames; None where the phase has no such losses
         self.context = context  # (1, L, text_dim), the constant text states of models with text attention
 
     @abstractmethod
@@ -97,7 +100,10 @@ class FlowStrategy(ABC):
             assert self.encoder is not None, "uncached samples need an encoder"
             batch = self.encoder.batch(micro)
         batch = self.conditions(batch.to(device, non_blocking=True), micro)
-        return flow_inputs(batch, micro.draws, self.train, self.flow, self.geometry.motion_latents)
+        inputs = flow_inputs(batch, micro.draws, self.train, self.flow, self.geometry.motion_latents)
+        if self.judge is None:
+            return inputs
+        return replace(inputs, judged_from=self.judge.draw_start(micro.draws, inputs.noisy.shape[2]))
 
     def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
         batch = inputs.batch
@@ -115,4 +121,11 @@ class FlowStrategy(ABC):
             batch.face_mask, batch.lip_mask, self.train.face_weight, self.train.lip_weight
         )
         loss = weighted_flow_loss(velocity, inputs.velocity, weights, inputs.clean_frames)
-        return SampleLosses(loss, inputs.t)
+        if self.judge is None or inputs.judged_from is None:
+            return SampleLosses(loss, inputs.t)
+        estimate = one_step_estimate(batch.target_latents, inputs.velocity, velocity.float(), inputs.t)
+        judged = self.judge(
+            batch.target_latents, estimate, batch.audio_features, inputs.has_audio, inputs.judged_from
+        )
+        parts = {name: value.detach() for name, value in {"flow": loss, **judged}.items()}
+        return SampleLosses(torch.stack([loss, *judged.values()]).sum(dim=0), inputs.t, parts)
