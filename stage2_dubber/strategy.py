@@ -44,7 +44,8 @@ class EditorStrategy(FlowStrategy):
         if speech is not None:
             encoder = ClipEncoder(self.start.codec, speech, geometry.clip_frames, extra, config.train.seed)
         flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
-        judge = build_judge(config.phase, self.start.codec, extra, config.train.seed)
+        mark = self.speech_fingerprint
+        judge = build_judge(config.phase, self.start.codec, extra, config.train.seed, mark)
         super().__init__(config.train, geometry, flow, extra, encoder, self.start.context, judge)
         self.adapters: tuple[Adapter, ...] = self.start.adapters
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from training_toys import stage2_config, toy_vae, write_pairs
 
 from common.errors import UserError
-from common.models.sync_expert import SyncExpert
+from common.models.sync_expert import SyncExpert, load_expert
 from common.models.vae import VideoCodec, load_vae
 from common.training.draws import Draw
 from common.training.launch import open_shards, train
@@ -22,11 +22,10 @@ SIDE = 32
 FRAMES = 21
 
 
-def toy_expert(folder: Path, frames: int = 16) -> Path:
+def toy_expert(folder: Path, frames: int = 16, speech: str = "") -> Path:
     torch.manual_seed(0)
-    SyncExpert(crop_size=SIDE, frames=frames, audio_channels=80, widths=(8, 8), embed_dim=8).save_pretrained(
-        folder
-    )
+    shape = {"crop_size": SIDE, "audio_channels": 80, "widths": (8, 8), "embed_dim": 8}
+    SyncExpert(frames=frames, speech=speech, **shape).save_pretrained(folder)
     return folder
 
 
@@ -44,7 +43,7 @@ def test_the_guess_is_the_samplers_last_step_up_to_the_bound() -> None:
 
 def test_only_samples_with_speech_are_judged_and_gradients_reach_the_guess(tmp_path: Path) -> None:
     toy_vae(tmp_path)
-    loss = SyncLoss(SyncExpert.from_pretrained(toy_expert(tmp_path / "expert")))
+    loss = SyncLoss(load_expert(toy_expert(tmp_path / "expert")), "any")
     judge = PixelJudge(VideoCodec(load_vae(tmp_path / "vae")), [(loss, 0.05)], extra_window=2, seed=0)
     torch.manual_seed(0)
     clean = torch.randn(2, 4, 6, 4, 4)
@@ -127,7 +126,12 @@ def test_judges_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     dataset = open_shards(stage2_config(tmp_path).data)
     with pytest.raises(UserError, match=r"phase\.sync\.model"):
         stage2_config(tmp_path, "phase.sync.weight=0.05")
-    for folder, message in ((tmp_path / "none", "no sync expert"), (toy_expert(tmp_path / "e", 8), "16")):
+    cases = (
+        (tmp_path / "none", "no sync expert"),
+        (toy_expert(tmp_path / "e", 8), "16"),
+        (toy_expert(tmp_path / "s", speech="other"), "speech encoder other"),
+    )
+    for folder, message in cases:
         config = stage2_config(tmp_path, "phase.sync.weight=0.05", f"phase.sync.model={folder}")
         with pytest.raises(UserError, match=message):
             EditorStrategy(config, dataset)

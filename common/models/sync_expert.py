@@ -37,6 +37,7 @@ class SyncExpert(ModelMixin, ConfigMixin):  # type: ignore[misc]
         audio_channels: size A of a speech feature (50 per second).
         widths: channels per level; every level but the last halves height and width.
         embed_dim: size D of the embeddings.
+        speech: fingerprint of the speech encoder whose features it hears; empty: unknown.
     """
 
     @register_to_config
@@ -47,8 +48,10 @@ class SyncExpert(ModelMixin, ConfigMixin):  # type: ignore[misc]
         audio_channels: int = 80,
         widths: Sequence[int] = (32, 64, 128, 128),
         embed_dim: int = 128,
+        speech: str = "",
     ) -> None:
         super().__init__()
+        self.frames, self.speech = frames, speech
         self.visual = _Tower(3 * frames, widths, embed_dim)
         self.audio = _Tower(1, widths, embed_dim)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
@@ -136,7 +139,7 @@ def offset_scores(expert: SyncExpert, frames: Tensor, features: Tensor, margin: 
         (2 reach + 1,) mean cosine for shifts -reach ... reach; a positive shift pairs the lips with sound
         that comes later. NaN where a shift is beyond the features.
     """
-    size = expert.config.frames
+    size = expert.frames
     starts = range(frames.shape[1] - size + 1)
     visual = expert.embed_frames(torch.stack([frames[:, s : s + size] for s in starts]))
     total = features.shape[0] // FEATURES_PER_FRAME - size + 1

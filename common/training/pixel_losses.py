@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -66,14 +66,20 @@ class SyncLoss:
 
     name = "sync"
 
-    def __init__(self, expert: SyncExpert) -> None:
-        """Raises UserError where the expert's window is not what is decoded."""
-        if expert.config.frames != FRAMES:
+    def __init__(self, expert: SyncExpert, speech: str) -> None:
+        """Raises UserError where the expert's window or speech features are not those of the training."""
+        if expert.frames != FRAMES:
             raise UserError(
-                f"phase.sync.model judges {expert.config.frames} frames at once, training decodes {FRAMES}: "
+                f"phase.sync.model judges {expert.frames} frames at once, training decodes {FRAMES}: "
                 f"train an expert with sync.frames={FRAMES}."
             )
-        self.expert = expert.eval().requires_grad_(False)
+        if expert.speech and expert.speech != speech:
+            raise UserError(
+                f"phase.sync.model hears features of the speech encoder {expert.speech}, this training's are "
+                f"of {speech}: train an expert on features of that encoder."
+            )
+        # Any: diffusers' decorators hide the signature of `to` from type checkers.
+        self.expert: Any = expert.eval().requires_grad_(False)
 
     def __call__(self, clip: DecodedClip) -> Tensor:
         logits = self.expert.to(clip.made.device)(clip.made, clip.features[:, None])[:, 0]
@@ -125,15 +131,17 @@ class PixelJudge:
         return {loss.name: weight * loss(clip) for loss, weight in self.losses}
 
 
-def build_judge(phase: PhaseConfig, codec: VideoCodec, extra_window: int, seed: int) -> PixelJudge | None:
-    """The judge of a phase, or None where no loss of it looks at pixels.
+def build_judge(
+    phase: PhaseConfig, codec: VideoCodec, extra_window: int, seed: int, speech: str
+) -> PixelJudge | None:
+    """The judge of a phase, or None where no loss of it looks at pixels. ``speech``: encoder's fingerprint.
 
     Raises:
         UserError: a model that shall judge is missing or does not fit.
     """
     losses: list[tuple[PixelLoss, float]] = []
     if phase.sync.weight:
-        losses.append((SyncLoss(load_expert(phase.sync.model)), phase.sync.weight))
+        losses.append((SyncLoss(load_expert(phase.sync.model), speech), phase.sync.weight))
     return PixelJudge(codec, losses, extra_window, seed) if losses else None
 
 

@@ -81,7 +81,12 @@ class SyncStrategy:
     ) -> None:
         """Raises UserError where the clips are too short for the expert's window."""
         self.config, self.train = config, train
-        self.speech = sorted({str(index.meta.get("speech", "")) for index in dataset.indices})
+        encoders = {str(index.meta.get("speech", "")) for index in dataset.indices}
+        if len(encoders) > 1:
+            raise UserError(
+                "data.shards holds features of different speech encoders: encode them again with one."
+            )
+        self.speech = encoders.pop()
         first = dataset.sample(0)
         self.crop_size = first.target.shape[1]
         self.channels = first.cache["audio_features"].shape[1]
@@ -112,6 +117,7 @@ class SyncStrategy:
             audio_channels=self.channels,
             widths=tuple(config.widths),
             embed_dim=config.embed_dim,
+            speech=self.speech,
         )
 
     def collate(self) -> Any:
