@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import os
 import shutil
@@ -15,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from common.config import add_config_arguments, load_config, parse_config_arguments
-from common.errors import EXIT_CODE, UserError
+from common.command import run_configured
 from common.files import require_writable_dir
 from stage1_generator.config import Stage1Config, check
 from stage1_generator.timing import write_timing
@@ -37,22 +35,19 @@ def run_command(
         dry_run: prints what `run` would do, and writes nothing.
         lock: False for commands that only read.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m stage1_generator.{name}", description=about)
-    add_config_arguments(parser)
-    try:
-        arguments = parse_config_arguments(parser, argv)
-        config = check(load_config(Stage1Config, arguments.config, arguments.overrides))
-        if arguments.dry_run:
+
+    def body(config: Stage1Config, dry: bool) -> None:
+        check(config)
+        if dry:
             dry_run(config)
         elif lock:
             with sole_writer(Path(config.work)):
                 run(config)
         else:
             run(config)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    return 0
+
+    prog = f"python -m stage1_generator.{name}"
+    return run_configured(Stage1Config, body, prog=prog, description=about, argv=argv)
 
 
 @contextmanager

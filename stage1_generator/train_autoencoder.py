@@ -7,11 +7,11 @@ are accepted so that the files which describe a model serve this command unchang
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from common.command import run_configured
 from common.config import (
     DataConfig,
     DiffusionConfig,
@@ -21,11 +21,7 @@ from common.config import (
     SpeechConfig,
     TrainConfig,
     VaeConfig,
-    add_config_arguments,
-    load_config,
-    parse_config_arguments,
 )
-from common.errors import UserError
 from common.training.autoencoder import AutoencoderConfig, AutoencoderTrainer, describe_autoencoder
 
 
@@ -45,22 +41,19 @@ class AutoencoderRunConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Train the small video autoencoder on folders of videos.")
-    add_config_arguments(parser)
-    try:
-        args = parse_config_arguments(parser, argv)
-        config = load_config(AutoencoderRunConfig, args.config, args.overrides)
-        size, frames = config.geometry.crop_size, config.geometry.clip_frames
-        lines = describe_autoencoder(config.autoencoder, config.vae, size, frames)
-        print("\n".join(lines), flush=True)
-        if args.dry_run:
-            return 0
-        trainer = AutoencoderTrainer(config.autoencoder, config.vae, size, frames)
-        trainer.run(report=lambda line: print(line, flush=True))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    about = "Train the small video autoencoder on folders of videos."
+    return run_configured(AutoencoderRunConfig, run, description=about, argv=argv)
+
+
+def run(config: AutoencoderRunConfig, dry_run: bool = False) -> None:
+    """Train, or only print what the configuration amounts to."""
+    size, frames = config.geometry.crop_size, config.geometry.clip_frames
+    lines = describe_autoencoder(config.autoencoder, config.vae, size, frames)
+    print("\n".join(lines), flush=True)
+    if dry_run:
+        return
+    trainer = AutoencoderTrainer(config.autoencoder, config.vae, size, frames)
+    trainer.run(report=lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

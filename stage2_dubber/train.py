@@ -6,28 +6,21 @@ data.shards=[DIR] train.output=DIR``; without torchrun it is one process. The sa
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from common.config import add_config_arguments, load_config, parse_config_arguments
-from common.errors import EXIT_CODE, UserError
+from common.command import run_configured
 from stage2_dubber.config import Stage2Config, check
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="stage2_dubber/train.py", description="Train one phase of the editor on pairs from stage 1."
+    return run_configured(
+        Stage2Config,
+        lambda config, dry_run: run(check(config), dry_run),
+        prog="stage2_dubber/train.py",
+        description="Train one phase of the editor on pairs from stage 1.",
+        argv=argv,
     )
-    add_config_arguments(parser)
-    try:
-        arguments = parse_config_arguments(parser, argv)
-        config = check(load_config(Stage2Config, arguments.config, arguments.overrides))
-        run(config, arguments.dry_run)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    return 0
 
 
 def run(config: Stage2Config, dry_run: bool = False) -> None:

@@ -7,20 +7,12 @@ speakers, are named in ``sync.held_out``. Sound and picture of the clips must be
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.config import (
-    DataConfig,
-    SyncConfig,
-    TrainConfig,
-    add_config_arguments,
-    load_config,
-    parse_config_arguments,
-)
-from common.errors import EXIT_CODE, UserError
+from common.command import run_configured
+from common.config import DataConfig, SyncConfig, TrainConfig
 
 
 @dataclass
@@ -33,17 +25,13 @@ class SyncRunConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="stage2_dubber/train_sync.py", description="Train a sync expert on the clips of stage 1."
+    return run_configured(
+        SyncRunConfig,
+        run,
+        prog="stage2_dubber/train_sync.py",
+        description="Train a sync expert on the clips of stage 1.",
+        argv=argv,
     )
-    add_config_arguments(parser)
-    try:
-        arguments = parse_config_arguments(parser, argv)
-        run(load_config(SyncRunConfig, arguments.config, arguments.overrides), arguments.dry_run)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    return 0
 
 
 def run(config: SyncRunConfig, dry_run: bool = False) -> None:

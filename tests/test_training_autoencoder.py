@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
+from training_toys import torchrun
 
 from common.config import VaeConfig
 from common.media import write_video
@@ -27,7 +25,6 @@ from common.training.autoencoder import (
 from common.training.video_crops import load_clip, load_clips, random_windows
 from stage1_generator.train_autoencoder import main
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SHAPE = VaeConfig(
     base_dim=4,
     decoder_base_dim=4,
@@ -122,22 +119,12 @@ def test_processes_share_the_work_and_leave_one_model(videos: Path, tmp_path: Pa
     ]
 
     def train(processes: int, output: str, steps: int) -> dict[str, torch.Tensor]:
-        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-        command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-        command += [
-            "-m",
-            "stage1_generator.train_autoencoder",
-            "--config",
-            str(tmp_path / "toy.yaml"),
-            *words,
-        ]
-        command += [f"autoencoder.output={tmp_path / output}", f"autoencoder.max_steps={steps}"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240
+        printed = torchrun(
+            processes,
+            *("-m", "stage1_generator.train_autoencoder", "--config", str(tmp_path / "toy.yaml"), *words),
+            *(f"autoencoder.output={tmp_path / output}", f"autoencoder.max_steps={steps}"),
         )
-        assert done.returncode == 0, done.stderr[-3000:]
-        assert done.stdout.count("written to") == 1
+        assert printed.count("written to") == 1
         return load_file(tmp_path / output / f"step-{steps:08d}" / "model.safetensors")
 
     name = "decoder.conv_out.bias"

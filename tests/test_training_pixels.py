@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_toys import stage2_config, toy_vae, write_pairs
+from training_toys import metrics, stage2_config, toy_vae, write_pairs
 
 from common.errors import UserError
 from common.models.sync_expert import SyncExpert, load_expert
@@ -46,11 +45,10 @@ def test_only_samples_with_speech_are_judged_and_gradients_reach_the_guess(tmp_p
     loss = SyncLoss(load_expert(toy_expert(tmp_path / "expert")), "any")
     judge = PixelJudge(VideoCodec(load_vae(tmp_path / "vae")), [(loss, 0.05)], extra_window=2, seed=0)
     torch.manual_seed(0)
-    clean = torch.randn(2, 4, 6, 4, 4)
     estimate = torch.randn(2, 4, 6, 4, 4, requires_grad=True)
     start = judge.draw_start([Draw(0, 0, 0), Draw(0, 0, 1)], 6)
     assert all(1 <= int(first) <= 2 for first in start)
-    values = judge(clean, estimate, torch.randn(2, 6, 12, 80), torch.tensor([True, False]), start)["sync"]
+    values = judge(estimate, torch.randn(2, 6, 12, 80), torch.tensor([True, False]), start)["sync"]
     assert values[0] > 0 and values[1] == 0
     values.sum().backward()
     assert estimate.grad is not None
@@ -75,15 +73,13 @@ def test_the_speech_that_is_judged_is_that_of_the_judged_frames() -> None:
         def decode_with_grad(self, latents: torch.Tensor) -> torch.Tensor:
             return latents.repeat_interleave(4, dim=2)[:, :, 3:]
 
-        decode = decode_with_grad
-
     from common.speech.windows import audio_windows
 
     features = torch.arange(2.0 * (FRAMES + 20))[:, None]
     windows = audio_windows(features, 10, 6, 4)[None]
     judge = PixelJudge(Codec(), [(Probe(), 1.0)], extra_window=4, seed=0)  # type: ignore[arg-type]
     latents = torch.zeros(1, 3, 6, 2, 2)
-    judge(latents, latents, windows, torch.tensor([True]), torch.tensor([2]))
+    judge(latents, windows, torch.tensor([True]), torch.tensor([2]))
     # Latent 2 holds the frames 5 ... 8, so the judged frames are 5 ... 20 of a clip that begins at frame 10.
     assert heard[0][0, :, 0].tolist() == [float(i) for i in range(2 * 15, 2 * 31)]
 
@@ -107,10 +103,7 @@ def test_a_lip_phase_trains_with_the_sync_loss_and_resumes(tmp_path: Path) -> No
     run("whole", 4, *lip)
     for steps in (2, 4):
         run("cut", steps, *lip)
-    rows = [
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("whole", "cut")
-    ]
+    rows = [metrics(tmp_path / name) for name in ("whole", "cut")]
     for whole, cut in zip(*rows, strict=True):
         assert whole["sync"] > 0 and whole["loss"] == pytest.approx(whole["flow"] + whole["sync"], rel=1e-5)
         assert [whole[name] for name in ("loss", "flow", "sync")] == [

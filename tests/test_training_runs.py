@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from training_toys import (
+    metrics,
     stage1_config,
     stage2_config,
+    torchrun,
     toy_vae,
     write_clips,
     write_pairs,
@@ -48,12 +46,8 @@ def _run(work: Path, *overrides: str) -> TrainResult:
     return train(config, EditorStrategy(config, dataset), dataset)
 
 
-def _rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
 def _losses(run: Path) -> list[float]:
-    return [row["loss"] for row in _rows(run)]
+    return [row["loss"] for row in metrics(run)]
 
 
 def test_the_editor_learns_and_leaves_a_package(work: Path) -> None:
@@ -70,7 +64,7 @@ def test_the_editor_learns_and_leaves_a_package(work: Path) -> None:
     assert any((work / "run" / "tensorboard").iterdir())
     record = json.dumps(package.info.training)
     assert str(work) not in record and package.info.training["data"][0]["samples"] == 8
-    row = _rows(work / "run")[-1]
+    row = metrics(work / "run")[-1]
     assert {"loss_by_t", "grad_norm", "learning_rate", "samples_per_second"} <= set(row)
 
 
@@ -284,24 +278,11 @@ def test_two_processes_give_the_losses_of_one(work: Path) -> None:
     write_pairs(work / "pairs")
     words = ["train.max_steps=3", "train.micro_batch_size=1"]
     _run(work, *words, f"train.output={work / 'one'}")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "stage2_dubber/train.py"]
-    command += [
-        "--config",
-        str(work / "toy.yaml"),
-        f"vae.path={work / 'vae'}",
-        f"data.shards=[{work / 'pairs'}]",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*command, *words, f"train.output={work / 'two'}"],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
+    torchrun(
+        2,
+        *("stage2_dubber/train.py", "--config", str(work / "toy.yaml"), f"vae.path={work / 'vae'}"),
+        *(f"data.shards=[{work / 'pairs'}]", *words, f"train.output={work / 'two'}"),
     )
-    assert done.returncode == 0, done.stderr[-3000:]
     np.testing.assert_allclose(_losses(work / "two"), _losses(work / "one"), rtol=1e-4)
     one = load_file(work / "one" / "step-00000003" / "model.safetensors")
     two = load_file(work / "two" / "step-00000003" / "model.safetensors")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_toys import metrics
 
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
@@ -39,7 +39,7 @@ def write_talkers(folder: Path, count: int, seed: int, lag: int = 0) -> Path:
 
 
 def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in metrics(run)]
 
 
 def test_it_learns_and_measures_itself_on_unseen_clips(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +68,27 @@ def stage1_config(folder: Path, *overrides: str) -> Stage1Config:
     ]
     layout = ["model.reference_layout=temporal", "model.condition_channels=4", "references.count=2"]
     return load_config(Stage1Config, [toy_file(folder)], [*words, *layout, *overrides])
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The rows that a training run logged."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def torchrun(processes: int, *command: str) -> str:
+    """Run a command of the repository in several processes; returns what they printed."""
+    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+    launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    done = subprocess.run(
+        [*launch, *command],
+        cwd=Path(__file__).resolve().parent.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def write_pairs(folder: Path, count: int = 8, frames: int = FRAMES, **meta: str) -> ShardDataset:

@@ -20,10 +20,12 @@ from pathlib import Path
 
 from evaluate_rendered import evaluate
 
+from common.config import load_config
 from common.errors import EXIT_CODE, UserError
 from common.files import require_file, require_writable_dir, write_json
 from stage1_generator.rendered.clips import ClipRequest, make_clips
 from stage1_generator.rendered.scene import HELD_OUT_SEEDS
+from stage2_dubber.config import Stage2Config
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "configs" / "tiny.yaml"
@@ -35,7 +37,6 @@ COMPANIONS_PER_CLIP, DUB, MEASURE = 0.13, 0.8, 3.0
 PHASE_SHARES = {"structure": 0.75, "lip": 0.17, "texture": 0.08}
 LORA_RANK = 16
 GO_ON = ("train.learning_rate=5.0e-4",)  # a trained model is not to be shaken up
-BATCH = 8  # train.global_batch_size of configs/stage2_tiny.yaml
 CLIPS, SECONDS, SIZE = 36, 3.0, 128
 LANGUAGES = ("en-us", "en")  # one language is sooner learnt
 HELD_OUT = ("none", "none", "none", "none", "hand", "microphone", "cup")  # occluders of the held-back clips
@@ -102,13 +103,15 @@ def train_editor(work: Path, pairs: Path, start: Path, minutes: float, settings:
     processes = next(n for n in (8, 4, 2, 1) if n <= (os.cpu_count() or 1))
     for phase, share in PHASE_SHARES.items():
         output = work / phase
+        files = (TINY, ROOT / f"configs/stage2_{phase}.yaml", ROOT / "configs/stage2_tiny.yaml")
+        batch = load_config(Stage2Config, files).train.global_batch_size
         call(
             *(Path(sys.executable).with_name("torchrun"), f"--nproc_per_node={processes}", "--standalone"),
             ROOT / "stage2_dubber" / "train.py",
-            *("--config", TINY, ROOT / f"configs/stage2_{phase}.yaml", ROOT / "configs/stage2_tiny.yaml"),
+            *("--config", *files),
             *(f"data.shards=[{pairs}]", f"train.output={output}", f"train.init_from={package}"),
             *(f"train.time_limit_minutes={minutes * share:.2f}", "train.max_steps=100000"),
-            *(f"train.micro_batch_size={BATCH // processes}", *settings),
+            *(f"train.micro_batch_size={batch // processes}", *settings),
             *(
                 ["train.keep_adapters=false"]  # the start may be a finished editor
                 if phase == "structure"

@@ -12,7 +12,7 @@ from torch import Tensor
 from common.data.schema import Sample
 from common.errors import UserError
 from common.geometry import frames_to_latents
-from common.speech.windows import audio_windows
+from common.speech.windows import audio_windows, stored_margin
 
 
 @dataclass(frozen=True)
@@ -105,5 +105,5 @@ def _windows(sample: Sample, extra: int) -> Tensor:
     if "audio_features" not in sample.cache:
         raise UserError(f"The sample {sample.key} has no audio_features: run the encode step again.")
     features = sample.cache["audio_features"]
-    margin = (features.shape[0] - 2 * frames) // 4  # video frames before the clip's first one
+    margin = stored_margin(features.shape[0], frames)
     return audio_windows(features, margin, frames_to_latents(frames), extra)

@@ -45,6 +45,11 @@ def feature_margin(extra: int = 0) -> int:
     return 3 + -(-extra // FEATURES_PER_FRAME)
 
 
+def stored_margin(features: int, frames: int) -> int:
+    """Video frames of margin on each side of a clip of ``frames`` frames, stored with that many features."""
+    return (features // FEATURES_PER_FRAME - frames) // 2
+
+
 def clip_features(features: Array, start_frame: int, frames: int, margin: int) -> Array:
     """(T, C) -> (2 * (frames + 2 * margin), C): a clip's features and ``margin`` frames on each side.
 

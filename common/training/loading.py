@@ -15,6 +15,7 @@ from common.data.dataset import ShardDataset
 from common.data.schema import CACHE, POOLED_MASKS, SOURCE, Sample, decode_sample, encode_sample
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE, frames_to_latents
+from common.models.pixels import to_video
 from common.models.vae import VideoCodec
 from common.speech import SpeechEncoder, clip_features, feature_margin
 from common.training.draws import Draw
@@ -113,8 +114,7 @@ class ClipEncoder:
         return decode_sample(sample.key, encode_sample(meta, arrays=masks, cache=cache))
 
     def _latents(self, frames: Any) -> Tensor:
-        video = torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1.0
-        return self.codec.encode(video[None])[0]
+        return self.codec.encode(to_video(frames[None]))[0]
 
 
 def check_encoders(dataset: ShardDataset, vae: str, speech: str) -> None:

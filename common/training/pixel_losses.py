@@ -36,14 +36,13 @@ def one_step_estimate(clean: Tensor, velocity: Tensor, predicted: Tensor, t: Ten
 
 @dataclass(frozen=True)
 class DecodedClip:
-    """What a pixel loss sees of B samples: 16 frames of S x S px in [-1, 1], (B, 3, 16, S, S), made and true.
+    """What a pixel loss sees of B samples: 16 frames of S x S px in [-1, 1], (B, 3, 16, S, S).
 
     ``features`` (B, 32, A) is the speech of the same time; ``has_audio`` (B,) bool is False where the model
     was given none.
     """
 
     made: Tensor
-    true: Tensor
     features: Tensor
     has_audio: Tensor
 
@@ -111,23 +110,21 @@ class PixelJudge:
         return torch.cat([1 + torch.randint(choices, (1,), generator=one) for one in generators])
 
     def __call__(
-        self, clean: Tensor, estimate: Tensor, audio_features: Tensor, has_audio: Tensor, start: Tensor
+        self, estimate: Tensor, audio_features: Tensor, has_audio: Tensor, start: Tensor
     ) -> dict[str, Tensor]:
         """Weighted losses (B,) by name.
 
         Args:
-            clean, estimate: (B, C, F, h, w) normalised latents, true and guessed.
+            estimate: (B, C, F, h, w) normalised latents, guessed.
             audio_features: (B, F, W, A) that the model was given.
             has_audio: (B,) bool.
             start: (B,) first judged latent frame of each sample.
         """
         # The latent before is decoded too: the autoencoder's first latent holds one frame, all others four.
         made = self.codec.decode_with_grad(_slices(estimate, start - 1, LATENTS + 1))[:, :, 1:]
-        with torch.no_grad():
-            true = self.codec.decode(_slices(clean, start - 1, LATENTS + 1))[:, :, 1:]
         own = audio_features[:, :, self.extra_window : self.extra_window + BASE_WINDOW]
         heard = _slices(own.movedim(1, 2), start, LATENTS).movedim(2, 1).flatten(1, 2)
-        clip = DecodedClip(made, true, heard, has_audio)
+        clip = DecodedClip(made, heard, has_audio)
         return {loss.name: weight * loss(clip) for loss, weight in self.losses}
 
 

@@ -124,8 +124,6 @@ class FlowStrategy(ABC):
         if self.judge is None or inputs.judged_from is None:
             return SampleLosses(loss, inputs.t)
         estimate = one_step_estimate(batch.target_latents, inputs.velocity, velocity.float(), inputs.t)
-        judged = self.judge(
-            batch.target_latents, estimate, batch.audio_features, inputs.has_audio, inputs.judged_from
-        )
+        judged = self.judge(estimate, batch.audio_features, inputs.has_audio, inputs.judged_from)
         parts = {name: value.detach() for name, value in {"flow": loss, **judged}.items()}
         return SampleLosses(torch.stack([loss, *judged.values()]).sum(dim=0), inputs.t, parts)

@@ -26,7 +26,7 @@ from common.errors import UserError
 from common.files import atomic_dir
 from common.models.pixels import to_video
 from common.models.sync_expert import SyncExpert, offset_scores
-from common.speech.windows import FEATURES_PER_FRAME
+from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
 
@@ -43,7 +43,7 @@ class SyncMicro:
 
     @property
     def margin(self) -> int:
-        return (self.features.shape[1] // FEATURES_PER_FRAME - self.frames.shape[1]) // 2
+        return stored_margin(self.features.shape[1], self.frames.shape[1])
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def collate(items: Sequence[tuple[Draw, Sample]]) -> SyncMicro:
     """Runs in the loader's workers, where the videos are decoded."""
     features = [sample.cache["audio_features"].float() for _, sample in items]
     lengths = [int(sample.meta["frames"]) for _, sample in items]
-    margins = {(len(f) // FEATURES_PER_FRAME - n) // 2 for f, n in zip(features, lengths, strict=True)}
+    margins = {stored_margin(len(f), n) for f, n in zip(features, lengths, strict=True)}
     if len(margins) > 1:
         raise UserError("data.shards holds clips with different margins of speech: encode them alike.")
     length = min(lengths)

@@ -1,0 +1,37 @@
+"""What every configured command does around its work: read the options, and tell the user what was wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from common.config import add_config_arguments, load_config, parse_config_arguments
+from common.errors import EXIT_CODE, UserError
+
+T = TypeVar("T")
+
+
+def run_configured(
+    schema: type[T],
+    body: Callable[[T, bool], None],
+    *,
+    description: str,
+    prog: str | None = None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Load a configuration of ``schema`` from the command line and call ``body(config, dry_run)``.
+
+    Returns:
+        The exit code: a UserError is one line on stderr and exit code 2.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    add_config_arguments(parser)
+    try:
+        arguments = parse_config_arguments(parser, argv)
+        body(load_config(schema, arguments.config, arguments.overrides), arguments.dry_run)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODE
+    return 0
