@@ -224,9 +224,11 @@ class SyncConfig:
     widths: list[int] = field(default_factory=lambda: [32, 64, 128, 128])
     embed_dim: int = 128
     min_shift: int = 3  # video frames by which the sound of a false pair is shifted, at least
+    jitter: float = 0.2  # of brightness and contrast; also mirrors every second clip. 0: neither
     held_out: list[str] = field(default_factory=list)  # shards of speakers that are only measured
 
     def __post_init__(self) -> None:
+        _at_least("sync.jitter", self.jitter, 0.0)
         _at_least("sync.frames", self.frames, 2)
         _at_least("sync.min_shift", self.min_shift, 1)
         for width in self.widths:

@@ -31,6 +31,10 @@ class PrepareConfig:
     speakers_name_column: str = "speaker_id"
     speaker_from: str = "name"
     """Speaker of a video that nothing names: "name" (each video its own) or "folder" (its parent folder)."""
+    offsets: str = ""
+    """Optional JSON of stage2_dubber/measure_sync.py: sound is moved so that it fits the lips."""
+    offset_confidence: float = 0.0
+    """Videos that `offsets` measured with less confidence than this are left out."""
     min_seconds: float = 1.0
     """Shorter face stretches are listed in the report and left out."""
     max_seconds: float = 20.0

@@ -37,6 +37,7 @@ from stage1_generator.command import Progress, run_command, run_parallel, sweep
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.detection import DetectorPool
 from stage1_generator.entries import SAMPLE_RATE, pack_mask
+from stage1_generator.offsets import SoundOffsets, shift_sound
 from stage1_generator.shots import Thumbnails, split_at
 from stage1_generator.videos import VideoFile, find_videos
 from stage1_generator.voice import frame_levels
@@ -66,7 +67,8 @@ def run(config: Stage1Config) -> None:
     progress = Progress("prepare", len(videos))
     records: list[dict[str, Any]] = []
     detectors = DetectorPool(config.face)
-    prepare = partial(prepare_video, config=config, detectors=detectors)
+    offsets = SoundOffsets.read(config.prepare)
+    prepare = partial(prepare_video, config=config, detectors=detectors, offsets=offsets)
     for video, (record, worked) in run_parallel(prepare, videos, config.prepare.workers):
         records.append(record)
         for row in record["rejected"]:
@@ -84,7 +86,7 @@ def run(config: Stage1Config) -> None:
 
 
 def prepare_video(
-    video: VideoFile, config: Stage1Config, detectors: DetectorPool
+    video: VideoFile, config: Stage1Config, detectors: DetectorPool, offsets: SoundOffsets
 ) -> tuple[dict[str, Any], bool]:
     """Prepare one video unless its record says that nothing changed: the record, and whether it was made now.
 
@@ -94,7 +96,10 @@ def prepare_video(
     stats = [[path.stat().st_size, path.stat().st_mtime_ns] for path in video.inputs]
     record_path = folder / "videos" / f"{_slug(video.name)}-{fingerprint(video.name)[:8]}.json"
     old = read_json(record_path) if record_path.is_file() else {}
+    offset = offsets.find(video.name)
     settings = _settings(video, config)
+    if offset is not None:
+        settings["sound"] = [offset.frames, offset.trusted]
     hashes = old["hashes"] if old.get("stats") == stats else [sha256_file(path) for path in video.inputs]
     made_by = fingerprint([settings, hashes])
     if old.get("fingerprint") == made_by and all((folder / name).is_dir() for name in old["entries"]):
@@ -113,7 +118,9 @@ def prepare_video(
         "rejected": [],
     }
     try:
-        _Preparation(video, config, detectors, record).run()
+        if offset is not None and not offset.trusted:
+            raise UserError(f"lips and sound fit nowhere well enough (prepare.offsets: {offset.reason})")
+        _Preparation(video, config, detectors, record, offset.frames if offset else 0).run()
     except UserError as error:
         record["rejected"].append({"video": video.name, "reason": str(error)})
     write_json(record_path, record)
@@ -142,8 +149,14 @@ class _Preparation:
     """One video's two passes: find the face, then cut it out. Frames are streamed in both."""
 
     def __init__(
-        self, video: VideoFile, config: Stage1Config, detectors: DetectorPool, record: dict[str, Any]
+        self,
+        video: VideoFile,
+        config: Stage1Config,
+        detectors: DetectorPool,
+        record: dict[str, Any],
+        sound_offset: int,
     ) -> None:
+        self.sound_offset = sound_offset
         self.video, self.config, self.detectors, self.record = video, config, detectors, record
         self.fps = config.geometry.fps
         self.folder = work_paths(config).prepared
@@ -152,7 +165,7 @@ class _Preparation:
         record["model_frames"] = len(self.indices)
 
     def run(self) -> None:
-        audio = load_audio(self.video.path, SAMPLE_RATE)
+        audio = shift_sound(load_audio(self.video.path, SAMPLE_RATE), self.sound_offset, self.fps)
         thumbnails = Thumbnails()
         track = self._track(thumbnails)
         if not track.present.any():

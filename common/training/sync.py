@@ -123,11 +123,13 @@ class SyncStrategy:
     def collate(self) -> Any:
         return collate
 
-    def prepare(self, micro: SyncMicro, device: torch.device) -> SyncInputs:
+    def prepare(self, micro: SyncMicro, device: torch.device, vary: bool = True) -> SyncInputs:
+        """``vary``: with jitter, for training."""
         frames, true, shifted = [], [], []
         for row, draw in enumerate(micro.draws):
             start, other = self._draw_starts(draw, micro.frames.shape[1], micro.margin)
-            frames.append(micro.frames[row, start : start + self.config.frames])
+            window = micro.frames[row, start : start + self.config.frames]
+            frames.append(self._vary(draw, window) if vary else window)
             true.append(self._window(micro, row, start))
             shifted.append(self._window(micro, row, other))
         truth = torch.stack(true)
@@ -170,6 +172,16 @@ class SyncStrategy:
         allowed = [other for other in possible if abs(other - start) >= self.config.min_shift]
         return start, allowed[int(torch.randint(len(allowed), (1,), generator=generator))]
 
+    def _vary(self, draw: Draw, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The same lips in other light, sometimes mirrored: few speakers must not be learnt by heart."""
+        if not self.config.jitter:
+            return frames
+        gain, lift, mirror = torch.rand(3, generator=draw.generator(self.train.seed, "vary")).tolist()
+        scale = 1.0 + self.config.jitter * (2.0 * gain - 1.0)
+        varied = frames * np.float32(scale) + np.float32(128.0 * self.config.jitter * (2.0 * lift - 1.0))
+        varied = varied.clip(0, 255).astype(np.uint8)
+        return varied[:, :, ::-1] if mirror < 0.5 else varied
+
     def _window(self, micro: SyncMicro, row: int, start: int) -> Tensor:
         first = FEATURES_PER_FRAME * (micro.margin + start)
         return micro.features[row, first : first + FEATURES_PER_FRAME * self.config.frames]
@@ -205,7 +217,7 @@ def evaluate_expert(
             for number in range(first, min(first + batch_size, len(dataset)))
         ]
         micro = collate(items)
-        result = strategy.loss(expert, strategy.prepare(micro, device))
+        result = strategy.loss(expert, strategy.prepare(micro, device, vary=False))
         losses.append(result.loss)
         right.append(result.parts["accuracy"])
         reach = micro.margin
