@@ -1,7 +1,8 @@
 """Measure how far the sound of each video runs ahead of its lips.
 
 ``python stage2_dubber/measure_sync.py --expert PACKAGE --shards STAGE1/encoded --output offsets.json``;
-``prepare.offsets`` takes the table. Scores are averaged over all clips of a video: a single second says little.
+``prepare.offsets`` takes the table. Scores are averaged over all clips of a video: one
+second says little.
 """
 
 from __future__ import annotations

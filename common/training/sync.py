@@ -179,8 +179,8 @@ class SyncStrategy:
         gain, lift, mirror = torch.rand(3, generator=draw.generator(self.train.seed, "vary")).tolist()
         scale = 1.0 + self.config.jitter * (2.0 * gain - 1.0)
         varied = frames * np.float32(scale) + np.float32(128.0 * self.config.jitter * (2.0 * lift - 1.0))
-        varied = varied.clip(0, 255).astype(np.uint8)
-        return varied[:, :, ::-1] if mirror < 0.5 else varied
+        light: NDArray[np.uint8] = varied.clip(0, 255).astype(np.uint8)
+        return light[:, :, ::-1] if mirror < 0.5 else light
 
     def _window(self, micro: SyncMicro, row: int, start: int) -> Tensor:
         first = FEATURES_PER_FRAME * (micro.margin + start)
