@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -26,13 +27,15 @@ from common.files import read_json, write_json
 from common.media import contact_sheet, load_audio, read_frames
 from common.models.package import load_package
 from common.models.pixels import to_frames, to_video
+from common.models.sync_expert import SyncExpert, load_expert, offset_scores
+from common.speech import SpeechEncoder, clip_features
 from common.speech.build import build_speech_encoder
 from stage1_generator.compositing import put_back
 from stage1_generator.generator import CompanionGenerator, GenerationJob
 from stage1_generator.regions import clip_regions, grow_mask
 from stage1_generator.rendered.measure import opening_curves
 from stage1_generator.rendered.scene import Scene, sample_scene
-from stage1_generator.scores import spread
+from stage1_generator.scores import sharpness_ratio, spread
 from stage2_dubber.pipeline import DubPipeline
 
 Frames = NDArray[np.uint8]
@@ -59,12 +62,19 @@ class Case:
 
 @dataclass
 class Scores:
-    """One system on one clip. PSNR in dB against the true video; r: Pearson, of mouth-opening curves."""
+    """One system on one clip. PSNR in dB against the true video; r: Pearson, of mouth-opening curves.
+
+    sharpness: Laplacian variance of the mouth over the true one's. sync: mean cosine of a sync expert at no
+    shift, and the shift in frames that it likes best; None without an expert.
+    """
 
     mouth_r: float
     psnr_outside_db: float
     psnr_mouth_db: float
     occluder_psnr_db: float | None
+    sharpness: float
+    sync: float | None
+    sync_offset: int | None
     seconds: float
 
 
@@ -114,17 +124,40 @@ def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def score(case: Case, made: Frames, seconds: float) -> Scores:
+class SyncJudge:
+    """A sync expert that listens to the speech of a case. Never the one that a training's loss used."""
+
+    REACH = 5
+
+    def __init__(self, expert: SyncExpert, speech: SpeechEncoder) -> None:
+        """Raises UserError where the expert hears other features than ``speech`` makes."""
+        if expert.speech and expert.speech != speech.fingerprint:
+            raise UserError("--expert hears the features of another speech encoder than the editor's.")
+        self.expert, self.speech = expert.eval(), speech
+
+    def __call__(self, case: Case, made: Frames) -> tuple[float, int]:
+        """(cosine at no shift, best shift in frames)."""
+        features = clip_features(self.speech.encode(case.speech), 0, len(made), self.REACH)
+        video = to_video(made[None])[0]
+        scores = offset_scores(self.expert, video, torch.as_tensor(features), self.REACH, self.REACH)
+        return float(scores[self.REACH]), int(scores.argmax()) - self.REACH
+
+
+def score(case: Case, made: Frames, seconds: float, judge: SyncJudge | None = None) -> Scores:
     (curve,) = opening_curves(case.scene, [list(made)], case.matrices)
     seen = np.isfinite(curve)  # where an occluder hides the mouth nobody can know
     # Where the generator paints: an occluder elsewhere is nobody's achievement.
     inside = case.occluder & clip_regions(case.landmarks, made.shape[1]).lower_face
     enough = int(inside.sum()) >= FEWEST_OCCLUDED_PIXELS
+    sync, offset = judge(case, made) if judge is not None else (None, None)
     return Scores(
         mouth_r=correlation(curve[seen], case.opening_truth[seen]),
         psnr_outside_db=psnr(made, case.truth, ~case.mouth),
         psnr_mouth_db=psnr(made, case.truth, case.mouth),
         occluder_psnr_db=psnr(made, case.truth, inside) if enough else None,
+        sharpness=sharpness_ratio(case.truth, made, case.mouth),
+        sync=sync,
+        sync_offset=offset,
         seconds=seconds,
     )
 
@@ -188,11 +221,24 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "occluder_psnr_stage1_db": mean(column("stage1", "occluder_psnr_db")),
         "occluder_psnr_stage2_db": mean(column("stage2", "occluder_psnr_db")),
         "occluded_clips": len(column("stage2", "occluder_psnr_db")),
+        "sharpness": mean(column("stage2", "sharpness")),
+        "sharpness_autoencoder": mean([row["autoencoder_sharpness"] for row in rows]),
+        "sync": mean(column("stage2", "sync")),
+        "sync_truth": mean([row["sync_truth"] for row in rows if row["sync_truth"] is not None]),
+        "sync_input": mean([row["sync_input"] for row in rows if row["sync_input"] is not None]),
+        "sync_at_0": mean([float(abs(x) <= 1) for x in column("stage2", "sync_offset")]),
+        "seconds": mean(column("stage2", "seconds")),
     }
 
 
 def evaluate(
-    clips: Path, editor: Path, generator: Path | None, output: Path, limit: int = 0, **sampling: Any
+    clips: Path,
+    editor: Path,
+    generator: Path | None,
+    output: Path,
+    limit: int = 0,
+    expert: Path | None = None,
+    **sampling: Any,
 ) -> dict[str, Any]:
     """Dub every pair of ``clips``; writes evaluation.json and sheet.png, returns the summary.
 
@@ -202,6 +248,9 @@ def evaluate(
     pipeline = DubPipeline.from_pretrained(editor)
     geometry = pipeline.package.info.geometry
     first = Generator(generator) if generator else None
+    judge = None
+    if expert is not None:
+        judge = SyncJudge(load_expert(expert), build_speech_encoder(pipeline.package.info.speech))
     names = sorted(p.stem for p in clips.glob("*.json") if "b" in read_json(p).get("clips", {}))
     if not names:
         raise UserError(f"{clips}: holds no rendered pair; make some with stage1_generator.rendered --pairs.")
@@ -212,21 +261,25 @@ def evaluate(
         case = load_case(clips, name, geometry.crop_size, geometry.crop_scale)
         started = time.monotonic()
         edited = pipeline.edit_crops(case.source, case.speech, **sampling)
-        scores = score(case, edited, time.monotonic() - started)
+        scores = score(case, edited, time.monotonic() - started, judge)
+        ceiling = reconstruct(pipeline, case.truth)
         row: dict[str, Any] = {
             "name": name,
             "style": case.scene.style.name,
             "occluder": case.scene.occluder.kind if case.scene.occluder else "none",
             "mouth_r_input": correlation(case.opening_source, case.opening_truth),
             "psnr_mouth_input_db": psnr(case.source, case.truth, case.mouth),
-            "autoencoder_psnr_outside_db": psnr(reconstruct(pipeline, case.truth), case.truth, ~case.mouth),
+            "autoencoder_psnr_outside_db": psnr(ceiling, case.truth, ~case.mouth),
+            "autoencoder_sharpness": sharpness_ratio(case.truth, ceiling, case.mouth),
+            "sync_truth": judge(case, case.truth)[0] if judge is not None else None,
+            "sync_input": judge(case, case.source)[0] if judge is not None else None,
             "stage2": asdict(scores),
         }
         lines = [("source", case.source), ("truth", case.truth)]
         if first is not None:
             started = time.monotonic()
             painted = first(case)
-            row["stage1"] = asdict(score(case, painted, time.monotonic() - started))
+            row["stage1"] = asdict(score(case, painted, time.monotonic() - started, judge))
             lines.append(("stage 1", painted))
         lines.append(("stage 2", edited))
         sheet += [(f"{name} {label}", frames) for label, frames in lines]
@@ -257,6 +310,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--editor", type=Path, required=True)
     parser.add_argument("--generator", type=Path)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--expert", type=Path, help="sync expert that no training's loss used")
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--num-steps", type=int)
     parser.add_argument("--audio-scale", type=float)
@@ -269,6 +323,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.generator,
             arguments.output,
             arguments.limit,
+            arguments.expert,
             num_steps=arguments.num_steps,
             audio_scale=arguments.audio_scale,
             reference_scale=arguments.reference_scale,
