@@ -18,6 +18,7 @@ from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.models.vae import VideoCodec, build_vae
 from common.speech import build_speech_encoder
+from common.training.checkpoint import Checkpoint
 from stage1_generator.config import Stage1Config
 from stage2_dubber.config import Stage2Config
 
@@ -73,6 +74,11 @@ def stage1_config(folder: Path, *overrides: str) -> Stage1Config:
 def metrics(run: Path) -> list[dict[str, Any]]:
     """The rows that a training run logged."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def saved(run: Path, step: int, group: str = "model") -> dict[str, torch.Tensor]:
+    """A group of tensors of the checkpoint of one step: "model", "ema" or "optimizer"."""
+    return Checkpoint(run / f"step-{step:08d}", {}).tensors(group)
 
 
 def torchrun(processes: int, *command: str) -> str:
