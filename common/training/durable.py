@@ -19,14 +19,23 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.utils.tensorboard import SummaryWriter
 
+from common.errors import UserError
+
 # A full disk, a full quota, and a file beyond the size that the system allows.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Log records that wait for space; beyond that the oldest are lost.
 _WAITING_BYTES = 16 << 20
 
 
-class DiskFullError(Exception):
-    """There is no space for what was to be written; raised by all processes of a run together."""
+class DiskFullError(UserError):
+    """There is no space for what was to be written; raised by all processes of a run together.
+
+    ``reason``: the system's words.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The disk is full ({reason}): free space and run the same command again.")
+        self.reason = reason
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -151,14 +151,16 @@ class Trainer:
         finally:
             if log is not None:
                 log.close()
-        package = self._package()
+        packed = self._package()
         self.accelerator.end_training()
-        if not saved:
+        missing = [] if saved else [f"the checkpoint of step {self.step}"]
+        missing += [] if packed else ["the model package"]
+        if missing:
             raise UserError(
-                f"{self.output}: the disk is full and the checkpoint of step {self.step} is not on it; free "
-                "space and run the same command again, which goes on from the newest one there."
+                f"{self.output}: the disk is full, {' and '.join(missing)} could not be written; free space "
+                "and run the same command again, which goes on from the newest checkpoint there."
             )
-        return TrainResult(self.step, loss, package)
+        return TrainResult(self.step, loss, self.output / PACKAGE)
 
     def save(self) -> bool:
         """Write a checkpoint: trained parameters, their averages, optimiser state, and where the run is.
@@ -184,8 +186,8 @@ class Trainer:
         except DiskFullError as error:
             if self.accelerator.is_main_process:
                 print(
-                    f"warning: step {self.step} is not saved, there is no space in {self.output} ({error}); "
-                    "training goes on and tries again at the next save",
+                    f"warning: step {self.step} is not saved, there is no space in {self.output} "
+                    f"({error.reason}); training goes on and tries again at the next save",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -257,9 +259,8 @@ class Trainer:
         log.console(row, left)
         return float(row["loss"])
 
-    def _package(self) -> Path:
-        """Write the model package with the averaged weights, on the main process."""
-        folder = self.output / PACKAGE
+    def _package(self) -> bool:
+        """Write the model package with the averaged weights, on the main process; False without space."""
         main = self.accelerator.is_main_process
         model, averages = self.model, self.average.averages if self.average is not None else {}
         if self.sharded:
@@ -269,25 +270,17 @@ class Trainer:
             with together(self.world > 1):
                 if main:
                     with self.average.applied() if self.average and not self.sharded else nullcontext():
-                        self.strategy.save_package(model, folder)
-        except DiskFullError as error:
-            raise UserError(
-                f"{folder}: there is no space for the model package ({error}); free some and run the same "
-                "command again, which only writes it."
-            ) from error
-        return folder
+                        self.strategy.save_package(model, self.output / PACKAGE)
+        except DiskFullError:
+            return False
+        return True
 
     def _open_log(self) -> RunLog | None:
-        """The log of the main process."""
+        """The log of the main process. Raises DiskFullError: there is no point in starting without space."""
         if not self.accelerator.is_main_process:
             return None
-        try:
-            with together(collective=False):
-                return RunLog(self.output, self.step, self.config.max_steps)
-        except DiskFullError as error:
-            raise UserError(
-                f"{self.output}: there is no space for the log ({error}); free some and start again."
-            ) from error
+        with together(collective=False):
+            return RunLog(self.output, self.step, self.config.max_steps)
 
     def _identity(self) -> dict[str, Any]:
         config = self.config
