@@ -134,6 +134,7 @@ class TrainConfig:
     max_steps: int = 15000
     global_batch_size: int = 256
     micro_batch_size: int = 1
+    sharding: str = "ddp"  # every process holds the model | "fsdp2": each a part of it
     optimizer: str = "adamw"  # | "muon": for small models from scratch
     learning_rate: float = 1e-5
     weight_decay: float = 0.01  # adamw only
@@ -157,6 +158,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _one_of("train.optimizer", self.optimizer, ("adamw", "muon"))
+        _one_of("train.sharding", self.sharding, ("ddp", "fsdp2"))
+        if self.optimizer == "muon" and self.sharding == "fsdp2":
+            raise UserError(
+                "train.optimizer=muon needs whole matrices, which train.sharding=fsdp2 splits: use adamw, "
+                "or train.sharding=ddp."
+            )
         _one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine"))
         _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "auto"))
         for name in ("max_steps", "global_batch_size", "micro_batch_size", "save_every", "log_every"):

@@ -88,17 +88,22 @@ def atomic_dir(path: PathLike) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=parent))
     try:
         yield temporary
-        temporary.chmod(_default_mode(0o777))
-        for entry in temporary.rglob("*"):
-            if not entry.is_symlink():
-                # Libraries write private files, too.
-                entry.chmod(_default_mode(0o777 if entry.is_dir() else 0o666))
-                _sync(entry)
-        _sync(temporary)
-        _swap_dir(temporary, target)
-        _sync(parent)
+        publish_dir(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish_dir(temporary: Path, target: Path) -> None:
+    """Sync a finished folder to disk and rename it to ``target`` beside it, in place of what lies there."""
+    temporary.chmod(_default_mode(0o777))
+    for entry in temporary.rglob("*"):
+        if not entry.is_symlink():
+            # Libraries write private files, too.
+            entry.chmod(_default_mode(0o777 if entry.is_dir() else 0o666))
+            _sync(entry)
+    _sync(temporary)
+    _swap_dir(temporary, target)
+    _sync(target.parent)
 
 
 def _swap_dir(new: Path, target: Path) -> None:

@@ -72,7 +72,7 @@ class EditorStrategy(FlowStrategy):
             "model": weight_identity(self.config.model),
             "phase": phase,
             # The frozen weights below an adapter are not in the checkpoint.
-            "init_from": self.train.init_from if self.config.phase.lora_rank else "",
+            "init_from": self.start.fingerprint if self.config.phase.lora_rank else "",
             "vae": self.start.codec.fingerprint,
             "speech": self.speech_fingerprint,
         }

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
-from safetensors.torch import load_file
-from training_toys import torchrun
+from training_toys import saved, torchrun
 
 from common.config import VaeConfig
 from common.media import write_video
@@ -125,7 +124,7 @@ def test_processes_share_the_work_and_leave_one_model(videos: Path, tmp_path: Pa
             *(f"autoencoder.output={tmp_path / output}", f"autoencoder.max_steps={steps}"),
         )
         assert printed.count("written to") == 1
-        return load_file(tmp_path / output / f"step-{steps:08d}" / "model.safetensors")
+        return saved(tmp_path / output, steps)
 
     name = "decoder.conv_out.bias"
     one, two = train(1, "one", 2), train(2, "two", 2)

@@ -16,7 +16,6 @@ from common.errors import UserError
 from common.training.checkpoint import (
     latest_checkpoint,
     load_optimizer,
-    load_parameters,
     optimizer_tensors,
     save_checkpoint,
 )
@@ -150,8 +149,8 @@ def test_checkpoint_brings_back_weights_and_optimiser_without_pickle(tmp_path: P
     fresh = nn.Linear(3, 2)
     named = dict(fresh.named_parameters())
     again = torch.optim.AdamW(fresh.parameters(), lr=0.1)
-    load_parameters(named, checkpoint.tensors("model"), checkpoint.folder)
-    load_optimizer(again, named, checkpoint.tensors("optimizer"))
+    checkpoint.read("model", named)
+    load_optimizer(again, named, checkpoint)
     for module, optim in ((layer, optimizer), (fresh, again)):
         module.zero_grad()
         module(torch.ones(1, 3)).square().sum().backward()
@@ -165,8 +164,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     checkpoint = latest_checkpoint(tmp_path)
     assert checkpoint is not None
     with pytest.raises(UserError, match="shape"):
-        load_parameters(dict(nn.Linear(4, 2).named_parameters()), checkpoint.tensors("model"), tmp_path)
-    (checkpoint.folder / "model.safetensors").write_bytes(b"cut short")
+        checkpoint.read("model", dict(nn.Linear(4, 2).named_parameters()))
+    next((checkpoint.folder / "model").iterdir()).write_bytes(b"cut short")
     with pytest.raises(UserError, match="damaged"):
         checkpoint.tensors("model")
 

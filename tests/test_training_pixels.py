@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from training_toys import metrics, stage2_config, toy_vae, write_pairs
+from training_toys import metrics, saved, stage2_config, toy_vae, write_pairs
 
 from common.errors import UserError
 from common.models.sync_expert import SyncExpert, load_expert
@@ -109,7 +108,7 @@ def test_a_lip_phase_trains_with_the_sync_loss_and_resumes(tmp_path: Path) -> No
         assert [whole[name] for name in ("loss", "flow", "sync")] == [
             cut[name] for name in ("loss", "flow", "sync")
         ]
-    one, two = (load_file(tmp_path / n / "step-00000004" / "model.safetensors") for n in ("whole", "cut"))
+    one, two = (saved(tmp_path / n, 4) for n in ("whole", "cut"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from training_toys import metrics
+from training_toys import metrics, saved
 
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
@@ -76,9 +75,7 @@ def test_resume_equals_the_uninterrupted_run(tmp_path: Path) -> None:
     for steps in (3, 6):
         assert main([*words, f"train.max_steps={steps}", f"train.output={tmp_path / 'cut'}"]) == 0
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    one, two = (
-        load_file(tmp_path / name / "step-00000006" / "model.safetensors") for name in ("cut", "whole")
-    )
+    one, two = (saved(tmp_path / name, 6) for name in ("cut", "whole"))
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 

@@ -18,6 +18,7 @@ from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.models.vae import VideoCodec, build_vae
 from common.speech import build_speech_encoder
+from common.training.checkpoint import Checkpoint
 from stage1_generator.config import Stage1Config
 from stage2_dubber.config import Stage2Config
 
@@ -75,6 +76,11 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def saved(run: Path, step: int, group: str = "model") -> dict[str, torch.Tensor]:
+    """A group of tensors of the checkpoint of one step: "model", "ema" or "optimizer"."""
+    return Checkpoint(run / f"step-{step:08d}", {}).tensors(group)
+
+
 def torchrun(processes: int, *command: str) -> str:
     """Run a command of the repository in several processes; returns what they printed."""
     launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
@@ -85,7 +91,7 @@ def torchrun(processes: int, *command: str) -> str:
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

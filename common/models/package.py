@@ -97,7 +97,7 @@ def save_package(
         if context is not None:
             save_file({"context": context.detach().cpu().contiguous()}, temporary / "context.safetensors")
         for adapter in info.adapters:
-            save_adapter(transformer, adapter, temporary / _adapter_file(adapter.name))
+            save_adapter(transformer, adapter, temporary / adapter_file(adapter.name))
         write_json(temporary / METADATA_FILE, _to_json(info, codec.fingerprint))
 
 
@@ -158,7 +158,7 @@ def load_package(
     codec = VideoCodec(load_vae(folder / "vae", vae_dtype or dtype))
     _check_parts(folder, info, transformer, codec)
     for adapter in info.adapters:
-        load_adapter(transformer, folder / _adapter_file(adapter.name))
+        load_adapter(transformer, folder / adapter_file(adapter.name))
     context = _load_context(folder) if transformer.text_embedding is not None else None
     transformer.to(device).eval()  # type: ignore[arg-type]
     transformer.requires_grad_(False)
@@ -242,7 +242,7 @@ def _load_context(folder: Path) -> torch.Tensor:
         ) from error
 
 
-def _adapter_file(name: str) -> str:
+def adapter_file(name: str) -> str:
     return f"lora_{name}.safetensors"
 
 
@@ -257,7 +257,7 @@ def _to_json(info: PackageInfo, vae_fingerprint: str) -> dict[str, Any]:
         "diffusion": info.diffusion,
         "vae_fingerprint": vae_fingerprint,
         "loras": [
-            {"name": adapter.name, "file": _adapter_file(adapter.name), "range": list(adapter.active_range)}
+            {"name": adapter.name, "file": adapter_file(adapter.name), "range": list(adapter.active_range)}
             for adapter in info.adapters
         ],
         "training": info.training,

@@ -28,7 +28,6 @@ from common.models.vae import build_vae
 from common.training.checkpoint import (
     latest_checkpoint,
     load_optimizer,
-    load_parameters,
     optimizer_tensors,
     save_checkpoint,
 )
@@ -214,9 +213,10 @@ class AutoencoderTrainer:
                 f"{checkpoint.folder}: was made with another vae section or crop size; "
                 "use another autoencoder.output."
             )
-        load_parameters(self.parameters, checkpoint.tensors("model"), checkpoint.folder)
-        load_optimizer(self.optimizer, self.parameters, checkpoint.tensors("optimizer"))
-        self.average.load(checkpoint.tensors("ema"), checkpoint.meta["ema_updates"])
+        checkpoint.read("model", self.parameters)
+        load_optimizer(self.optimizer, self.parameters, checkpoint)
+        checkpoint.read("ema", self.average.averages)
+        self.average.updates = checkpoint.meta["ema_updates"]
         self.step, self.seconds_before = checkpoint.step, checkpoint.meta["seconds"]
 
     def _train_step(self, progress: float) -> tuple[Tensor, dict[str, Tensor]]:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from common.training.distribute import local
+
 
 class ParameterAverage:
     """Keeps fp32 averages of named parameters: ``average <- decay * average + (1 - decay) * parameter``.
@@ -26,15 +28,9 @@ class ParameterAverage:
     def update(self) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        live = [value.detach().float() for value in self._live.values()]
-        torch._foreach_lerp_(list(self.averages.values()), live, 1.0 - decay)
-
-    @torch.no_grad()
-    def load(self, averages: Mapping[str, Tensor], updates: int) -> None:
-        """Take the state of a checkpoint. Raises KeyError where a name is missing."""
-        for name, value in self.averages.items():
-            value.copy_(averages[name])
-        self.updates = updates
+        # Split parameters have split averages: each process keeps up its own part.
+        live = [local(value.detach()).float() for value in self._live.values()]
+        torch._foreach_lerp_([local(value) for value in self.averages.values()], live, 1.0 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

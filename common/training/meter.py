@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from common.errors import UserError
 from common.files import atomic_path
+from common.training.durable import DurableFile, summary_writer
 from common.training.strategy import SampleLosses
 
 BUCKETS = 5
@@ -48,11 +48,12 @@ class RunLog:
 
     def __init__(self, output: Path, start_step: int, max_steps: int) -> None:
         self._metrics = output / METRICS
-        self._writer = SummaryWriter(str(output / "tensorboard"), purge_step=start_step + 1)
+        self._writer = summary_writer(output / "tensorboard", purge_step=start_step + 1)
         self._max_steps = max_steps
         self._begin = self._last = time.monotonic()
         self._begin_step = self._last_step = start_step
         _drop_later(self._metrics, start_step)
+        self._rows = DurableFile(self._metrics)
 
     def write(
         self, step: int, sums: dict[str, Tensor], counts: Tensor, grad_norm: Tensor, rate: float
@@ -76,8 +77,7 @@ class RunLog:
                 f"The loss is {row['loss']} at step {step}: lower train.learning_rate and start again."
             )
         self._scalars(row)
-        with self._metrics.open("a") as stream:
-            stream.write(json.dumps(row) + "\n")
+        self._rows.append((json.dumps(row) + "\n").encode())
         return row
 
     def console(self, row: dict[str, Any], seconds_left: float) -> None:
@@ -93,6 +93,7 @@ class RunLog:
         return (time.monotonic() - self._begin) / max(1, self._last_step - self._begin_step)
 
     def close(self) -> None:
+        self._rows.flush()
         self._writer.close()
 
     def _scalars(self, row: dict[str, Any]) -> None:

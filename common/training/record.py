@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common.config import TrainConfig
 from common.data.dataset import ShardDataset
+from common.files import fingerprint
 
 
 def training_record(train: TrainConfig, dataset: ShardDataset) -> dict[str, Any]:
@@ -28,6 +30,12 @@ def training_record(train: TrainConfig, dataset: ShardDataset) -> dict[str, Any]
         for index in dataset.indices
     ]
     return {"train": settings, "data": data}
+
+
+def data_fingerprint(dataset: ShardDataset, weights: Sequence[float]) -> str:
+    """Identifies the samples, their order and how often each part is drawn, not where they lie."""
+    tars = [[shard.sha256 for shard in index.shards] for index in dataset.indices]
+    return fingerprint({"tars": tars, "weights": [float(weight) for weight in weights]})
 
 
 def _short(folder: str | Path) -> str:

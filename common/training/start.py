@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from common.config import ModelConfig, PhaseConfig, SpeechConfig, VaeConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import CACHE
 from common.errors import UserError
+from common.files import fingerprint, sha256_file
 from common.models.adapters import Adapter, add_adapter
-from common.models.package import ModelPackage, load_package
+from common.models.package import ModelPackage, adapter_file, load_package
 from common.models.transformer import DubbingTransformer, build_transformer
 from common.models.vae import VideoCodec, build_vae
 from common.speech import SpeechEncoder, build_speech_encoder
@@ -36,6 +38,19 @@ class StartingPoint:
     def adapters(self) -> tuple[Adapter, ...]:
         """Adapters of earlier phases, which later packages carry on."""
         return self.package.info.adapters if self.package is not None else ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the weights of the package, wherever it lies; empty where there is none.
+
+        Of its adapters only those count that the run carries on. Reads the files, once.
+        """
+        if self.package is None:
+            return ""
+        folder = self.package.folder
+        files = sorted(folder.glob("transformer/*.safetensors"))
+        files += [folder / adapter_file(adapter.name) for adapter in self.adapters]
+        return fingerprint({str(path.relative_to(folder)): sha256_file(path) for path in files})
 
 
 def load_start(init_from: str, model: ModelConfig, vae: VaeConfig, adapters: bool = True) -> StartingPoint:

@@ -103,6 +103,8 @@ class FlowStrategy(ABC):
         inputs = flow_inputs(batch, micro.draws, self.train, self.flow, self.geometry.motion_latents)
         if self.judge is None:
             return inputs
+        if self.judge.codec.device != device:  # it was built on the CPU
+            self.judge.codec.to(device)
         return replace(inputs, judged_from=self.judge.draw_start(micro.draws, inputs.noisy.shape[2]))
 
     def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:

@@ -151,9 +151,11 @@ class SyncStrategy:
         )
 
     def identity(self) -> dict[str, Any]:
+        expert = asdict(self.config)
+        expert.pop("held_out")  # only measured
         return {
             "task": "sync",
-            "expert": asdict(self.config),
+            "expert": expert,
             "crop_size": self.crop_size,
             "speech": self.speech,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,17 +25,26 @@ from common.training.checkpoint import (
     Checkpoint,
     latest_checkpoint,
     load_optimizer,
-    load_parameters,
     optimizer_tensors,
     remove_partial,
     save_checkpoint,
 )
+from common.training.distribute import (
+    clip_gradients,
+    data_mesh,
+    fill,
+    gradient_exchange,
+    hollow_copy,
+    shard_model,
+)
 from common.training.draws import DrawSampler
+from common.training.durable import DiskFullError, together
 from common.training.ema import ParameterAverage
 from common.training.loading import DrawnSamples
 from common.training.meter import LossMeter, RunLog
 from common.training.muon import Muon
 from common.training.precision import is_emulated, resolve_precision
+from common.training.record import data_fingerprint
 from common.training.schedule import learning_rate
 from common.training.strategy import Strategy
 
@@ -59,6 +69,11 @@ class Trainer:
     Every random number is a pure function of (seed, step, position in the global batch): the same losses for
     any number of processes (up to the order of additions) and an exact continuation after a cut. With a
     time limit the schedule follows the clock and the last steps depend on the machine's speed.
+
+    ``config.sharding`` says whether every process holds the whole model (DDP) or a part of it (FSDP2).
+
+    On a full disk training goes on and a checkpoint is tried again at its next turn; only a run whose end
+    cannot be written fails.
     """
 
     def __init__(
@@ -84,6 +99,8 @@ class Trainer:
         self.output = require_writable_dir(config.output)
         self.accelerator = _accelerator(config)
         self.world = self.accelerator.num_processes
+        self.sharded = config.sharding == "fsdp2"
+        self._data = data_fingerprint(dataset, weights)
         if self.accelerator.is_main_process:
             remove_partial(self.output)
         per_pass = config.micro_batch_size * self.world
@@ -112,49 +129,70 @@ class Trainer:
         )
 
     def run(self) -> TrainResult:
-        """Train, save, and write the package."""
+        """Train, save, and write the package.
+
+        Raises:
+            UserError: the last checkpoint or the package could not be written, since the disk is full.
+        """
         config = self.config
         self._started = time.monotonic()
-        log = RunLog(self.output, self.step, config.max_steps) if self.accelerator.is_main_process else None
+        log = self._open_log()
         meter = LossMeter(self.accelerator.device)
         batches = iter(self.loader)
-        loss, saved_at = None, self.step
+        loss, saved, start = None, False, self.step
         try:
             while self.step < config.max_steps and (progress := self._progress()) < 1.0:
                 rate = learning_rate(config, self.step, progress)
                 grad_norm = self._optimiser_step(batches, meter, rate)
                 if self.step % config.log_every == 0 or self.step == config.max_steps:
                     loss = self._log(log, meter, grad_norm, rate)
-                if self.step % config.save_every == 0:
-                    self.save()
-                    saved_at = self.step
-            if saved_at != self.step:
-                self.save()
+                saved = self.step % config.save_every == 0 and self.save()
+            saved = saved or self.step == start or self.save()
         finally:
             if log is not None:
                 log.close()
-        package = self._package()
+        packed = self._package()
         self.accelerator.end_training()
-        return TrainResult(self.step, loss, package)
+        missing = [] if saved else [f"the checkpoint of step {self.step}"]
+        missing += [] if packed else ["the model package"]
+        if missing:
+            raise UserError(
+                f"{self.output}: the disk is full, {' and '.join(missing)} could not be written; free space "
+                "and run the same command again, which goes on from the newest checkpoint there."
+            )
+        return TrainResult(self.step, loss, self.output / PACKAGE)
 
-    def save(self) -> None:
-        """Write a checkpoint: trained parameters, their averages, optimiser state, and where the run is."""
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            groups: dict[str, Mapping[str, Tensor]] = {
-                "model": self.parameters,
-                "optimizer": optimizer_tensors(self._raw_optimizer(), self.parameters),
-            }
-            if self.average is not None:
-                groups["ema"] = self.average.averages
-            meta = {
-                "identity": self._identity(),
-                "seconds": self._seconds(),
-                "ema_updates": self.average.updates if self.average is not None else 0,
-                "config": self.description,
-            }
-            save_checkpoint(self.output, self.step, groups, meta, self.config.keep_checkpoints)
-        self.accelerator.wait_for_everyone()
+    def save(self) -> bool:
+        """Write a checkpoint: trained parameters, their averages, optimiser state, and where the run is.
+
+        Returns:
+            False where there was no space for it: the older ones are as they were.
+        """
+        groups: dict[str, Mapping[str, Tensor]] = {
+            "model": self.parameters,
+            "optimizer": optimizer_tensors(self.optimizer, self.parameters),
+        }
+        if self.average is not None:
+            groups["ema"] = self.average.averages
+        meta = {
+            "identity": self._identity(),
+            "seconds": self._seconds(),
+            "ema_updates": self.average.updates if self.average is not None else 0,
+            "config": self.description,
+        }
+        keep = self.config.keep_checkpoints
+        try:
+            save_checkpoint(self.output, self.step, groups, meta, keep, collective=self.world > 1)
+        except DiskFullError as error:
+            if self.accelerator.is_main_process:
+                print(
+                    f"warning: step {self.step} is not saved, there is no space in {self.output} "
+                    f"({error.reason}); training goes on and tries again at the next save",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            return False
+        return True
 
     def _build(self, checkpoint: Checkpoint | None) -> None:
         """Model, optimiser and average, as new or as the checkpoint left them."""
@@ -163,18 +201,30 @@ class Trainer:
         self.step, self._seconds_before, self._started = 0, 0.0, time.monotonic()
         if checkpoint is not None:
             self._check_identity(checkpoint)
-            load_parameters(_trained(self.model), checkpoint.tensors("model"), checkpoint.folder)
-            self.step, self._seconds_before = checkpoint.step, float(checkpoint.meta["seconds"])
-        optimizer = _optimizer(_trained(self.model), self.config)
-        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.wrapped = self._distribute()
         self.parameters = _trained(self.model)
+        if checkpoint is not None:
+            checkpoint.read("model", self.parameters)
+            self.step, self._seconds_before = checkpoint.step, float(checkpoint.meta["seconds"])
+        self.optimizer = _optimizer(self.parameters, self.config)
         decay = self.config.ema_decay
         self.average = ParameterAverage(self.parameters, decay) if decay else None
         if checkpoint is None:
             return
-        load_optimizer(self._raw_optimizer(), self.parameters, checkpoint.tensors("optimizer"))
+        load_optimizer(self.optimizer, self.parameters, checkpoint)
         if self.average is not None and checkpoint.meta["ema_updates"]:
-            self.average.load(checkpoint.tensors("ema"), checkpoint.meta["ema_updates"])
+            checkpoint.read("ema", self.average.averages)
+            self.average.updates = checkpoint.meta["ema_updates"]
+
+    def _distribute(self) -> Any:
+        """The model as training calls it: under autocast, its gradients averaged over the processes."""
+        if not self.sharded:
+            return self.accelerator.prepare_model(self.model)
+        self._hollow = hollow_copy(self.model)
+        device = self.accelerator.device
+        shard_model(self.model, data_mesh(device), self.accelerator.mixed_precision == "bf16")
+        # Autocast alone: placed and distributed it is already.
+        return self.accelerator.prepare_model(self.model, device_placement=False, evaluation_mode=True)
 
     def _optimiser_step(self, batches: Iterator[Any], meter: LossMeter, rate: float) -> Tensor:
         """One optimiser step over the global batch; returns the norm of the gradient before clipping."""
@@ -184,11 +234,11 @@ class Trainer:
             inputs = self.strategy.prepare(next(batches), self.accelerator.device)
             # Gradients cross processes once per optimiser step.
             last = i == self.accumulation - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+            with gradient_exchange(self.wrapped, last):
                 losses = self.strategy.loss(self.wrapped, inputs)
                 self.accelerator.backward(losses.loss.mean() / self.accumulation)
             meter.add(losses)
-        norm = self.accelerator.clip_grad_norm_(list(self.parameters.values()), self.config.grad_clip)
+        norm = clip_gradients(self.parameters, self.config.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
@@ -209,14 +259,28 @@ class Trainer:
         log.console(row, left)
         return float(row["loss"])
 
-    def _package(self) -> Path:
-        """Write the model package with the averaged weights, on the main process."""
-        folder = self.output / PACKAGE
-        if self.accelerator.is_main_process:
-            with self.average.applied() if self.average is not None else nullcontext():
-                self.strategy.save_package(self.model, folder)
-        self.accelerator.wait_for_everyone()
-        return folder
+    def _package(self) -> bool:
+        """Write the model package with the averaged weights, on the main process; False without space."""
+        main = self.accelerator.is_main_process
+        model, averages = self.model, self.average.averages if self.average is not None else {}
+        if self.sharded:
+            model = self._hollow
+            fill(model, {**dict(self.model.named_parameters()), **averages}, keep=main)
+        try:
+            with together(self.world > 1):
+                if main:
+                    with self.average.applied() if self.average and not self.sharded else nullcontext():
+                        self.strategy.save_package(model, self.output / PACKAGE)
+        except DiskFullError:
+            return False
+        return True
+
+    def _open_log(self) -> RunLog | None:
+        """The log of the main process. Raises DiskFullError: there is no point in starting without space."""
+        if not self.accelerator.is_main_process:
+            return None
+        with together(collective=False):
+            return RunLog(self.output, self.step, self.config.max_steps)
 
     def _identity(self) -> dict[str, Any]:
         config = self.config
@@ -224,6 +288,7 @@ class Trainer:
             "seed": config.seed,
             "global_batch_size": config.global_batch_size,
             "optimizer": config.optimizer,
+            "data": self._data,
         }
         return {**own, **self.strategy.identity()}
 
@@ -248,9 +313,6 @@ class Trainer:
         by_time = self._seconds() / (60 * self.config.time_limit_minutes)
         shared = torch.tensor(max(by_steps, by_time), device=self.accelerator.device)
         return float(broadcast(shared)) if self.world > 1 else float(shared)
-
-    def _raw_optimizer(self) -> torch.optim.Optimizer:
-        return getattr(self.optimizer, "optimizer", self.optimizer)
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
