@@ -27,19 +27,21 @@ class LossMeter:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._sums: dict[str, Tensor] = {}
-        self._counts = torch.zeros(BUCKETS, device=device)
+        self._counts: dict[str, Tensor] = {}
 
     def add(self, losses: SampleLosses) -> None:
+        """Count samples in; ``losses.parts`` may differ from step to step, but not between processes."""
         bucket = (losses.t.detach() * BUCKETS).long().clamp(0, BUCKETS - 1)
-        self._counts.index_add_(0, bucket, torch.ones_like(losses.t, dtype=self._counts.dtype))
         for name, values in {"loss": losses.loss, **losses.parts}.items():
             sums = self._sums.setdefault(name, torch.zeros(BUCKETS, device=self._device))
+            counts = self._counts.setdefault(name, torch.zeros(BUCKETS, device=self._device))
             sums.index_add_(0, bucket, values.detach().float())
+            counts.index_add_(0, bucket, torch.ones_like(losses.t, dtype=counts.dtype))
 
-    def drain(self) -> tuple[dict[str, Tensor], Tensor]:
-        """(name -> (BUCKETS,) sums, (BUCKETS,) counts) since the last call; starts anew."""
+    def drain(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Name -> (BUCKETS,) sums and counts since the last call; starts anew."""
         sums, counts = self._sums, self._counts
-        self._sums, self._counts = {}, torch.zeros(BUCKETS, device=self._device)
+        self._sums, self._counts = {}, {}
         return sums, counts
 
 
@@ -55,7 +57,12 @@ class RunLog:
         _drop_later(self._metrics, start_step)
 
     def write(
-        self, step: int, sums: dict[str, Tensor], counts: Tensor, grad_norm: Tensor, rate: float
+        self,
+        step: int,
+        sums: dict[str, Tensor],
+        counts: dict[str, Tensor],
+        grad_norm: Tensor,
+        rate: float,
     ) -> dict[str, Any]:
         """Log the steps since the last call; ``sums`` and ``counts`` are those of all processes together.
 
@@ -63,10 +70,10 @@ class RunLog:
             UserError: the loss is not finite.
         """
         now = time.monotonic()
-        total = counts.sum()
+        total = counts["loss"].sum()
         row: dict[str, Any] = {"step": step}
-        row |= {name: float(values.sum() / total) for name, values in sums.items()}
-        per_bucket = (sums["loss"] / counts).tolist()  # NaN where no sample fell
+        row |= {name: float(values.sum() / counts[name].sum()) for name, values in sums.items()}
+        per_bucket = (sums["loss"] / counts["loss"]).tolist()  # NaN where no sample fell
         row["loss_by_t"] = [None if math.isnan(value) else value for value in per_bucket]
         row["grad_norm"], row["learning_rate"] = float(grad_norm), rate
         row["samples_per_second"] = float(total) / max(now - self._last, 1e-9)
