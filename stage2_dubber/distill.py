@@ -1,8 +1,8 @@
 """Distil the trained editor into a student that dubs in a few steps without guidance.
 
 ``torchrun --nproc_per_node=N stage2_dubber/distill.py --config configs/tiny.yaml configs/distill.yaml
-train.init_from=PACKAGE data.shards=[DIR] train.output=DIR``; the same command again continues. The package that
-it leaves dubs as any other, ``diffusion.num_steps`` model calls per window.
+train.init_from=PACKAGE data.shards=[DIR] train.output=DIR``; the same command again continues. The package
+that it leaves dubs as any other, ``diffusion.num_steps`` model calls per window.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ Three networks of one kind, all started from the teacher's package:
     student   dubs; x0_fake - x0_real at its noised samples is the gradient that moves it
 
 Warm-up, student alone: its velocity at its own noise levels is regressed to the teacher's mean velocity up to
-the next one, with the weight on the lips. Then, in turn, several steps of the fake score and one of the student.
-The student's samples are made by the very sampler that dubs, stopped at a random one of its steps.
+the next one, with the weight on the lips. Then, in turn, several steps of the fake score and one of the
+student. The student's samples are made by the very sampler that dubs, stopped at a random one of its steps.
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,15 @@ from stage2_dubber.strategy import EditorStrategy
 class StudentAndFake(nn.Module):
     """The two networks that are trained, in one module for the trainer; calls name the one that is meant."""
 
+    # What sharding asks of a model.
     _no_split_modules = DubbingTransformer._no_split_modules
+    _keep_in_fp32_modules = DubbingTransformer._keep_in_fp32_modules
 
     def __init__(self, student: DubbingTransformer) -> None:
         super().__init__()
         self.student, self.fake = student, deepcopy(student)
 
-    def forward(self, net: str, **inputs: Any) -> Tensor:
+    def forward(self, net: str = "student", **inputs: Any) -> Tensor:
         return self.get_submodule(net)(**inputs)
 
 
@@ -77,8 +79,8 @@ class StudentStrategy(EditorStrategy):
             ours, theirs = getattr(config.diffusion, name), getattr(teacher, name)
             if ours != theirs:
                 raise UserError(
-                    f"diffusion.{name} is {ours} but the teacher in train.init_from has {theirs}: the student "
-                    f"takes steps of the teacher's path, set diffusion.{name}={theirs}."
+                    f"diffusion.{name} is {ours} but the teacher in train.init_from has {theirs}: the "
+                    f"student takes steps of the teacher's path, set diffusion.{name}={theirs}."
                 )
         self.teacher = Teacher(config.train)
         super().__init__(config, dataset)
@@ -148,7 +150,7 @@ class StudentStrategy(EditorStrategy):
     def _fit_fake(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
         """Flow matching of the fake score on the student's samples."""
         with torch.no_grad():
-            sample = self._sample(model, inputs)
+            sample = self.sample(model, inputs)
         velocity = self._fake(model, self._noised(sample, inputs), inputs)
         wanted = FlowMatching.velocity_target(sample, inputs.rows.score_noise)
         weights = self._weights(inputs, self.train.face_weight, self.train.lip_weight)
@@ -157,7 +159,7 @@ class StudentStrategy(EditorStrategy):
 
     def _match(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
         """One step of the student towards the teacher's distribution."""
-        sample, t = self._sample(model, inputs), inputs.rows.score_t
+        sample, t = self.sample(model, inputs), inputs.rows.score_t
         generated = self.sampler.generated(sample, inputs.conditions)
         with torch.no_grad():
             noisy = self._noised(sample, inputs)
@@ -175,7 +177,7 @@ class StudentStrategy(EditorStrategy):
             loss, parts["truth"] = loss + truth, truth.detach()
         return SampleLosses(loss, torch.full_like(loss, self._at(inputs.plan)[1]).detach(), parts)
 
-    def _sample(self, model: nn.Module, inputs: StudentInputs) -> Tensor:
+    def sample(self, model: nn.Module, inputs: StudentInputs) -> Tensor:
         """The student's clean clip (B, C, F, h, w) after step ``plan.stop``; gradients of that step alone."""
         conditions, noise, stop = inputs.conditions, inputs.rows.noise, inputs.plan.stop
         sampler, t = self._at(inputs.plan)
@@ -213,12 +215,8 @@ class StudentStrategy(EditorStrategy):
 
     def _at(self, plan: StepPlan) -> tuple[EulerSampler, float]:
         """The student's sampler of this step and the noise level that it stops at."""
-        sampler = _with_steps(self.sampler, plan.num_steps)
+        sampler = replace(self.sampler, num_steps=plan.num_steps)
         return sampler, float(sampler.flow.sigmas(plan.num_steps)[plan.stop])
-
-
-def _with_steps(sampler: EulerSampler, num_steps: int) -> EulerSampler:
-    return EulerSampler(sampler.flow, sampler.guidance, num_steps, sampler.border)
 
 
 def _given(conditions: Conditions, like: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class DistillConfig:
     warmup_lip_weight: float = 2.0  # few steps blur the lips first
     teacher_substeps: int = 4  # of the teacher for one of the student, during warm-up
     fake_steps: int = 5
-    score_range: list[float] = field(default_factory=lambda: [0.02, 0.98])  # of t at scoring, before the shift
+    score_range: list[float] = field(default_factory=lambda: [0.02, 0.98])  # t of scoring, before the shift
     truth_weight: float = 0.0  # squared error of the student's lips to the real clip's, beside the matching
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ def check_student(config: StudentConfig) -> StudentConfig:
         UserError: naming the key and what it must be.
     """
     if not config.train.init_from:
-        raise UserError("train.init_from is empty; name the model package of the trained editor, the teacher.")
+        raise UserError("train.init_from is empty; name the package of the trained editor, the teacher.")
     if config.train.keep_adapters:
         raise UserError(
             "train.keep_adapters must be false: adapters that act in a range of noise levels mean nothing to "

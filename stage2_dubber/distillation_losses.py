@@ -31,7 +31,7 @@ def matching_gradient(sample: Tensor, real: Tensor, fake: Tensor, generated: Ten
 def matching_loss(sample: Tensor, gradient: Tensor, weights: Tensor, clean_frames: Tensor) -> Tensor:
     """(B,) losses whose derivative by ``sample`` is ``gradient``, up to weights and the mean over cells.
 
-    ``weights`` (B, 1, F, h, w), ``clean_frames`` (B,): as in :func:`common.training.losses.weighted_flow_loss`.
+    ``weights`` (B, 1, F, h, w), ``clean_frames`` (B,): as in ``weighted_flow_loss``.
     """
     return 0.5 * weighted_flow_loss(sample, (sample - gradient).detach(), weights, clean_frames)
 

@@ -30,8 +30,8 @@ def distillation_numbers(config: StudentConfig) -> str:
     rows = [
         (
             "teacher",
-            f"phase {info.phase}: {teacher.num_steps} steps with reference scale {teacher.reference_scale:g}, "
-            f"audio scale {teacher.audio_scale:g}, {branches} model calls each",
+            f"phase {info.phase}: {teacher.num_steps} steps with reference scale "
+            f"{teacher.reference_scale:g}, audio scale {teacher.audio_scale:g}, {branches} model calls each",
         ),
         ("student", f"{' or '.join(map(str, distill.steps))} steps, one model call each"),
     ]

@@ -31,7 +31,7 @@ class Teacher:
         package = load_package(train.init_from, stage=2, dtype=dtype)
         settings = package.info.diffusion
         # Any: diffusers' decorators hide the signature of `to` from type checkers.
-        self._net: Any = package.transformer
+        self.network: Any = package.transformer
         self._switch = package.adapter_switch()
         self.sampler = EulerSampler(
             FlowMatching(settings.shift),
@@ -43,7 +43,7 @@ class Teacher:
         )
 
     def to(self, device: torch.device) -> Teacher:
-        self._net.to(device)
+        self.network.to(device)
         return self
 
     @torch.no_grad()
@@ -56,9 +56,7 @@ class Teacher:
         with self._autocast(latents):
             for i, level in enumerate(t.tolist()):
                 self._switch(level)
-                rows.append(
-                    self.sampler.velocity(self._net, latents[i : i + 1], level, conditions.row(i))
-                )
+                rows.append(self.sampler.velocity(self.network, latents[i : i + 1], level, conditions.row(i)))
         return torch.cat(rows)
 
     @torch.no_grad()
@@ -71,7 +69,7 @@ class Teacher:
         t, t_next = sampler.flow.sigmas(num_steps)[step : step + 2].tolist()
         with self._autocast(latents):
             end = sampler.run(
-                self._net, latents, noise, conditions, step * substeps, (step + 1) * substeps
+                self.network, latents, noise, conditions, step * substeps, (step + 1) * substeps
             )
         return (end - latents) / (t_next - t)
 

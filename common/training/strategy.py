@@ -29,7 +29,7 @@ class SampleLosses:
     t: Tensor
     """(B,) noise levels in [0, 1]."""
     parts: Mapping[str, Tensor] = field(default_factory=dict)
-    """Further values (B,) to be logged, detached."""
+    """Further values (B,) to be logged, detached; NaN where a sample has no such value."""
 
 
 class Strategy(Protocol):
@@ -111,7 +111,7 @@ class FlowStrategy(ABC):
         return Assemble(self.geometry.clip_frames, self.extra_window)
 
     def batch(self, micro: MicroBatch, device: torch.device) -> DubBatch:
-        """The samples of a micro-batch on ``device``, encoded where they were not."""
+        """The micro-batch with all its conditions, on ``device``."""
         batch = micro.batch
         if batch is None:
             assert self.encoder is not None, "uncached samples need an encoder"

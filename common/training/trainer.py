@@ -210,7 +210,7 @@ class Trainer:
     def _log(self, log: RunLog | None, meter: LossMeter, grad_norm: Tensor, rate: float) -> float | None:
         sums, counts = meter.drain()
         sums = {name: self.accelerator.reduce(values, "sum") for name, values in sums.items()}
-        counts = {name: self.accelerator.reduce(values, "sum") for name, values in counts.items()}
+        counts = self.accelerator.reduce(counts, "sum")
         if log is None:
             return None
         row = log.write(self.step, sums, counts, grad_norm, rate)
