@@ -145,7 +145,7 @@ class StudentStrategy(EditorStrategy):
         distill = self.config.distill
         weights = self._weights(inputs, distill.warmup_face_weight, distill.warmup_lip_weight)
         loss = weighted_flow_loss(velocity, wanted, weights, _given(conditions, velocity))
-        return SampleLosses(loss, torch.full_like(loss, t).detach(), {"warmup": loss.detach()})
+        return SampleLosses(loss, torch.full_like(loss, t), {"warmup": loss.detach()})
 
     def _fit_fake(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
         """Flow matching of the fake score on the student's samples."""
@@ -175,7 +175,7 @@ class StudentStrategy(EditorStrategy):
             lips = inputs.batch.lip_mask[:, None] * generated
             truth = truth_weight * weighted_flow_loss(sample, inputs.batch.target_latents, lips, given)
             loss, parts["truth"] = loss + truth, truth.detach()
-        return SampleLosses(loss, torch.full_like(loss, self._at(inputs.plan)[1]).detach(), parts)
+        return SampleLosses(loss, torch.full_like(loss, self._at(inputs.plan)[1]), parts)
 
     def sample(self, model: nn.Module, inputs: StudentInputs) -> Tensor:
         """The student's clean clip (B, C, F, h, w) after step ``plan.stop``; gradients of that step alone."""
