@@ -185,7 +185,7 @@ class PixelLossConfig:
 class PhaseConfig:
     """One phase of timestep-adaptive learning (P §5)."""
 
-    name: str = "structure"  # | "lip" | "texture"
+    name: str = "structure"  # | "lip" | "texture" | "student" (distill.py)
     lora_rank: int = 0  # 0: all parameters are trained
     lora_alpha: float = 128.0
     lora_targets: list[str] = field(default_factory=list)
@@ -201,7 +201,7 @@ class PhaseConfig:
                 "phase.sync.weight is set but phase.sync.model is empty: name the folder of a sync expert "
                 "(stage2_dubber/train_sync.py), or set the weight to 0."
             )
-        _one_of("phase.name", self.name, ("structure", "lip", "texture"))
+        _one_of("phase.name", self.name, ("structure", "lip", "texture", "student"))
         _at_least("phase.lora_rank", self.lora_rank, 0)
         span = self.active_range
         if len(span) != 2 or not 0 <= span[0] < span[1] <= 1:

@@ -32,7 +32,10 @@ class FlowMatching:
 
     def sigmas(self, num_steps: int) -> torch.Tensor:
         """(num_steps + 1,) float32 from 1 down to 0: shift s / (1 + (shift - 1) s) of an even grid s (R)."""
-        s = torch.linspace(1, 0, num_steps + 1)
+        return self.shifted(torch.linspace(1, 0, num_steps + 1))
+
+    def shifted(self, s: torch.Tensor) -> torch.Tensor:
+        """Noise levels ``s`` in [0, 1], bent as the sampler's are."""
         return self.shift * s / (1 + (self.shift - 1) * s)
 
     @staticmethod

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from common.diffusion.border import Border
+from common.diffusion.border import Border, ring_mask
 from common.diffusion.flow import FlowMatching
 from common.diffusion.guidance import Branch, Guidance
 
@@ -38,6 +37,15 @@ class Conditions:
     def motion_frames(self) -> int:
         return 0 if self.motion is None else self.motion.shape[2]
 
+    def row(self, index: int) -> Conditions:
+        """The conditions of one sample, as a batch of one."""
+        own = {
+            name: value if name == "context" and _is_shared(value) else value[index : index + 1]
+            for name, value in vars(self).items()
+            if value is not None
+        }
+        return replace(self, **own)
+
 
 @dataclass(frozen=True)
 class EulerSampler:
@@ -64,19 +72,53 @@ class EulerSampler:
         ``progress`` is called with (steps done, steps in all) after every step.
         """
         noise = noise.float()
-        border = self._border(noise, conditions)
-        latents = _with_motion(noise, conditions)
+        latents = self.run(model, noise, noise, conditions, 0, self.num_steps, progress)
+        return self.finished(latents, noise, conditions)
+
+    @torch.no_grad()
+    def run(
+        self,
+        model: Model,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        conditions: Conditions,
+        first: int,
+        last: int,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """Steps ``first`` to ``last`` - 1 of :meth:`sample`, which started from ``noise``.
+
+        Takes latents at the noise level of step ``first`` and returns those of step ``last``; given frames
+        and the border are put in place when the next step is :meth:`shown` or the clip is :meth:`finished`.
+        """
         sigmas = self.flow.sigmas(self.num_steps).tolist()
-        for step, (t, t_next) in enumerate(pairwise(sigmas)):
+        for step in range(first, last):
+            t, t_next = sigmas[step], sigmas[step + 1]
             if self.before_step is not None:
                 self.before_step(t)
-            if border is not None:
-                latents = border.renoise(latents, t)
-            velocity = self.velocity(model, latents, t, conditions)
-            latents = _with_motion(latents + (t_next - t) * velocity, conditions)
+            latents = self.shown(latents, t, noise, conditions)
+            latents = latents + (t_next - t) * self.velocity(model, latents, t, conditions)
             if progress is not None:
                 progress(step + 1, self.num_steps)
+        return latents
+
+    def shown(
+        self, latents: torch.Tensor, t: float, noise: torch.Tensor, conditions: Conditions
+    ) -> torch.Tensor:
+        """What the model is given at noise level ``t``: with clean motion latents and the renoised border."""
+        border, latents = self._border(noise, conditions), _with_motion(latents, conditions)
+        return latents if border is None else border.renoise(latents, t)
+
+    def finished(self, latents: torch.Tensor, noise: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """Clean latents with the motion latents and the source's border in place."""
+        border, latents = self._border(noise, conditions), _with_motion(latents, conditions)
         return latents if border is None else border.restore(latents)
+
+    def generated(self, latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        """(F, h, w) bool: the cells that are the model's own, neither motion latents nor border."""
+        mask = ~ring_mask(latents.shape[2:], self.border)
+        mask[: conditions.motion_frames] = False
+        return mask.to(latents.device)
 
     def velocity(self, model: Model, latents: torch.Tensor, t: float, conditions: Conditions) -> torch.Tensor:
         """Guided velocity (B, C, F, h, w) float32 at noise level ``t``; branches of weight 0 are not run."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ class SampleLosses:
     t: Tensor
     """(B,) noise levels in [0, 1]."""
     parts: Mapping[str, Tensor] = field(default_factory=dict)
-    """Further values (B,) to be logged, detached."""
+    """Further values (B,) to be logged, detached; NaN where a sample has no such value."""
 
 
 class Strategy(Protocol):
@@ -57,6 +57,22 @@ class Strategy(Protocol):
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
         """Write the model package for inference (whole or not at all)."""
+        ...
+
+
+@runtime_checkable
+class Alternating(Protocol):
+    """What a strategy adds whose model has parts that are trained in turn. Parts are prefixes of names.
+
+    A step's loss must depend on the part that it trains alone: the other parts then have no gradient, and
+    optimisers leave them and their state as they are.
+    """
+
+    packaged: str
+    """The part that the package holds; the moving average follows it alone."""
+
+    def trained_at(self, step: int) -> str:
+        """The part that optimiser step ``step`` (from 0) trains."""
         ...
 
 
@@ -94,12 +110,16 @@ class FlowStrategy(ABC):
     def collate(self) -> Assemble:
         return Assemble(self.geometry.clip_frames, self.extra_window)
 
-    def prepare(self, micro: MicroBatch, device: torch.device) -> FlowInputs:
+    def batch(self, micro: MicroBatch, device: torch.device) -> DubBatch:
+        """The micro-batch with all its conditions, on ``device``."""
         batch = micro.batch
         if batch is None:
             assert self.encoder is not None, "uncached samples need an encoder"
             batch = self.encoder.batch(micro)
-        batch = self.conditions(batch.to(device, non_blocking=True), micro)
+        return self.conditions(batch.to(device, non_blocking=True), micro)
+
+    def prepare(self, micro: MicroBatch, device: torch.device) -> FlowInputs:
+        batch = self.batch(micro, device)
         inputs = flow_inputs(batch, micro.draws, self.train, self.flow, self.geometry.motion_latents)
         if self.judge is None:
             return inputs

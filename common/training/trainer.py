@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -46,7 +46,7 @@ from common.training.muon import Muon
 from common.training.precision import is_emulated, resolve_precision
 from common.training.record import data_fingerprint
 from common.training.schedule import learning_rate
-from common.training.strategy import Strategy
+from common.training.strategy import Alternating, Strategy
 
 PACKAGE = "package"
 
@@ -97,7 +97,7 @@ class Trainer:
             raise UserError("train.output is empty; name the folder that the run shall write to.")
         self.config, self.strategy, self.description = config, strategy, dict(description or {})
         self.output = require_writable_dir(config.output)
-        self.accelerator = _accelerator(config)
+        self.accelerator = _accelerator(config, isinstance(strategy, Alternating))
         self.world = self.accelerator.num_processes
         self.sharded = config.sharding == "fsdp2"
         self._data = data_fingerprint(dataset, weights)
@@ -208,7 +208,7 @@ class Trainer:
             self.step, self._seconds_before = checkpoint.step, float(checkpoint.meta["seconds"])
         self.optimizer = _optimizer(self.parameters, self.config)
         decay = self.config.ema_decay
-        self.average = ParameterAverage(self.parameters, decay) if decay else None
+        self.average = ParameterAverage(self._averaged(), decay) if decay else None
         if checkpoint is None:
             return
         load_optimizer(self.optimizer, self.parameters, checkpoint)
@@ -226,6 +226,17 @@ class Trainer:
         # Autocast alone: placed and distributed it is already.
         return self.accelerator.prepare_model(self.model, device_placement=False, evaluation_mode=True)
 
+    def _averaged(self) -> dict[str, nn.Parameter]:
+        """The parameters that the package will hold."""
+        if not isinstance(self.strategy, Alternating):
+            return self.parameters
+        part = self.strategy.packaged
+        return {name: value for name, value in self.parameters.items() if name.startswith(part)}
+
+    def _moves_average(self) -> bool:
+        strategy = self.strategy
+        return not isinstance(strategy, Alternating) or strategy.trained_at(self.step) == strategy.packaged
+
     def _optimiser_step(self, batches: Iterator[Any], meter: LossMeter, rate: float) -> Tensor:
         """One optimiser step over the global batch; returns the norm of the gradient before clipping."""
         for group in self.optimizer.param_groups:
@@ -241,7 +252,7 @@ class Trainer:
         norm = clip_gradients(self.parameters, self.config.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
+        if self.average is not None and self._moves_average():
             self.average.update()
         self.step += 1
         return norm
@@ -315,14 +326,16 @@ class Trainer:
         return float(broadcast(shared)) if self.world > 1 else float(shared)
 
 
-def _accelerator(config: TrainConfig) -> Accelerator:
+def _accelerator(config: TrainConfig, alternating: bool) -> Accelerator:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = resolve_precision(config.mixed_precision, device)
     if is_emulated(precision, device):
         warnings.warn(
             "train.mixed_precision=bf16 is emulated on this CPU and many times slower than fp32", stacklevel=2
         )
-    return Accelerator(mixed_precision=precision, cpu=device == "cpu")
+    # DDP must not wait for gradients of a part that this step does not train.
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if alternating else None
+    return Accelerator(mixed_precision=precision, cpu=device == "cpu", kwargs_handlers=handlers)
 
 
 def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:

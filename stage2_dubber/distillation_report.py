@@ -1,0 +1,43 @@
+"""What a distillation amounts to, for --dry-run."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from common.diffusion.guidance import Guidance
+from common.models.package import read_info
+from stage2_dubber.distillation_config import StudentConfig
+from stage2_dubber.distillation_draws import FAKE, STUDENT, WARMUP, step_kind
+
+
+def distillation_numbers(config: StudentConfig) -> str:
+    """A table of the teacher, the kinds of steps and the forward passes that each makes per sample.
+
+    Raises:
+        UserError: ``train.init_from`` is no model package.
+    """
+    distill, info = config.distill, read_info(config.train.init_from)
+    teacher = info.diffusion
+    guidance = Guidance(teacher.reference_scale, teacher.audio_scale, teacher.dynamic_schedule)
+    branches = len(guidance.weights(1.0))
+    kinds = Counter(step_kind(distill, step) for step in range(config.train.max_steps))
+    rollout = sum((steps - 1) / 2 for steps in distill.steps) / len(distill.steps)
+    frozen = {
+        WARMUP: f"{distill.teacher_substeps * branches} of the teacher",
+        FAKE: f"{rollout + 1:g} of the student",
+        STUDENT: f"{rollout:g} of the student, {branches} of the teacher, 1 of the fake score",
+    }
+    rows = [
+        (
+            "teacher",
+            f"phase {info.phase}: {teacher.num_steps} steps with reference scale "
+            f"{teacher.reference_scale:g}, audio scale {teacher.audio_scale:g}, {branches} model calls each",
+        ),
+        ("student", f"{' or '.join(map(str, distill.steps))} steps, one model call each"),
+    ]
+    rows += [
+        (f"{kind} steps", f"{kinds[kind]:,}; forward passes without gradient: {frozen[kind]}")
+        for kind in (WARMUP, FAKE, STUDENT)
+    ]
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)

@@ -1,0 +1,77 @@
+"""The frozen teacher of a distillation: a package's editor with its guidance and its adapters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.config import TrainConfig
+from common.diffusion.flow import FlowMatching
+from common.diffusion.guidance import Guidance
+from common.diffusion.sampler import Conditions, EulerSampler
+from common.models.package import load_package
+from common.training.precision import resolve_precision
+
+
+class Teacher:
+    """Answers with the guided velocity that the package's own sampler would follow.
+
+    It is no part of the trained model: it is in no checkpoint, and its weights are stored in the precision
+    that it computes in.
+    """
+
+    def __init__(self, train: TrainConfig) -> None:
+        """Raises UserError where ``train.init_from`` is no package of stage 2."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._narrow = resolve_precision(train.mixed_precision, device) == "bf16"
+        dtype = torch.bfloat16 if self._narrow else torch.float32
+        package = load_package(train.init_from, stage=2, dtype=dtype)
+        settings = package.info.diffusion
+        # Any: diffusers' decorators hide the signature of `to` from type checkers.
+        self.network: Any = package.transformer
+        self._switch = package.adapter_switch()
+        self.sampler = EulerSampler(
+            FlowMatching(settings.shift),
+            Guidance(settings.reference_scale, settings.audio_scale, settings.dynamic_schedule),
+            settings.num_steps,
+            settings.border,
+            batch_branches=True,
+            before_step=self._switch,
+        )
+
+    def to(self, device: torch.device) -> Teacher:
+        self.network.to(device)
+        return self
+
+    @torch.no_grad()
+    def velocity(self, latents: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        """Guided velocity (B, C, F, h, w) float32 of samples at levels t (B,) of their own.
+
+        Row by row: guidance and adapters depend on t.
+        """
+        rows = []
+        with self._autocast(latents):
+            for i, level in enumerate(t.tolist()):
+                self._switch(level)
+                rows.append(self.sampler.velocity(self.network, latents[i : i + 1], level, conditions.row(i)))
+        return torch.cat(rows)
+
+    @torch.no_grad()
+    def average_velocity(
+        self, latents: Tensor, noise: Tensor, conditions: Conditions, num_steps: int, step: int, substeps: int
+    ) -> Tensor:
+        """The one velocity (B, C, F, h, w) that leads over step ``step`` of ``num_steps`` where ``substeps``
+        guided steps lead. Its border and motion latents mean nothing."""
+        sampler = replace(self.sampler, num_steps=num_steps * substeps)
+        t, t_next = sampler.flow.sigmas(num_steps)[step : step + 2].tolist()
+        with self._autocast(latents):
+            end = sampler.run(
+                self.network, latents, noise, conditions, step * substeps, (step + 1) * substeps
+            )
+        return (end - latents) / (t_next - t)
+
+    def _autocast(self, like: Tensor) -> torch.autocast:
+        return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=self._narrow)
