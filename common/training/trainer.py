@@ -31,6 +31,7 @@ from common.training.checkpoint import (
 )
 from common.training.draws import DrawSampler
 from common.training.ema import ParameterAverage
+from common.training.layout import ProcessLayout
 from common.training.loading import DrawnSamples
 from common.training.meter import LossMeter, RunLog
 from common.training.muon import Muon
@@ -84,15 +85,10 @@ class Trainer:
         self.output = require_writable_dir(config.output)
         self.accelerator = _accelerator(config)
         self.world = self.accelerator.num_processes
+        self.layout = ProcessLayout(self.world, self.accelerator.process_index, config.context_parallel)
         if self.accelerator.is_main_process:
             remove_partial(self.output)
-        per_pass = config.micro_batch_size * self.world
-        if config.global_batch_size % per_pass:
-            raise UserError(
-                f"train.global_batch_size is {config.global_batch_size}, which is no multiple of "
-                f"train.micro_batch_size {config.micro_batch_size} times {self.world} processes."
-            )
-        self.accumulation = config.global_batch_size // per_pass
+        self.accumulation = self.layout.accumulation(config.global_batch_size, config.micro_batch_size)
         self._build(latest_checkpoint(self.output))
         self.loader = DataLoader(
             DrawnSamples(dataset),
@@ -100,8 +96,8 @@ class Trainer:
                 dataset.sizes,
                 config.global_batch_size,
                 config.micro_batch_size,
-                self.world,
-                self.accelerator.process_index,
+                self.layout.data_world,
+                self.layout.data_rank,
                 config.seed,
                 self.step,
                 weights,
@@ -160,6 +156,7 @@ class Trainer:
         """Model, optimiser and average, as new or as the checkpoint left them."""
         torch.manual_seed(self.config.seed)
         self.model = self.strategy.build_model().train()
+        self.layout.share(self.model, self.accelerator.device.type)
         self.step, self._seconds_before, self._started = 0, 0.0, time.monotonic()
         if checkpoint is not None:
             self._check_identity(checkpoint)
@@ -198,8 +195,10 @@ class Trainer:
 
     def _log(self, log: RunLog | None, meter: LossMeter, grad_norm: Tensor, rate: float) -> float | None:
         sums, counts = meter.drain()
-        sums = {name: self.accelerator.reduce(values, "sum") for name, values in sums.items()}
-        counts = self.accelerator.reduce(counts, "sum")
+        # Processes that share samples count each of them.
+        copies = self.layout.context
+        sums = {name: self.accelerator.reduce(values, "sum") / copies for name, values in sums.items()}
+        counts = self.accelerator.reduce(counts, "sum") / copies
         if log is None:
             return None
         row = log.write(self.step, sums, counts, grad_norm, rate)
