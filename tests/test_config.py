@@ -69,7 +69,7 @@ def test_words_in_files_are_read_as_on_the_command_line(layer):
         load_config(Root, [layer("train: {mixed_precision: yes}")])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     word=st.sampled_from(["yes", "No", "ON", "off", "True", "false"]), quote=st.sampled_from(["", "'", '"'])
 )

@@ -69,7 +69,7 @@ def test_processes_come_in_groups_of_neighbours() -> None:
 
 
 def test_one_process_cannot_share_a_window(work: Path) -> None:
-    with pytest.raises(UserError, match="train.context_parallel is 2"):
+    with pytest.raises(UserError, match="context_parallel is 2"):
         _run(work, "train.context_parallel=2")
 
 

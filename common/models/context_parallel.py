@@ -14,7 +14,9 @@ checkpointing keeps, and of the FFN and attention intermediates; the work per wi
 Does not save: weights, gradients, optimiser state (that is FSDP's part). Costs: per block and direction four
 times the tokens of one process (q, k, v, and the result) cross the wires, which wants the n processes on
 one node; n processes hold one sample where they could hold n; what follows the model (losses, decoded frames)
-is computed n times over.
+is computed n times over. For the 5B model with its 10,240 tokens and n = 4, by calculation: a process keeps
+.9 GB of block inputs (fp32) instead of 3.8, and sends 47 MB (bf16) per block and direction. That pays when
+one window does not fit; where it fits, plain data parallelism is faster.
 
 Gradients: every process computes the same loss of the gathered velocity, and the gather's backward sums over
 the processes. A parameter's gradient averaged over the n processes is therefore that of one process with the
