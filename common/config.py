@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MappingNode, SafeLoader, ScalarNode, YAMLError, compose
 
 from common.config_report import describe
 from common.config_sections import (
@@ -26,10 +26,12 @@ from common.config_sections import (
     FaceConfig,
     GeometryConfig,
     ModelConfig,
+    ModelSections,
     PhaseConfig,
     SpeechConfig,
     SyncConfig,
     TrainConfig,
+    TrainingSections,
     VaeConfig,
     check_config,
 )
@@ -41,10 +43,12 @@ __all__ = [
     "FaceConfig",
     "GeometryConfig",
     "ModelConfig",
+    "ModelSections",
     "PhaseConfig",
     "SpeechConfig",
     "SyncConfig",
     "TrainConfig",
+    "TrainingSections",
     "VaeConfig",
     "add_config_arguments",
     "check_config",
@@ -57,10 +61,15 @@ __all__ = [
 T = TypeVar("T")
 # YAML takes these for truth values; where a word is wanted, they are that word.
 _TRUTH_WORDS = ("yes", "no", "on", "off", "true", "false")
+_HERE = re.compile(r"\$\{here:([^{}]*)\}")
 
 
 def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: Iterable[str] = ()) -> T:
     """Build ``schema``: its defaults, then the YAML ``files`` in order, then ``key.path=value`` overrides.
+
+    Paths are relative to the working directory. In a file ``${here:../models/x}`` is a path relative to that
+    file, so that it works from anywhere. Words such as ``no`` and ``on`` are words where the schema wants a
+    string, quoted or not.
 
     Raises:
         UserError: a missing or unreadable file, an unknown key, a value of the wrong type, or numbers that
@@ -68,7 +77,7 @@ def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: It
     """
     config = OmegaConf.structured(schema)
     for file in files:
-        config = _merge(config, schema, _read(Path(file)), str(file))
+        config = _merge(config, schema, _read(Path(file), schema), str(file))
     for word in overrides:
         name, equals, text = word.partition("=")
         if not equals or not name:
@@ -135,16 +144,42 @@ def _is_override(word: str) -> bool:
     return re.match(r"[A-Za-z_][\w.]*=", word) is not None
 
 
-def _read(file: Path) -> DictConfig:
+def _read(file: Path, schema: Any) -> DictConfig:
     if not file.is_file():
         raise UserError(f"{file}: no such configuration file; check the path given to --config.")
     try:
         layer = OmegaConf.load(file)
+        words = list(_words(compose(file.read_text(encoding="utf-8"), SafeLoader), schema))
     except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{file}: not readable as YAML ({_first_line(error)}).") from error
     if not isinstance(layer, DictConfig):
         raise UserError(f"{file}: must be a YAML mapping of sections, such as 'train:'.")
-    return layer
+    for name, word in words:
+        OmegaConf.update(layer, name, word)
+    return OmegaConf.create(_placed(OmegaConf.to_container(layer, resolve=False), file.resolve().parent))
+
+
+def _words(node: Any, schema: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted key, text) of what YAML takes for a truth value where the schema wants a string."""
+    if not isinstance(node, MappingNode):
+        return
+    for key, value in node.value:
+        wanted = _leaf_type(schema, key.value)
+        if is_dataclass(wanted):
+            yield from _words(value, wanted, f"{prefix}{key.value}.")
+        elif wanted is str and isinstance(value, ScalarNode) and value.tag == "tag:yaml.org,2002:bool":
+            yield prefix + key.value, value.value
+
+
+def _placed(value: Any, folder: Path) -> Any:
+    """``value`` with every ``${here:path}`` as an absolute path, taken from ``folder``."""
+    if isinstance(value, dict):
+        return {key: _placed(item, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_placed(item, folder) for item in value]
+    if isinstance(value, str):
+        return _HERE.sub(lambda found: str((folder / found[1].strip()).resolve()), value)
+    return value
 
 
 def _merge(config: Any, schema: type, layer: DictConfig, origin: str) -> Any:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from common.errors import UserError
-
 if TYPE_CHECKING:
     from torch import nn
 
@@ -116,18 +114,13 @@ def _training_rows(config: Any, world: int, samples: int | None, shards: int | N
         rows.append(("phase", f"{phase.name}: {what}, active for t in [{low:g}, {high:g}]"))
     train = getattr(config, "train", None)
     if train:
+        from common.training.layout import ProcessLayout  # stands on the configuration itself
+
+        layout = ProcessLayout(world, context=train.context_parallel)
         micro, total = train.micro_batch_size, train.global_batch_size
-        if total % (micro * world):
-            raise UserError(
-                f"train.global_batch_size is {total}, which is no multiple of train.micro_batch_size {micro} "
-                f"times {world} processes."
-            )
-        rows.append(
-            (
-                "global batch",
-                f"{total} = {micro} micro x {total // (micro * world)} accumulation x {world} world",
-            )
-        )
+        passes = layout.accumulation(total, micro)
+        what = f"{layout.data_world} groups of {layout.context}" if layout.context > 1 else f"{world} world"
+        rows.append(("global batch", f"{total} = {micro} micro x {passes} accumulation x {what}"))
         seen = train.max_steps * total
         epochs = f" = {seen / samples:.2f} epochs" if samples else ""
         rows.append(("training", f"{train.max_steps:,} steps, {seen:,} samples seen{epochs}"))

@@ -135,6 +135,7 @@ class TrainConfig:
     global_batch_size: int = 256
     micro_batch_size: int = 1
     sharding: str = "ddp"  # every process holds the model | "fsdp2": each a part of it
+    context_parallel: int = 1  # processes that share each sample: common/models/context_parallel.py
     optimizer: str = "adamw"  # | "muon": for small models from scratch
     learning_rate: float = 1e-5
     weight_decay: float = 0.01  # adamw only
@@ -168,6 +169,7 @@ class TrainConfig:
         _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "auto"))
         for name in ("max_steps", "global_batch_size", "micro_batch_size", "save_every", "log_every"):
             _at_least(f"train.{name}", getattr(self, name), 1)
+        _at_least("train.context_parallel", self.context_parallel, 1)
         _divides(
             "train.global_batch_size", self.global_batch_size, "train.micro_batch_size", self.micro_batch_size
         )
@@ -250,10 +252,30 @@ class FaceConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class ModelSections:
+    """What a model is, and the clips that it sees: the base of every root that builds one."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    vae: VaeConfig = field(default_factory=VaeConfig)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
+
+
+@dataclass
+class TrainingSections:
+    """A training run on shards: the base of every root that trains with common/training/trainer.py."""
+
+    train: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+
 def check_config(config: Any) -> None:
     """Refuse sections that contradict each other. Looks only at the sections that ``config`` has."""
-    model, vae, speech, geometry = (
-        getattr(config, name, None) for name in ("model", "vae", "speech", "geometry")
+    model, vae, speech, geometry, train = (
+        getattr(config, name, None) for name in ("model", "vae", "speech", "geometry", "train")
     )
     if model and speech:
         _equal("model.audio_channels", model.audio_channels, "speech.channels", speech.channels)
@@ -262,6 +284,14 @@ def check_config(config: Any) -> None:
     if vae and geometry:
         step = vae.scale_factor_spatial * (model.patch_size[1] if model else 1)
         _divides("geometry.crop_size", geometry.crop_size, "pixels per token", step)
+    if model and geometry and train:
+        sharing = train.context_parallel
+        _divides("model.num_heads", model.num_heads, "train.context_parallel", sharing)
+        if geometry.latent_frames < sharing:
+            raise UserError(
+                f"train.context_parallel is {sharing}, but geometry.clip_frames has only "
+                f"{geometry.latent_frames} latent frames to share."
+            )
 
 
 def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:

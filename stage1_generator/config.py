@@ -5,16 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.config import (
-    DataConfig,
-    DiffusionConfig,
-    FaceConfig,
-    GeometryConfig,
-    ModelConfig,
-    SpeechConfig,
-    TrainConfig,
-    VaeConfig,
-)
+from common.config import ModelSections, TrainingSections
 from common.errors import UserError
 
 
@@ -141,7 +132,7 @@ class PackConfig:
 
 
 @dataclass
-class Stage1Config:
+class Stage1Config(TrainingSections, ModelSections):
     """Root of stage 1. `work` holds everything that the commands make."""
 
     work: str = "outputs/stage1"
@@ -149,14 +140,6 @@ class Stage1Config:
     """Where autoencoder and generator run: "auto", "cpu", "cuda" or "cuda:1"."""
     dtype: str = "auto"
     """"auto" (bf16 on CUDA, else fp32), "fp32" or "bf16"."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    vae: VaeConfig = field(default_factory=VaeConfig)
-    speech: SpeechConfig = field(default_factory=SpeechConfig)
-    geometry: GeometryConfig = field(default_factory=GeometryConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    face: FaceConfig = field(default_factory=FaceConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     references: ReferenceConfig = field(default_factory=ReferenceConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)

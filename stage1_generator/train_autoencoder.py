@@ -12,32 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.command import run_configured
-from common.config import (
-    DataConfig,
-    DiffusionConfig,
-    FaceConfig,
-    GeometryConfig,
-    ModelConfig,
-    SpeechConfig,
-    TrainConfig,
-    VaeConfig,
-)
+from common.config import ModelSections, TrainingSections
 from common.training.autoencoder import AutoencoderConfig, AutoencoderTrainer, describe_autoencoder
 
 
 @dataclass
-class AutoencoderRunConfig:
+class AutoencoderRunConfig(TrainingSections, ModelSections):
     """Root of this command."""
 
-    vae: VaeConfig = field(default_factory=VaeConfig)
-    geometry: GeometryConfig = field(default_factory=GeometryConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    speech: SpeechConfig = field(default_factory=SpeechConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    face: FaceConfig = field(default_factory=FaceConfig)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,33 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.config import (
-    DataConfig,
-    DiffusionConfig,
-    FaceConfig,
-    GeometryConfig,
-    ModelConfig,
-    PhaseConfig,
-    SpeechConfig,
-    TrainConfig,
-    VaeConfig,
-)
+from common.config import ModelSections, PhaseConfig, TrainingSections
 from common.errors import UserError
 
 
 @dataclass
-class Stage2Config:
+class Stage2Config(TrainingSections, ModelSections):
     """Root of stage 2."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
-    vae: VaeConfig = field(default_factory=VaeConfig)
-    speech: SpeechConfig = field(default_factory=SpeechConfig)
-    geometry: GeometryConfig = field(default_factory=GeometryConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
     phase: PhaseConfig = field(default_factory=PhaseConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    face: FaceConfig = field(default_factory=FaceConfig)
 
 
 def check(config: Stage2Config) -> Stage2Config:

@@ -12,16 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.command import run_configured
-from common.config import DataConfig, SyncConfig, TrainConfig
+from common.config import SyncConfig, TrainingSections
 
 
 @dataclass
-class SyncRunConfig:
+class SyncRunConfig(TrainingSections):
     """Root of this command."""
 
     sync: SyncConfig = field(default_factory=SyncConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    data: DataConfig = field(default_factory=DataConfig)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,15 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.config import (
-    DataConfig,
-    DiffusionConfig,
-    FaceConfig,
     GeometryConfig,
-    ModelConfig,
+    ModelSections,
     PhaseConfig,
-    SpeechConfig,
-    TrainConfig,
-    VaeConfig,
+    TrainingSections,
     add_config_arguments,
     describe,
     load_config,
@@ -34,16 +29,8 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 @dataclass
-class Root:
-    model: ModelConfig = field(default_factory=ModelConfig)
-    vae: VaeConfig = field(default_factory=VaeConfig)
-    speech: SpeechConfig = field(default_factory=SpeechConfig)
-    geometry: GeometryConfig = field(default_factory=GeometryConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+class Root(TrainingSections, ModelSections):
     phase: PhaseConfig = field(default_factory=PhaseConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    face: FaceConfig = field(default_factory=FaceConfig)
 
 
 @pytest.fixture
@@ -69,6 +56,51 @@ def test_yaml_truth_words_are_words_where_a_word_is_wanted():
     config = load_config(Root, overrides=["train.mixed_precision=no", "train.output=on"])
     assert (config.train.mixed_precision, config.train.output) == ("no", "on")
     assert load_config(Root, overrides=["train.keep_adapters=no"]).train.keep_adapters is False
+
+
+def test_words_in_files_are_read_as_on_the_command_line(layer):
+    text = "train: {mixed_precision: no, output: Off, init_from: on, keep_adapters: no}\nphase: {name: lip}"
+    train = load_config(Root, [layer(text)]).train
+    assert (train.mixed_precision, train.output, train.init_from) == ("no", "Off", "on")
+    assert train.keep_adapters is False
+    # Values whose type nobody knows stay what YAML says.
+    assert load_config(Root, [layer("face: {options: {flip: no}}")]).face.options == {"flip": False}
+    with pytest.raises(UserError, match="mixed_precision is 'yes'"):
+        load_config(Root, [layer("train: {mixed_precision: yes}")])
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    word=st.sampled_from(["yes", "No", "ON", "off", "True", "false"]), quote=st.sampled_from(["", "'", '"'])
+)
+def test_a_file_and_the_command_line_agree(tmp_path_factory, word, quote):
+    file = tmp_path_factory.mktemp("config") / "word.yaml"
+    file.write_text(f"vae: {{path: {quote}{word}{quote}}}")
+    config = load_config(Root, [file])
+    assert config.vae.path == word and config == load_config(Root, [], [f"vae.path={word}"])
+
+
+def test_here_is_the_folder_of_the_file(layer, tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    text = 'vae: {path: "${here:../models/x}"}\ntrain: {seed: 3, output: "${vae.path}/${train.seed}"}'
+    first = layer(text, "sub/a.yaml")
+    second = layer('data: {shards: ["${here:.}/pairs", plain]}', "b.yaml")
+    monkeypatch.chdir(tmp_path / "sub")
+    config = load_config(Root, ["a.yaml", second])
+    assert config.vae.path == str(tmp_path / "models" / "x")
+    assert config.train.output == str(tmp_path / "models" / "x" / "3")
+    assert config.data.shards == [str(tmp_path / "pairs"), "plain"]
+    assert load_config(Root, [first]).vae.path == config.vae.path
+
+
+def test_here_has_no_meaning_on_the_command_line():
+    with pytest.raises(UserError, match="here"):
+        load_config(Root, [], ["vae.path=${here:x}"])
+
+
+def test_the_tiny_autoencoder_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (Path(load_config(Root, [CONFIGS / "tiny.yaml"]).vae.path) / "config.json").is_file()
 
 
 def test_defaults_are_the_public_geometry():
@@ -116,6 +148,9 @@ def test_bad_files_are_refused_in_one_line(layer, text, words):
         ("geometry.motion_latents=20", ["geometry.motion_latents"]),
         ("model.num_heads=7", ["model.dim is 3072", "model.num_heads"]),
         ("train.micro_batch_size=3", ["train.global_batch_size"]),
+        ("train.context_parallel=0", ["train.context_parallel"]),
+        ("train.context_parallel=5", ["model.num_heads is 24", "train.context_parallel (5)"]),
+        ("train.context_parallel=24", ["20 latent frames"]),
         ("train.mixed_precision=fp16", ["no, bf16"]),
         ("phase.active_range=[0.5,0.2]", ["phase.active_range"]),
         ("data.weights=[1]", ["data.weights"]),
@@ -218,6 +253,12 @@ def test_describe_counts_references_of_the_temporal_layout():
 def test_describe_refuses_what_would_fail_later(tmp_path):
     with pytest.raises(UserError, match="times 3 processes"):
         describe(load_config(Root), world_size=3)
+    shared = load_config(Root, [], ["train.context_parallel=2"])
+    assert "256 = 1 micro x 64 accumulation x 4 groups of 2" in describe(shared, world_size=8)
+    with pytest.raises(UserError, match="does not divide the 5 processes"):
+        describe(shared, world_size=5)
+    with pytest.raises(UserError, match="times 3 groups of 2 processes"):
+        describe(shared, world_size=6)
     with pytest.raises(UserError, match="no shard index"):
         describe(load_config(Root, [], [f"data.shards=[{tmp_path}]"]))
 

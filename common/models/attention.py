@@ -8,6 +8,7 @@ from diffusers.models.transformers.transformer_wan import WanAttention
 from torch import nn
 from torch.nn import functional as F
 
+from common.models.context_parallel import FrameSplit
 from common.models.rope import apply_rotary
 
 
@@ -19,7 +20,6 @@ class DubbingAttnProcessor:
     """
 
     _attention_backend = None
-    _parallel_config = None
 
     def __call__(
         self,
@@ -28,6 +28,7 @@ class DubbingAttnProcessor:
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         rotary_emb: torch.Tensor | None = None,
+        split: FrameSplit | None = None,
     ) -> torch.Tensor:
         source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query = rms_norm(attn.to_q(hidden_states), attn.norm_q).unflatten(2, (attn.heads, -1))
@@ -35,19 +36,21 @@ class DubbingAttnProcessor:
         value = attn.to_v(source).unflatten(2, (attn.heads, -1))
         if rotary_emb is not None:
             query, key = apply_rotary(query, rotary_emb), apply_rotary(key, rotary_emb)
+        if split is not None:
+            query, key, value = split.to_heads(query, key, value)
         out = dispatch_attention_fn(
-            query,
-            key,
-            value,
-            attn_mask=attention_mask,
-            backend=self._attention_backend,
-            parallel_config=self._parallel_config if encoder_hidden_states is None else None,
+            query, key, value, attn_mask=attention_mask, backend=self._attention_backend
         )
+        if split is not None:
+            out = split.to_tokens(out)
         return attn.to_out[0](out.flatten(2, 3))
 
 
 class DubbingAttention(WanAttention):
-    """Self- or cross-attention over (batch, tokens, dim); ``encoder_hidden_states`` gives keys and values."""
+    """Self- or cross-attention over (batch, tokens, dim); ``encoder_hidden_states`` gives keys and values.
+
+    With ``split`` the tokens are this process' share; it attends to those of the other processes as well.
+    """
 
     _default_processor_cls = DubbingAttnProcessor  # type: ignore[assignment]
     _available_processors = [DubbingAttnProcessor]  # type: ignore[list-item]  # noqa: RUF012

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.loaders import PeftAdapterMixin
@@ -25,6 +26,7 @@ from torch import nn
 from common.config import ModelConfig
 from common.models.attention import DubbingAttention
 from common.models.audio_projector import AudioProjector
+from common.models.context_parallel import FrameSplit, split_frames
 from common.models.modulation import Segments, gated_add, make_segments, modulated_norm, timestep_sinusoid
 from common.models.rope import rotary_table
 
@@ -55,10 +57,12 @@ class DubbingBlock(nn.Module):
         segments: Segments,
         reference_tokens: int,
         rotary: torch.Tensor,
+        split: FrameSplit | None = None,
     ) -> torch.Tensor:
         """hidden_states (B, reference + target tokens, D), context (B, L, D), audio (B, F, W, D)."""
         x, segments = hidden_states, segments.plus(self.modulation)
-        y = self.self_attn(modulated_norm(x, segments, ATTN_SHIFT, ATTN_SCALE, self.eps), rotary_emb=rotary)
+        y = modulated_norm(x, segments, ATTN_SHIFT, ATTN_SCALE, self.eps)
+        y = self.self_attn(y, rotary_emb=rotary, split=split)
         x = gated_add(x, y, segments, ATTN_GATE)
 
         reference, target = x.split((reference_tokens, x.shape[1] - reference_tokens), dim=1)
@@ -170,6 +174,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             DubbingBlock(dim, num_heads, ffn_dim, eps, text=text_tokens > 0) for _ in range(num_layers)
         )
         self.head = OutputHead(dim, latent_channels * math.prod(self.patch), eps)
+        self._context_group: dist.ProcessGroup | None = None
         self.gradient_checkpointing = False
         if gradient_checkpointing:
             self.enable_gradient_checkpointing()
@@ -212,6 +217,21 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
                 processor: Any = module.processor
                 processor._attention_backend = name
 
+    def enable_context_parallel(self, group: dist.ProcessGroup | None) -> None:
+        """Share the tokens of every window among the processes of ``group`` (None: whole windows again).
+
+        All of them call ``forward`` with the same inputs, under equal weights, and get the same velocity of
+        the whole window; see common/models/context_parallel.py for what it saves and costs. Not to be
+        combined with step caches, whose decisions would differ between the processes.
+
+        Raises:
+            ValueError: the number of heads is no multiple of the number of processes.
+        """
+        heads = self.config.num_heads  # type: ignore[attr-defined]
+        if group is not None and heads % dist.get_world_size(group):
+            raise ValueError(f"{heads} heads cannot be shared by {dist.get_world_size(group)} processes.")
+        self._context_group = group
+
     def forward(
         self,
         latents: torch.Tensor,
@@ -240,28 +260,41 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         grid = (frames, height // self.patch[1], width // self.patch[2])
         frame_tokens = grid[1] * grid[2]
         reference_frames = 0 if reference is None else reference.shape[2]
-        reference_tokens = reference_frames * frame_tokens
+        split, own_reference, own_frames = None, reference_frames, frames
+        if self._context_group is not None:  # from here on every frame and token is one of this process
+            split = split_frames(self._context_group, reference_frames, frames, frame_tokens)
+            own_reference, own_frames = split.reference[split.rank], split.target[split.rank]
+            latents, audio_features = split.of_target(latents, 2), split.of_target(audio_features, 1)
+            reference = None if reference is None else split.of_reference(reference, 2)
+            condition = None if condition is None else split.of_target(condition, 2)
+            motion_frames = split.leading(motion_frames)
+        reference_tokens = own_reference * frame_tokens
 
         # The residual stream has the dtype of the weights; autocast makes the convolution return its own.
         dtype = self.patch_embedding.weight.dtype
         x = self._patchify(*(_cast(tensor, dtype) for tensor in (latents, reference, condition))).to(dtype)
-        lengths = (reference_tokens, motion_frames * frame_tokens, (frames - motion_frames) * frame_tokens)
+        motion_tokens, target_tokens = motion_frames * frame_tokens, own_frames * frame_tokens
+        lengths = (reference_tokens, motion_tokens, target_tokens - motion_tokens)
         embedded, projected = self._time_rows(timestep)
         segments = make_segments(lengths, projected, motion_mask)
         head_rows = embedded[:, None].expand(-1, 2, -1)
         head_segments = make_segments(lengths, head_rows, motion_mask).after(reference_tokens)
         rotary = rotary_table(self.head_dim, grid, reference_frames, self.reference_layout, x.device)
+        if split is not None:
+            rotary = split.of_tokens(rotary)
         audio = self.audio_embedding(audio_features.to(dtype))
         if self.text_embedding is not None:
             context = self.text_embedding(_cast(context, dtype)).expand(batch, -1, -1)
 
         for block in self.blocks:
-            arguments = (x, context, audio, segments, reference_tokens, rotary)
+            arguments = (x, context, audio, segments, reference_tokens, rotary, split)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 x = self._gradient_checkpointing_func(block, *arguments)  # type: ignore[misc]
             else:
                 x = block(*arguments)
         x = self.head(x[:, reference_tokens:], head_segments)
+        if split is not None:
+            x = split.gather_target(x)
         return self._unpatchify(x, grid)
 
     def _patchify(

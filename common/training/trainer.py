@@ -40,6 +40,7 @@ from common.training.distribute import (
 from common.training.draws import DrawSampler
 from common.training.durable import DiskFullError, together
 from common.training.ema import ParameterAverage
+from common.training.layout import ProcessLayout
 from common.training.loading import DrawnSamples
 from common.training.meter import LossMeter, RunLog
 from common.training.muon import Muon
@@ -101,15 +102,10 @@ class Trainer:
         self.world = self.accelerator.num_processes
         self.sharded = config.sharding == "fsdp2"
         self._data = data_fingerprint(dataset, weights)
+        self.layout = ProcessLayout(self.world, self.accelerator.process_index, config.context_parallel)
         if self.accelerator.is_main_process:
             remove_partial(self.output)
-        per_pass = config.micro_batch_size * self.world
-        if config.global_batch_size % per_pass:
-            raise UserError(
-                f"train.global_batch_size is {config.global_batch_size}, which is no multiple of "
-                f"train.micro_batch_size {config.micro_batch_size} times {self.world} processes."
-            )
-        self.accumulation = config.global_batch_size // per_pass
+        self.accumulation = self.layout.accumulation(config.global_batch_size, config.micro_batch_size)
         self._build(latest_checkpoint(self.output))
         self.loader = DataLoader(
             DrawnSamples(dataset),
@@ -117,8 +113,8 @@ class Trainer:
                 dataset.sizes,
                 config.global_batch_size,
                 config.micro_batch_size,
-                self.world,
-                self.accelerator.process_index,
+                self.layout.data_world,
+                self.layout.data_rank,
                 config.seed,
                 self.step,
                 weights,
@@ -202,6 +198,8 @@ class Trainer:
         if checkpoint is not None:
             self._check_identity(checkpoint)
         self.wrapped = self._distribute()
+        # Afterwards: the empty copy that packages are written from has no use for a group of processes.
+        self.layout.share(self.model, self.accelerator.device.type)
         self.parameters = _trained(self.model)
         if checkpoint is not None:
             checkpoint.read("model", self.parameters)
@@ -259,8 +257,10 @@ class Trainer:
 
     def _log(self, log: RunLog | None, meter: LossMeter, grad_norm: Tensor, rate: float) -> float | None:
         sums, counts = meter.drain()
-        sums = {name: self.accelerator.reduce(values, "sum") for name, values in sums.items()}
-        counts = self.accelerator.reduce(counts, "sum")
+        # Processes that share samples count each of them.
+        copies = self.layout.context
+        sums = {name: self.accelerator.reduce(values, "sum") / copies for name, values in sums.items()}
+        counts = {name: self.accelerator.reduce(values, "sum") / copies for name, values in counts.items()}
         if log is None:
             return None
         row = log.write(self.step, sums, counts, grad_norm, rate)
