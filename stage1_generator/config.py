@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.config import (
+    AugmentConfig,
     DataConfig,
     DiffusionConfig,
     FaceConfig,
@@ -80,6 +81,8 @@ class PairsConfig:
     """A frame is voiced when its energy is within so many dB of the entry's loud level."""
     other_speakers: bool = False
     """Borrow another speaker's speech where the own speaker has no second stretch."""
+    augmented_copies: int = 0
+    """So many further copies of each pair, changed as `augment` says, each with latents of its own."""
 
 
 @dataclass
@@ -152,6 +155,7 @@ class Stage1Config:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     face: FaceConfig = field(default_factory=FaceConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     references: ReferenceConfig = field(default_factory=ReferenceConfig)
@@ -235,6 +239,11 @@ def check(config: Stage1Config) -> Stage1Config:
         raise UserError(
             f"model.condition_channels is {config.model.condition_channels}, but stage 1 puts the masked "
             f"video's latents there: set it to model.latent_channels ({config.model.latent_channels})."
+        )
+    if config.pairs.augmented_copies < 0 or (config.pairs.augmented_copies and not config.augment.active):
+        raise UserError(
+            f"pairs.augmented_copies is {config.pairs.augmented_copies}, but augment changes nothing: give its "
+            "changes probabilities, or set it to 0."
         )
     if not 0.0 <= config.pairs.silence_fraction <= 1.0:
         raise UserError(

@@ -7,8 +7,9 @@ Exact pairs of rendered characters, where a folder of them is given, become a se
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.data.augment import augment_pair, flip_landmarks
 from common.data.schema import encode_sample
-from common.data.writer import ShardWriter
+from common.data.writer import ShardWriter, safe_key
 from common.files import fingerprint
 from common.media import read_frames
 from common.models.pixels import to_video
@@ -42,15 +44,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    accepted = _accepted(config)
-    shards = -(-len(accepted) // config.pack.samples_per_shard)
+    pairs, copies = len(_accepted(config)), 1 + config.pairs.augmented_copies
+    shards = -(-pairs * copies // config.pack.samples_per_shard)
     print(
-        f"pack: {len(accepted)} pairs of {config.pairs.clip_frames} frames, {shards} shards -> {paths.pairs}"
+        f"pack: {_count(pairs, copies)} pairs of {config.pairs.clip_frames} frames, {shards} shards -> "
+        f"{paths.pairs}"
     )
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
-        shards = -(-len(clips) // config.pack.samples_per_shard)
-        print(f"pack: {len(clips)} rendered pairs -> {shards} shards in {paths.rendered_pairs}")
+        shards = -(-len(clips) * copies // config.pack.samples_per_shard)
+        print(
+            f"pack: {_count(len(clips), copies)} rendered pairs -> {shards} shards in {paths.rendered_pairs}"
+        )
+
+
+def _count(pairs: int, copies: int) -> str:
+    return f"{pairs} x {copies}" if copies > 1 else str(pairs)
 
 
 def run(config: Stage1Config) -> None:
@@ -103,6 +112,19 @@ def _accepted(config: Stage1Config) -> list[_Pair]:
     return pairs
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A sample to be written: `copy` 0 is the pair itself, others are augmented."""
+
+    item: Any
+    pair_key: str
+    copy: int
+
+    @property
+    def key(self) -> str:
+        return safe_key(f"{self.pair_key}-aug{self.copy}") if self.copy else self.pair_key
+
+
 class _Packer:
     def __init__(self, config: Stage1Config, codec: VideoCodec, speech: EntrySpeech) -> None:
         self._config, self._codec, self._speech = config, codec, speech
@@ -115,23 +137,55 @@ class _Packer:
         """Write one set of shards, keeping those of an earlier run that hold the same."""
         sweep(folder)
         config = self._config
+        settings = [
+            _VERSION,
+            config.geometry,
+            self._margin,
+            config.synthesis.seed,
+            config.pack.relight_fraction,
+        ]
+        copies = config.pairs.augmented_copies
         meta = {
             "step": "pack",
             "vae": self._codec.fingerprint,
             "speech": self._speech.fingerprint,
-            "config": fingerprint(
-                [_VERSION, config.geometry, self._margin, config.synthesis.seed, config.pack.relight_fraction]
-            ),
+            # Sets without copies keep the mark that they had before there were any.
+            "config": fingerprint([*settings, copies, config.augment] if copies else settings),
             "content": fingerprint(list(contents)),
         }
+        jobs = [
+            _Job(item, key, copy) for item, key in zip(items, keys, strict=True) for copy in range(copies + 1)
+        ]
         with ShardWriter(folder, "pairs", config.pack.samples_per_shard, meta) as writer:
-            todo = items[writer.resume(keys) :]
+            todo = jobs[writer.resume([job.key for job in jobs]) :]
             progress = Progress(f"pack {folder.name}", len(todo))
-            for loaded in run_ahead(load, todo):
-                writer.add(loaded.key, self._encode(loaded, meta))
-                progress.step(len(loaded.target))
+            # The copies of a pair follow each other: it is read once for all of them.
+            pairs = run_ahead(lambda group: (group, load(group[0].item)), _by_pair(todo))
+            for group, loaded in pairs:
+                for job in group:
+                    writer.add(job.key, self._encode(self._variant(loaded, job), meta))
+                    progress.step(len(loaded.target))
         progress.finish(Path(config.work))
-        print(f"pack: {len(keys)} pairs -> {folder}", file=sys.stderr)
+        print(f"pack: {len(jobs)} pairs -> {folder}", file=sys.stderr)
+
+    def _variant(self, loaded: _Loaded, job: _Job) -> _Loaded:
+        """The pair itself, relit where it is its turn, or one of its augmented copies."""
+        config = self._config
+        seed, side = config.synthesis.seed, config.geometry.crop_size
+        if job.copy:
+            generator = torch.Generator().manual_seed(clip_seed(seed, job.pair_key, f"augment{job.copy}"))
+            pair = augment_pair(loaded.target, loaded.source, generator, config.augment)
+            landmarks = loaded.landmarks
+            if pair.flipped:
+                landmarks = flip_landmarks(torch.from_numpy(landmarks), side).numpy()
+            meta = {**loaded.meta, "relit": False, "copy_of": job.pair_key, "changes": list(pair.changes)}
+            return replace(loaded, meta=meta, target=pair.target, source=pair.source, landmarks=landmarks)
+        relit = is_relit(loaded.key, seed, config.pack.relight_fraction)
+        target, source = loaded.target, loaded.source
+        if relit:
+            gain = light_field(clip_seed(seed, loaded.key, "light"), side)
+            target, source = relight(target, gain), relight(source, gain)
+        return replace(loaded, meta={**loaded.meta, "relit": relit}, target=target, source=source)
 
     def load_generated(self, pair: _Pair) -> _Loaded:
         plan, entry, config = pair.plan, pair.entry, self._config
@@ -182,17 +236,11 @@ class _Packer:
 
     def _encode(self, loaded: _Loaded, made_by: Mapping[str, Any]) -> dict[str, bytes]:
         geometry = self._config.geometry
-        seed, fraction = self._config.synthesis.seed, self._config.pack.relight_fraction
         target, source = loaded.target, loaded.source
-        relit = is_relit(loaded.key, seed, fraction)
-        if relit:
-            gain = light_field(clip_seed(seed, loaded.key, "light"), geometry.crop_size)
-            target, source = relight(target, gain), relight(source, gain)
         latents = [self._codec.encode(to_video(video[None]))[0] for video in (target, source)]
         regions = clip_regions(loaded.landmarks, geometry.crop_size)
         meta = {
             **loaded.meta,
-            "relit": relit,
             "frames": len(loaded.target),
             "fps": geometry.fps,
             "crop_size": geometry.crop_size,
@@ -210,6 +258,11 @@ class _Packer:
             },
             cache_fingerprint=fingerprint(dict(made_by)),
         )
+
+
+def _by_pair(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
+    for _, group in groupby(jobs, key=lambda job: job.pair_key):
+        yield list(group)
 
 
 if __name__ == "__main__":

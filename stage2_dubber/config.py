@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from common.config import (
+    AugmentConfig,
     DataConfig,
     DiffusionConfig,
     FaceConfig,
@@ -30,6 +31,7 @@ class Stage2Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     phase: PhaseConfig = field(default_factory=PhaseConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     face: FaceConfig = field(default_factory=FaceConfig)
 
 

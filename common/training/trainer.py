@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from common.config import TrainConfig
+from common.config import DataConfig, TrainConfig
 from common.data.dataset import ShardDataset
+from common.data.order import build_order
 from common.errors import UserError
 from common.files import require_writable_dir
 from common.training.checkpoint import (
@@ -66,12 +67,12 @@ class Trainer:
         config: TrainConfig,
         strategy: Strategy,
         dataset: ShardDataset,
-        weights: Sequence[float] = (),
+        data: DataConfig | None = None,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
-            weights: how often each part of ``dataset`` is drawn (``data.weights``).
+            data: the order in which ``dataset`` is drawn; its defaults when left out.
             description: the whole configuration, kept in every checkpoint for the reader.
 
         Raises:
@@ -97,14 +98,12 @@ class Trainer:
         self.loader = DataLoader(
             DrawnSamples(dataset),
             batch_sampler=DrawSampler(
-                dataset.sizes,
+                build_order(dataset, data or DataConfig(), config.global_batch_size, config.seed),
                 config.global_batch_size,
                 config.micro_batch_size,
                 self.world,
                 self.accelerator.process_index,
-                config.seed,
                 self.step,
-                weights,
             ),
             collate_fn=strategy.collate(),
             num_workers=config.num_workers,
