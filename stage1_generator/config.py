@@ -242,8 +242,8 @@ def check(config: Stage1Config) -> Stage1Config:
         )
     if config.pairs.augmented_copies < 0 or (config.pairs.augmented_copies and not config.augment.active):
         raise UserError(
-            f"pairs.augmented_copies is {config.pairs.augmented_copies}, but augment changes nothing: give its "
-            "changes probabilities, or set it to 0."
+            f"pairs.augmented_copies is {config.pairs.augmented_copies}, but augment changes nothing: give "
+            "its changes probabilities, or set it to 0."
         )
     if not 0.0 <= config.pairs.silence_fraction <= 1.0:
         raise UserError(

@@ -7,9 +7,8 @@ Exact pairs of rendered characters, where a folder of them is given, become a se
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.data.augment import augment_pair, flip_landmarks
 from common.data.schema import encode_sample
-from common.data.writer import ShardWriter, safe_key
+from common.data.writer import ShardWriter
 from common.files import fingerprint
 from common.media import read_frames
 from common.models.pixels import to_video
@@ -28,11 +26,11 @@ from common.speech.windows import clip_features, feature_margin
 from stage1_generator.command import Progress, run_ahead, run_command, sweep
 from stage1_generator.companions import BLENDED, load_meta, read_plan
 from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.copies import Copy, Pictures, by_pair, changed, plan_copies
 from stage1_generator.encoders import EntrySpeech, load_codec
 from stage1_generator.entries import SAMPLE_RATE, Entry, OpenEntries, load_entries
-from stage1_generator.plan import PairPlan, clip_seed
+from stage1_generator.plan import PairPlan
 from stage1_generator.regions import clip_regions
-from stage1_generator.relight import is_relit, light_field, relight
 from stage1_generator.rendered_pairs import RenderedClip, find_rendered_pairs, load_rendered_clip
 
 _VERSION = 1
@@ -112,19 +110,6 @@ def _accepted(config: Stage1Config) -> list[_Pair]:
     return pairs
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A sample to be written: `copy` 0 is the pair itself, others are augmented."""
-
-    item: Any
-    pair_key: str
-    copy: int
-
-    @property
-    def key(self) -> str:
-        return safe_key(f"{self.pair_key}-aug{self.copy}") if self.copy else self.pair_key
-
-
 class _Packer:
     def __init__(self, config: Stage1Config, codec: VideoCodec, speech: EntrySpeech) -> None:
         self._config, self._codec, self._speech = config, codec, speech
@@ -153,39 +138,16 @@ class _Packer:
             "config": fingerprint([*settings, copies, config.augment] if copies else settings),
             "content": fingerprint(list(contents)),
         }
-        jobs = [
-            _Job(item, key, copy) for item, key in zip(items, keys, strict=True) for copy in range(copies + 1)
-        ]
+        planned = plan_copies(items, keys, copies)
         with ShardWriter(folder, "pairs", config.pack.samples_per_shard, meta) as writer:
-            todo = jobs[writer.resume([job.key for job in jobs]) :]
+            todo = planned[writer.resume([copy.key for copy in planned]) :]
             progress = Progress(f"pack {folder.name}", len(todo))
-            # The copies of a pair follow each other: it is read once for all of them.
-            pairs = run_ahead(lambda group: (group, load(group[0].item)), _by_pair(todo))
-            for group, loaded in pairs:
-                for job in group:
-                    writer.add(job.key, self._encode(self._variant(loaded, job), meta))
+            for group, loaded in run_ahead(lambda group: (group, load(group[0].item)), by_pair(todo)):
+                for copy in group:
+                    writer.add(copy.key, self._encode(loaded, copy, meta))
                     progress.step(len(loaded.target))
         progress.finish(Path(config.work))
-        print(f"pack: {len(jobs)} pairs -> {folder}", file=sys.stderr)
-
-    def _variant(self, loaded: _Loaded, job: _Job) -> _Loaded:
-        """The pair itself, relit where it is its turn, or one of its augmented copies."""
-        config = self._config
-        seed, side = config.synthesis.seed, config.geometry.crop_size
-        if job.copy:
-            generator = torch.Generator().manual_seed(clip_seed(seed, job.pair_key, f"augment{job.copy}"))
-            pair = augment_pair(loaded.target, loaded.source, generator, config.augment)
-            landmarks = loaded.landmarks
-            if pair.flipped:
-                landmarks = flip_landmarks(torch.from_numpy(landmarks), side).numpy()
-            meta = {**loaded.meta, "relit": False, "copy_of": job.pair_key, "changes": list(pair.changes)}
-            return replace(loaded, meta=meta, target=pair.target, source=pair.source, landmarks=landmarks)
-        relit = is_relit(loaded.key, seed, config.pack.relight_fraction)
-        target, source = loaded.target, loaded.source
-        if relit:
-            gain = light_field(clip_seed(seed, loaded.key, "light"), side)
-            target, source = relight(target, gain), relight(source, gain)
-        return replace(loaded, meta={**loaded.meta, "relit": relit}, target=target, source=source)
+        print(f"pack: {len(planned)} pairs -> {folder}", file=sys.stderr)
 
     def load_generated(self, pair: _Pair) -> _Loaded:
         plan, entry, config = pair.plan, pair.entry, self._config
@@ -234,13 +196,15 @@ class _Packer:
             features=clip_features(features, clip.start, clip.length, self._margin),
         )
 
-    def _encode(self, loaded: _Loaded, made_by: Mapping[str, Any]) -> dict[str, bytes]:
+    def _encode(self, loaded: _Loaded, copy: Copy, made_by: Mapping[str, Any]) -> dict[str, bytes]:
         geometry = self._config.geometry
-        target, source = loaded.target, loaded.source
+        pictures = Pictures(loaded.target, loaded.source, loaded.landmarks, loaded.meta)
+        pictures = changed(pictures, copy, self._config)
+        target, source = pictures.target, pictures.source
         latents = [self._codec.encode(to_video(video[None]))[0] for video in (target, source)]
-        regions = clip_regions(loaded.landmarks, geometry.crop_size)
+        regions = clip_regions(pictures.landmarks, geometry.crop_size)
         meta = {
-            **loaded.meta,
+            **pictures.meta,
             "frames": len(loaded.target),
             "fps": geometry.fps,
             "crop_size": geometry.crop_size,
@@ -250,7 +214,7 @@ class _Packer:
             target=target,
             source=source,
             audio=loaded.audio,
-            arrays={"landmarks": loaded.landmarks, **regions.pooled(self._codec.stride[1])},
+            arrays={"landmarks": pictures.landmarks, **regions.pooled(self._codec.stride[1])},
             cache={
                 "target_latents": latents[0].to(torch.bfloat16),
                 "source_latents": latents[1].to(torch.bfloat16),
@@ -258,11 +222,6 @@ class _Packer:
             },
             cache_fingerprint=fingerprint(dict(made_by)),
         )
-
-
-def _by_pair(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
-    for _, group in groupby(jobs, key=lambda job: job.pair_key):
-        yield list(group)
 
 
 if __name__ == "__main__":

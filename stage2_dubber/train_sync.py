@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from common.command import run_configured
 from common.config import DataConfig, SyncConfig, TrainConfig
+from common.errors import UserError
 
 
 @dataclass

@@ -98,6 +98,11 @@ class ShardDataset(Dataset[Sample]):
     def keys(self) -> list[str]:
         return [entry.key for _, entry in self._entries]
 
+    def members(self, number: int) -> dict[str, bytes]:
+        """All members of a sample as they are stored, for copies of it."""
+        path, entry = self._entries[number]
+        return {name: self._handles.read(path, *span) for name, span in entry.members.items()}
+
     def sample(self, number: int) -> Sample:
         """Sample ``number``; nothing is read before one of its parts is asked for."""
         path, entry = self._entries[number]
