@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MappingNode, SafeLoader, ScalarNode, YAMLError, compose
 
+from common.config_augment import AugmentConfig
 from common.config_report import describe
 from common.config_sections import (
     DataConfig,
@@ -38,6 +39,7 @@ from common.config_sections import (
 from common.errors import UserError
 
 __all__ = [
+    "AugmentConfig",
     "DataConfig",
     "DiffusionConfig",
     "FaceConfig",

@@ -216,8 +216,15 @@ class DataConfig:
 
     shards: list[str] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    order: str = "shuffle"  # | "stream": every row of the batch reads whole shards one after another
+    buckets: list[int] = field(
+        default_factory=list
+    )  # lengths of clips in frames, 4k+1; empty: all are cut to geometry.clip_frames
 
     def __post_init__(self) -> None:
+        _one_of("data.order", self.order, ("shuffle", "stream"))
+        if any(length < 1 or length % 4 != 1 for length in self.buckets):
+            raise UserError(f"data.buckets is {self.buckets}; each must be one more than a multiple of 4.")
         if self.weights and len(self.weights) != len(self.shards):
             raise UserError(
                 f"data.weights has {len(self.weights)} numbers but data.shards {len(self.shards)} folders: "
@@ -281,17 +288,34 @@ def check_config(config: Any) -> None:
         _equal("model.audio_channels", model.audio_channels, "speech.channels", speech.channels)
     if model and vae:
         _equal("model.latent_channels", model.latent_channels, "vae.z_dim", vae.z_dim)
+    data = getattr(config, "data", None)
+    if data and data.buckets and geometry:
+        _check_buckets(data.buckets, geometry)
     if vae and geometry:
         step = vae.scale_factor_spatial * (model.patch_size[1] if model else 1)
         _divides("geometry.crop_size", geometry.crop_size, "pixels per token", step)
     if model and geometry and train:
         sharing = train.context_parallel
         _divides("model.num_heads", model.num_heads, "train.context_parallel", sharing)
-        if geometry.latent_frames < sharing:
+        shortest = min(data.buckets) if data and data.buckets else geometry.clip_frames
+        if (shortest - 1) // 4 + 1 < sharing:
             raise UserError(
-                f"train.context_parallel is {sharing}, but geometry.clip_frames has only "
-                f"{geometry.latent_frames} latent frames to share."
+                f"train.context_parallel is {sharing}, but clips of {shortest} frames have only "
+                f"{(shortest - 1) // 4 + 1} latent frames to share."
             )
+
+
+def _check_buckets(buckets: Sequence[int], geometry: GeometryConfig) -> None:
+    if max(buckets) > geometry.clip_frames:
+        raise UserError(
+            f"data.buckets has {max(buckets)} frames, more than geometry.clip_frames "
+            f"({geometry.clip_frames}), which stays the longest clip."
+        )
+    if (min(buckets) - 1) // 4 + 1 <= geometry.motion_latents:
+        raise UserError(
+            f"data.buckets has {min(buckets)} frames, which geometry.motion_latents "
+            f"({geometry.motion_latents}) cover wholly: set one of them otherwise."
+        )
 
 
 def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:

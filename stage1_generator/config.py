@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.config import ModelSections, TrainingSections
+from common.config import AugmentConfig, ModelSections, TrainingSections
 from common.errors import UserError
 
 
@@ -75,6 +75,8 @@ class PairsConfig:
     """A frame is voiced when its energy is within so many dB of the entry's loud level."""
     other_speakers: bool = False
     """Borrow another speaker's speech where the own speaker has no second stretch."""
+    augmented_copies: int = 0
+    """So many further copies of each pair, changed as `augment` says, each with latents of its own."""
 
 
 @dataclass
@@ -140,6 +142,7 @@ class Stage1Config(TrainingSections, ModelSections):
     """Where autoencoder and generator run: "auto", "cpu", "cuda" or "cuda:1"."""
     dtype: str = "auto"
     """"auto" (bf16 on CUDA, else fp32), "fp32" or "bf16"."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     references: ReferenceConfig = field(default_factory=ReferenceConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
@@ -222,6 +225,11 @@ def check(config: Stage1Config) -> Stage1Config:
         raise UserError(
             f"model.condition_channels is {config.model.condition_channels}, but stage 1 puts the masked "
             f"video's latents there: set it to model.latent_channels ({config.model.latent_channels})."
+        )
+    if config.pairs.augmented_copies < 0 or (config.pairs.augmented_copies and not config.augment.active):
+        raise UserError(
+            f"pairs.augmented_copies is {config.pairs.augmented_copies}, but augment changes nothing: give "
+            "its changes probabilities, or set it to 0."
         )
     if not 0.0 <= config.pairs.silence_fraction <= 1.0:
         raise UserError(

@@ -26,11 +26,11 @@ from common.speech.windows import clip_features, feature_margin
 from stage1_generator.command import Progress, run_ahead, run_command, sweep
 from stage1_generator.companions import BLENDED, load_meta, read_plan
 from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.copies import Copy, Pictures, by_pair, changed, plan_copies
 from stage1_generator.encoders import EntrySpeech, load_codec
 from stage1_generator.entries import SAMPLE_RATE, Entry, OpenEntries, load_entries
-from stage1_generator.plan import PairPlan, clip_seed
+from stage1_generator.plan import PairPlan
 from stage1_generator.regions import clip_regions
-from stage1_generator.relight import is_relit, light_field, relight
 from stage1_generator.rendered_pairs import RenderedClip, find_rendered_pairs, load_rendered_clip
 
 _VERSION = 1
@@ -42,15 +42,22 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    accepted = _accepted(config)
-    shards = -(-len(accepted) // config.pack.samples_per_shard)
+    pairs, copies = len(_accepted(config)), 1 + config.pairs.augmented_copies
+    shards = -(-pairs * copies // config.pack.samples_per_shard)
     print(
-        f"pack: {len(accepted)} pairs of {config.pairs.clip_frames} frames, {shards} shards -> {paths.pairs}"
+        f"pack: {_count(pairs, copies)} pairs of {config.pairs.clip_frames} frames, {shards} shards -> "
+        f"{paths.pairs}"
     )
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
-        shards = -(-len(clips) // config.pack.samples_per_shard)
-        print(f"pack: {len(clips)} rendered pairs -> {shards} shards in {paths.rendered_pairs}")
+        shards = -(-len(clips) * copies // config.pack.samples_per_shard)
+        print(
+            f"pack: {_count(len(clips), copies)} rendered pairs -> {shards} shards in {paths.rendered_pairs}"
+        )
+
+
+def _count(pairs: int, copies: int) -> str:
+    return f"{pairs} x {copies}" if copies > 1 else str(pairs)
 
 
 def run(config: Stage1Config) -> None:
@@ -115,23 +122,32 @@ class _Packer:
         """Write one set of shards, keeping those of an earlier run that hold the same."""
         sweep(folder)
         config = self._config
+        settings = [
+            _VERSION,
+            config.geometry,
+            self._margin,
+            config.synthesis.seed,
+            config.pack.relight_fraction,
+        ]
+        copies = config.pairs.augmented_copies
         meta = {
             "step": "pack",
             "vae": self._codec.fingerprint,
             "speech": self._speech.fingerprint,
-            "config": fingerprint(
-                [_VERSION, config.geometry, self._margin, config.synthesis.seed, config.pack.relight_fraction]
-            ),
+            # Sets without copies keep the mark that they had before there were any.
+            "config": fingerprint([*settings, copies, config.augment] if copies else settings),
             "content": fingerprint(list(contents)),
         }
+        planned = plan_copies(items, keys, copies)
         with ShardWriter(folder, "pairs", config.pack.samples_per_shard, meta) as writer:
-            todo = items[writer.resume(keys) :]
+            todo = planned[writer.resume([copy.key for copy in planned]) :]
             progress = Progress(f"pack {folder.name}", len(todo))
-            for loaded in run_ahead(load, todo):
-                writer.add(loaded.key, self._encode(loaded, meta))
-                progress.step(len(loaded.target))
+            for group, loaded in run_ahead(lambda group: (group, load(group[0].item)), by_pair(todo)):
+                for copy in group:
+                    writer.add(copy.key, self._encode(loaded, copy, meta))
+                    progress.step(len(loaded.target))
         progress.finish(Path(config.work))
-        print(f"pack: {len(keys)} pairs -> {folder}", file=sys.stderr)
+        print(f"pack: {len(planned)} pairs -> {folder}", file=sys.stderr)
 
     def load_generated(self, pair: _Pair) -> _Loaded:
         plan, entry, config = pair.plan, pair.entry, self._config
@@ -180,19 +196,15 @@ class _Packer:
             features=clip_features(features, clip.start, clip.length, self._margin),
         )
 
-    def _encode(self, loaded: _Loaded, made_by: Mapping[str, Any]) -> dict[str, bytes]:
+    def _encode(self, loaded: _Loaded, copy: Copy, made_by: Mapping[str, Any]) -> dict[str, bytes]:
         geometry = self._config.geometry
-        seed, fraction = self._config.synthesis.seed, self._config.pack.relight_fraction
-        target, source = loaded.target, loaded.source
-        relit = is_relit(loaded.key, seed, fraction)
-        if relit:
-            gain = light_field(clip_seed(seed, loaded.key, "light"), geometry.crop_size)
-            target, source = relight(target, gain), relight(source, gain)
+        pictures = Pictures(loaded.target, loaded.source, loaded.landmarks, loaded.meta)
+        pictures = changed(pictures, copy, self._config)
+        target, source = pictures.target, pictures.source
         latents = [self._codec.encode(to_video(video[None]))[0] for video in (target, source)]
-        regions = clip_regions(loaded.landmarks, geometry.crop_size)
+        regions = clip_regions(pictures.landmarks, geometry.crop_size)
         meta = {
-            **loaded.meta,
-            "relit": relit,
+            **pictures.meta,
             "frames": len(loaded.target),
             "fps": geometry.fps,
             "crop_size": geometry.crop_size,
@@ -202,7 +214,7 @@ class _Packer:
             target=target,
             source=source,
             audio=loaded.audio,
-            arrays={"landmarks": loaded.landmarks, **regions.pooled(self._codec.stride[1])},
+            arrays={"landmarks": pictures.landmarks, **regions.pooled(self._codec.stride[1])},
             cache={
                 "target_latents": latents[0].to(torch.bfloat16),
                 "source_latents": latents[1].to(torch.bfloat16),

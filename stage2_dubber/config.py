@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.config import ModelSections, PhaseConfig, TrainingSections
+from common.config import AugmentConfig, ModelSections, PhaseConfig, TrainingSections
 from common.errors import UserError
 
 
@@ -13,6 +13,7 @@ class Stage2Config(TrainingSections, ModelSections):
     """Root of stage 2."""
 
     phase: PhaseConfig = field(default_factory=PhaseConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 def check(config: Stage2Config) -> Stage2Config:

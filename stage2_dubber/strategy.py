@@ -42,7 +42,13 @@ class EditorStrategy(FlowStrategy):
         geometry, extra = config.geometry, config.speech.extra_window
         encoder = None
         if speech is not None:
-            encoder = ClipEncoder(self.start.codec, speech, geometry.clip_frames, extra, config.train.seed)
+            seed = config.train.seed
+            encoder = ClipEncoder(self.start.codec, speech, geometry.clip_frames, extra, seed, config.augment)
+        elif config.augment.active:
+            raise UserError(
+                "augment changes pixels, but all pairs of data.shards have cached latents: make augmented "
+                "copies when packing (pairs.augmented_copies), or pack without a cache."
+            )
         flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
         mark = self.speech_fingerprint
         judge = build_judge(config.phase, self.start.codec, extra, config.train.seed, mark)

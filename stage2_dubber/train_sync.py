@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from common.command import run_configured
 from common.config import SyncConfig, TrainingSections
+from common.errors import UserError
 
 
 @dataclass
@@ -39,6 +40,8 @@ def run(config: SyncRunConfig, dry_run: bool = False) -> None:
     from common.training.launch import is_main_process, open_shards, train
     from common.training.sync import SyncStrategy, evaluate_expert
 
+    if config.data.buckets:
+        raise UserError("data.buckets is for models of several sizes; an expert has one: leave it empty.")
     dataset = open_shards(config.data)
     strategy = SyncStrategy(config.sync, config.train, dataset)
     held_out = ShardDataset(list(config.sync.held_out)) if config.sync.held_out else None

@@ -11,6 +11,7 @@ from torch import nn
 
 from common.config import TrainConfig
 from common.data.batch import DubBatch
+from common.data.order import ShuffledOrder
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.training.checkpoint import (
@@ -54,9 +55,10 @@ def test_every_position_is_drawn_once_whatever_the_world(
     step: int, micro: int, world: int, seed: int
 ) -> None:
     def draws(world: int, micro: int) -> list[Draw]:
+        order = ShuffledOrder([np.arange(5), np.arange(5, 7)], 8, seed)
         out = []
         for rank in range(world):
-            batches = iter(DrawSampler([5, 2], 8, micro, world, rank, seed, step))
+            batches = iter(DrawSampler(order, 8, micro, world, rank, step))
             out += [draw for _ in range(8 // world // micro) for draw in next(batches)]
         return out
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,20 @@ def torchrun(processes: int, *command: str) -> str:
 def write_pairs(folder: Path, count: int = 8, frames: int = FRAMES, **meta: str) -> ShardDataset:
     """Cached pairs: smooth latents, so that there is something to learn."""
     return _write(folder, count, frames, meta, stage=2)
+
+
+def write_sized_pairs(folder: Path, shapes: Sequence[tuple[int, int]]) -> ShardDataset:
+    """Cached pairs of given (frames, side of the latents), in shards of four."""
+    rng = np.random.default_rng(0)
+    with ShardWriter(folder, "toy", 4, {**fingerprints(folder.parent), "step": "test"}) as writer:
+        for i, (frames, side) in enumerate(shapes):
+            latents = (frames - 1) // 4 + 1
+            target = rng.normal(size=(CHANNELS, latents, side, side)).astype(np.float32)
+            sound = rng.normal(size=(2 * frames + 12, 80)).astype(np.float32)
+            cache = {"target_latents": target, "source_latents": target + 0.1, "audio_features": sound}
+            masks = {name: np.ones((latents, side, side), np.uint8) for name in ("lip_mask", "face_mask")}
+            writer.add(f"toy{i}", encode_sample({"frames": frames, "fps": 25.0}, arrays=masks, cache=cache))
+    return ShardDataset(folder)
 
 
 def write_clips(folder: Path, count: int = 8, stills: int = 3) -> ShardDataset:

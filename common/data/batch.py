@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -50,60 +50,92 @@ class DubBatch:
         return replace(self, **moved)
 
 
-def collate(samples: Sequence[Sample], extra_window: int = 0, dtype: torch.dtype = torch.float32) -> DubBatch:
+def collate(
+    samples: Sequence[Sample], extra_window: int = 0, dtype: torch.dtype = torch.float32, frames: int = 0
+) -> DubBatch:
     """Stack cached samples of equal geometry; only their arrays and caches are read.
 
     The references are ``source_latents`` (pairs) or else ``reference_latents`` (stage 1); the condition is
     ``masked_latents``, wanted by stage 1 alone.
 
+    A longer clip is used from its beginning: the causal autoencoder makes the first latents of a clip the
+    same whatever follows, but a window from its middle would have other ones.
+
     Args:
         samples: with a cache; see docs/data.md.
         extra_window: feature frames on each side of the eight of a latent frame (``speech.extra_window``).
         dtype: of every tensor of the batch.
+        frames: of each clip, 4k+1; 0: clips are taken whole and must be of one length.
 
     Raises:
-        UserError: a sample lacks what a batch needs, or samples differ in shape.
+        UserError: a sample lacks what a batch needs or is shorter, or samples differ in shape.
     """
-    first = samples[0].cache
-    paired = "source_latents" in first
+    first = samples[0]
+    latents = None
+    if frames:
+        _check_lengths(samples, frames)
+        latents = frames_to_latents(frames)
+    paired = "source_latents" in first.cache
     if paired:
-        reference = _stack(samples, "source_latents", dtype)
+        reference = _stack(samples, "source_latents", dtype, latents)
     else:
         # (M, C, 1, h, w) each: the still frames become the frame axis.
         reference = _stack(samples, "reference_latents", dtype).squeeze(3).transpose(1, 2)
-    windows = [_windows(sample, extra_window) for sample in samples]
-    has_lower = "lower_face_mask" in samples[0].arrays
+    windows = [_windows(sample, extra_window, latents) for sample in samples]
+    has_lower = "lower_face_mask" in first.arrays
     return DubBatch(
         keys=tuple(sample.key for sample in samples),
-        target_latents=_stack(samples, "target_latents", dtype),
+        target_latents=_stack(samples, "target_latents", dtype, latents),
         reference_latents=reference,
         audio_features=torch.stack(windows).to(dtype),
-        lip_mask=_stack(samples, "lip_mask", dtype, masks=True),
-        face_mask=_stack(samples, "face_mask", dtype, masks=True),
-        condition=None if paired else _stack(samples, "masked_latents", dtype),
-        lower_face_mask=_stack(samples, "lower_face_mask", dtype, masks=True) if has_lower else None,
+        lip_mask=_stack_masks(samples, "lip_mask", dtype, latents),
+        face_mask=_stack_masks(samples, "face_mask", dtype, latents),
+        condition=None if paired else _stack(samples, "masked_latents", dtype, latents),
+        lower_face_mask=_stack_masks(samples, "lower_face_mask", dtype, latents) if has_lower else None,
     )
 
 
-def _stack(samples: Sequence[Sample], name: str, dtype: torch.dtype, masks: bool = False) -> Tensor:
-    values = []
+def _check_lengths(samples: Sequence[Sample], frames: int) -> None:
     for sample in samples:
-        parts = sample.arrays if masks else sample.cache
-        if name not in parts:
-            raise UserError(f"The sample {sample.key} has no {name}: run the encode step again.")
-        values.append(parts[name].to(dtype))
-        if values[-1].shape != values[0].shape:
+        if int(sample.meta["frames"]) < frames:
+            raise UserError(
+                f"The sample {sample.key} has {sample.meta['frames']} frames, fewer than the {frames} of "
+                "this batch: make the shards again, or set geometry.clip_frames or data.buckets lower."
+            )
+
+
+def _stack(samples: Sequence[Sample], name: str, dtype: torch.dtype, latents: int | None = None) -> Tensor:
+    """(B, C, F, h, w) of the first ``latents`` frames, or of what is stored, whole."""
+    values = [_part(sample, sample.cache, name) for sample in samples]
+    return _stack_alike(samples, name, [value[:, :latents] for value in values], dtype)
+
+
+def _stack_masks(samples: Sequence[Sample], name: str, dtype: torch.dtype, latents: int | None) -> Tensor:
+    values = [_part(sample, sample.arrays, name)[:latents] for sample in samples]
+    return _stack_alike(samples, name, values, dtype)
+
+
+def _part(sample: Sample, parts: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in parts:
+        raise UserError(f"The sample {sample.key} has no {name}: run the encode step again.")
+    return parts[name]
+
+
+def _stack_alike(
+    samples: Sequence[Sample], name: str, values: Sequence[Tensor], dtype: torch.dtype
+) -> Tensor:
+    for sample, value in zip(samples, values, strict=True):
+        if value.shape != values[0].shape:
             raise UserError(
                 f"The samples {samples[0].key} and {sample.key} have {name} of different shapes, "
-                f"{tuple(values[0].shape)} and {tuple(values[-1].shape)}: they cannot share a batch."
+                f"{tuple(values[0].shape)} and {tuple(value.shape)}: they cannot share a batch. Samples of "
+                "several sizes want data.buckets."
             )
-    return torch.stack(values)
+    return torch.stack([value.to(dtype) for value in values])
 
 
-def _windows(sample: Sample, extra: int) -> Tensor:
+def _windows(sample: Sample, extra: int, latents: int | None) -> Tensor:
+    features = _part(sample, sample.cache, "audio_features")
     frames = int(sample.meta["frames"])
-    if "audio_features" not in sample.cache:
-        raise UserError(f"The sample {sample.key} has no audio_features: run the encode step again.")
-    features = sample.cache["audio_features"]
     margin = stored_margin(features.shape[0], frames)
-    return audio_windows(features, margin, frames_to_latents(frames), extra)
+    return audio_windows(features, margin, latents or frames_to_latents(frames), extra)

@@ -10,8 +10,10 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from common.data.handles import ShardHandles
 from common.data.index import SampleEntry, ShardIndex, read_index
 from common.data.schema import Sample
+from common.data.shapes import Shape, sample_shape
 from common.errors import UserError
 from common.files import PathLike, sha256_file
 
@@ -39,6 +41,7 @@ class ShardDataset(Dataset[Sample]):
         if not listed:
             raise UserError("No shards are given: set data.shards to one or more shard folders.")
         self.indices = [read_index(path) for path in listed]
+        self._handles = ShardHandles()
         self._entries: list[tuple[Path, SampleEntry]] = []
         for index in self.indices:
             _check_meta(index, expect or {})
@@ -58,25 +61,56 @@ class ShardDataset(Dataset[Sample]):
         return [index.num_samples for index in self.indices]
 
     @property
+    def shards(self) -> list[list[range]]:
+        """Numbers of the samples in each shard of each path, in order."""
+        first, parts = 0, []
+        for index in self.indices:
+            shards = []
+            for shard in index.shards:
+                shards.append(range(first, first + len(shard.samples)))
+                first += len(shard.samples)
+            parts.append(shards)
+        return parts
+
+    def shape(self, number: int) -> Shape:
+        """(frames, latent height, latent width) of a sample: from the index, or from the sample's headers.
+
+        Raises:
+            UserError: neither tells.
+        """
+        path, entry = self._entries[number]
+        if entry.shape is not None:
+            return entry.shape
+
+        def read(member: str, offset: int, size: int) -> bytes:
+            start, whole = entry.members[member]
+            return self._handles.read(path, start + offset, min(size, whole - offset))
+
+        shape = sample_shape(entry.members, read)
+        if shape is None:
+            raise UserError(
+                f"The sample {entry.key} has neither latents nor masks that tell its size: leave "
+                "data.buckets empty or make the shards again."
+            )
+        return shape
+
+    @property
     def keys(self) -> list[str]:
         return [entry.key for _, entry in self._entries]
+
+    def members(self, number: int) -> dict[str, bytes]:
+        """All members of a sample as they are stored, for copies of it."""
+        path, entry = self._entries[number]
+        return {name: self._handles.read(path, *span) for name, span in entry.members.items()}
 
     def sample(self, number: int) -> Sample:
         """Sample ``number``; nothing is read before one of its parts is asked for."""
         path, entry = self._entries[number]
         readers = {
-            name: partial(_read_span, path, offset, size) for name, (offset, size) in entry.members.items()
+            name: partial(self._handles.read, path, offset, size)
+            for name, (offset, size) in entry.members.items()
         }
         return Sample(entry.key, readers)
-
-
-def _read_span(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        data = stream.read(size)
-    if len(data) != size:
-        raise UserError(f"The shard '{path}' is cut short: make the shards again.")
-    return data
 
 
 def _check_meta(index: ShardIndex, expect: Mapping[str, Any]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.data.shapes import Shape
 from common.errors import UserError
 from common.files import PathLike, read_json, write_json
 
@@ -16,10 +17,26 @@ FORMAT = "bootdub-shards-1"
 
 @dataclass(frozen=True)
 class SampleEntry:
-    """One sample of a shard: member name -> [offset, size] in bytes inside the tar."""
+    """One sample of a shard: member name -> [offset, size] in bytes inside the tar, and its shape.
+
+    ``shape`` is None in sets that were written before indices had it, and where the sample does not tell.
+    """
 
     key: str
     members: dict[str, list[int]]
+    shape: Shape | None = None
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SampleEntry:
+        shape = data.get("shape")
+        if shape is None:
+            return cls(str(data["key"]), dict(data["members"]))
+        frames, height, width = shape
+        return cls(str(data["key"]), dict(data["members"]), (int(frames), int(height), int(width)))
+
+    def to_json(self) -> dict[str, Any]:
+        known = {"key": self.key, "members": self.members}
+        return known if self.shape is None else {**known, "shape": list(self.shape)}
 
 
 @dataclass(frozen=True)
@@ -34,10 +51,13 @@ class ShardEntry:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ShardEntry:
-        samples = [SampleEntry(str(item["key"]), dict(item["members"])) for item in data["samples"]]
+        samples = [SampleEntry.from_json(item) for item in data["samples"]]
         return cls(
             str(data["url"]), int(data["filesize"]), str(data["sha256"]), int(data["nsamples"]), samples
         )
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "samples": [sample.to_json() for sample in self.samples]}
 
 
 @dataclass(frozen=True)
@@ -87,6 +107,6 @@ def write_index(index: ShardIndex) -> None:
         "format": FORMAT,
         "num_samples": index.num_samples,
         "meta": index.meta,
-        "shardlist": [asdict(shard) for shard in index.shards],
+        "shardlist": [shard.to_json() for shard in index.shards],
     }
     write_json(index.folder / INDEX_NAME, document)

@@ -57,7 +57,7 @@ class StatelessSampler(Sampler[list[int]]):
         self.num_samples = sum(sizes)
         # Unweighted parts are one part: the permutation then goes over everything.
         self._sizes = sizes if weights else [self.num_samples]
-        self._draws = _split(self.num_samples, weights) if weights else [self.num_samples]
+        self._draws = split_draws(self.num_samples, weights) if weights else [self.num_samples]
         self._epoch = -1
         self._order: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
@@ -87,7 +87,9 @@ class StatelessSampler(Sampler[list[int]]):
         for part, (size, draws) in enumerate(zip(self._sizes, self._draws, strict=True)):
             # Draws [epoch * draws, (epoch + 1) * draws) of the part's own endless stream of passes.
             begin, end = epoch * draws, (epoch + 1) * draws
-            passes = [self._rng(1, part, number).permutation(size) for number in _passes(begin, end, size)]
+            passes = [
+                self._rng(1, part, number).permutation(size) for number in pass_numbers(begin, end, size)
+            ]
             if passes:
                 skip = begin - begin // size * size
                 chosen.append(first + np.concatenate(passes)[skip : skip + draws])
@@ -99,11 +101,11 @@ class StatelessSampler(Sampler[list[int]]):
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, *path])))
 
 
-def _passes(begin: int, end: int, size: int) -> range:
+def pass_numbers(begin: int, end: int, size: int) -> range:
     return range(begin // size, -(-end // size)) if end > begin else range(0)
 
 
-def _split(total: int, weights: Sequence[float]) -> list[int]:
+def split_draws(total: int, weights: Sequence[float]) -> list[int]:
     """``total`` draws in the ratio of ``weights``, whole numbers by largest remainder."""
     exact = np.asarray(weights, np.float64) * (total / sum(weights))
     counts = np.floor(exact).astype(int)

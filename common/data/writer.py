@@ -14,12 +14,12 @@ import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from common.data.index import FORMAT, INDEX_NAME, SampleEntry, ShardEntry, ShardIndex, write_index
+from common.data.shapes import sample_shape
 from common.errors import UserError
 from common.files import PathLike, atomic_path, fingerprint, require_writable_dir, sha256_file
 
@@ -159,7 +159,7 @@ class ShardWriter:
         if self._started:
             return
         self._started = True
-        lines = [{"format": FORMAT, "meta": self.meta}, *(asdict(shard) for shard in self._shards)]
+        lines = [{"format": FORMAT, "meta": self.meta}, *(shard.to_json() for shard in self._shards)]
         with atomic_path(self.folder / PROGRESS_NAME) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         (self.folder / INDEX_NAME).unlink(missing_ok=True)
@@ -170,7 +170,7 @@ class ShardWriter:
         self._open_shard = None
         self._shards.append(entry)
         with (self.folder / PROGRESS_NAME).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(asdict(entry)) + "\n")
+            stream.write(json.dumps(entry.to_json()) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -202,7 +202,8 @@ class _OpenShard:
             info.size = len(data)
             places[name] = [self._tar.offset + tarfile.BLOCKSIZE, len(data)]
             self._tar.addfile(info, io.BytesIO(data))
-        self.samples.append(SampleEntry(key, places))
+        shape = sample_shape(members, lambda name, offset, size: members[name][offset : offset + size])
+        self.samples.append(SampleEntry(key, places, shape))
 
     def finish(self) -> ShardEntry:
         self._stack.close()

@@ -19,3 +19,15 @@ RIGID_UPPER = (0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45)
 OUTER_EYE_CORNERS = (36, 45)
 # Vertical partners of the inner lip.
 INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
+# Which point each point is in the mirrored picture.
+MIRRORED = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *range(27, 31),
+    *range(35, 30, -1),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *range(54, 47, -1),
+    *range(59, 54, -1),
+    *range(64, 59, -1),
+    *range(67, 64, -1),
+)

@@ -6,23 +6,27 @@ processes draws the same noise for the same sample: no draw depends on the rank 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from common.data.sampler import StatelessSampler
+from common.data.order import Order
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One row of one global batch: sample ``number`` at ``position`` of optimiser step ``step``."""
+    """One row of one global batch: sample ``number`` at ``position`` of optimiser step ``step``.
+
+    ``frames``: of the clip that is made of it; 0: ``geometry.clip_frames``.
+    """
 
     number: int
     step: int
     position: int
+    frames: int = 0
 
     def generator(self, seed: int, purpose: str) -> torch.Generator:
         """A CPU generator of its own for each purpose, so that a new kind of draw shifts no old one."""
@@ -32,25 +36,19 @@ class Draw:
 
 
 class DrawSampler(Sampler[list[Draw]]):
-    """Endless micro-batches of this rank: positions [rank * n, (rank + 1) * n) of each global batch.
-
-    Args:
-        sizes: number of samples of each part of the data set.
-        weights: how often each part is drawn; empty: every sample once per epoch.
-    """
+    """Endless micro-batches of this rank: positions [rank * n, (rank + 1) * n) of each global batch."""
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        order: Order,
         batch_size: int,
         micro_batch_size: int,
         world: int,
         rank: int,
-        seed: int,
         start_step: int,
-        weights: Sequence[float] = (),
     ) -> None:
-        self._order = StatelessSampler(sizes, batch_size, seed=seed, weights=weights)
+        """``order`` says which samples make up each global batch of ``batch_size`` rows."""
+        self._order = order
         rows = batch_size // world
         self._positions = range(rank * rows, (rank + 1) * rows)
         self._micro, self._start_step = micro_batch_size, start_step
@@ -58,8 +56,8 @@ class DrawSampler(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         step = self._start_step
         while True:
-            numbers = self._order.global_batch(step)
-            mine = [Draw(numbers[position], step, position) for position in self._positions]
+            numbers, frames = self._order.global_batch(step), self._order.clip_frames(step)
+            mine = [Draw(numbers[position], step, position, frames) for position in self._positions]
             for start in range(0, len(mine), self._micro):
                 yield mine[start : start + self._micro]
             step += 1

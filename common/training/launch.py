@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -33,8 +33,7 @@ def open_shards(config: DataConfig) -> ShardDataset:
 def train(config: Any, strategy: Strategy, dataset: ShardDataset) -> TrainResult:
     """Run a strategy with the ``train`` and ``data`` sections of ``config``."""
     settings: TrainConfig = config.train
-    weights: Sequence[float] = config.data.weights
-    return Trainer(settings, strategy, dataset, weights, asdict(config)).run()
+    return Trainer(settings, strategy, dataset, config.data, asdict(config)).run()
 
 
 def is_main_process() -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from common.config import AugmentConfig
+from common.data.augment import augment_pair, flip_arrays
 from common.data.batch import DubBatch, collate
 from common.data.dataset import ShardDataset
 from common.data.schema import CACHE, POOLED_MASKS, SOURCE, Sample, decode_sample, encode_sample
@@ -45,10 +47,9 @@ class DrawnSamples(Dataset[tuple[Draw, Sample]]):
 
 @dataclass(frozen=True)
 class Assemble:
-    """Collate function: stacks clips of ``clip_frames`` frames. Runs in the loader's workers.
+    """Collate function: stacks clips of ``clip_frames`` frames, or of the draws' own number.
 
-    A longer clip with cached latents is used from its beginning: the causal autoencoder makes the first
-    latents of a clip the same whatever follows, but a window from its middle would have other ones.
+    Runs in the loader's workers.
     """
 
     clip_frames: int
@@ -56,18 +57,16 @@ class Assemble:
 
     def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> MicroBatch:
         draws, samples = tuple(draw for draw, _ in items), tuple(sample for _, sample in items)
-        for sample in samples:
-            if int(sample.meta["frames"]) < self.clip_frames:
-                raise UserError(
-                    f"The sample {sample.key} has {sample.meta['frames']} frames, fewer than "
-                    f"geometry.clip_frames ({self.clip_frames}): make the shards again or set it lower."
-                )
+        frames = draws[0].frames or self.clip_frames
         if all(sample.has(CACHE) for sample in samples):
-            latents = frames_to_latents(self.clip_frames)
-            return MicroBatch(draws, _first_latents(collate(samples, self.extra_window), latents))
+            return MicroBatch(draws, collate(samples, self.extra_window, frames=frames))
         for sample in samples:
-            # Decoded here and not in the training process; the sample keeps what was decoded.
-            _ = sample.target, sample.arrays, sample.audio
+            # Read here and not in the training process; the sample keeps what was decoded.
+            _ = sample.meta, sample.arrays
+            if sample.has(CACHE):
+                _ = sample.cache
+                continue
+            _ = sample.target, sample.audio
             if sample.has(SOURCE):
                 _ = sample.source
         return MicroBatch(draws, None, samples)
@@ -82,35 +81,50 @@ class ClipEncoder:
     clip_frames: int
     extra_window: int
     seed: int
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def batch(self, micro: MicroBatch) -> DubBatch:
-        """Random windows of ``clip_frames`` frames, encoded and stacked."""
-        encoded = [self._encode(d, sample) for d, sample in zip(micro.draws, micro.samples, strict=True)]
-        return collate(encoded, self.extra_window)
+        """Random windows, augmented and encoded, stacked with the samples that have a cache."""
+        frames = micro.draws[0].frames or self.clip_frames
+        ready = [
+            sample if sample.has(CACHE) else self._encode(draw, sample, frames)
+            for draw, sample in zip(micro.draws, micro.samples, strict=True)
+        ]
+        return collate(ready, self.extra_window, frames=frames)
 
-    def _encode(self, draw: Draw, sample: Sample) -> Sample:
+    def _encode(self, draw: Draw, sample: Sample, frames: int) -> Sample:
         if not sample.has(SOURCE):
             raise UserError(f"The sample {sample.key} has neither cached latents nor a source video.")
         whole = int(sample.meta["frames"])
+        if whole < frames:
+            raise UserError(
+                f"The sample {sample.key} has {whole} frames, fewer than the {frames} of this batch: make "
+                "the shards again, or set geometry.clip_frames or data.buckets lower."
+            )
         # Starts are multiples of the temporal stride, so that the stored masks' groups of 4 stay valid.
-        choices = (whole - self.clip_frames) // TEMPORAL_STRIDE + 1
+        choices = (whole - frames) // TEMPORAL_STRIDE + 1
         generator = draw.generator(self.seed, "window")
         first = int(torch.randint(choices, (1,), generator=generator))
-        start, latents = first * TEMPORAL_STRIDE, frames_to_latents(self.clip_frames)
-        span = slice(start, start + self.clip_frames)
+        start, latents = first * TEMPORAL_STRIDE, frames_to_latents(frames)
+        span = slice(start, start + frames)
         features = self.speech.encode(sample.audio)
         margin = feature_margin(self.extra_window)
-        cache = {
-            "target_latents": self._latents(sample.target[span]),
-            "source_latents": self._latents(sample.source[span]),
-            "audio_features": clip_features(features, start, self.clip_frames, margin),
-        }
         masks = {
             name: value[first : first + latents]
             for name, value in sample.arrays.items()
             if name in POOLED_MASKS
         }
-        meta = {**sample.meta, "frames": self.clip_frames}
+        pair = augment_pair(
+            sample.target[span], sample.source[span], draw.generator(self.seed, "augment"), self.augment
+        )
+        cache = {
+            "target_latents": self._latents(pair.target),
+            "source_latents": self._latents(pair.source),
+            "audio_features": clip_features(features, start, frames, margin),
+        }
+        if pair.flipped:
+            masks = flip_arrays(masks, sample.target.shape[2])
+        meta = {**sample.meta, "frames": frames}
         return decode_sample(sample.key, encode_sample(meta, arrays=masks, cache=cache))
 
     def _latents(self, frames: Any) -> Tensor:
@@ -131,19 +145,3 @@ def check_encoders(dataset: ShardDataset, vae: str, speech: str) -> None:
                     f"The shards in '{index.folder}' were encoded with another {what} ({found}, here "
                     f"{wanted}): encode them again or set {what}.path to what made them."
                 )
-
-
-def _first_latents(batch: DubBatch, latents: int) -> DubBatch:
-    """The first ``latents`` latent frames of everything that runs along the clip."""
-    whole = batch.target_latents.shape[2]
-    if whole == latents:
-        return batch
-    cut: dict[str, Any] = {}
-    for field in fields(batch):
-        value = getattr(batch, field.name)
-        if not isinstance(value, Tensor):
-            continue
-        axis = 2 if value.ndim == 5 else 1
-        if value.shape[axis] == whole:
-            cut[field.name] = value.narrow(axis, 0, latents)
-    return replace(batch, **cut)

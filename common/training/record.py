@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.config import TrainConfig
+from common.config import DataConfig, TrainConfig
 from common.data.dataset import ShardDataset
 from common.files import fingerprint
 
@@ -32,10 +31,11 @@ def training_record(train: TrainConfig, dataset: ShardDataset) -> dict[str, Any]
     return {"train": settings, "data": data}
 
 
-def data_fingerprint(dataset: ShardDataset, weights: Sequence[float]) -> str:
-    """Identifies the samples, their order and how often each part is drawn, not where they lie."""
+def data_fingerprint(dataset: ShardDataset, data: DataConfig) -> str:
+    """Identifies the samples and what decides the order in which they are drawn, not where they lie."""
     tars = [[shard.sha256 for shard in index.shards] for index in dataset.indices]
-    return fingerprint({"tars": tars, "weights": [float(weight) for weight in weights]})
+    drawn = {"order": data.order, "buckets": list(data.buckets), "weights": [float(w) for w in data.weights]}
+    return fingerprint({"tars": tars, **drawn})
 
 
 def _short(folder: str | Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,9 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from common.config import TrainConfig
+from common.config import DataConfig, TrainConfig
 from common.data.dataset import ShardDataset
+from common.data.order import build_order
 from common.errors import UserError
 from common.files import require_writable_dir
 from common.training.checkpoint import (
@@ -82,12 +83,12 @@ class Trainer:
         config: TrainConfig,
         strategy: Strategy,
         dataset: ShardDataset,
-        weights: Sequence[float] = (),
+        data: DataConfig | None = None,
         description: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
-            weights: how often each part of ``dataset`` is drawn (``data.weights``).
+            data: the order in which ``dataset`` is drawn; its defaults when left out.
             description: the whole configuration, kept in every checkpoint for the reader.
 
         Raises:
@@ -101,7 +102,8 @@ class Trainer:
         self.accelerator = _accelerator(config, isinstance(strategy, Alternating))
         self.world = self.accelerator.num_processes
         self.sharded = config.sharding == "fsdp2"
-        self._data = data_fingerprint(dataset, weights)
+        data = data or DataConfig()
+        self._data = data_fingerprint(dataset, data)
         self.layout = ProcessLayout(self.world, self.accelerator.process_index, config.context_parallel)
         if self.accelerator.is_main_process:
             remove_partial(self.output)
@@ -110,14 +112,12 @@ class Trainer:
         self.loader = DataLoader(
             DrawnSamples(dataset),
             batch_sampler=DrawSampler(
-                dataset.sizes,
+                build_order(dataset, data, config.global_batch_size, config.seed),
                 config.global_batch_size,
                 config.micro_batch_size,
                 self.layout.data_world,
                 self.layout.data_rank,
-                config.seed,
                 self.step,
-                weights,
             ),
             collate_fn=strategy.collate(),
             num_workers=config.num_workers,

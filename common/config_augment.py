@@ -1,0 +1,68 @@
+"""The ``augment`` section: what is changed at random on pairs of videos, and how strongly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from common.errors import UserError
+
+
+@dataclass
+class ChangeConfig:
+    """One change: how often a clip gets it, and the range from which its strength is drawn evenly."""
+
+    probability: float = 0.0
+    range: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+
+@dataclass
+class AugmentConfig:
+    """Random changes of a pair; nothing is changed by default.
+
+    Those named ``source_*`` are made to the condition alone, all others alike to both members of the pair.
+    They reach pairs whose latents are not cached, and the copies that ``pack`` makes
+    (``pairs.augmented_copies``).
+    """
+
+    flip: float = 0.0
+    """Probability: left and right change places, in the masks, too."""
+    occluder: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.1, 0.4]))
+    """A moving shape; its length as a share of the side."""
+    relight: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.1, 0.8]))
+    """A smooth field of light; deviation in stops."""
+    colour: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.02, 0.2]))
+    """Gain, gamma, saturation, white balance; deviation as a share."""
+    blur: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.002, 0.01]))
+    """Gaussian; deviation as a share of the side."""
+    compression: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[30, 95]))
+    """JPEG, each frame by itself; quality."""
+    source_shift: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.0, 1.0]))
+    """The whole picture moves; pixels."""
+    source_blur: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.002, 0.015]))
+    source_noise: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[1.0, 10.0]))
+    """Gaussian, new in every frame; deviation in levels of 255."""
+    source_compression: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[20, 90]))
+
+    def __post_init__(self) -> None:
+        for name, change in self.changes().items():
+            low_high = list(change.range)
+            if not 0 <= change.probability <= 1:
+                raise UserError(f"augment.{name}.probability is {change.probability}; give one from 0 to 1.")
+            if len(low_high) != 2 or not 0 <= low_high[0] <= low_high[1]:
+                raise UserError(
+                    f"augment.{name}.range is {low_high}; give two numbers, the smaller one first."
+                )
+            if name.endswith("compression") and not 1 <= low_high[0] <= low_high[1] <= 100:
+                raise UserError(f"augment.{name}.range is {low_high}; JPEG qualities are from 1 to 100.")
+        if not 0 <= self.flip <= 1:
+            raise UserError(f"augment.flip is {self.flip}; give a probability from 0 to 1.")
+
+    def changes(self) -> dict[str, ChangeConfig]:
+        """All changes but the flip, by name."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in values.items() if name != "flip"}
+
+    @property
+    def active(self) -> bool:
+        """Whether anything can be changed."""
+        return bool(self.flip or any(change.probability for change in self.changes().values()))

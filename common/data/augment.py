@@ -1,0 +1,137 @@
+"""Random changes of a pair of videos, alike on both members, and degradations of the condition alone.
+
+Light, occluders and the like teach the editor to keep what it did not make; a worse source with an untouched
+target teaches it not to copy the faults of its input (P §4 relights pairs; the rest is G).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.config import AugmentConfig
+from common.data.occluders import occlude
+from common.data.photometric import (
+    Change,
+    add_noise,
+    blur,
+    compress,
+    recolour,
+    relight,
+    shift,
+    to_bytes,
+)
+from common.data.schema import POOLED_MASKS, Frames
+from common.face.layout import MIRRORED
+
+Make = Callable[[np.random.Generator, float, int, int], Change]
+"""(generator, strength, frames, side) -> a change with everything random drawn."""
+
+# In the order of the world: things in front of the face, light on both, the camera, the file.
+_SHARED: dict[str, Make] = {
+    "occluder": lambda rng, strength, frames, side: occlude(rng, strength * side, frames, side),
+    "relight": lambda rng, strength, frames, side: relight(rng, strength, frames),
+    "colour": lambda rng, strength, frames, side: recolour(rng, strength),
+    "blur": lambda rng, strength, frames, side: blur(strength * side),
+    "compression": lambda rng, strength, frames, side: compress(strength),
+}
+_SOURCE: dict[str, Make] = {
+    "source_shift": lambda rng, strength, frames, side: shift(rng, strength),
+    "source_blur": lambda rng, strength, frames, side: blur(strength * side),
+    "source_noise": lambda rng, strength, frames, side: add_noise(rng, strength),
+    "source_compression": lambda rng, strength, frames, side: compress(strength),
+}
+
+
+@dataclass(frozen=True)
+class AugmentedPair:
+    """Both videos (N, S, S, 3) uint8 and what was done to them, by name, in order.
+
+    Where ``flipped`` is True, masks and landmarks have to follow (:func:`flip_arrays`).
+    """
+
+    target: Frames
+    source: Frames
+    flipped: bool
+    changes: tuple[str, ...]
+
+
+def augment_pair(
+    target: Frames, source: Frames, generator: torch.Generator, config: AugmentConfig
+) -> AugmentedPair:
+    """Change a pair as ``config`` says; a pure function of the videos, the generator's state and ``config``.
+
+    Every kind of change draws from a generator of its own: to set one probability moves no other draw.
+
+    Args:
+        target, source: (N, S, S, 3) uint8 RGB of one shape.
+    """
+    if not config.active:
+        return AugmentedPair(target, source, False, ())
+    if target.shape != source.shape:
+        raise ValueError(f"target is {target.shape}, source {source.shape}: they are no pair")
+    seed = int(torch.randint(1 << 62, (1,), generator=generator))
+    frames, side = target.shape[:2]
+    shared = _draw(_SHARED, config, seed, frames, side)
+    own = _draw(_SOURCE, config, seed, frames, side)
+    flipped = bool(_rng(seed, "flip").random() < config.flip)
+    target = _apply(target, list(shared.values()))
+    source = _apply(source, [*shared.values(), *own.values()])
+    if flipped:
+        target, source = (np.ascontiguousarray(video[:, :, ::-1]) for video in (target, source))
+    names = [*shared, *own, *(["flip"] if flipped else [])]
+    return AugmentedPair(target, source, flipped, tuple(names))
+
+
+def flip_arrays(arrays: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
+    """Masks and landmarks of a sample (docs/data.md) as those of the mirrored pictures of ``side`` pixels.
+
+    Other arrays are handed on.
+    """
+    flipped = dict(arrays)
+    for name, value in arrays.items():
+        if name in POOLED_MASKS:
+            flipped[name] = value.flip(-1)
+        elif name.endswith("landmarks"):
+            flipped[name] = flip_landmarks(value, side)
+    return flipped
+
+
+def flip_landmarks(landmarks: Tensor, side: int) -> Tensor:
+    """(N, 68, 3) in pixels: x mirrored, and the points renamed: left and right are those of the image."""
+    mirrored = landmarks[:, list(MIRRORED)].clone()
+    mirrored[..., 0] = side - 1 - mirrored[..., 0]
+    return mirrored
+
+
+def _draw(
+    makers: Mapping[str, Make], config: AugmentConfig, seed: int, frames: int, side: int
+) -> dict[str, Change]:
+    drawn: dict[str, Change] = {}
+    for name, make in makers.items():
+        change = config.changes()[name]
+        rng = _rng(seed, name)
+        if rng.random() < change.probability:
+            drawn[name] = make(rng, float(rng.uniform(*change.range)), frames, side)
+    return drawn
+
+
+def _rng(seed: int, name: str) -> np.random.Generator:
+    return np.random.default_rng([seed, *name.encode()])
+
+
+def _apply(video: Frames, changes: Sequence[Change]) -> Frames:
+    if not changes:
+        return video
+    made: list[NDArray[np.uint8]] = []
+    for number, frame in enumerate(video):
+        picture = frame.astype(np.float32)
+        for change in changes:
+            picture = change(number, picture)
+        made.append(to_bytes(picture))
+    return np.stack(made)

@@ -1,0 +1,188 @@
+"""Augmentation: the same on both members of a pair, degradations on the condition, nothing by default."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.config import AugmentConfig, load_config
+from common.data.augment import augment_pair, flip_arrays, flip_landmarks
+from common.data.photometric import blur_reach
+from common.errors import UserError
+from common.face.layout import MIRRORED
+from common.face.masks import face_mask, lip_mask, pool_mask_to_latents
+from stage1_generator.config import Stage1Config
+from stage2_dubber.config import Stage2Config
+
+N, S = 5, 48
+SHARED = ("occluder", "relight", "colour", "blur", "compression")
+SOURCE = ("source_shift", "source_blur", "source_noise", "source_compression")
+
+
+def settings_of(*names: str, flip: float = 0.0) -> AugmentConfig:
+    config = AugmentConfig(flip=flip)
+    for name in names:
+        config.changes()[name].probability = 1.0
+    return config
+
+
+def pair_of(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two smooth videos that differ in a rectangle, as lips do."""
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(30, 220, (6, 6, 3)).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    target = np.stack([np.roll(picture, i, axis=1) for i in range(N)])
+    source = target.copy()
+    source[:, 28:36, 16:30] = rng.integers(0, 255, (N, 8, 14, 3))
+    return target, source
+
+
+def run(config: AugmentConfig, seed: int = 0, videos: int = 0):
+    return augment_pair(*pair_of(videos), torch.Generator().manual_seed(seed), config)
+
+
+def test_nothing_happens_by_default():
+    target, source = pair_of()
+    pair = augment_pair(target, source, torch.Generator(), AugmentConfig())
+    assert pair.target is target and pair.source is source and pair.changes == () and not pair.flipped
+
+
+@settings(max_examples=25, deadline=None)
+@given(names=st.sets(st.sampled_from(SHARED), min_size=1), flip=st.booleans(), seed=st.integers(0, 10**6))
+def test_equal_videos_stay_equal(names, flip, seed):
+    target, _ = pair_of(seed)
+    config = settings_of(*names, flip=float(flip))
+    pair = augment_pair(target, target, torch.Generator().manual_seed(seed), config)
+    np.testing.assert_array_equal(pair.target, pair.source)
+    assert pair.target.dtype == np.uint8 and pair.target.shape == target.shape
+
+
+@settings(max_examples=25, deadline=None)
+@given(name=st.sampled_from(SHARED), seed=st.integers(0, 10**6))
+def test_what_was_equal_stays_equal_away_from_the_lips(name, seed):
+    config = settings_of(name)
+    pair = run(config, seed)
+    reach = {"blur": blur_reach(config.blur.range[1] * S), "compression": 16}.get(name, 0)
+    apart = (pair.target != pair.source).any(axis=(0, 3))
+    near = np.zeros((S, S), bool)
+    if name == "compression":
+        near[16:48, 0:32] = True  # the 16 x 16 blocks that the rectangle touches
+        # The decoder smooths the colours of neighbouring blocks.
+        near[max(0, 16 - 2) : 48, 0 : 32 + 2] = True
+    else:
+        near[28 - reach : 36 + reach, 16 - reach : 30 + reach] = True
+    assert not apart[~near].any()
+    if name != "occluder":
+        assert apart.any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(names=st.sets(st.sampled_from(SOURCE), min_size=1), seed=st.integers(0, 10**6))
+def test_degradations_leave_the_target_alone(names, seed):
+    target, source = pair_of()
+    config = settings_of(*names)
+    pair = run(config, seed)
+    assert pair.target is target or np.array_equal(pair.target, target)
+    if names & {"source_noise", "source_compression"}:
+        assert not np.array_equal(pair.source, source)
+
+
+@settings(max_examples=20, deadline=None)
+@given(names=st.sets(st.sampled_from(SHARED + SOURCE)), seed=st.integers(0, 10**6))
+def test_the_generator_decides_everything(names, seed):
+    config = settings_of(*names, flip=0.5)
+    one, again = run(config, seed), run(config, seed)
+    np.testing.assert_array_equal(one.target, again.target)
+    np.testing.assert_array_equal(one.source, again.source)
+    assert one.changes == again.changes
+
+
+def test_other_draws_differ_and_one_change_moves_no_other():
+    for name in SHARED + SOURCE:
+        sources = [run(settings_of(name), seed).source for seed in (1, 2)]
+        if name not in ("compression", "source_compression"):
+            assert not np.array_equal(*sources), name
+    alone, flipped = run(settings_of("relight"), 5), run(settings_of("relight", flip=1.0), 5)
+    np.testing.assert_array_equal(flipped.target, alone.target[:, :, ::-1])
+    np.testing.assert_array_equal(flipped.source, alone.source[:, :, ::-1])
+
+
+def test_probabilities_are_kept():
+    config = AugmentConfig(flip=0.5)
+    config.colour.probability = 0.2
+    target = np.full((1, 8, 8, 3), 90, np.uint8)
+    made = [augment_pair(target, target, torch.Generator().manual_seed(k), config) for k in range(1500)]
+    assert abs(np.mean([one.flipped for one in made]) - 0.5) < 0.05
+    assert abs(np.mean(["colour" in one.changes for one in made]) - 0.2) < 0.04
+
+
+def test_light_changes_smoothly_in_space_and_time():
+    config = settings_of("relight")
+    config.relight.range = [0.8, 0.8]
+    grey = np.full((30, 64, 64, 3), 100, np.uint8)
+    pair = augment_pair(grey, grey, torch.Generator().manual_seed(1), config)
+    video = pair.target.astype(int)
+    assert np.ptp(video) > 20
+    assert max(np.abs(np.diff(video, axis=axis)).max() for axis in (0, 1, 2)) <= 12
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_an_occluder_covers_something_and_not_everything(seed):
+    config = settings_of("occluder")
+    grey = np.full((9, 64, 64, 3), 128, np.uint8)
+    pair = augment_pair(grey, grey, torch.Generator().manual_seed(seed), config)
+    covered = (np.abs(pair.target.astype(int) - 128) > 2).any(axis=3).mean()
+    assert 0 < covered < 0.6
+
+
+def test_the_mirrored_layout_is_its_own_inverse():
+    assert sorted(MIRRORED) == list(range(68))
+    assert [MIRRORED[MIRRORED[i]] for i in range(68)] == list(range(68))
+    assert (MIRRORED[8], MIRRORED[36], MIRRORED[48], MIRRORED[57]) == (8, 45, 54, 57)
+
+
+def test_masks_of_the_flip_are_the_flipped_masks(canonical_landmarks):
+    size = 64
+    landmarks = canonical_landmarks
+    flipped = flip_landmarks(torch.from_numpy(landmarks), size).numpy()
+    np.testing.assert_allclose(flip_landmarks(torch.from_numpy(flipped), size).numpy(), landmarks, atol=1e-4)
+    for mask in (lip_mask, face_mask):
+        plain, mirrored = np.asarray(mask(landmarks, size)), np.asarray(mask(flipped, size))
+        assert plain.any()
+        # Rasterisation is not symmetric to the last pixel.
+        assert (plain[:, :, ::-1] != mirrored).mean() < 0.01
+        pooled = torch.from_numpy(np.asarray(pool_mask_to_latents(plain, 8), np.uint8))
+        arrays = flip_arrays({"lip_mask": pooled, "other": pooled}, size)
+        expected = np.asarray(pool_mask_to_latents(np.ascontiguousarray(plain[:, :, ::-1]), 8))
+        np.testing.assert_array_equal(arrays["lip_mask"].numpy(), expected)
+        assert torch.equal(arrays["other"], pooled)
+
+
+@pytest.fixture
+def canonical_landmarks() -> np.ndarray:
+    from common.face.canonical import face_points
+
+    points = np.asarray(face_points(), np.float64)
+    angle = 0.2
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    turned = points @ turn.T * 18 + np.array([30.0, 26.0, 0.0])
+    return np.stack([turned + np.array([0.5 * k, 0, 0]) for k in range(N)]).astype(np.float32)
+
+
+def test_both_stages_take_the_section_and_bad_values_are_named():
+    for schema in (Stage1Config, Stage2Config):
+        config = load_config(schema, overrides=["augment.blur.probability=0.2", "augment.flip=0.5"])
+        assert config.augment.active and config.augment.blur.range == [0.002, 0.01]
+        assert not load_config(schema).augment.active
+    for word, part in (
+        ("augment.blur.probability=2", "augment.blur.probability"),
+        ("augment.relight.range=[1.0,0.5]", "augment.relight.range"),
+        ("augment.compression.range=[0.0,50.0]", "augment.compression.range"),
+        ("augment.flip=-1", "augment.flip"),
+        ("augment.tint.probability=1", "unknown key"),
+    ):
+        with pytest.raises(UserError, match=part):
+            load_config(Stage2Config, overrides=[word])
