@@ -17,7 +17,7 @@ from common.speech.windows import audio_windows, stored_margin
 
 @dataclass(frozen=True)
 class DubBatch:
-    """B samples. Latents are normalised; F latent frames of h x w; all float tensors have one dtype."""
+    """B samples. Latents are normalised; F latent frames of h x w; all but landmarks share a dtype."""
 
     keys: tuple[str, ...]
     target_latents: Tensor
@@ -34,6 +34,8 @@ class DubBatch:
     """Stage 1: (B, K, F, h, w), further channels of the target (the masked video's latents); else None."""
     lower_face_mask: Tensor | None = None
     """(B, F, h, w) of 0 and 1: the region that stage 1 inpaints, where the samples have it."""
+    landmarks: Tensor | None = None
+    """(B, N, 68, 3) float32 in crop pixels of N = 4 (F - 1) + 1 frames of the target, where all have it."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -41,9 +43,14 @@ class DubBatch:
     def to(
         self, device: torch.device | str, dtype: torch.dtype | None = None, non_blocking: bool = False
     ) -> DubBatch:
-        """The same batch on ``device``; ``dtype`` applies to every tensor (all are floating point)."""
+        """The same batch on ``device``; ``dtype`` applies to every tensor but the landmarks.
+
+        Half precision would move those by pixels.
+        """
         moved: dict[str, Any] = {
-            field.name: value.to(device=device, dtype=dtype, non_blocking=non_blocking)
+            field.name: value.to(
+                device=device, dtype=None if field.name == "landmarks" else dtype, non_blocking=non_blocking
+            )
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
@@ -59,7 +66,7 @@ def collate(samples: Sequence[Sample], extra_window: int = 0, dtype: torch.dtype
     Args:
         samples: with a cache; see docs/data.md.
         extra_window: feature frames on each side of the eight of a latent frame (``speech.extra_window``).
-        dtype: of every tensor of the batch.
+        dtype: of every tensor of the batch but the landmarks.
 
     Raises:
         UserError: a sample lacks what a batch needs, or samples differ in shape.
@@ -73,22 +80,24 @@ def collate(samples: Sequence[Sample], extra_window: int = 0, dtype: torch.dtype
         reference = _stack(samples, "reference_latents", dtype).squeeze(3).transpose(1, 2)
     windows = [_windows(sample, extra_window) for sample in samples]
     has_lower = "lower_face_mask" in samples[0].arrays
+    has_landmarks = all("landmarks" in sample.arrays for sample in samples)
     return DubBatch(
         keys=tuple(sample.key for sample in samples),
         target_latents=_stack(samples, "target_latents", dtype),
         reference_latents=reference,
         audio_features=torch.stack(windows).to(dtype),
-        lip_mask=_stack(samples, "lip_mask", dtype, masks=True),
-        face_mask=_stack(samples, "face_mask", dtype, masks=True),
+        lip_mask=_stack(samples, "lip_mask", dtype, arrays=True),
+        face_mask=_stack(samples, "face_mask", dtype, arrays=True),
         condition=None if paired else _stack(samples, "masked_latents", dtype),
-        lower_face_mask=_stack(samples, "lower_face_mask", dtype, masks=True) if has_lower else None,
+        lower_face_mask=_stack(samples, "lower_face_mask", dtype, arrays=True) if has_lower else None,
+        landmarks=_stack(samples, "landmarks", torch.float32, arrays=True) if has_landmarks else None,
     )
 
 
-def _stack(samples: Sequence[Sample], name: str, dtype: torch.dtype, masks: bool = False) -> Tensor:
+def _stack(samples: Sequence[Sample], name: str, dtype: torch.dtype, arrays: bool = False) -> Tensor:
     values = []
     for sample in samples:
-        parts = sample.arrays if masks else sample.cache
+        parts = sample.arrays if arrays else sample.cache
         if name not in parts:
             raise UserError(f"The sample {sample.key} has no {name}: run the encode step again.")
         values.append(parts[name].to(dtype))

@@ -19,3 +19,5 @@ RIGID_UPPER = (0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45)
 OUTER_EYE_CORNERS = (36, 45)
 # Vertical partners of the inner lip.
 INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
+# The five points that ArcFace aligns by: mean of each eye, nose tip, mouth corners.
+ARCFACE_POINTS = (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,))

@@ -14,7 +14,7 @@ from common.data.batch import DubBatch, collate
 from common.data.dataset import ShardDataset
 from common.data.schema import CACHE, POOLED_MASKS, SOURCE, Sample, decode_sample, encode_sample
 from common.errors import UserError
-from common.geometry import TEMPORAL_STRIDE, frames_to_latents
+from common.geometry import TEMPORAL_STRIDE, frames_to_latents, latents_to_frames
 from common.models.pixels import to_video
 from common.models.vae import VideoCodec
 from common.speech import SpeechEncoder, clip_features, feature_margin
@@ -105,13 +105,15 @@ class ClipEncoder:
             "source_latents": self._latents(sample.source[span]),
             "audio_features": clip_features(features, start, self.clip_frames, margin),
         }
-        masks = {
+        arrays = {
             name: value[first : first + latents]
             for name, value in sample.arrays.items()
             if name in POOLED_MASKS
         }
+        if "landmarks" in sample.arrays:
+            arrays["landmarks"] = sample.arrays["landmarks"][span]
         meta = {**sample.meta, "frames": self.clip_frames}
-        return decode_sample(sample.key, encode_sample(meta, arrays=masks, cache=cache))
+        return decode_sample(sample.key, encode_sample(meta, arrays=arrays, cache=cache))
 
     def _latents(self, frames: Any) -> Tensor:
         return self.codec.encode(to_video(frames[None]))[0]
@@ -146,4 +148,6 @@ def _first_latents(batch: DubBatch, latents: int) -> DubBatch:
         axis = 2 if value.ndim == 5 else 1
         if value.shape[axis] == whole:
             cut[field.name] = value.narrow(axis, 0, latents)
+    if batch.landmarks is not None:  # runs along the pixel frames
+        cut["landmarks"] = batch.landmarks[:, : latents_to_frames(latents)]
     return replace(batch, **cut)

@@ -33,11 +33,15 @@ class LossMeter:
         bucket = (losses.t.detach() * BUCKETS).long().clamp(0, BUCKETS - 1)
         self._counts.index_add_(0, bucket, torch.ones_like(losses.t, dtype=self._counts.dtype))
         for name, values in {"loss": losses.loss, **losses.parts}.items():
-            sums = self._sums.setdefault(name, torch.zeros(BUCKETS, device=self._device))
-            sums.index_add_(0, bucket, values.detach().float())
+            sums = self._sums.setdefault(name, torch.zeros(2, BUCKETS, device=self._device))
+            values = values.detach().float()
+            # A part that is NaN is not there for that sample; a loss that is NaN must stay one.
+            there = torch.ones_like(values) if name == "loss" else (~values.isnan()).float()
+            sums[0].index_add_(0, bucket, values if name == "loss" else values.nan_to_num())
+            sums[1].index_add_(0, bucket, there)
 
     def drain(self) -> tuple[dict[str, Tensor], Tensor]:
-        """(name -> (BUCKETS,) sums, (BUCKETS,) counts) since the last call; starts anew."""
+        """(name -> (2, BUCKETS) sums and counts, (BUCKETS,) samples) since the last call; starts anew."""
         sums, counts = self._sums, self._counts
         self._sums, self._counts = {}, torch.zeros(BUCKETS, device=self._device)
         return sums, counts
@@ -65,8 +69,10 @@ class RunLog:
         now = time.monotonic()
         total = counts.sum()
         row: dict[str, Any] = {"step": step}
-        row |= {name: float(values.sum() / total) for name, values in sums.items()}
-        per_bucket = (sums["loss"] / counts).tolist()  # NaN where no sample fell
+        means = {name: float(values[0].sum() / values[1].sum()) for name, values in sums.items()}
+        # No sample had this part: there is no mean, and JSON knows no NaN.
+        row |= {name: None if sums[name][1].sum() == 0 else mean for name, mean in means.items()}
+        per_bucket = (sums["loss"][0] / counts).tolist()  # NaN where no sample fell
         row["loss_by_t"] = [None if math.isnan(value) else value for value in per_bucket]
         row["grad_norm"], row["learning_rate"] = float(grad_norm), rate
         row["samples_per_second"] = float(total) / max(now - self._last, 1e-9)

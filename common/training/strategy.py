@@ -17,7 +17,8 @@ from common.diffusion.flow import FlowMatching
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.loading import Assemble, ClipEncoder, MicroBatch
 from common.training.losses import region_weights, weighted_flow_loss
-from common.training.pixel_losses import PixelJudge, one_step_estimate
+from common.training.pixel.clip import Conditions
+from common.training.pixel.judge import PixelJudge, one_step_estimate
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class SampleLosses:
     t: Tensor
     """(B,) noise levels in [0, 1]."""
     parts: Mapping[str, Tensor] = field(default_factory=dict)
-    """Further values (B,) to be logged, detached."""
+    """Further values (B,) to be logged, detached; NaN where a sample has no such value."""
 
 
 class Strategy(Protocol):
@@ -123,7 +124,11 @@ class FlowStrategy(ABC):
         loss = weighted_flow_loss(velocity, inputs.velocity, weights, inputs.clean_frames)
         if self.judge is None or inputs.judged_from is None:
             return SampleLosses(loss, inputs.t)
-        estimate = one_step_estimate(batch.target_latents, inputs.velocity, velocity.float(), inputs.t)
-        judged = self.judge(estimate, batch.audio_features, inputs.has_audio, inputs.judged_from)
-        parts = {name: value.detach() for name, value in {"flow": loss, **judged}.items()}
-        return SampleLosses(torch.stack([loss, *judged.values()]).sum(dim=0), inputs.t, parts)
+        estimate = one_step_estimate(
+            batch.target_latents, inputs.velocity, velocity.float(), inputs.t, inputs.clean_frames
+        )
+        given = Conditions(inputs.has_audio.cpu(), inputs.has_reference.cpu())
+        judgements = self.judge(estimate, batch, given, inputs.judged_from)
+        parts = {"flow": loss.detach(), **{name: one.logged for name, one in judgements.items()}}
+        total = torch.stack([loss, *(one.losses for one in judgements.values())]).sum(dim=0)
+        return SampleLosses(total, inputs.t, parts)
