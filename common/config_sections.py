@@ -184,6 +184,38 @@ class PixelLossConfig:
 
 
 @dataclass
+class IdentityLossConfig:
+    """ArcFace of an insightface pack on decoded frames (P): weight (0: off), and where the pack is."""
+
+    weight: float = 0.0
+    pack: str = "buffalo_l"
+    root: str = ""  # folder that holds models/<pack>; empty: ~/.insightface
+    frame_stride: int = 4  # one of so many decoded frames is judged
+
+    def __post_init__(self) -> None:
+        _at_least("phase.identity.weight", self.weight, 0.0)
+        _at_least("phase.identity.frame_stride", self.frame_stride, 1)
+
+
+@dataclass
+class PerceptualLossConfig:
+    """A vision encoder (P: CLIP) on decoded frames: weight (0: off), and its save_pretrained folder."""
+
+    weight: float = 0.0
+    model: str = ""
+    frame_stride: int = 4  # one of so many decoded frames is judged
+
+    def __post_init__(self) -> None:
+        _at_least("phase.perceptual.weight", self.weight, 0.0)
+        _at_least("phase.perceptual.frame_stride", self.frame_stride, 1)
+        if self.weight and not self.model:
+            raise UserError(
+                "phase.perceptual.weight is set but phase.perceptual.model is empty: name the folder of a "
+                "CLIP, SigLIP or DINOv2 vision encoder, or set the weight to 0."
+            )
+
+
+@dataclass
 class PhaseConfig:
     """One phase of timestep-adaptive learning (P §5)."""
 
@@ -195,6 +227,9 @@ class PhaseConfig:
         default_factory=lambda: [0.0, 1.0]
     )  # t where the adapter acts at inference
     sync: PixelLossConfig = field(default_factory=PixelLossConfig)  # P: .05 in the lip phase
+    identity: IdentityLossConfig = field(default_factory=IdentityLossConfig)  # P: .05 in the texture phase
+    perceptual: PerceptualLossConfig = field(default_factory=PerceptualLossConfig)  # P: as identity
+    judged_latents: int = 4  # latent frames that losses on decoded frames look at: 4 frames of video each
 
     def __post_init__(self) -> None:
         _at_least("phase.sync.weight", self.sync.weight, 0.0)
@@ -204,6 +239,12 @@ class PhaseConfig:
                 "(stage2_dubber/train_sync.py), or set the weight to 0."
             )
         _one_of("phase.name", self.name, ("structure", "lip", "texture", "student"))
+        _at_least("phase.judged_latents", self.judged_latents, 1)
+        if self.judged_latents * 4 < max(self.identity.frame_stride, self.perceptual.frame_stride):
+            raise UserError(
+                f"phase.judged_latents is {self.judged_latents}, less than one frame_stride: raise it or "
+                "lower phase.identity.frame_stride and phase.perceptual.frame_stride."
+            )
         _at_least("phase.lora_rank", self.lora_rank, 0)
         span = self.active_range
         if len(span) != 2 or not 0 <= span[0] < span[1] <= 1:

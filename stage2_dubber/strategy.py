@@ -16,7 +16,7 @@ from common.models.adapters import Adapter
 from common.models.package import PackageInfo, save_package
 from common.models.transformer import DubbingTransformer
 from common.training.loading import ClipEncoder, MicroBatch, check_encoders
-from common.training.pixel_losses import build_judge
+from common.training.pixel.build import build_judge, check_landmarks, judges_identity
 from common.training.record import training_record
 from common.training.start import add_phase_adapter, load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import FlowStrategy
@@ -51,7 +51,16 @@ class EditorStrategy(FlowStrategy):
             )
         flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
         mark = self.speech_fingerprint
-        judge = build_judge(config.phase, self.start.codec, extra, config.train.seed, mark)
+        judge = build_judge(
+            config.phase,
+            self.start.codec,
+            extra,
+            config.train.seed,
+            mark,
+            config.train.mixed_precision,
+            config.model.gradient_checkpointing,
+        )
+        check_landmarks(judge, dataset)
         super().__init__(config.train, geometry, flow, extra, encoder, self.start.context, judge)
         self.adapters: tuple[Adapter, ...] = self.start.adapters
 
@@ -72,11 +81,14 @@ class EditorStrategy(FlowStrategy):
     def identity(self) -> dict[str, Any]:
         phase = asdict(self.config.phase)
         phase.pop("active_range")  # acts at inference only
+        for name in ("identity", "perceptual", "judged_latents"):  # said by the judges, where there are any
+            phase.pop(name)
         phase["sync"].pop("model")  # a path; other places may hold the same expert
         return {
             "stage": STAGE,
             "model": weight_identity(self.config.model),
             "phase": phase,
+            "judges": judges_identity(self.config.phase, self.judge),
             # The frozen weights below an adapter are not in the checkpoint.
             "init_from": self.start.fingerprint if self.config.phase.lora_rank else "",
             "vae": self.start.codec.fingerprint,

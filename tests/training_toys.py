@@ -17,6 +17,7 @@ from common.config import load_config
 from common.data.dataset import ShardDataset
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
+from common.face.canonical import face_in_box
 from common.models.vae import VideoCodec, build_vae
 from common.speech import build_speech_encoder
 from common.training.checkpoint import Checkpoint
@@ -98,9 +99,11 @@ def torchrun(processes: int, *command: str) -> str:
     return done.stdout
 
 
-def write_pairs(folder: Path, count: int = 8, frames: int = FRAMES, **meta: str) -> ShardDataset:
+def write_pairs(
+    folder: Path, count: int = 8, frames: int = FRAMES, landmarks: bool = False, **meta: str
+) -> ShardDataset:
     """Cached pairs: smooth latents, so that there is something to learn."""
-    return _write(folder, count, frames, meta, stage=2)
+    return _write(folder, count, frames, meta, stage=2, landmarks=landmarks)
 
 
 def write_sized_pairs(folder: Path, shapes: Sequence[tuple[int, int]]) -> ShardDataset:
@@ -122,7 +125,9 @@ def write_clips(folder: Path, count: int = 8, stills: int = 3) -> ShardDataset:
     return _write(folder, count, FRAMES, {}, stage=1, stills=stills)
 
 
-def write_raw_pairs(folder: Path, count: int, frames: int, make: Any, sound: Any) -> ShardDataset:
+def write_raw_pairs(
+    folder: Path, count: int, frames: int, make: Any, sound: Any, **arrays: Any
+) -> ShardDataset:
     """Pairs without a cache: videos, sound and masks alone."""
     latents = (frames - 1) // 4 + 1
     with ShardWriter(folder, "raw", 4, {"step": "test"}) as writer:
@@ -133,10 +138,15 @@ def write_raw_pairs(folder: Path, count: int, frames: int, make: Any, sound: Any
                 target=make(frames, 32, 32, seed=i),
                 source=make(frames, 32, 32, seed=i + 100),
                 audio=sound(frames / 25),
-                arrays=masks,
+                arrays={**masks, **arrays},
             )
             writer.add(f"raw{i}", members)
     return ShardDataset(folder)
+
+
+def toy_face() -> Any:
+    """Landmarks (68, 3) of a face that fills a crop of 32 px."""
+    return face_in_box(np.array([4, 4, 28, 30], np.float32))
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
@@ -149,7 +159,13 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
 
 def _write(
-    folder: Path, count: int, frames: int, meta: dict[str, str], stage: int, stills: int = 0
+    folder: Path,
+    count: int,
+    frames: int,
+    meta: dict[str, str],
+    stage: int,
+    stills: int = 0,
+    landmarks: bool = False,
 ) -> ShardDataset:
     rng = np.random.default_rng(0)
     latents = (frames - 1) // 4 + 1
@@ -169,7 +185,9 @@ def _write(
                 cache["reference_latents"] = rng.normal(size=(stills, CHANNELS, 1, SIDE, SIDE)).astype(
                     np.float32
                 )
-            masks = {name: np.ones((latents, SIDE, SIDE), np.uint8) for name in ("lip_mask", "face_mask")}
+            arrays = {name: np.ones((latents, SIDE, SIDE), np.uint8) for name in ("lip_mask", "face_mask")}
+            if landmarks:
+                arrays["landmarks"] = np.stack([toy_face()] * frames)
             sample = {"frames": frames, "fps": 25.0}
-            writer.add(f"toy{i}", encode_sample(sample, arrays=masks, cache=cache))
+            writer.add(f"toy{i}", encode_sample(sample, arrays=arrays, cache=cache))
     return ShardDataset(folder)

@@ -17,7 +17,7 @@ from common.speech.windows import audio_windows, stored_margin
 
 @dataclass(frozen=True)
 class DubBatch:
-    """B samples. Latents are normalised; F latent frames of h x w; all float tensors have one dtype."""
+    """B samples. Latents are normalised; F latent frames of h x w; all but landmarks share a dtype."""
 
     keys: tuple[str, ...]
     target_latents: Tensor
@@ -34,6 +34,8 @@ class DubBatch:
     """Stage 1: (B, K, F, h, w), further channels of the target (the masked video's latents); else None."""
     lower_face_mask: Tensor | None = None
     """(B, F, h, w) of 0 and 1: the region that stage 1 inpaints, where the samples have it."""
+    landmarks: Tensor | None = None
+    """(B, N, 68, 3) float32 in crop pixels of N = 4 (F - 1) + 1 frames of the target, where all have it."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -41,9 +43,14 @@ class DubBatch:
     def to(
         self, device: torch.device | str, dtype: torch.dtype | None = None, non_blocking: bool = False
     ) -> DubBatch:
-        """The same batch on ``device``; ``dtype`` applies to every tensor (all are floating point)."""
+        """The same batch on ``device``; ``dtype`` applies to every tensor but the landmarks.
+
+        Half precision would move those by pixels.
+        """
         moved: dict[str, Any] = {
-            field.name: value.to(device=device, dtype=dtype, non_blocking=non_blocking)
+            field.name: value.to(
+                device=device, dtype=None if field.name == "landmarks" else dtype, non_blocking=non_blocking
+            )
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
@@ -64,7 +71,7 @@ def collate(
     Args:
         samples: with a cache; see docs/data.md.
         extra_window: feature frames on each side of the eight of a latent frame (``speech.extra_window``).
-        dtype: of every tensor of the batch.
+        dtype: of every tensor of the batch but the landmarks.
         frames: of each clip, 4k+1; 0: clips are taken whole and must be of one length.
 
     Raises:
@@ -83,6 +90,7 @@ def collate(
         reference = _stack(samples, "reference_latents", dtype).squeeze(3).transpose(1, 2)
     windows = [_windows(sample, extra_window, latents) for sample in samples]
     has_lower = "lower_face_mask" in first.arrays
+    has_landmarks = all("landmarks" in sample.arrays for sample in samples)
     return DubBatch(
         keys=tuple(sample.key for sample in samples),
         target_latents=_stack(samples, "target_latents", dtype, latents),
@@ -92,6 +100,7 @@ def collate(
         face_mask=_stack_masks(samples, "face_mask", dtype, latents),
         condition=None if paired else _stack(samples, "masked_latents", dtype, latents),
         lower_face_mask=_stack_masks(samples, "lower_face_mask", dtype, latents) if has_lower else None,
+        landmarks=_stack_landmarks(samples, frames) if has_landmarks else None,
     )
 
 
@@ -113,6 +122,11 @@ def _stack(samples: Sequence[Sample], name: str, dtype: torch.dtype, latents: in
 def _stack_masks(samples: Sequence[Sample], name: str, dtype: torch.dtype, latents: int | None) -> Tensor:
     values = [_part(sample, sample.arrays, name)[:latents] for sample in samples]
     return _stack_alike(samples, name, values, dtype)
+
+
+def _stack_landmarks(samples: Sequence[Sample], frames: int) -> Tensor:
+    values = [sample.arrays["landmarks"][: frames or None] for sample in samples]
+    return _stack_alike(samples, "landmarks", values, torch.float32)
 
 
 def _part(sample: Sample, parts: Mapping[str, Tensor], name: str) -> Tensor:

@@ -8,12 +8,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.face.layout import ARCFACE_POINTS
 from common.face.model_pack import DEFAULT_PACK, find_pack
 from common.face.types import FloatArray, ImageArray
 from common.files import PathLike
 
-# The five points that ArcFace aligns by, from the 68: mean of each eye, nose tip, mouth corners.
-_FIVE = (range(36, 42), range(42, 48), (30,), (48,), (54,))
+
+def recognition_model(
+    pack: str = DEFAULT_PACK, root: PathLike = "", device: str = "cpu", **words: str
+) -> Any:
+    """insightface's ArcFace model of a pack: its ``model_file``, input size and range, and its session.
+
+    ``words``: see :func:`find_pack`.
+
+    Raises:
+        UserError: the pack is missing or holds no recognition model.
+    """
+    folder = find_pack(pack, root, **words)
+    from insightface.model_zoo import get_model
+
+    providers = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider"]
+    for file in sorted(folder.glob("*.onnx")):
+        model = get_model(str(file), providers=providers)
+        if model is not None and model.taskname == "recognition":
+            return model
+    raise UserError(
+        f"The insightface model pack '{folder}' holds no recognition model (w600k_r50.onnx): "
+        "install the whole pack."
+    )
 
 
 class IdentityEncoder:
@@ -29,27 +51,13 @@ class IdentityEncoder:
     """
 
     def __init__(self, pack: str = DEFAULT_PACK, root: PathLike = "", device: str = "cpu") -> None:
-        folder = find_pack(pack, root)
-        from insightface.model_zoo import get_model
-
-        providers = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider"]
-        self._model: Any = None
-        for file in sorted(folder.glob("*.onnx")):
-            model = get_model(str(file), providers=providers)
-            if model is not None and model.taskname == "recognition":
-                self._model = model
-                break
-        if self._model is None:
-            raise UserError(
-                f"The insightface model pack '{folder}' holds no recognition model (w600k_r50.onnx): "
-                "install the whole pack."
-            )
+        self._model = recognition_model(pack, root, device)
 
     def embed(self, image: ImageArray, landmarks: NDArray[np.floating]) -> FloatArray:
         """Unit embedding (D,) float32 of the face with ``landmarks`` (68, 2 or 3) in an RGB picture."""
         from insightface.utils import face_align
 
-        points = np.stack([landmarks[list(part), :2].mean(axis=0) for part in _FIVE])
+        points = np.stack([landmarks[list(part), :2].mean(axis=0) for part in ARCFACE_POINTS])
         aligned = face_align.norm_crop(
             np.ascontiguousarray(image[..., ::-1]), points.astype(np.float32), self._model.input_size[0]
         )

@@ -31,3 +31,5 @@ MIRRORED = (
     *range(64, 59, -1),
     *range(67, 64, -1),
 )
+# The five points that ArcFace aligns by: mean of each eye, nose tip, mouth corners.
+ARCFACE_POINTS = (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,))

@@ -11,10 +11,13 @@ DEFAULT_PACK = "buffalo_l"
 DEFAULT_ROOT = "~/.insightface"
 
 
-def find_pack(pack: str = DEFAULT_PACK, root: PathLike = "") -> Path:
+def find_pack(
+    pack: str = DEFAULT_PACK, root: PathLike = "", otherwise: str = "choose the 'mediapipe' face detector"
+) -> Path:
     """Folder ``<root>/models/<pack>`` that holds ONNX models; an empty ``root`` means ``~/.insightface``.
 
     Looked at before insightface is asked, which would try to download, or stop at a bare assertion.
+    ``otherwise``: what else the user can do.
 
     Raises:
         UserError: no such folder, or no ``*.onnx`` in it.
@@ -24,6 +27,6 @@ def find_pack(pack: str = DEFAULT_PACK, root: PathLike = "") -> Path:
     if not any(folder.glob("*.onnx")):
         raise UserError(
             f"The insightface model pack '{pack}' is not installed: unpack {pack}.zip of its model zoo "
-            f"so that '{folder}' holds its .onnx files, or choose the 'mediapipe' face detector."
+            f"so that '{folder}' holds its .onnx files, or {otherwise}."
         )
     return folder

@@ -16,6 +16,7 @@ from common.config import VaeConfig
 from common.errors import UserError
 from common.files import fingerprint
 from common.geometry import TEMPORAL_STRIDE, frames_to_latents
+from common.models.vae_checkpointing import decode_checkpointed
 
 
 def build_vae(config: VaeConfig, dtype: torch.dtype = torch.float32) -> AutoencoderKLWan:
@@ -135,12 +136,18 @@ class VideoCodec:
         """Video (B, 3, 4 (F - 1) + 1, h s, w s) float32, clamped to [-1, 1]."""
         return self.decode_with_grad(latents)
 
-    def decode_with_grad(self, latents: torch.Tensor) -> torch.Tensor:
-        """As :meth:`decode`, differentiable in the latents (pixel losses of stage 2, P §5)."""
+    def decode_with_grad(self, latents: torch.Tensor, checkpointing: bool = False) -> torch.Tensor:
+        """As :meth:`decode`, differentiable in the latents (pixel losses of stage 2, P §5).
+
+        ``checkpointing``: sample by sample, with activations computed again in the backward pass, see
+        :mod:`common.models.vae_checkpointing`.
+        """
         mean, std = self._statistics()
         raw = latents.to(self.device, torch.float32) * std + mean
         with self._precision():
-            return self.vae.decode(raw.to(self.dtype)).sample.float()
+            raw = raw.to(self.dtype)
+            video = decode_checkpointed(self.vae, raw) if checkpointing else self.vae.decode(raw).sample
+            return video.float()
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> VideoCodec:
         if device is not None:

@@ -30,6 +30,8 @@ class FlowInputs:
     """(B,) int64: 0, or the number of motion latents."""
     has_audio: Tensor
     """(B,) bool: whose speech was not dropped."""
+    has_reference: Tensor
+    """(B,) bool: whose reference was not dropped."""
     motion_frames: int
     """Largest of ``clean_frames``: the model wants it as a number."""
     judged_from: Tensor | None = None
@@ -99,6 +101,7 @@ def flow_inputs(
         velocity=flow.velocity_target(clean, noise),
         clean_frames=clean_frames,
         has_audio=torch.tensor([not one.drop_audio for one in drawn], device=clean.device),
+        has_reference=torch.tensor([not one.drop_reference for one in drawn], device=clean.device),
         motion_frames=max(counts),
     )
 

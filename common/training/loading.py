@@ -109,7 +109,7 @@ class ClipEncoder:
         span = slice(start, start + frames)
         features = self.speech.encode(sample.audio)
         margin = feature_margin(self.extra_window)
-        masks = {
+        arrays = {
             name: value[first : first + latents]
             for name, value in sample.arrays.items()
             if name in POOLED_MASKS
@@ -122,10 +122,12 @@ class ClipEncoder:
             "source_latents": self._latents(pair.source),
             "audio_features": clip_features(features, start, frames, margin),
         }
+        if "landmarks" in sample.arrays:
+            arrays["landmarks"] = sample.arrays["landmarks"][span]
         if pair.flipped:
-            masks = flip_arrays(masks, sample.target.shape[2])
+            arrays = flip_arrays(arrays, sample.target.shape[2])
         meta = {**sample.meta, "frames": frames}
-        return decode_sample(sample.key, encode_sample(meta, arrays=masks, cache=cache))
+        return decode_sample(sample.key, encode_sample(meta, arrays=arrays, cache=cache))
 
     def _latents(self, frames: Any) -> Tensor:
         return self.codec.encode(to_video(frames[None]))[0]

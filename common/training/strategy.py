@@ -17,7 +17,8 @@ from common.diffusion.flow import FlowMatching
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.loading import Assemble, ClipEncoder, MicroBatch
 from common.training.losses import region_weights, weighted_flow_loss
-from common.training.pixel_losses import PixelJudge, one_step_estimate
+from common.training.pixel.clip import Conditions
+from common.training.pixel.judge import PixelJudge, one_step_estimate
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,6 @@ class FlowStrategy(ABC):
         inputs = flow_inputs(batch, micro.draws, self.train, self.flow, self.geometry.motion_latents)
         if self.judge is None:
             return inputs
-        if self.judge.codec.device != device:  # it was built on the CPU
-            self.judge.codec.to(device)
         return replace(inputs, judged_from=self.judge.draw_start(micro.draws, inputs.noisy.shape[2]))
 
     def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
@@ -145,7 +144,11 @@ class FlowStrategy(ABC):
         loss = weighted_flow_loss(velocity, inputs.velocity, weights, inputs.clean_frames)
         if self.judge is None or inputs.judged_from is None:
             return SampleLosses(loss, inputs.t)
-        estimate = one_step_estimate(batch.target_latents, inputs.velocity, velocity.float(), inputs.t)
-        judged = self.judge(estimate, batch.audio_features, inputs.has_audio, inputs.judged_from)
-        parts = {name: value.detach() for name, value in {"flow": loss, **judged}.items()}
-        return SampleLosses(torch.stack([loss, *judged.values()]).sum(dim=0), inputs.t, parts)
+        estimate = one_step_estimate(
+            batch.target_latents, inputs.velocity, velocity.float(), inputs.t, inputs.clean_frames
+        )
+        given = Conditions(inputs.has_audio.cpu(), inputs.has_reference.cpu())
+        judgements = self.judge(estimate, batch, given, inputs.judged_from)
+        parts = {"flow": loss.detach(), **{name: one.logged for name, one in judgements.items()}}
+        total = torch.stack([loss, *(one.losses for one in judgements.values())]).sum(dim=0)
+        return SampleLosses(total, inputs.t, parts)

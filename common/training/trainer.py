@@ -260,7 +260,7 @@ class Trainer:
         # Processes that share samples count each of them.
         copies = self.layout.context
         sums = {name: self.accelerator.reduce(values, "sum") / copies for name, values in sums.items()}
-        counts = {name: self.accelerator.reduce(values, "sum") / copies for name, values in counts.items()}
+        counts = self.accelerator.reduce(counts, "sum") / copies
         if log is None:
             return None
         row = log.write(self.step, sums, counts, grad_norm, rate)

@@ -1,0 +1,1 @@
+"""Losses on decoded frames: what they see, the losses, and the judge that decodes and asks them."""

@@ -1,0 +1,59 @@
+"""What a loss on decoded frames sees, and what it promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DecodedClip:
+    """N decoded frames of each of B samples, (B, 3, N, S, S) in [-1, 1].
+
+    The frames are those of whole latent frames after the first: N = 4 * ``phase.judged_latents``.
+    """
+
+    made: Tensor
+    """Frames of the model's guess, with gradients."""
+    features: Tensor
+    """(B, 2 N, A): the speech of the same time, as the model was given it."""
+    real: Tensor | None = None
+    """Frames of the true latents from the same autoencoder, without gradients; where a loss needs them."""
+    landmarks: Tensor | None = None
+    """(B, N, 68, 3) in crop pixels of the real frames; where a loss needs them."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the model was given of B samples: (B,) bool each, on the CPU."""
+
+    has_audio: Tensor
+    has_reference: Tensor
+
+
+class PixelLoss(Protocol):
+    """One judgement of decoded frames by a frozen model, with gradients into ``clip.made``."""
+
+    name: str
+    fingerprint: str
+    """Identifies the weights of the judging model, whatever folder they lie in."""
+    needs_real: bool
+    needs_landmarks: bool
+
+    def judges(self, given: Conditions) -> Tensor:
+        """(B,) bool: the samples that are this loss's business."""
+        ...
+
+    def __call__(self, clip: DecodedClip) -> Tensor:
+        """(B,) losses of samples that are all its business."""
+        ...
+
+
+def spread_frames(frames: Tensor, stride: int) -> Tensor:
+    """Every ``stride``-th of N frames on axis 2, from the middle of the first ``stride`` on.
+
+    Neighbours look alike: with stride 4 each latent frame is judged by one of its four.
+    """
+    return frames[:, :, stride // 2 :: stride]
