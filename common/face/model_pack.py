@@ -16,7 +16,8 @@ def find_pack(
 ) -> Path:
     """Folder ``<root>/models/<pack>`` that holds ONNX models; an empty ``root`` means ``~/.insightface``.
 
-    ``otherwise``: what else the user can do. Looked at before insightface is asked, which would try to download, or stop at a bare assertion.
+    Looked at before insightface is asked, which would try to download, or stop at a bare assertion.
+    ``otherwise``: what else the user can do.
 
     Raises:
         UserError: no such folder, or no ``*.onnx`` in it.
