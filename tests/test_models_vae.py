@@ -8,6 +8,7 @@ from model_toys import tiny_codec, tiny_vae_config
 
 from common.errors import UserError
 from common.models.vae import VideoCodec, build_vae, load_vae, set_latent_statistics
+from common.models.vae_checkpointing import decode_checkpointed
 
 KINDS = {
     "2.1": {},
@@ -58,6 +59,44 @@ def test_gradients_pass_through_the_decoder_but_not_into_it() -> None:
     assert latents.grad.abs().sum() > 0
     assert all(p.grad is None for p in codec.vae.parameters())
     assert not codec.decode(latents).requires_grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoding_again_in_the_backward_pass_changes_the_memory_alone(kind: str) -> None:
+    # Double precision: norms of nearly equal values blow single roundings up.
+    vae = tiny_codec(**KINDS[kind]).vae.double()
+    torch.manual_seed(0)
+    latents = torch.randn(2, vae.config.z_dim, 4, 2, 2, dtype=torch.float64) * 0.5
+    weights = torch.randn(2, 3, 13, 2 * vae.config.scale_factor_spatial, 2 * vae.config.scale_factor_spatial)
+    videos, gradients, kept = [], [], []
+    for decode in (lambda values: vae.decode(values).sample, lambda values: decode_checkpointed(vae, values)):
+        own = latents.clone().requires_grad_()
+        sizes: list[int] = []
+
+        def note(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            video = decode(own)
+        (video * weights).sum().backward()
+        assert own.grad is not None
+        videos.append(video.detach())
+        gradients.append(own.grad)
+        kept.append(sum(sizes))
+    torch.testing.assert_close(*videos)
+    torch.testing.assert_close(*gradients)
+    assert all(gradients[1][:, :, frame].any() for frame in range(4))
+    assert kept[1] < 0.2 * kept[0]
+
+
+def test_the_codec_decodes_the_same_video_in_bounded_memory() -> None:
+    codec = tiny_codec()
+    latents = torch.randn(2, codec.channels, 3, 2, 2, requires_grad=True)
+    video = codec.decode_with_grad(latents, checkpointing=True)
+    torch.testing.assert_close(video, codec.decode(latents), rtol=1e-4, atol=1e-4)
+    video.sum().backward()
+    assert latents.grad is not None and latents.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 16, 16), (1, 3, 5, 20, 16), (1, 3, 5, 16, 12)])

@@ -115,6 +115,24 @@ def test_loss_weighs_face_and_lips_and_leaves_motion_frames_out() -> None:
     assert loss[1].item() == pytest.approx((1e4 + 1e4 + 1.3 + 1.6) / 4)
 
 
+def test_loss_weighs_single_cells_of_the_latent_grid() -> None:
+    """(1 + .3 M_face + .3 M_lip) (v - v_hat)^2 by hand, with masks and errors that differ in every axis."""
+    generator = torch.Generator().manual_seed(0)
+    velocity, target = torch.randn(2, 2, 3, 4, 2, 5, generator=generator)
+    face, lips = (torch.rand(2, 2, 4, 2, 5, generator=generator) < 0.5).float()
+    config = TrainConfig()
+    weights = region_weights(face, lips, config.face_weight, config.lip_weight)
+    loss = weighted_flow_loss(velocity, target, weights, torch.tensor([0, 1]))
+    for b, first in enumerate((0, 1)):
+        cells = [
+            (1 + 0.3 * float(face[b, f, y, x]) + 0.3 * float(lips[b, f, y, x]))
+            * float(velocity[b, c, f, y, x] - target[b, c, f, y, x]) ** 2
+            for c, f, y, x in np.ndindex(3, 4, 2, 5)
+            if f >= first
+        ]
+        assert loss[b].item() == pytest.approx(np.mean(cells), rel=1e-5)
+
+
 def test_average_follows_and_can_be_put_in_and_out() -> None:
     layer = nn.Linear(2, 2)
     parameters = dict(layer.named_parameters())
