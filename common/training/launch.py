@@ -13,6 +13,7 @@ from common.models.transformer import build_transformer
 from common.models.vae import build_vae
 from common.training.strategy import Strategy
 from common.training.trainer import Trainer, TrainResult
+from common.training.watchers import build_watchers
 
 
 def derived_numbers(config: Any, reference_frames: int | None = None) -> str:
@@ -34,7 +35,8 @@ def train(config: Any, strategy: Strategy, dataset: ShardDataset) -> TrainResult
     """Run a strategy with the ``train`` and ``data`` sections of ``config``."""
     settings: TrainConfig = config.train
     weights: Sequence[float] = config.data.weights
-    return Trainer(settings, strategy, dataset, weights, asdict(config)).run()
+    watchers = build_watchers(config, strategy)
+    return Trainer(settings, strategy, dataset, weights, asdict(config), watchers).run()
 
 
 def is_main_process() -> bool:

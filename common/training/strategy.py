@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from common.config import GeometryConfig, TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
+from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs, flow_inputs
+from common.training.flops import Cost, model_cost
 from common.training.loading import Assemble, ClipEncoder, MicroBatch
 from common.training.losses import region_weights, weighted_flow_loss
 from common.training.pixel_losses import PixelJudge, one_step_estimate
+from common.training.start import StartingPoint
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class SampleLosses:
 
 
 class Strategy(Protocol):
-    """A training task. The trainer knows nothing of models, conditions or losses beyond this."""
+    """A training task. The trainer knows nothing of models, conditions or losses beyond this.
+
+    A strategy may also have ``cost(model, inputs) -> Cost | None``: tokens per second and MFU are then logged.
+    """
 
     def build_model(self) -> nn.Module:
         """The model, with ``requires_grad`` set on exactly the parameters that are trained."""
@@ -62,6 +68,9 @@ class Strategy(Protocol):
 
 class FlowStrategy(ABC):
     """Flow matching on latents with face and lip weights; subclasses say what the model is conditioned on."""
+
+    start: StartingPoint
+    speech_fingerprint: str
 
     def __init__(
         self,
@@ -94,16 +103,24 @@ class FlowStrategy(ABC):
     def collate(self) -> Assemble:
         return Assemble(self.geometry.clip_frames, self.extra_window)
 
-    def prepare(self, micro: MicroBatch, device: torch.device) -> FlowInputs:
+    def batch(self, micro: MicroBatch, device: torch.device) -> DubBatch:
+        """The micro-batch with all its conditions, on ``device``."""
         batch = micro.batch
         if batch is None:
             assert self.encoder is not None, "uncached samples need an encoder"
             batch = self.encoder.batch(micro)
-        batch = self.conditions(batch.to(device, non_blocking=True), micro)
+        return self.conditions(batch.to(device, non_blocking=True), micro)
+
+    def prepare(self, micro: MicroBatch, device: torch.device) -> FlowInputs:
+        batch = self.batch(micro, device)
         inputs = flow_inputs(batch, micro.draws, self.train, self.flow, self.geometry.motion_latents)
         if self.judge is None:
             return inputs
         return replace(inputs, judged_from=self.judge.draw_start(micro.draws, inputs.noisy.shape[2]))
+
+    def cost(self, model: nn.Module, inputs: FlowInputs) -> Cost | None:
+        """What forward and backward of the transformer cost; None for models of another kind."""
+        return model_cost(model, inputs) if isinstance(model, DubbingTransformer) else None
 
     def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
         batch = inputs.batch
