@@ -12,11 +12,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from common.training.conditioning import FlowInputs
+    from common.training.conditioning import FlowInputs
 
 # Layers whose input is data: nothing asks for a gradient there.
 _INPUTS = (

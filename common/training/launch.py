@@ -9,9 +9,11 @@ from typing import Any
 
 from common.config import DataConfig, TrainConfig, describe
 from common.data.dataset import ShardDataset
+from common.diffusion.flow import FlowMatching
 from common.models.transformer import build_transformer
 from common.models.vae import build_vae
 from common.training.strategy import Strategy
+from common.training.timesteps import show_timesteps
 from common.training.trainer import Trainer, TrainResult
 from common.training.watchers import build_watchers
 
@@ -24,6 +26,15 @@ def derived_numbers(config: Any, reference_frames: int | None = None) -> str:
         builders["autoencoder"] = lambda: build_vae(vae)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     return describe(config, builders, world_size=world, reference_frames=reference_frames)
+
+
+def timestep_table(config: Any) -> str:
+    """Text for --show-timesteps."""
+    diffusion, phase = config.diffusion, getattr(config, "phase", None)
+    flow = FlowMatching(diffusion.shift, diffusion.timestep_a)
+    if phase is None:
+        return show_timesteps("generator", flow, diffusion.num_steps)
+    return show_timesteps(phase.name, flow, diffusion.num_steps, phase.active_range)
 
 
 def open_shards(config: DataConfig) -> ShardDataset:
