@@ -215,11 +215,15 @@ class DataConfig:
 
     shards: list[str] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
-    held_out: list[str] = field(default_factory=list)  # shards of other speakers, measured and never trained on
+    held_out: list[str] = field(
+        default_factory=list
+    )  # shards of other speakers, measured and never trained on
 
     def __post_init__(self) -> None:
         if both := set(self.shards) & set(self.held_out):
-            raise UserError(f"data.held_out names {sorted(both)[0]}, which is also in data.shards: name others.")
+            raise UserError(
+                f"data.held_out names {sorted(both)[0]}, which is also in data.shards: name others."
+            )
         if self.weights and len(self.weights) != len(self.shards):
             raise UserError(
                 f"data.weights has {len(self.weights)} numbers but data.shards {len(self.shards)} folders: "

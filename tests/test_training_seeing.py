@@ -1,4 +1,4 @@
-"""What a training run shows of itself: cost, speed, held-out loss, samples; and that looking changes nothing."""
+"""What a training run shows of itself: cost, speed, held-out loss, samples; looking changes nothing."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ def test_switching_adapters_for_a_sample_is_undone() -> None:
 
 def test_what_cannot_be_looked_at_is_refused_before_any_step(work: Path) -> None:
     held_out = _held_out(work)
-    with pytest.raises(UserError, match="data.held_out"):
+    with pytest.raises(UserError, match="also in data"):
         stage2_config(work, f"data.held_out=[{work / 'pairs'}]")
     with pytest.raises(UserError, match="held-out clips"):
         _run(work, f"train.sample_expert={_expert(work)}")

@@ -98,7 +98,7 @@ class Run:
         return self.config.train.max_steps * self.cost().flops / rate / 3600
 
     def memory(self, sharding: str, checkpointing: bool) -> Memory:
-        """Bytes per GPU with "ddp" (everything everywhere) or "fsdp2" (parameter state in ``world`` parts)."""
+        """Bytes per GPU with "ddp" (all of it everywhere) or "fsdp2" (parameter state in ``world`` parts)."""
         train = self.config.train
         sharded = sharding == "fsdp2"
         share = self.world if sharded else 1
@@ -129,7 +129,7 @@ class Run:
         return Memory(parts)
 
     def activation_bytes(self, checkpointing: bool) -> float:
-        """What autograd keeps of one micro-batch: of all blocks, or the blocks' inputs and one block's rest."""
+        """What autograd keeps of one micro-batch: of all blocks, or their inputs and one block's rest."""
         layers = self.config.model.num_layers
         block = self.block_bytes()
         if not checkpointing:
@@ -141,8 +141,8 @@ class Run:
     def block_bytes(self) -> float:
         """Tensors that autograd keeps of one block, of one micro-batch.
 
-        N tokens in all and T of the target, of width d; FFN of width f; the residual stream is fp32 (r bytes),
-        the arithmetic c bytes wide:
+        N tokens in all and T of the target, of width d; FFN of width f; the residual stream is fp32 (r
+        bytes), the arithmetic c bytes wide. Adapters' own are left out.
 
         - r N d, seven times: the block's input, queries and keys before their norms, the attention's update,
           what enters the cross-attentions, what enters the FFN, the FFN's update
@@ -181,8 +181,8 @@ def judges(phase: Any) -> bool:
 def decode_bytes(vae: Any, side: int) -> float:
     """What autograd keeps of decoding the judged latents of one sample, side x side cells, in fp32.
 
-    The decoder has a middle of two residual blocks, then levels of ``num_res_blocks`` + 1; every level but the
-    last doubles the picture, and time where the encoder halves it.
+    The decoder has a middle of two residual blocks, then levels of ``num_res_blocks`` + 1; every level but
+    the last doubles the picture, and time where the encoder halves it.
     """
     widths = [vae.decoder_base_dim * factor for factor in reversed(vae.dim_mult)]
     longer = list(reversed(vae.temperal_downsample))

@@ -1,8 +1,8 @@
 """Floating-point operations of one training step of the dubbing transformer, from its geometry.
 
-Counted is useful work: matrix products (2 m n k each) of forward and backward. Norms, activations and rotations
-are left out (below a percent), and so is what gradient checkpointing computes a second time: a faster way to
-the same gradient shall show as a higher utilisation. Losses on decoded frames are not in the count.
+Counted is useful work: matrix products (2 m n k each) of forward and backward. Norms, activations and
+rotations are left out (below a percent), and so is what gradient checkpointing computes a second time: a faster
+way to the same gradient shall show as a higher utilisation. Losses on decoded frames are not in the count.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Adapters:
-    """Low-rank adapters that are trained: ``targets`` are endings of layer names, as in ``phase.lora_targets``.
+    """Low-rank adapters that are trained while everything else is frozen.
 
-    Everything else is frozen.
+    ``targets`` are endings of layer names, as in ``phase.lora_targets``.
     """
 
     rank: int
@@ -124,7 +124,9 @@ def linear_layers(model: Any, shape: Shape) -> dict[str, Product]:
     }
     for i in range(model.audio_layers):
         name = f"audio_embedding.layers.{i}"
-        layers |= {f"{name}.attn.{part}": Product(heard, a, a) for part in ("to_q", "to_k", "to_v", "to_out.0")}
+        layers |= {
+            f"{name}.attn.{part}": Product(heard, a, a) for part in ("to_q", "to_k", "to_v", "to_out.0")
+        }
         # A gated unit: twice the width goes in, once comes out.
         layers[f"{name}.ff.net.0.proj"] = Product(heard, a, 8 * a)
         layers[f"{name}.ff.net.2"] = Product(heard, 4 * a, a)
@@ -229,5 +231,7 @@ def _attention_gradients(kind: str, adapters: Adapters | None, layers: Collectio
     if kind == "projector":
         return 0.0
     part = {"text": "cross_attn", "audio": "audio_attn"}[kind]
-    keyed = any(part in name and name.endswith((".to_k", ".to_v")) for name in layers if adapters.changes(name))
+    keyed = any(
+        part in name and name.endswith((".to_k", ".to_v")) for name in layers if adapters.changes(name)
+    )
     return 2.0 if keyed else 1.0

@@ -54,9 +54,7 @@ class RunLog:
         self._max_steps = max_steps
         self._begin = self._last = time.monotonic()
         self._begin_step = self._last_step = start_step
-        self._noted = {
-            (row["step"], name) for row in _drop_later(self._metrics, start_step) for name in row
-        }
+        self._noted = {(row["step"], name) for row in _drop_later(self._metrics, start_step) for name in row}
 
     def write(
         self,

@@ -1,8 +1,8 @@
 """Held-out clips dubbed with the model in training: a strip to look at, and how well lips and sound fit.
 
 Rows of the strip: what the model was given, the truth, what it made. With a sync expert each clip gets the
-expert's score at no shift, the shift that fits best, and the confidence (best minus median over the shifts), of
-the made clip and of the truth beside it: without the truth's a score says little.
+expert's score at no shift, the shift that fits best, and the confidence (best minus median over the shifts);
+so does the truth, without whose scores the others say little.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class SampleLosses:
 class Strategy(Protocol):
     """A training task. The trainer knows nothing of models, conditions or losses beyond this.
 
-    A strategy may also have ``cost(model, inputs) -> Cost | None``: tokens per second and MFU are then logged.
+    One that also has ``cost(model, inputs) -> Cost | None`` gets its tokens per second and MFU logged.
     """
 
     def build_model(self) -> nn.Module:

@@ -22,8 +22,8 @@ class Priced(Protocol):
 class SpeedMeter:
     """Times the parts of each step and sums up what was computed in it.
 
-    MFU (model FLOP utilisation) is useful FLOP/s over the device's peak; the time is that of the training steps
-    alone, without logging, saving and looking.
+    MFU (model FLOP utilisation) is useful FLOP/s over the device's peak; the time is that of the training
+    steps alone, without logging, saving and looking.
     """
 
     def __init__(self, strategy: Any, accelerator: Accelerator) -> None:
@@ -54,9 +54,9 @@ class SpeedMeter:
         Every process has to call it.
 
         Returns:
-            ``seconds_per_step`` by part (mean of the processes), ``data_share`` of them, and where the strategy
-            knows its cost ``tokens_per_second``, ``tflops_per_device``, ``mfu`` against the measured peak and
-            ``mfu_datasheet`` where the device is known and computes in bf16.
+            ``seconds_per_step`` by part (mean of the processes), ``data_share`` of them, and where the
+            strategy knows its cost ``tokens_per_second``, ``tflops_per_device``, ``mfu`` against the measured
+            peak and ``mfu_datasheet`` where the device is known and computes in bf16.
         """
         own = self.timer.drain()
         parts = self._sum([own.get(part, 0.0) for part in PARTS]) / self._accelerator.num_processes

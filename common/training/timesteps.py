@@ -1,4 +1,4 @@
-"""Which noise levels a phase is trained on, for ``--show-timesteps``: where a wrong setting is cheapest to see."""
+"""Which noise levels a phase is trained on, for ``--show-timesteps``: a wrong setting is seen for nothing."""
 
 from __future__ import annotations
 

@@ -41,9 +41,7 @@ def build_watchers(config: Any, strategy: Strategy | FlowStrategy) -> list[Watch
             raise UserError(
                 f"The sample {dataset.keys[number]} of data.held_out has no cached latents: encode it first."
             )
-    watchers: list[Watcher] = [
-        HeldOutLoss(strategy, dataset, train.evaluate_samples, train.evaluate_every)
-    ]
+    watchers: list[Watcher] = [HeldOutLoss(strategy, dataset, train.evaluate_samples, train.evaluate_every)]
     if train.sample_clips:
         diffusion = replace(config.diffusion, num_steps=train.sample_steps or config.diffusion.num_steps)
         expert = _expert(config, speech) if train.sample_expert else None
@@ -56,13 +54,13 @@ def _expert(config: Any, speech: str) -> SyncExpert:
     phase = getattr(config, "phase", None)
     if phase is not None and phase.sync.weight and Path(phase.sync.model).resolve() == Path(named).resolve():
         raise UserError(
-            "train.sample_expert is the expert of phase.sync.model: a model that was trained to please it must "
-            "be judged by another one."
+            "train.sample_expert is the expert of phase.sync.model: a model that was trained to please it "
+            "must be judged by another one."
         )
     expert = load_expert(named)
     if expert.speech and expert.speech != speech:
         raise UserError(
-            f"train.sample_expert hears features of the speech encoder {expert.speech}, this training's are of "
-            f"{speech}: train an expert on features of that encoder."
+            f"train.sample_expert hears features of the speech encoder {expert.speech}, this training's are "
+            f"of {speech}: train an expert on features of that encoder."
         )
     return expert.eval().requires_grad_(False)

@@ -2,9 +2,9 @@
 
     python tools/bench/train_bench.py --size wan5b --precision bf16 --checkpointing --compile --baseline eager
 
-Random weights and inputs of the given geometry, the trainer's optimiser, timer and count of operations. Prints a
-table and, as the last line, JSON. MFU is useful FLOP/s over the rate of a large matrix product measured on the
-same device; what gradient checkpointing computes twice is not useful.
+Random weights and inputs of the given geometry, the trainer's optimiser, timer and count of operations. Prints
+a table and, as the last line, JSON. MFU is useful FLOP/s over the rate of a large matrix product measured on
+the same device; what gradient checkpointing computes twice is not useful.
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ SIZES: dict[str, dict[str, Any]] = {
     "wan5b": {},
 }
 BASELINES = ("plain", "fp32", "eager", "no-checkpointing", "checkpointing", "none")
-LORA = ("self_attn.to_q", "self_attn.to_k", "self_attn.to_v", "self_attn.to_out.0", "ffn.net.0.proj", "ffn.net.2")
+LORA = (
+    "self_attn.to_q",
+    "self_attn.to_k",
+    "self_attn.to_v",
+    "self_attn.to_out.0",
+    "ffn.net.0.proj",
+    "ffn.net.2",
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,10 @@ def geometry(options: argparse.Namespace) -> tuple[ModelConfig, Shape]:
     config = load_config(Stage2Config, files)
     model = replace(config.model, **SIZES.get(options.size, {}))
     crop, frames = options.crop or config.geometry.crop_size, options.frames or config.geometry.clip_frames
-    side, step = crop // config.vae.scale_factor_spatial, config.vae.scale_factor_spatial * model.patch_size[1]
+    side, step = (
+        crop // config.vae.scale_factor_spatial,
+        config.vae.scale_factor_spatial * model.patch_size[1],
+    )
     if crop % step or frames % 4 != 1:
         raise UserError(f"--crop must be a multiple of {step}, --frames one more than a multiple of 4.")
     latents = (frames - 1) // 4 + 1
@@ -203,7 +213,7 @@ def _reset_memory(device: torch.device) -> None:
 
 
 def _peak_memory(device: torch.device) -> float:
-    """GiB: of tensors on a GPU since the reset; on a CPU of the whole process, which never goes down again."""
+    """GiB: of tensors on a GPU since the reset; on a CPU of the whole process so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     # Kibibytes on Linux, bytes on macOS.
@@ -229,10 +239,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=("no", "bf16"), default="no")
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing")
     parser.add_argument("--compile", action="store_true", help="compile the blocks")
-    parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="train an adapter, not everything")
+    parser.add_argument(
+        "--lora", type=int, default=0, metavar="RANK", help="train an adapter, not everything"
+    )
     parser.add_argument("--baseline", choices=BASELINES, default="none")
     parser.add_argument("--steps", type=_positive, default=10)
-    parser.add_argument("--warmup", type=_positive, default=3, help="steps before the clock, compiling included")
+    parser.add_argument(
+        "--warmup", type=_positive, default=3, help="steps before the clock, compiling included"
+    )
     parser.add_argument("--crop", type=_positive, default=None, help="side of the clips in pixels")
     parser.add_argument("--frames", type=_positive, default=None)
     parser.add_argument("--device", default=None)
