@@ -20,17 +20,27 @@ def run_configured(
     description: str,
     prog: str | None = None,
     argv: Sequence[str] | None = None,
+    show_timesteps: Callable[[T], str] | None = None,
 ) -> int:
     """Load a configuration of ``schema`` from the command line and call ``body(config, dry_run)``.
+
+    With ``show_timesteps`` the command has an option of that name, which prints what it returns and stops.
 
     Returns:
         The exit code: a UserError is one line on stderr and exit code 2.
     """
     parser = argparse.ArgumentParser(prog=prog, description=description)
     add_config_arguments(parser)
+    if show_timesteps is not None:
+        about = "print which noise levels the training draws, and stop"
+        parser.add_argument("--show-timesteps", action="store_true", help=about)
     try:
         arguments = parse_config_arguments(parser, argv)
-        body(load_config(schema, arguments.config, arguments.overrides), arguments.dry_run)
+        config = load_config(schema, arguments.config, arguments.overrides)
+        if show_timesteps is not None and arguments.show_timesteps:
+            print(show_timesteps(config))
+        else:
+            body(config, arguments.dry_run)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def describe(
     rows += _token_rows(config, reference_frames)
     rows += [(f"parameters, {name}", _count(build)) for name, build in (builders or {}).items()]
     rows += _training_rows(config, world_size, samples, shards)
+    rows += _estimates(config, builders or {}, reference_frames, world_size)
     width = max((len(label) for label, _ in rows), default=0)
     return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
 
@@ -127,6 +129,27 @@ def _training_rows(config: Any, world: int, samples: int | None, shards: int | N
     return rows
 
 
+def _estimates(
+    config: Any,
+    builders: Mapping[str, Callable[[], nn.Module]],
+    reference_frames: int | None,
+    world: int,
+) -> Rows:
+    """Compute, time and memory of a training of the transformer, where the configuration tells them."""
+    sections = ("model", "vae", "speech", "geometry", "train")
+    if "transformer" not in builders or any(getattr(config, name, None) is None for name in sections):
+        return []
+    if config.model.reference_layout == "spatial":
+        reference_frames = config.geometry.latent_frames
+    if reference_frames is None:
+        return []
+    from common.training.estimate import Run, estimate_rows
+
+    decoder = _parameters(builders["autoencoder"])[0] if "autoencoder" in builders else 0
+    total = _parameters(builders["transformer"])[0]
+    return estimate_rows(Run(config, total, reference_frames, world, decoder))
+
+
 def _count_data(paths: list[str]) -> tuple[int, int]:
     from common.data.index import read_index  # only needed where the configuration names data
 
@@ -135,10 +158,16 @@ def _count_data(paths: list[str]) -> tuple[int, int]:
 
 
 def _count(build: Callable[[], nn.Module]) -> str:
+    total, trained = _parameters(build)
+    return f"{total:,}" + (f" ({trained:,} trained)" if trained != total else "")
+
+
+@cache
+def _parameters(build: Callable[[], nn.Module]) -> tuple[int, int]:
+    """Parameters in all and those with a gradient, counted without memory for them."""
     import torch  # seconds to import; configurations are also read by commands without a model
 
     with torch.device("meta"):
         model = build()
     total = sum(parameter.numel() for parameter in model.parameters())
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return f"{total:,}" + (f" ({trained:,} trained)" if trained != total else "")
+    return total, sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -156,6 +156,11 @@ class TrainConfig:
     drop_audio: float = 0.10
     motion_probability: float = 0.5
     time_limit_minutes: float = 0.0  # 0: none
+    evaluate_every: int = 0  # steps between held-out losses (data.held_out); 0: at every save
+    evaluate_samples: int = 32  # held-out clips that are measured, each at nine noise levels
+    sample_clips: int = 2  # held-out clips that are dubbed at every save; 0: none
+    sample_steps: int = 0  # of the sampler there; 0: diffusion.num_steps
+    sample_expert: str = ""  # a sync expert that scores them; never the one of phase.sync
 
     def __post_init__(self) -> None:
         _one_of("train.optimizer", self.optimizer, ("adamw", "muon"))
@@ -170,6 +175,9 @@ class TrainConfig:
         for name in ("max_steps", "global_batch_size", "micro_batch_size", "save_every", "log_every"):
             _at_least(f"train.{name}", getattr(self, name), 1)
         _at_least("train.context_parallel", self.context_parallel, 1)
+        for name in ("evaluate_every", "sample_clips", "sample_steps"):
+            _at_least(f"train.{name}", getattr(self, name), 0)
+        _at_least("train.evaluate_samples", self.evaluate_samples, 1)
         _divides(
             "train.global_batch_size", self.global_batch_size, "train.micro_batch_size", self.micro_batch_size
         )
@@ -261,11 +269,18 @@ class DataConfig:
     buckets: list[int] = field(
         default_factory=list
     )  # lengths of clips in frames, 4k+1; empty: all are cut to geometry.clip_frames
+    held_out: list[str] = field(
+        default_factory=list
+    )  # shards of other speakers, measured and never trained on
 
     def __post_init__(self) -> None:
         _one_of("data.order", self.order, ("shuffle", "stream"))
         if any(length < 1 or length % 4 != 1 for length in self.buckets):
             raise UserError(f"data.buckets is {self.buckets}; each must be one more than a multiple of 4.")
+        if both := set(self.shards) & set(self.held_out):
+            raise UserError(
+                f"data.held_out names {sorted(both)[0]}, which is also in data.shards: name others."
+            )
         if self.weights and len(self.weights) != len(self.shards):
             raise UserError(
                 f"data.weights has {len(self.weights)} numbers but data.shards {len(self.shards)} folders: "

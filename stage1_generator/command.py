@@ -26,7 +26,13 @@ Body = Callable[[Stage1Config], None]
 
 
 def run_command(
-    name: str, about: str, run: Body, dry_run: Body, argv: Sequence[str] | None = None, lock: bool = True
+    name: str,
+    about: str,
+    run: Body,
+    dry_run: Body,
+    argv: Sequence[str] | None = None,
+    lock: bool = True,
+    show_timesteps: Callable[[Stage1Config], str] | None = None,
 ) -> int:
     """Parse the command line, run one step, and turn a UserError into one line and exit code 2.
 
@@ -34,6 +40,7 @@ def run_command(
         run: does the work; called while this process is the only one that writes to the work folder.
         dry_run: prints what `run` would do, and writes nothing.
         lock: False for commands that only read.
+        show_timesteps: of the training alone.
     """
 
     def body(config: Stage1Config, dry: bool) -> None:
@@ -47,7 +54,9 @@ def run_command(
             run(config)
 
     prog = f"python -m stage1_generator.{name}"
-    return run_configured(Stage1Config, body, prog=prog, description=about, argv=argv)
+    return run_configured(
+        Stage1Config, body, prog=prog, description=about, argv=argv, show_timesteps=show_timesteps
+    )
 
 
 @contextmanager

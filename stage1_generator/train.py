@@ -14,7 +14,13 @@ from stage1_generator.config import Stage1Config
 
 def main(argv: list[str] | None = None) -> int:
     # No lock on the work folder: several processes train together, and only train.output is written.
-    return run_command("train", __doc__ or "", run, dry_run, argv, lock=False)
+    return run_command("train", __doc__ or "", run, dry_run, argv, lock=False, show_timesteps=timesteps)
+
+
+def timesteps(config: Stage1Config) -> str:
+    from common.training.launch import timestep_table
+
+    return timestep_table(config)
 
 
 def dry_run(config: Stage1Config) -> None:

@@ -119,11 +119,15 @@ class StudentStrategy(EditorStrategy):
             return self._warm_up(model, inputs)
         return self._fit_fake(model, inputs) if kind == FAKE else self._match(model, inputs)
 
+    def dubber(self, wrapped: Any, model: nn.Module) -> tuple[Any, nn.Module]:
+        assert isinstance(model, StudentAndFake)
+        return partial(wrapped, "student"), model.student
+
     def identity(self) -> dict[str, Any]:
         return {
             **super().identity(),
             # The teacher, too, is not in the checkpoint.
-            "init_from": self.train.init_from,
+            "teacher": self.teacher.fingerprint,
             "distill": asdict(self.config.distill),
         }
 

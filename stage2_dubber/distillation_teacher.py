@@ -14,6 +14,7 @@ from common.diffusion.guidance import Guidance
 from common.diffusion.sampler import Conditions, EulerSampler
 from common.models.package import load_package
 from common.training.precision import resolve_precision
+from common.training.start import weights_fingerprint
 
 
 class Teacher:
@@ -30,6 +31,7 @@ class Teacher:
         dtype = torch.bfloat16 if self._narrow else torch.float32
         package = load_package(train.init_from, stage=2, dtype=dtype)
         settings = package.info.diffusion
+        self.fingerprint = weights_fingerprint(package)
         # Any: diffusers' decorators hide the signature of `to` from type checkers.
         self.network: Any = package.transformer
         self._switch = package.adapter_switch()

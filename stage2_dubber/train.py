@@ -20,7 +20,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="stage2_dubber/train.py",
         description="Train one phase of the editor on pairs from stage 1.",
         argv=argv,
+        show_timesteps=_timesteps,
     )
+
+
+def _timesteps(config: Stage2Config) -> str:
+    from common.training.launch import timestep_table
+
+    return timestep_table(config)
 
 
 def run(config: Stage2Config, dry_run: bool = False) -> None:

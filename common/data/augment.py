@@ -117,7 +117,7 @@ def _draw(
         change = config.changes()[name]
         rng = _rng(seed, name)
         if rng.random() < change.probability:
-            drawn[name] = make(rng, float(rng.uniform(*change.range)), frames, side)
+            drawn[name] = make(rng, float(rng.uniform(change.range[0], change.range[1])), frames, side)
     return drawn
 
 

@@ -124,7 +124,7 @@ def fill(hollow: nn.Module, values: Mapping[str, Tensor], keep: bool) -> None:
     whole: dict[str, Tensor] = {}
     wanted = dict(hollow.named_parameters())
     for name, value in values.items():
-        gathered = value.detach().full_tensor() if isinstance(value, DTensor) else value.detach()
+        gathered = value.full_tensor().detach() if isinstance(value, DTensor) else value.detach()
         if keep:
             whole[name] = gathered.to("cpu", wanted[name].dtype)
     if keep:

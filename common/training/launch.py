@@ -9,10 +9,13 @@ from typing import Any
 
 from common.config import DataConfig, TrainConfig, describe
 from common.data.dataset import ShardDataset
+from common.diffusion.flow import FlowMatching
 from common.models.transformer import build_transformer
 from common.models.vae import build_vae
 from common.training.strategy import Strategy
+from common.training.timesteps import show_timesteps
 from common.training.trainer import Trainer, TrainResult
+from common.training.watchers import build_watchers
 
 
 def derived_numbers(config: Any, reference_frames: int | None = None) -> str:
@@ -25,6 +28,15 @@ def derived_numbers(config: Any, reference_frames: int | None = None) -> str:
     return describe(config, builders, world_size=world, reference_frames=reference_frames)
 
 
+def timestep_table(config: Any) -> str:
+    """Text for --show-timesteps."""
+    diffusion, phase = config.diffusion, getattr(config, "phase", None)
+    flow = FlowMatching(diffusion.shift, diffusion.timestep_a)
+    if phase is None:
+        return show_timesteps("generator", flow, diffusion.num_steps)
+    return show_timesteps(phase.name, flow, diffusion.num_steps, phase.active_range)
+
+
 def open_shards(config: DataConfig) -> ShardDataset:
     """The training data. Raises UserError where a set of shards is missing or unfinished."""
     return ShardDataset(list(config.shards))
@@ -33,7 +45,8 @@ def open_shards(config: DataConfig) -> ShardDataset:
 def train(config: Any, strategy: Strategy, dataset: ShardDataset) -> TrainResult:
     """Run a strategy with the ``train`` and ``data`` sections of ``config``."""
     settings: TrainConfig = config.train
-    return Trainer(settings, strategy, dataset, config.data, asdict(config)).run()
+    watchers = build_watchers(config, strategy)
+    return Trainer(settings, strategy, dataset, config.data, asdict(config), watchers).run()
 
 
 def is_main_process() -> bool:

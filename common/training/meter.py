@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from common.errors import UserError
 from common.files import atomic_path
 from common.training.durable import DurableFile, summary_writer
 from common.training.strategy import SampleLosses
+from common.training.watch import Seen
 
 BUCKETS = 5
 METRICS = "metrics.jsonl"
@@ -56,13 +58,21 @@ class RunLog:
         self._max_steps = max_steps
         self._begin = self._last = time.monotonic()
         self._begin_step = self._last_step = start_step
-        _drop_later(self._metrics, start_step)
+        self._noted = {(row["step"], name) for row in _drop_later(self._metrics, start_step) for name in row}
         self._rows = DurableFile(self._metrics)
 
     def write(
-        self, step: int, sums: dict[str, Tensor], counts: Tensor, grad_norm: Tensor, rate: float
+        self,
+        step: int,
+        sums: dict[str, Tensor],
+        counts: Tensor,
+        grad_norm: Tensor,
+        rate: float,
+        speed: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Log the steps since the last call; ``sums`` and ``counts`` are those of all processes together.
+
+        ``speed`` is what ``SpeedMeter.drain`` gives.
 
         Raises:
             UserError: the loss is not finite.
@@ -77,20 +87,41 @@ class RunLog:
         row["loss_by_t"] = [None if math.isnan(value) else value for value in per_bucket]
         row["grad_norm"], row["learning_rate"] = float(grad_norm), rate
         row["samples_per_second"] = float(total) / max(now - self._last, 1e-9)
+        row |= speed or {}
         self._last, self._last_step = now, step
         if not math.isfinite(row["loss"]):
             raise UserError(
                 f"The loss is {row['loss']} at step {step}: lower train.learning_rate and start again."
             )
         self._scalars(row)
-        self._rows.append((json.dumps(row) + "\n").encode())
+        self._append(row)
         return row
+
+    def note(self, step: int, name: str, seen: Seen) -> None:
+        """Log what a watcher saw after ``step``, as a row of its own with the key ``name``."""
+        for scalar, value in seen.scalars.items():
+            if math.isfinite(value):
+                self._writer.add_scalar(f"{name}/{scalar}", value, step)
+        for label, image in seen.images.items():
+            self._writer.add_image(f"{name}/{label}", image, step, dataformats="HWC")
+        self._append({"step": step, name: seen.row})
+        self._noted.add((step, name))
+        print(f"step {step}/{self._max_steps}  {name}: {seen.line}", file=sys.stderr, flush=True)
+
+    def noted(self, step: int, name: str) -> bool:
+        """Whether the watcher's row for ``step`` is there, from this run or from the one before a cut."""
+        return (step, name) in self._noted
 
     def console(self, row: dict[str, Any], seconds_left: float) -> None:
         """One line with the loss, the rate and the time left."""
+        speed = f"{row['samples_per_second']:.2f} samples/s"
+        if "tokens_per_second" in row:
+            speed += f"  {row['tokens_per_second']:,.0f} tokens/s  mfu {row['mfu']:.0%}"
+        if "data_share" in row:
+            speed += f"  data {row['data_share']:.0%}"
         print(
             f"step {row['step']}/{self._max_steps}  loss {row['loss']:.4f}  grad {row['grad_norm']:.3f}  "
-            f"{row['samples_per_second']:.2f} samples/s  {format_duration(seconds_left)} left",
+            f"{speed}  {format_duration(seconds_left)} left",
             file=sys.stderr,
             flush=True,
         )
@@ -111,6 +142,11 @@ class RunLog:
             if value is not None:
                 low, high = i / BUCKETS, (i + 1) / BUCKETS
                 self._writer.add_scalar(f"loss_by_t/{low:.1f}-{high:.1f}", value, step)
+        for part, seconds in row.get("seconds_per_step", {}).items():
+            self._writer.add_scalar(f"seconds_per_step/{part}", seconds, step)
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        self._rows.append((json.dumps(row) + "\n").encode())
 
 
 def format_duration(seconds: float) -> str:
@@ -119,11 +155,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _drop_later(metrics: Path, step: int) -> None:
-    """Remove rows of steps that a resumed run makes again, and what a kill left half-written."""
+def _drop_later(metrics: Path, step: int) -> list[dict[str, Any]]:
+    """Remove rows of steps that a resumed run makes again, and what a kill left half-written; the rest."""
     if not metrics.is_file():
-        return
-    kept = []
+        return []
+    kept, rows = [], []
     for line in metrics.read_text().splitlines():
         try:
             row = json.loads(line)
@@ -131,5 +167,7 @@ def _drop_later(metrics: Path, step: int) -> None:
             break
         if row["step"] <= step:
             kept.append(line)
+            rows.append(row)
     with atomic_path(metrics) as temporary:
         temporary.write_text("".join(line + "\n" for line in kept))
+    return rows

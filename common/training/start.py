@@ -45,12 +45,15 @@ class StartingPoint:
 
         Of its adapters only those count that the run carries on. Reads the files, once.
         """
-        if self.package is None:
-            return ""
-        folder = self.package.folder
-        files = sorted(folder.glob("transformer/*.safetensors"))
-        files += [folder / adapter_file(adapter.name) for adapter in self.adapters]
-        return fingerprint({str(path.relative_to(folder)): sha256_file(path) for path in files})
+        return "" if self.package is None else weights_fingerprint(self.package)
+
+
+def weights_fingerprint(package: ModelPackage) -> str:
+    """Identifies transformer and adapters of a package by the content of its files."""
+    folder = package.folder
+    files = sorted(folder.glob("transformer/*.safetensors"))
+    files += [folder / adapter_file(adapter.name) for adapter in package.info.adapters]
+    return fingerprint({str(path.relative_to(folder)): sha256_file(path) for path in files})
 
 
 def load_start(init_from: str, model: ModelConfig, vae: VaeConfig, adapters: bool = True) -> StartingPoint:

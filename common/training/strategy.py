@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from common.config import GeometryConfig, TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
+from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs, flow_inputs
+from common.training.flops import Cost, model_cost
 from common.training.loading import Assemble, ClipEncoder, MicroBatch
 from common.training.losses import region_weights, weighted_flow_loss
 from common.training.pixel.clip import Conditions
 from common.training.pixel.judge import PixelJudge, one_step_estimate
+from common.training.start import StartingPoint
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class SampleLosses:
 
 
 class Strategy(Protocol):
-    """A training task. The trainer knows nothing of models, conditions or losses beyond this."""
+    """A training task. The trainer knows nothing of models, conditions or losses beyond this.
+
+    One that also has ``cost(model, inputs) -> Cost | None`` gets its tokens per second and MFU logged.
+    """
 
     def build_model(self) -> nn.Module:
         """The model, with ``requires_grad`` set on exactly the parameters that are trained."""
@@ -79,6 +85,9 @@ class Alternating(Protocol):
 
 class FlowStrategy(ABC):
     """Flow matching on latents with face and lip weights; subclasses say what the model is conditioned on."""
+
+    start: StartingPoint
+    speech_fingerprint: str
 
     def __init__(
         self,
@@ -125,6 +134,14 @@ class FlowStrategy(ABC):
         if self.judge is None:
             return inputs
         return replace(inputs, judged_from=self.judge.draw_start(micro.draws, inputs.noisy.shape[2]))
+
+    def dubber(self, wrapped: Any, model: nn.Module) -> tuple[Any, nn.Module]:
+        """What samples are made with: the callable, and the transformer that has the adapters."""
+        return wrapped, model
+
+    def cost(self, model: nn.Module, inputs: FlowInputs) -> Cost | None:
+        """What forward and backward of the transformer cost; None for models of another kind."""
+        return model_cost(model, inputs) if isinstance(model, DubbingTransformer) else None
 
     def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
         batch = inputs.batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,8 @@ from common.training.precision import is_emulated, resolve_precision
 from common.training.record import data_fingerprint
 from common.training.schedule import learning_rate
 from common.training.strategy import Alternating, Strategy
+from common.training.throughput import SpeedMeter
+from common.training.watch import Watcher, Watching
 
 PACKAGE = "package"
 
@@ -85,11 +87,13 @@ class Trainer:
         dataset: ShardDataset,
         data: DataConfig | None = None,
         description: Mapping[str, Any] | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         """
         Args:
             data: the order in which ``dataset`` is drawn; its defaults when left out.
             description: the whole configuration, kept in every checkpoint for the reader.
+            watchers: what looks at the averaged model between steps (common/training/watch.py).
 
         Raises:
             UserError: the batch does not divide by the processes, the output cannot be written, or its
@@ -123,6 +127,8 @@ class Trainer:
             num_workers=config.num_workers,
             pin_memory=self.accelerator.device.type == "cuda",
         )
+        self.speed = SpeedMeter(strategy, self.accelerator, self.layout.context)
+        self.watchers = tuple(watchers)
 
     def run(self) -> TrainResult:
         """Train, save, and write the package.
@@ -131,19 +137,24 @@ class Trainer:
             UserError: the last checkpoint or the package could not be written, since the disk is full.
         """
         config = self.config
-        self._started = time.monotonic()
+        self._started, self._logged_at = time.monotonic(), self.step
         log = self._open_log()
         meter = LossMeter(self.accelerator.device)
+        watching = Watching(self.watchers, self.accelerator, self.layout, self.output, log)
         batches = iter(self.loader)
         loss, saved, start = None, False, self.step
         try:
+            # Also what a cut kept the run before from looking at, and the untrained model.
+            self._watch(watching, at_save=True)
             while self.step < config.max_steps and (progress := self._progress()) < 1.0:
                 rate = learning_rate(config, self.step, progress)
                 grad_norm = self._optimiser_step(batches, meter, rate)
                 if self.step % config.log_every == 0 or self.step == config.max_steps:
                     loss = self._log(log, meter, grad_norm, rate)
                 saved = self.step % config.save_every == 0 and self.save()
+                self._watch(watching, at_save=saved)
             saved = saved or self.step == start or self.save()
+            self._watch(watching, at_save=True)
         finally:
             if log is not None:
                 log.close()
@@ -239,19 +250,26 @@ class Trainer:
         """One optimiser step over the global batch; returns the norm of the gradient before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        timer = self.speed.timer
+        timer.start()
         for i in range(self.accumulation):
             inputs = self.strategy.prepare(next(batches), self.accelerator.device)
+            self.speed.add(self.model, inputs)
+            timer.lap("data")
             # Gradients cross processes once per optimiser step.
             last = i == self.accumulation - 1
             with gradient_exchange(self.wrapped, last):
                 losses = self.strategy.loss(self.wrapped, inputs)
+                timer.lap("forward")
                 self.accelerator.backward(losses.loss.mean() / self.accumulation)
+                timer.lap("backward")
             meter.add(losses)
         norm = clip_gradients(self.parameters, self.config.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None and self._moves_average():
             self.average.update()
+        timer.lap("optimizer")
         self.step += 1
         return norm
 
@@ -261,14 +279,23 @@ class Trainer:
         copies = self.layout.context
         sums = {name: self.accelerator.reduce(values, "sum") / copies for name, values in sums.items()}
         counts = self.accelerator.reduce(counts, "sum") / copies
+        speed = self.speed.drain(self.step - self._logged_at)
+        self._logged_at = self.step
         if log is None:
             return None
-        row = log.write(self.step, sums, counts, grad_norm, rate)
+        row = log.write(self.step, sums, counts, grad_norm, rate, speed)
         left = (self.config.max_steps - self.step) * log.seconds_per_step()
         if limit := 60 * self.config.time_limit_minutes:
             left = min(left, max(0.0, limit - self._seconds()))
         log.console(row, left)
         return float(row["loss"])
+
+    def _watch(self, watching: Watching, at_save: bool) -> None:
+        """Let the watchers that are due look at the averaged weights; every process takes part."""
+        due = watching.due(self.step, at_save)
+        if due:
+            with self.average.applied() if self.average is not None else nullcontext():
+                watching.look(due, self.step, self.wrapped, self.model)
 
     def _package(self) -> bool:
         """Write the model package with the averaged weights, on the main process; False without space."""

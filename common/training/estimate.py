@@ -1,0 +1,239 @@
+"""What a training will need: memory per GPU and hours, by formula, for a machine that is not at hand.
+
+Bytes are those of the tensors; the allocator, the CUDA context and communication want about a tenth more. The
+formulas follow what the trainer does: fp32 weights and optimiser, bf16 arithmetic under autocast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.training.flops import Adapters, Cost, Shape, linear_layers, token_counts, training_cost
+from common.training.peak import DATA_SHEET, MEMORY_GIB
+
+FP32, BF16 = 4, 2
+ASSUMED_MFU = 0.40
+USABLE = 0.90
+GIB = 2**30
+# Latent frames that a pixel loss decodes: the four judged ones and the one before.
+_JUDGED_LATENTS = 5
+# Feature maps that autograd keeps per residual block of the autoencoder's decoder: inputs and outputs of two
+# norms, two activations and two convolutions, the latter once more with their padding (measured: 12.6 to 15).
+_KEPT_MAPS = 14
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes per GPU by what they hold."""
+
+    parts: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+    def fits(self, device: str) -> bool:
+        return self.total <= USABLE * MEMORY_GIB[device] * GIB
+
+
+@dataclass(frozen=True)
+class Run:
+    """A configured training. ``config`` has model, vae, geometry, speech, train and maybe phase sections.
+
+    parameters: of the transformer, without the adapter that the phase adds. decoder: parameters of the
+    autoencoder, which has to be there for losses on decoded frames.
+    """
+
+    config: Any
+    parameters: int
+    reference_frames: int
+    world: int
+    decoder: int = 0
+
+    @property
+    def adapters(self) -> Adapters | None:
+        phase = getattr(self.config, "phase", None)
+        if phase is None or not phase.lora_rank:
+            return None
+        return Adapters(phase.lora_rank, tuple(phase.lora_targets))
+
+    @property
+    def shape(self) -> Shape:
+        """Of one micro-batch."""
+        geometry, side = self.config.geometry, self._side
+        window = 8 + 2 * self.config.speech.extra_window
+        frames, batch = geometry.latent_frames, self.config.train.micro_batch_size
+        return Shape(batch, frames, side, side, self.reference_frames, window)
+
+    @property
+    def _side(self) -> int:
+        return self.config.geometry.crop_size // self.config.vae.scale_factor_spatial
+
+    @property
+    def added(self) -> int:
+        """Parameters of the phase's adapter: rank x (inputs + outputs) of every layer that it changes."""
+        adapters = self.adapters
+        if adapters is None:
+            return 0
+        layers = linear_layers(self.config.model, self.shape)
+        changed = [layer for name, layer in layers.items() if adapters.changes(name)]
+        return adapters.rank * sum(layer.inputs + layer.outputs for layer in changed)
+
+    @property
+    def trained(self) -> int:
+        return self.added if self.adapters is not None else self.parameters
+
+    def cost(self) -> Cost:
+        """Of one optimiser step, all processes together."""
+        one = training_cost(self.config.model, self.shape, self.adapters)
+        passes = self.config.train.global_batch_size // self.config.train.micro_batch_size
+        return Cost(passes * one.tokens, passes * one.forward, passes * one.backward)
+
+    def hours(self, device: str, mfu: float = ASSUMED_MFU) -> float:
+        """Of the whole schedule on ``world`` such GPUs: operations over (world x data sheet's peak x MFU)."""
+        rate = self.world * DATA_SHEET[device.upper()] * mfu
+        return self.config.train.max_steps * self.cost().flops / rate / 3600
+
+    def memory(self, sharding: str, checkpointing: bool) -> Memory:
+        """Bytes per GPU with "ddp" (all of it everywhere) or "fsdp2" (parameter state in ``world`` parts)."""
+        train = self.config.train
+        sharded = sharding == "fsdp2"
+        share = self.world if sharded else 1
+        half = train.mixed_precision != "no"
+        every, trained = self.parameters + self.added, self.trained
+        parts = {
+            "weights": FP32 * every / share,
+            "gradients": FP32 * trained / share,
+            "optimizer": self._optimizer_bytes(trained) / share,
+        }
+        if train.ema_decay:
+            parts["average"] = FP32 * trained / share
+        if sharded:
+            # Whole in turn: the block at work and the next one in the dtype of arithmetic, one gradient.
+            parts["gathered blocks"] = (2 * (BF16 if half else FP32) + FP32) * self._block_parameters()
+        else:
+            if half:
+                # Autocast keeps what it has cast for the length of a forward pass.
+                parts["bf16 copies"] = BF16 * every
+            if self.world > 1:
+                # DDP exchanges gradients through buffers of the same size.
+                parts["ddp buckets"] = FP32 * trained
+        parts["activations"] = self.activation_bytes(checkpointing)
+        phase = getattr(self.config, "phase", None)
+        if phase is not None and judges(phase):
+            parts["autoencoder"] = FP32 * self.decoder
+            parts["decoding"] = train.micro_batch_size * decode_bytes(self.config.vae, self._side)
+        return Memory(parts)
+
+    def activation_bytes(self, checkpointing: bool) -> float:
+        """What autograd keeps of one micro-batch: of all blocks, or their inputs and one block's rest."""
+        layers = self.config.model.num_layers
+        block = self.block_bytes()
+        if not checkpointing:
+            return layers * block
+        reference, target = token_counts(self.config.model, self.shape)
+        tokens = self.shape.batch * (reference + target)
+        return layers * FP32 * tokens * self.config.model.dim + block
+
+    def block_bytes(self) -> float:
+        """Tensors that autograd keeps of one block, of one micro-batch.
+
+        N tokens in all and T of the target, of width d; FFN of width f; the residual stream is fp32 (r
+        bytes), the arithmetic c bytes wide. Adapters' own are left out.
+
+        - r N d, seven times: the block's input, queries and keys before their norms, the attention's update,
+          what enters the cross-attentions, what enters the FFN, the FFN's update
+        - r T d, six times: the audio attention's queries before their norm, the input of its norm, pieces of
+          the modulated norms
+        - c N d, six times: both modulated inputs, queries, keys, values, attention output
+        - c T d, three times: the audio attention's input, queries, output
+        - c N f, twice: before and after the activation
+        - text attention adds three r T d and three c T d
+        - several samples with different noise levels: two r T d more, the norms before modulation
+        """
+        model, shape = self.config.model, self.shape
+        wide, narrow = FP32, FP32 if self.config.train.mixed_precision == "no" else BF16
+        reference, target = token_counts(model, shape)
+        tokens = reference + target
+        text = 3 if model.text_tokens else 0
+        several = 2 if shape.batch > 1 else 0
+        of_all = (7 * wide + 6 * narrow) * tokens * model.dim + 2 * narrow * tokens * model.ffn_dim
+        of_target = ((6 + text + several) * wide + (3 + text) * narrow) * target * model.dim
+        return float(shape.batch * (of_all + of_target))
+
+    def _optimizer_bytes(self, trained: int) -> float:
+        # AdamW: two fp32 moments. Muon: one momentum of the matrices, which are nearly everything.
+        return (2 if self.config.train.optimizer == "adamw" else 1) * FP32 * trained
+
+    def _block_parameters(self) -> int:
+        layers = linear_layers(self.config.model, self.shape)
+        return sum(a.inputs * a.outputs for name, a in layers.items() if name.startswith("blocks.0."))
+
+
+def judges(phase: Any) -> bool:
+    """Whether a phase has losses on decoded frames: any section of it with a weight and a model."""
+    return any(getattr(getattr(phase, name), "weight", 0) for name in vars(phase))
+
+
+def decode_bytes(vae: Any, side: int) -> float:
+    """What autograd keeps of decoding the judged latents of one sample, side x side cells, in fp32.
+
+    The decoder has a middle of two residual blocks, then levels of ``num_res_blocks`` + 1; every level but
+    the last doubles the picture, and time where the encoder halves it.
+    """
+    widths = [vae.decoder_base_dim * factor for factor in reversed(vae.dim_mult)]
+    longer = list(reversed(vae.temperal_downsample))
+    frames, values = _JUDGED_LATENTS, 2.0 * widths[0] * _JUDGED_LATENTS * side * side
+    for level, width in enumerate(widths):
+        values += (vae.num_res_blocks + 1) * width * frames * side * side
+        if level < len(widths) - 1:
+            side *= 2
+            frames = 2 * frames - 1 if longer[level] else frames
+    return FP32 * _KEPT_MAPS * values
+
+
+def estimate_rows(run: Run) -> list[tuple[str, str]]:
+    """Rows for ``--dry-run``."""
+    train, cost = run.config.train, run.cost()
+    chosen = run.config.model.gradient_checkpointing
+    rows = [
+        (
+            "compute per step",
+            f"{cost.flops / 1e15:,.3g} PFLOP (forward {cost.forward / 1e15:,.3g}, backward "
+            f"{cost.backward / 1e15:,.3g}), {cost.tokens:,} tokens",
+        )
+    ]
+    if train.mixed_precision != "no":
+        for device in MEMORY_GIB:
+            hours = run.hours(device)
+            each = 3600 * hours / train.max_steps
+            rows.append(
+                (
+                    f"time on {run.world} x {device}",
+                    f"{each:,.3g} s per step, {hours:,.3g} h in all, {hours * run.world:,.3g} GPU hours "
+                    f"(at {ASSUMED_MFU:.0%} of {DATA_SHEET[device.upper()] / 1e12:.0f} TFLOP/s)",
+                )
+            )
+    for sharding in ("ddp", "fsdp2"):
+        memory = run.memory(sharding, chosen)
+        parts = ", ".join(f"{name} {_gib(value)}" for name, value in memory.parts.items())
+        other = run.activation_bytes(not chosen)
+        word = "without" if chosen else "with"
+        devices = [name for name in MEMORY_GIB if memory.fits(name)]
+        here = " (train.sharding)" if sharding == getattr(train, "sharding", "ddp") else ""
+        rows.append(
+            (
+                f"memory per GPU, {sharding}",
+                f"{_gib(memory.total)} GiB: {parts} ({_gib(other)} {word} checkpointing); "
+                f"fits {', '.join(devices) or 'none'}{here}",
+            )
+        )
+    return rows
+
+
+def _gib(value: float) -> str:
+    gib = value / GIB
+    return f"{gib:.1f}" if gib >= 0.1 else f"{gib:.1g}" if gib and math.isfinite(gib) else "0"

@@ -1,0 +1,99 @@
+"""The flow loss on clips that are never trained on, at fixed noise levels with fixed noise.
+
+A training loss is a lottery of noise levels; this one repeats the same questions at every save, so that its
+curve moves only when the model does. The noise depends on the clip and the level alone: runs with other seeds
+and sizes of world are asked the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from common.data.batch import DubBatch
+from common.data.dataset import ShardDataset
+from common.diffusion.flow import FlowMatching
+from common.training.conditioning import FlowInputs
+from common.training.draws import Draw
+from common.training.loading import MicroBatch
+from common.training.strategy import FlowStrategy
+from common.training.watch import Scene, Seen
+
+LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
+_SEED = 0
+
+
+class HeldOutLoss:
+    """Mean weighted flow loss per noise level, with all conditions and without motion frames.
+
+    An adapter phase is measured as it is trained: with its adapter at every level.
+    """
+
+    name = "held_out"
+
+    def __init__(self, strategy: FlowStrategy, dataset: ShardDataset, samples: int, every: int) -> None:
+        self._strategy, self._dataset = strategy, dataset
+        self._count, self.every = min(samples, len(dataset)), every
+
+    def look(self, scene: Scene) -> Seen:
+        device = scene.accelerator.device
+        sums = torch.zeros(len(LEVELS), device=device)
+        for draws, real in self._shares(scene.layout.data_world, scene.layout.data_rank):
+            batch = self._strategy.batch(read_clips(self._strategy, self._dataset, draws), device)
+            for i, t in enumerate(LEVELS):
+                inputs = fixed_inputs(batch, draws, self._strategy.flow, t)
+                losses = self._strategy.loss(scene.wrapped, inputs).loss
+                sums[i] += (losses.float() * torch.tensor(real, device=device)).sum()
+        means = (scene.sum(sums) / self._count).tolist()
+        values = {f"t{t:.1f}": value for t, value in zip(LEVELS, means, strict=True)}
+        mean = sum(means) / len(means)
+        shown = "  ".join(f"{t:.1f}:{value:.4f}" for t, value in zip(LEVELS, means, strict=True))
+        return Seen(
+            row={**values, "mean": mean, "samples": self._count},
+            line=f"loss {mean:.4f} at t {shown} ({self._count} clips)",
+            scalars={**values, "mean": mean},
+        )
+
+    def _shares(self, world: int, rank: int) -> Iterator[tuple[list[Draw], list[float]]]:
+        """Micro-batches of this process and which of their rows count.
+
+        A sharded model wants every process to call it equally often: short shares are filled with rows that
+        count nothing.
+        """
+        micro = self._strategy.train.micro_batch_size
+        rounds = -(-self._count // (world * micro))
+        for number in range(rounds):
+            first = (number * world + rank) * micro
+            rows = range(first, first + micro)
+            draws = [Draw(row % self._count, 0, row) for row in rows]
+            yield draws, [float(row < self._count) for row in rows]
+
+
+def fixed_inputs(batch: DubBatch, draws: Sequence[Draw], flow: FlowMatching, t: float) -> FlowInputs:
+    """Inputs at noise level ``t`` for all, nothing dropped; the noise is a function of the clip and ``t``."""
+    clean = batch.target_latents
+    noise = torch.stack([_noise(draw, clean.shape[1:], f"held-out {t:.1f}") for draw in draws]).to(clean)
+    levels = clean.new_full((len(draws),), t)
+    return FlowInputs(
+        batch=batch,
+        t=levels,
+        noisy=flow.add_noise(clean, noise, levels),
+        velocity=flow.velocity_target(clean, noise),
+        clean_frames=torch.zeros(len(draws), dtype=torch.int64, device=clean.device),
+        has_audio=torch.ones(len(draws), dtype=torch.bool, device=clean.device),
+        has_reference=torch.ones(len(draws), dtype=torch.bool, device=clean.device),
+        motion_frames=0,
+    )
+
+
+def read_clips(strategy: FlowStrategy, dataset: ShardDataset, draws: Sequence[Draw]) -> MicroBatch:
+    """Clips of a data set as the training's loader would hand them over."""
+    return strategy.collate()([(draw, dataset.sample(draw.number)) for draw in draws])
+
+
+def _noise(draw: Draw, shape: Sequence[int], purpose: str) -> Tensor:
+    # The row says where in the evaluation the clip is met, which is nobody's business.
+    generator = Draw(draw.number, 0, draw.number).generator(_SEED, purpose)
+    return torch.randn(tuple(shape), generator=generator)

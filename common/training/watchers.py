@@ -1,0 +1,68 @@
+"""Which watchers a configuration asks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common.data.dataset import ShardDataset
+from common.data.schema import CACHE
+from common.errors import UserError
+from common.models.sync_expert import SyncExpert, load_expert
+from common.training.held_out import HeldOutLoss
+from common.training.loading import check_encoders
+from common.training.samples import SampleStrips
+from common.training.strategy import Alternating, FlowStrategy, Strategy
+from common.training.watch import Watcher
+
+
+def build_watchers(config: Any, strategy: Strategy | FlowStrategy) -> list[Watcher]:
+    """The held-out loss and the samples, where ``data.held_out`` names shards.
+
+    Raises:
+        UserError: the held-out shards are missing, not cached or of other encoders, or the sync expert cannot
+            judge them.
+    """
+    train, held_out = config.train, list(config.data.held_out)
+    if not held_out:
+        if train.sample_expert:
+            raise UserError(
+                "train.sample_expert scores samples of held-out clips: name their shards in data.held_out."
+            )
+        return []
+    if not isinstance(strategy, FlowStrategy):
+        raise UserError("data.held_out is measured in the trainings of the two stages only: leave it empty.")
+    dataset = ShardDataset(held_out)
+    codec, speech = strategy.start.codec, strategy.speech_fingerprint
+    check_encoders(dataset, codec.fingerprint, speech)
+    for number in range(min(max(train.evaluate_samples, train.sample_clips), len(dataset))):
+        if not dataset.sample(number).has(CACHE):
+            raise UserError(
+                f"The sample {dataset.keys[number]} of data.held_out has no cached latents: encode it first."
+            )
+    watchers: list[Watcher] = []
+    if not isinstance(strategy, Alternating):  # with parts that are trained in turn there is no one flow loss
+        watchers.append(HeldOutLoss(strategy, dataset, train.evaluate_samples, train.evaluate_every))
+    if train.sample_clips:
+        diffusion = replace(config.diffusion, num_steps=train.sample_steps or config.diffusion.num_steps)
+        expert = _expert(config, speech) if train.sample_expert else None
+        watchers.append(SampleStrips(strategy, dataset, codec, diffusion, train.sample_clips, expert))
+    return watchers
+
+
+def _expert(config: Any, speech: str) -> SyncExpert:
+    named = config.train.sample_expert
+    phase = getattr(config, "phase", None)
+    if phase is not None and phase.sync.weight and Path(phase.sync.model).resolve() == Path(named).resolve():
+        raise UserError(
+            "train.sample_expert is the expert of phase.sync.model: a model that was trained to please it "
+            "must be judged by another one."
+        )
+    expert = load_expert(named)
+    if expert.speech and expert.speech != speech:
+        raise UserError(
+            f"train.sample_expert hears features of the speech encoder {expert.speech}, this training's are "
+            f"of {speech}: train an expert on features of that encoder."
+        )
+    return expert.eval().requires_grad_(False)
