@@ -3,8 +3,8 @@
     python tools/bench/train_bench.py --size wan5b --precision bf16 --checkpointing --compile --baseline eager
 
 Random weights and inputs of the given geometry, the trainer's optimiser, timer and count of operations.
-Prints a table and, as the last line, JSON. MFU is useful FLOP/s over the rate of a large matrix product measured on
-the same device; what gradient checkpointing computes twice is not useful.
+Prints a table and, as the last line, JSON. MFU is useful FLOP/s over the rate of a large matrix
+product measured on the same device; what gradient checkpointing computes twice is not useful.
 """
 
 from __future__ import annotations
