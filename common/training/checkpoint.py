@@ -104,7 +104,7 @@ class Checkpoint:
         try:
             yield
         except (CheckpointException, SafetensorError, OSError, KeyError, ValueError) as error:
-            cause = error
+            cause: BaseException = error
             if isinstance(error, CheckpointException):
                 cause = next(iter(error.failures.values()))[0]
             raise UserError(f"{folder}: damaged ({cause}); {fall_back}") from error
