@@ -124,9 +124,9 @@ def fill(hollow: nn.Module, values: Mapping[str, Tensor], keep: bool) -> None:
     whole: dict[str, Tensor] = {}
     wanted = dict(hollow.named_parameters())
     for name, value in values.items():
-        gathered = value.full_tensor().detach() if isinstance(value, DTensor) else value.detach()
+        gathered = value.full_tensor() if isinstance(value, DTensor) else value
         if keep:
-            whole[name] = gathered.to("cpu", wanted[name].dtype)
+            whole[name] = gathered.detach().to("cpu", wanted[name].dtype)
     if keep:
         buffers = {name: value for name, value in hollow.state_dict().items() if name not in whole}
         hollow.load_state_dict({**buffers, **whole}, assign=True)

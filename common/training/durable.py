@@ -129,9 +129,9 @@ class DurableFile:
 def summary_writer(folder: Path, purge_step: int) -> SummaryWriter:
     """A TensorBoard writer whose records survive a full disk, and which needs no thread of its own."""
     writer = SummaryWriter(str(folder), purge_step=purge_step)
-    inner: Any = writer.file_writer
-    inner.event_writer.close()  # so far it holds only where the resumed run begins
-    inner.event_writer = _EventFile(folder)
+    records: Any = writer.file_writer
+    records.event_writer.close()  # so far it holds only where the resumed run begins
+    records.event_writer = _EventFile(folder)
     return writer
 
 
