@@ -134,6 +134,7 @@ def _side(size: Any) -> int:
 def _load(folder: Path) -> torch.nn.Module:
     try:
         kind = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).model_type
+        # Any: AutoModel is no subclass of the models that it makes.
         model_class: Any = _VISION_PARTS.get(kind, AutoModel)
         # The text half of a CLIP is left behind on purpose; transformers would report every tensor of it.
         before = logging.get_verbosity()
