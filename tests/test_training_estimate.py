@@ -140,6 +140,11 @@ def test_the_public_model_by_hand() -> None:
     assert run.activation_bytes(True) == 30 * 4 * n * d + kept
     # A feature map of the last level alone, 17 frames of 256 x 256 with 256 channels, is 1.1 GB.
     assert 60 * GIB < decode_bytes(config.vae, 32) < 90 * GIB
+    # Counted on the decoder itself, in bf16: 35 GiB, or 3 per sample and 8 once.
+    assert decode_bytes(config.vae, 32, 1, 2) == pytest.approx(35 * GIB, rel=0.1)
+    for samples in (1, 2):
+        bounded = decode_bytes(config.vae, 32, samples, 2, checkpointing=True)
+        assert bounded == pytest.approx((3 * samples + 8) * GIB, rel=0.1)
     assert not alone.fits("h200") and sharded.fits("a100")
     # 256 samples, 4000 steps, at 40 % of 312 TFLOP/s each on 32 devices.
     seconds = 4000 * run.cost().flops / (32 * 312e12 * 0.4)

@@ -24,6 +24,9 @@ _JUDGED_LATENTS = 5
 # norms, two activations and two convolutions, the latter once more with their padding (measured: 12.6 to 15).
 _KEPT_MAPS = 14
 
+# Frames of feature maps that the causal convolutions of a residual block carry on: two by each of its two.
+_CARRIED_FRAMES = 4
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -125,7 +128,9 @@ class Run:
         phase = getattr(self.config, "phase", None)
         if phase is not None and judges(phase):
             parts["autoencoder"] = FP32 * self.decoder
-            parts["decoding"] = train.micro_batch_size * decode_bytes(self.config.vae, self._side)
+            parts["decoding"] = decode_bytes(
+                self.config.vae, self._side, train.micro_batch_size, BF16 if half else FP32, checkpointing
+            )
         return Memory(parts)
 
     def activation_bytes(self, checkpointing: bool) -> float:
@@ -178,21 +183,31 @@ def judges(phase: Any) -> bool:
     return any(getattr(getattr(phase, name), "weight", 0) for name in vars(phase))
 
 
-def decode_bytes(vae: Any, side: int) -> float:
-    """What autograd keeps of decoding the judged latents of one sample, side x side cells, in fp32.
+def decode_bytes(
+    vae: Any, side: int, samples: int = 1, width: int = FP32, checkpointing: bool = False
+) -> float:
+    """What autograd keeps of decoding the judged latents of ``samples``, side x side cells.
 
     The decoder has a middle of two residual blocks, then levels of ``num_res_blocks`` + 1; every level but
-    the last doubles the picture, and time where the encoder halves it.
+    the last doubles the picture, and time where the encoder halves it. Values are ``width`` bytes wide.
+
+    With ``checkpointing`` (common/models/vae_checkpointing.py) only what the causal convolutions carry from
+    one latent frame to the next is kept of each sample, and the feature maps of one latent frame at a time.
     """
     widths = [vae.decoder_base_dim * factor for factor in reversed(vae.dim_mult)]
     longer = list(reversed(vae.temperal_downsample))
-    frames, values = _JUDGED_LATENTS, 2.0 * widths[0] * _JUDGED_LATENTS * side * side
-    for level, width in enumerate(widths):
-        values += (vae.num_res_blocks + 1) * width * frames * side * side
+    frames, area = _JUDGED_LATENTS, 2.0 * widths[0] * side * side
+    values, carried = area * frames, area
+    for level, channels in enumerate(widths):
+        area = (vae.num_res_blocks + 1) * channels * float(side * side)
+        values, carried = values + area * frames, carried + area
         if level < len(widths) - 1:
             side *= 2
             frames = 2 * frames - 1 if longer[level] else frames
-    return FP32 * _KEPT_MAPS * values
+    whole = _KEPT_MAPS * values
+    if not checkpointing:
+        return width * whole * samples
+    return width * (_CARRIED_FRAMES * _JUDGED_LATENTS * carried * samples + whole / _JUDGED_LATENTS)
 
 
 def estimate_rows(run: Run) -> list[tuple[str, str]]:
