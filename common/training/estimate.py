@@ -44,7 +44,7 @@ class Run:
     """A configured training. ``config`` has model, vae, geometry, speech, train and maybe phase sections.
 
     parameters: of the transformer, without the adapter that the phase adds. decoder: parameters of the
-    autoencoder, which has to be there for losses on decoded frames.
+    autoencoder, which has to be there for losses on decoded frames; 0: not known, left out.
     """
 
     config: Any
@@ -124,7 +124,8 @@ class Run:
         parts["activations"] = self.activation_bytes(checkpointing)
         phase = getattr(self.config, "phase", None)
         if phase is not None and judges(phase):
-            parts["autoencoder"] = FP32 * self.decoder
+            if self.decoder:
+                parts["autoencoder"] = FP32 * self.decoder
             parts["decoding"] = train.micro_batch_size * decode_bytes(self.config.vae, self._side)
         return Memory(parts)
 
