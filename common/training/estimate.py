@@ -47,7 +47,7 @@ class Run:
     """A configured training. ``config`` has model, vae, geometry, speech, train and maybe phase sections.
 
     parameters: of the transformer, without the adapter that the phase adds. decoder: parameters of the
-    autoencoder, which has to be there for losses on decoded frames.
+    autoencoder, which has to be there for losses on decoded frames; 0: not known, left out.
     """
 
     config: Any
@@ -127,7 +127,8 @@ class Run:
         parts["activations"] = self.activation_bytes(checkpointing)
         phase = getattr(self.config, "phase", None)
         if phase is not None and judges(phase):
-            parts["autoencoder"] = FP32 * self.decoder
+            if self.decoder:
+                parts["autoencoder"] = FP32 * self.decoder
             parts["decoding"] = decode_bytes(
                 self.config.vae, self._side, train.micro_batch_size, BF16 if half else FP32, checkpointing
             )

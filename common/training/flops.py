@@ -2,7 +2,7 @@
 
 Counted is useful work: matrix products (2 m n k each) of forward and backward. Norms, activations and
 rotations are left out (below a percent), and so is what gradient checkpointing computes a second time: a
-faster way to the same gradient shall show as a higher utilisation. Losses on decoded frames do not count.
+faster way to the same gradient shall show as a higher utilisation. Losses on decoded frames are not counted.
 """
 
 from __future__ import annotations

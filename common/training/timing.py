@@ -16,8 +16,8 @@ class StepTimer:
 
     On a CUDA device a mark is an event in the stream, so a part lasts from the end of the device's work
     before it to the end of its own: ``data`` is the time the device stood idle for data, copying included,
-    and not the time that Python waited while the device was busy. Elsewhere marks are times of the clock.
-    Events are read once they have passed; only :meth:`drain` waits, for the last one.
+    and not the time that Python waited while the device was still busy. Elsewhere marks are read off the
+    clock. Events are read once they have passed; only :meth:`drain` waits, for the last one.
     """
 
     def __init__(self, device: torch.device) -> None:
