@@ -47,7 +47,7 @@ class EditorStrategy(FlowStrategy):
         elif config.augment.active:
             raise UserError(
                 "augment changes pixels, but all pairs of data.shards have cached latents: make augmented "
-                "copies when packing (pairs.augmented_copies), or pack without a cache."
+                "copies when packing (pairs.augmented_copies), or name pairs without a cache."
             )
         flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
         mark = self.speech_fingerprint

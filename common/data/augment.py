@@ -117,7 +117,8 @@ def _draw(
         change = config.changes()[name]
         rng = _rng(seed, name)
         if rng.random() < change.probability:
-            drawn[name] = make(rng, float(rng.uniform(change.range[0], change.range[1])), frames, side)
+            low, high = change.range
+            drawn[name] = make(rng, rng.uniform(low, high), frames, side)
     return drawn
 
 
