@@ -13,9 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
-from training_toys import fingerprints, metrics, stage2_config, torchrun, toy_file, toy_vae, write_pairs
+from training_toys import (
+    fingerprints,
+    metrics,
+    saved,
+    stage2_config,
+    torchrun,
+    toy_file,
+    toy_vae,
+    write_pairs,
+)
 
 from common.config import DiffusionConfig, load_config
+from common.data.order import build_order
 from common.diffusion.flow import FlowMatching
 from common.diffusion.guidance import Guidance
 from common.diffusion.sampler import EulerSampler
@@ -97,14 +107,13 @@ def prepared(
     strategy = StudentStrategy(config, dataset)
     model = strategy.build_model()
     assert isinstance(model, StudentAndFake)
-    draws = next(iter(DrawSampler(dataset.sizes, 4, 4, 1, 0, 0, step)))
+    draws = next(iter(DrawSampler(build_order(dataset, config.data, 4, 0), 4, 4, 1, 0, step)))
     samples = DrawnSamples(dataset)
     return strategy, model, strategy.prepare(strategy.collate()([samples[draw] for draw in draws]), CPU)
 
 
 def checkpoint(work: Path, output: str, step: int) -> dict[str, dict[str, Tensor]]:
-    folder = work / output / f"step-{step:08d}"
-    return {name: load_file(folder / f"{name}.safetensors") for name in ("model", "ema", "optimizer")}
+    return {name: saved(work / output, step, name) for name in ("model", "ema", "optimizer")}
 
 
 def same(one: dict[str, Tensor], two: dict[str, Tensor], prefix: str = "") -> bool:
