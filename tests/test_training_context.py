@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from training_toys import metrics, stage2_config, torchrun, toy_file, toy_vae, write_pairs
+from training_toys import metrics, saved, stage2_config, torchrun, toy_file, toy_vae, write_pairs
 
 from common.errors import UserError
 from common.training.launch import open_shards, train
@@ -52,9 +51,7 @@ def test_two_processes_that_share_windows_train_as_one_alone(work: Path, what: s
         np.testing.assert_allclose([row[name] for row in two], [row[name] for row in one], rtol=1e-4)
     assert len({row["loss"] for row in one}) == 4
     for group in ("model", "ema"):
-        alone, shared = (
-            load_file(work / run / "step-00000004" / f"{group}.safetensors") for run in ("one", "two")
-        )
+        alone, shared = (saved(work / run, 4, group) for run in ("one", "two"))
         assert alone.keys() == shared.keys()
         for name, value in alone.items():
             torch.testing.assert_close(shared[name], value, rtol=1e-3, atol=1e-5)

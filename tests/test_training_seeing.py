@@ -10,10 +10,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from training_toys import metrics, stage1_config, stage2_config, torchrun, toy_vae, write_clips, write_pairs
+from training_toys import (
+    metrics,
+    saved,
+    stage1_config,
+    stage2_config,
+    torchrun,
+    toy_vae,
+    write_clips,
+    write_pairs,
+)
 
 from common.config import ModelConfig
 from common.errors import UserError
@@ -208,9 +216,7 @@ def test_looking_changes_no_loss_and_no_weight(work: Path) -> None:
         blind, seeing = ([row[kind] for row in _training(work / name)] for name in ("blind", "seeing"))
         assert blind == seeing
     for name in ("model", "ema"):
-        one, two = (
-            load_file(work / run / "step-00000004" / f"{name}.safetensors") for run in ("blind", "seeing")
-        )
+        one, two = (saved(work / run, 4, name) for run in ("blind", "seeing"))
         assert all(torch.equal(one[key], two[key]) for key in one)
     assert set(_seen(work / "seeing", "held_out")) == {0, 2, 4}
     assert set(_seen(work / "seeing", "samples")) == {0, 2, 4}
@@ -318,7 +324,7 @@ def test_an_adapter_phase_is_looked_at_and_its_adapters_stay_as_they_were(work: 
     _run(work, *words, f"train.output={work / 'seeing'}", *_held_out(work), "diffusion.num_steps=8")
     losses = [[row["loss"] for row in _training(work / run)] for run in ("blind", "seeing")]
     assert losses[0] == losses[1]
-    one, two = (load_file(work / run / "step-00000004" / "model.safetensors") for run in ("blind", "seeing"))
+    one, two = (saved(work / run, 4) for run in ("blind", "seeing"))
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
