@@ -32,6 +32,13 @@ class ParameterAverage:
         live = [local(value.detach()).float() for value in self._live.values()]
         torch._foreach_lerp_([local(value) for value in self.averages.values()], live, 1.0 - decay)
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Begin anew with the parameters as they are."""
+        self.updates = 0
+        for name, value in self._live.items():
+            self.averages[name].copy_(value.detach())
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within the block the live parameters hold the averages; afterwards their own values again."""

@@ -6,7 +6,6 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from common.config import DataConfig, TrainConfig
@@ -22,32 +21,17 @@ from common.data.dataset import ShardDataset
 from common.data.order import build_order
 from common.errors import UserError
 from common.files import require_writable_dir
-from common.training.checkpoint import (
-    Checkpoint,
-    latest_checkpoint,
-    load_optimizer,
-    optimizer_tensors,
-    remove_partial,
-    save_checkpoint,
-)
-from common.training.distribute import (
-    clip_gradients,
-    data_mesh,
-    fill,
-    gradient_exchange,
-    hollow_copy,
-    shard_model,
-)
+from common.training.checkpoint import Checkpoint, latest_checkpoint, remove_partial, save_checkpoint
+from common.training.distribute import clip_gradients, gradient_exchange
 from common.training.draws import DrawSampler
 from common.training.durable import DiskFullError, together
-from common.training.ema import ParameterAverage
 from common.training.layout import ProcessLayout
 from common.training.loading import DrawnSamples
 from common.training.meter import LossMeter, RunLog
-from common.training.muon import Muon
 from common.training.precision import is_emulated, resolve_precision
 from common.training.record import data_fingerprint
 from common.training.schedule import learning_rate
+from common.training.state import TrainingState
 from common.training.strategy import Alternating, Strategy
 from common.training.throughput import SpeedMeter
 from common.training.watch import Watcher, Watching
@@ -105,14 +89,20 @@ class Trainer:
         self.output = require_writable_dir(config.output)
         self.accelerator = _accelerator(config, isinstance(strategy, Alternating))
         self.world = self.accelerator.num_processes
-        self.sharded = config.sharding == "fsdp2"
         data = data or DataConfig()
         self._data = data_fingerprint(dataset, data)
         self.layout = ProcessLayout(self.world, self.accelerator.process_index, config.context_parallel)
         if self.accelerator.is_main_process:
             remove_partial(self.output)
         self.accumulation = self.layout.accumulation(config.global_batch_size, config.micro_batch_size)
-        self._build(latest_checkpoint(self.output))
+        self._seconds_before, self._started = 0.0, time.monotonic()
+        checkpoint = latest_checkpoint(self.output)
+        if checkpoint is not None:
+            self._check_identity(checkpoint)
+        self.state = TrainingState(config, strategy, self.accelerator, self.layout)
+        if checkpoint is not None:
+            self.state.restore(checkpoint)
+            self._seconds_before = float(checkpoint.meta["seconds"])
         self.loader = DataLoader(
             DrawnSamples(dataset),
             batch_sampler=DrawSampler(
@@ -129,6 +119,11 @@ class Trainer:
         )
         self.speed = SpeedMeter(strategy, self.accelerator, self.layout.context)
         self.watchers = tuple(watchers)
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps made."""
+        return self.state.step
 
     def run(self) -> TrainResult:
         """Train, save, and write the package.
@@ -175,21 +170,17 @@ class Trainer:
         Returns:
             False where there was no space for it: the older ones are as they were.
         """
-        groups: dict[str, Mapping[str, Tensor]] = {
-            "model": self.parameters,
-            "optimizer": optimizer_tensors(self.optimizer, self.parameters),
-        }
-        if self.average is not None:
-            groups["ema"] = self.average.averages
         meta = {
             "identity": self._identity(),
             "seconds": self._seconds(),
-            "ema_updates": self.average.updates if self.average is not None else 0,
+            "ema_updates": self.state.ema_updates,
             "config": self.description,
         }
         keep = self.config.keep_checkpoints
         try:
-            save_checkpoint(self.output, self.step, groups, meta, keep, collective=self.world > 1)
+            save_checkpoint(
+                self.output, self.step, self.state.tensors(), meta, keep, collective=self.world > 1
+            )
         except DiskFullError as error:
             if self.accelerator.is_main_process:
                 print(
@@ -201,76 +192,30 @@ class Trainer:
             return False
         return True
 
-    def _build(self, checkpoint: Checkpoint | None) -> None:
-        """Model, optimiser and average, as new or as the checkpoint left them."""
-        torch.manual_seed(self.config.seed)
-        self.model = self.strategy.build_model().train()
-        self.step, self._seconds_before, self._started = 0, 0.0, time.monotonic()
-        if checkpoint is not None:
-            self._check_identity(checkpoint)
-        self.wrapped = self._distribute()
-        # Afterwards: the empty copy that packages are written from has no use for a group of processes.
-        self.layout.share(self.model, self.accelerator.device.type)
-        self.parameters = _trained(self.model)
-        if checkpoint is not None:
-            checkpoint.read("model", self.parameters)
-            self.step, self._seconds_before = checkpoint.step, float(checkpoint.meta["seconds"])
-        self.optimizer = _optimizer(self.parameters, self.config)
-        decay = self.config.ema_decay
-        self.average = ParameterAverage(self._averaged(), decay) if decay else None
-        if checkpoint is None:
-            return
-        load_optimizer(self.optimizer, self.parameters, checkpoint)
-        if self.average is not None and checkpoint.meta["ema_updates"]:
-            checkpoint.read("ema", self.average.averages)
-            self.average.updates = checkpoint.meta["ema_updates"]
-
-    def _distribute(self) -> Any:
-        """The model as training calls it: under autocast, its gradients averaged over the processes."""
-        if not self.sharded:
-            return self.accelerator.prepare_model(self.model)
-        self._hollow = hollow_copy(self.model)
-        device = self.accelerator.device
-        shard_model(self.model, data_mesh(device), self.accelerator.mixed_precision == "bf16")
-        # Autocast alone: placed and distributed it is already.
-        return self.accelerator.prepare_model(self.model, device_placement=False, evaluation_mode=True)
-
-    def _averaged(self) -> dict[str, nn.Parameter]:
-        """The parameters that the package will hold."""
-        if not isinstance(self.strategy, Alternating):
-            return self.parameters
-        part = self.strategy.packaged
-        return {name: value for name, value in self.parameters.items() if name.startswith(part)}
-
-    def _moves_average(self) -> bool:
-        strategy = self.strategy
-        return not isinstance(strategy, Alternating) or strategy.trained_at(self.step) == strategy.packaged
-
     def _optimiser_step(self, batches: Iterator[Any], meter: LossMeter, rate: float) -> Tensor:
         """One optimiser step over the global batch; returns the norm of the gradient before clipping."""
-        for group in self.optimizer.param_groups:
+        state = self.state
+        for group in state.optimizer.param_groups:
             group["lr"] = rate
         timer = self.speed.timer
         timer.start()
         for i in range(self.accumulation):
             inputs = self.strategy.prepare(next(batches), self.accelerator.device)
-            self.speed.add(self.model, inputs)
+            self.speed.add(state.model, inputs)
             timer.lap("data")
             # Gradients cross processes once per optimiser step.
             last = i == self.accumulation - 1
-            with gradient_exchange(self.wrapped, last):
-                losses = self.strategy.loss(self.wrapped, inputs)
+            with gradient_exchange(state.wrapped, last):
+                losses = self.strategy.loss(state.wrapped, inputs)
                 timer.lap("forward")
                 self.accelerator.backward(losses.loss.mean() / self.accumulation)
                 timer.lap("backward")
             meter.add(losses)
-        norm = clip_gradients(self.parameters, self.config.grad_clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None and self._moves_average():
-            self.average.update()
+        norm = clip_gradients(state.parameters, self.config.grad_clip)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.finish_step()
         timer.lap("optimizer")
-        self.step += 1
         return norm
 
     def _log(self, log: RunLog | None, meter: LossMeter, grad_norm: Tensor, rate: float) -> float | None:
@@ -294,21 +239,15 @@ class Trainer:
         """Let the watchers that are due look at the averaged weights; every process takes part."""
         due = watching.due(self.step, at_save)
         if due:
-            with self.average.applied() if self.average is not None else nullcontext():
-                watching.look(due, self.step, self.wrapped, self.model)
+            with self.state.averaged():
+                watching.look(due, self.step, self.state.wrapped, self.state.model)
 
     def _package(self) -> bool:
         """Write the model package with the averaged weights, on the main process; False without space."""
-        main = self.accelerator.is_main_process
-        model, averages = self.model, self.average.averages if self.average is not None else {}
-        if self.sharded:
-            model = self._hollow
-            fill(model, {**dict(self.model.named_parameters()), **averages}, keep=main)
         try:
-            with together(self.world > 1):
-                if main:
-                    with self.average.applied() if self.average and not self.sharded else nullcontext():
-                        self.strategy.save_package(model, self.output / PACKAGE)
+            with self.state.whole_average() as model, together(self.world > 1):
+                if self.accelerator.is_main_process:
+                    self.strategy.save_package(model, self.output / PACKAGE)
         except DiskFullError:
             return False
         return True
@@ -363,22 +302,3 @@ def _accelerator(config: TrainConfig, alternating: bool) -> Accelerator:
     # DDP must not wait for gradients of a part that this step does not train.
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if alternating else None
     return Accelerator(mixed_precision=precision, cpu=device == "cpu", kwargs_handlers=handlers)
-
-
-def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
-    if config.optimizer == "muon":
-        return Muon(parameters.values(), lr=config.learning_rate)
-    # Norms, biases and modulation are not decayed: pulling them to zero is no regularisation.
-    decayed = [value for value in parameters.values() if value.ndim > 1]
-    plain = [value for value in parameters.values() if value.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-
-
-def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: value for name, value in model.named_parameters() if value.requires_grad}
