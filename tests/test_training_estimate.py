@@ -17,8 +17,8 @@ from common.models.transformer import build_transformer
 from common.models.vae import VideoCodec, build_vae
 from common.training.ema import ParameterAverage
 from common.training.estimate import GIB, Run, decode_bytes
+from common.training.state import build_optimizer
 from common.training.timesteps import show_timesteps
-from common.training.trainer import _optimizer
 from stage2_dubber.config import Stage2Config
 from stage2_dubber.train import main
 
@@ -63,7 +63,7 @@ def test_state_is_estimated_to_the_byte(tmp_path: Path, lora: bool) -> None:
     if lora:
         add_adapter(model, "lip", 3, 3.0, run.config.phase.lora_targets)
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    optimizer = _optimizer(trained, run.config.train)
+    optimizer = build_optimizer(trained, run.config.train)
     for value in trained.values():
         value.grad = torch.zeros_like(value)
     optimizer.step()

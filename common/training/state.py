@@ -44,7 +44,7 @@ class TrainingState:
         # After the copy, which has no use for a group of processes.
         layout.share(self.model, accelerator.device.type)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self.optimizer = _optimizer(self.parameters, config)
+        self.optimizer = build_optimizer(self.parameters, config)
         self.average = ParameterAverage(self._averaged(), config.ema_decay) if config.ema_decay else None
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -116,7 +116,8 @@ class TrainingState:
         return {name: value for name, value in self.parameters.items() if name.startswith(part)}
 
 
-def _optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser that ``train.optimizer`` names, for parameters by name."""
     if config.optimizer == "muon":
         return Muon(parameters.values(), lr=config.learning_rate)
     # Norms, biases and modulation are not decayed: pulling them to zero is no regularisation.

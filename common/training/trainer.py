@@ -154,7 +154,7 @@ class Trainer:
             if log is not None:
                 log.close()
         packed = self._package()
-        self.accelerator.end_training()
+        self._disconnect()
         missing = [] if saved else [f"the checkpoint of step {self.step}"]
         missing += [] if packed else ["the model package"]
         if missing:
@@ -251,6 +251,15 @@ class Trainer:
         except DiskFullError:
             return False
         return True
+
+    def _disconnect(self) -> None:
+        """Leave the other processes. What is last to hold the process group must not be DDP's reducer.
+
+        That one keeps Python's lock while it waits for a thread of gloo, which may be waiting for the lock.
+        """
+        self.state.wrapped = self.state.model
+        self.accelerator.free_memory()  # its own references, and cycles
+        self.accelerator.end_training()
 
     def _open_log(self) -> RunLog | None:
         """The log of the main process. Raises DiskFullError: there is no point in starting without space."""
