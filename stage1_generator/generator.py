@@ -12,9 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from common.config import DiffusionConfig, GeometryConfig
-from common.diffusion.flow import FlowMatching
-from common.diffusion.guidance import Guidance
-from common.diffusion.sampler import Conditions, EulerSampler
+from common.diffusion.sampler import Conditions, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
 from common.models.pixels import to_frames, to_video
@@ -70,11 +68,8 @@ class CompanionGenerator:
     ) -> None:
         self._model, self._codec, self._geometry, self._context = model, codec, geometry, context
         self._extra, self._seed, self._feather = extra_window, seed, feather
-        self._sampler = EulerSampler(
-            FlowMatching(diffusion.shift, diffusion.timestep_a),
-            Guidance(diffusion.reference_scale, diffusion.audio_scale, diffusion.dynamic_schedule),
-            diffusion.num_steps,
-        )
+        # The masked video's surroundings are a condition already; its references are stills without a border.
+        self._sampler = build_sampler(diffusion, border=0)
 
     def windows(self, length: int) -> list[Window]:
         overlap = latents_to_frames(self._geometry.motion_latents)

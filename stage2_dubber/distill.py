@@ -27,18 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(config: StudentConfig, dry_run: bool = False) -> None:
     """Distil, or only print what the configuration amounts to."""
     # Seconds of imports that a mistyped key need not wait for.
-    from common.training.launch import derived_numbers, is_main_process, open_shards, train
+    from common.training.launch import run_phase
     from stage2_dubber.distillation import StudentStrategy
     from stage2_dubber.distillation_report import distillation_numbers
 
-    if is_main_process():
-        print(derived_numbers(config), distillation_numbers(config), sep="\n", flush=True)
-    if dry_run:
-        return
-    dataset = open_shards(config.data)
-    result = train(config, StudentStrategy(config, dataset), dataset)
-    if is_main_process():
-        print(f"{result.step} steps, model package in {result.package}")
+    run_phase(config, StudentStrategy, dry_run, [distillation_numbers(config)])
 
 
 if __name__ == "__main__":

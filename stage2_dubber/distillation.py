@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
 from common.diffusion.flow import FlowMatching
-from common.diffusion.guidance import Guidance
-from common.diffusion.sampler import Conditions, EulerSampler
+from common.diffusion.sampler import Conditions, EulerSampler, build_sampler
 from common.errors import UserError
 from common.models.package import read_info
 from common.models.transformer import DubbingTransformer
@@ -85,11 +84,7 @@ class StudentStrategy(EditorStrategy):
         self.teacher = Teacher(config.train)
         super().__init__(config, dataset)
         self.record |= {"distill": asdict(config.distill)}
-        self.sampler = EulerSampler(
-            FlowMatching(config.diffusion.shift),
-            Guidance(config.diffusion.reference_scale, config.diffusion.audio_scale, dynamic=False),
-            border=config.diffusion.border,
-        )
+        self.sampler = build_sampler(config.diffusion)
 
     def build_model(self) -> nn.Module:
         student = starting_model(self.start, self.config.model)

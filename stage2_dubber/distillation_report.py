@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from common.diffusion.guidance import Guidance
+from common.diffusion.guidance import build_guidance
 from common.models.package import read_info
 from stage2_dubber.distillation_config import StudentConfig
 from stage2_dubber.distillation_draws import FAKE, STUDENT, WARMUP, step_kind
@@ -18,8 +18,7 @@ def distillation_numbers(config: StudentConfig) -> str:
     """
     distill, info = config.distill, read_info(config.train.init_from)
     teacher = info.diffusion
-    guidance = Guidance(teacher.reference_scale, teacher.audio_scale, teacher.dynamic_schedule)
-    branches = len(guidance.weights(1.0))
+    branches = len(build_guidance(teacher).weights(1.0))
     kinds = Counter(step_kind(distill, step) for step in range(config.train.max_steps))
     rollout = sum((steps - 1) / 2 for steps in distill.steps) / len(distill.steps)
     frozen = {

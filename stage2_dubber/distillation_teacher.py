@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from common.config import TrainConfig
-from common.diffusion.flow import FlowMatching
-from common.diffusion.guidance import Guidance
-from common.diffusion.sampler import Conditions, EulerSampler
+from common.diffusion.sampler import Conditions, build_sampler
 from common.models.package import load_package
 from common.training.precision import resolve_precision
 from common.training.start import weights_fingerprint
@@ -35,14 +33,7 @@ class Teacher:
         # Any: diffusers' decorators hide the signature of `to` from type checkers.
         self.network: Any = package.transformer
         self._switch = package.adapter_switch()
-        self.sampler = EulerSampler(
-            FlowMatching(settings.shift),
-            Guidance(settings.reference_scale, settings.audio_scale, settings.dynamic_schedule),
-            settings.num_steps,
-            settings.border,
-            batch_branches=True,
-            before_step=self._switch,
-        )
+        self.sampler = build_sampler(settings, batch_branches=True, before_step=self._switch)
 
     def to(self, device: torch.device) -> Teacher:
         self.network.to(device)

@@ -9,9 +9,7 @@ import numpy as np
 import torch
 
 from common.config import DiffusionConfig
-from common.diffusion.flow import FlowMatching
-from common.diffusion.guidance import Guidance
-from common.diffusion.sampler import Conditions, EulerSampler
+from common.diffusion.sampler import Conditions, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
 from common.models.package import ModelPackage
@@ -51,13 +49,7 @@ class WindowEditor:
         self._advance = advance
         self._geometry = package.info.geometry
         self._device = package.codec.device
-        self._sampler = EulerSampler(
-            FlowMatching(shift=sampling.shift),
-            Guidance(sampling.reference_scale, sampling.audio_scale, sampling.dynamic_schedule),
-            num_steps=sampling.num_steps,
-            border=sampling.border,
-            before_step=package.adapter_switch(),
-        )
+        self._sampler = build_sampler(sampling, before_step=package.adapter_switch())
 
     @property
     def crop_size(self) -> int:

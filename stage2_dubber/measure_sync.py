@@ -21,7 +21,7 @@ from common.data.dataset import ShardDataset
 from common.errors import EXIT_CODE, UserError
 from common.files import write_json
 from common.models.pixels import to_video
-from common.models.sync_expert import SyncExpert, load_expert, offset_scores
+from common.models.sync_expert import SyncExpert, SyncScore, load_expert, offset_scores
 from common.speech.windows import stored_margin
 
 
@@ -37,14 +37,8 @@ class VideoSync:
             return np.asarray(np.nanmean(np.stack(self.curves), axis=0), np.float32)
 
     @property
-    def offset_frames(self) -> int:
-        """The lips of frame i fit the sound of frame i + offset."""
-        return int(np.nan_to_num(self.curve, nan=-2.0).argmax()) - len(self.curve) // 2
-
-    @property
-    def confidence(self) -> float:
-        """Best cosine minus the median one (as SyncNet's confidence)."""
-        return float(np.nanmax(self.curve) - np.nanmedian(self.curve))
+    def score(self) -> SyncScore:
+        return SyncScore.of(torch.from_numpy(self.curve))
 
 
 def measure(expert: SyncExpert, dataset: ShardDataset, reach: int = 5) -> dict[str, VideoSync]:
@@ -87,14 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Any device: diffusers' decorator hides the signature of `to` from type checkers.
         expert.to(device)  # type: ignore[arg-type]
         videos = measure(expert, ShardDataset(list(arguments.shards)), arguments.reach)
-        rows = {
-            name: {
-                "offset_frames": one.offset_frames,
-                "confidence": round(one.confidence, 4),
+        rows = {}
+        for name, one in sorted(videos.items()):
+            found = one.score
+            rows[name] = {
+                # The lips of frame i fit the sound of frame i + offset.
+                "offset_frames": found.offset,
+                "confidence": round(found.confidence, 4),
                 "clips": len(one.curves),
             }
-            for name, one in sorted(videos.items())
-        }
         write_json(arguments.output, {"videos": rows})
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

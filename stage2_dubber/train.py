@@ -33,17 +33,10 @@ def _timesteps(config: Stage2Config) -> str:
 def run(config: Stage2Config, dry_run: bool = False) -> None:
     """Train, or only print what the configuration amounts to."""
     # Seconds of imports that a mistyped key need not wait for.
-    from common.training.launch import derived_numbers, is_main_process, open_shards, train
+    from common.training.launch import run_phase
     from stage2_dubber.strategy import EditorStrategy
 
-    if is_main_process():
-        print(derived_numbers(config), flush=True)
-    if dry_run:
-        return
-    dataset = open_shards(config.data)
-    result = train(config, EditorStrategy(config, dataset), dataset)
-    if is_main_process():
-        print(f"{result.step} steps, model package in {result.package}")
+    run_phase(config, EditorStrategy, dry_run)
 
 
 if __name__ == "__main__":

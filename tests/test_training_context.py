@@ -7,13 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_toys import metrics, saved, stage2_config, torchrun, toy_file, toy_vae, write_pairs
+from training_toys import metrics, run_editor, saved, torchrun, toy_file, toy_vae, write_pairs
 
 from common.errors import UserError
-from common.training.launch import open_shards, train
 from common.training.layout import ProcessLayout
-from common.training.trainer import TrainResult
-from stage2_dubber.strategy import EditorStrategy
 
 LORA = ["phase.name=lip", "phase.lora_rank=2", "phase.lora_alpha=2"]
 LORA += ["phase.lora_targets=[self_attn.to_q,audio_attn.to_v,ffn.net.2]"]
@@ -26,20 +23,14 @@ def work(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run(work: Path, *overrides: str) -> TrainResult:
-    config = stage2_config(work, *overrides)
-    dataset = open_shards(config.data)
-    return train(config, EditorStrategy(config, dataset), dataset)
-
-
 @pytest.mark.parametrize("what", ["everything", "lora"])
 def test_two_processes_that_share_windows_train_as_one_alone(work: Path, what: str) -> None:
     words = ["model.gradient_checkpointing=true", "train.micro_batch_size=2", "train.max_steps=4"]
     words += ["train.motion_probability=0.5"]
     if what == "lora":
-        base = _run(work, "train.max_steps=2", f"train.output={work / 'base'}").package
+        base = run_editor(work, "train.max_steps=2", f"train.output={work / 'base'}").package
         words += [*LORA, f"train.init_from={base}"]
-    _run(work, *words, f"train.output={work / 'one'}")
+    run_editor(work, *words, f"train.output={work / 'one'}")
     torchrun(
         2,
         *("stage2_dubber/train.py", "--config", str(toy_file(work)), f"vae.path={work / 'vae'}"),
@@ -67,7 +58,7 @@ def test_processes_come_in_groups_of_neighbours() -> None:
 
 def test_one_process_cannot_share_a_window(work: Path) -> None:
     with pytest.raises(UserError, match="context_parallel is 2"):
-        _run(work, "train.context_parallel=2")
+        run_editor(work, "train.context_parallel=2")
 
 
 def test_a_model_that_cannot_be_shared_is_refused() -> None:

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from training_toys import (
     metrics,
+    run_editor,
     saved,
     stage1_config,
-    stage2_config,
     toy_vae,
     write_clips,
     write_pairs,
@@ -24,10 +24,8 @@ from training_toys import (
 
 from common.errors import UserError
 from common.models.package import load_package, read_info
-from common.training.launch import open_shards, train
-from common.training.trainer import TrainResult
+from common.training.launch import train
 from stage1_generator.strategy import GeneratorStrategy
-from stage2_dubber.strategy import EditorStrategy
 from stage2_dubber.train import main
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -40,19 +38,13 @@ def work(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _run(work: Path, *overrides: str) -> TrainResult:
-    config = stage2_config(work, *overrides)
-    dataset = open_shards(config.data)
-    return train(config, EditorStrategy(config, dataset), dataset)
-
-
 def _losses(run: Path) -> list[float]:
     return [row["loss"] for row in metrics(run)]
 
 
 def test_the_editor_learns_and_leaves_a_package(work: Path) -> None:
     write_pairs(work / "pairs")
-    result = _run(work, "train.max_steps=24")
+    result = run_editor(work, "train.max_steps=24")
     losses = _losses(work / "run")
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:4])
     package = load_package(result.package, stage=2)
@@ -80,9 +72,11 @@ def test_the_generator_learns_from_masked_clips(work: Path) -> None:
 
 def test_resume_equals_the_uninterrupted_run(work: Path) -> None:
     write_pairs(work / "pairs")
-    _run(work, "train.max_steps=6", f"train.output={work / 'whole'}", "train.lr_schedule=constant")
+    run_editor(work, "train.max_steps=6", f"train.output={work / 'whole'}", "train.lr_schedule=constant")
     for steps in (3, 6):
-        _run(work, f"train.max_steps={steps}", f"train.output={work / 'cut'}", "train.lr_schedule=constant")
+        run_editor(
+            work, f"train.max_steps={steps}", f"train.output={work / 'cut'}", "train.lr_schedule=constant"
+        )
     assert _losses(work / "cut") == _losses(work / "whole")
     for name in ("model", "ema", "optimizer"):
         whole = saved(work / "whole", 6, name)
@@ -92,32 +86,32 @@ def test_resume_equals_the_uninterrupted_run(work: Path) -> None:
 
 def test_steps_after_the_last_checkpoint_are_made_again(work: Path) -> None:
     write_pairs(work / "pairs")
-    _run(work, "train.max_steps=4", "train.save_every=2")
+    run_editor(work, "train.max_steps=4", "train.save_every=2")
     before = _losses(work / "run")
     # As if the run had been killed after step 4 was logged and before it was saved.
     shutil.rmtree(work / "run" / "step-00000004")
     (work / "run" / ".part-x").mkdir()
     with (work / "run" / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 5, "lo')
-    _run(work, "train.max_steps=4", "train.save_every=2")
+    run_editor(work, "train.max_steps=4", "train.save_every=2")
     assert _losses(work / "run") == before
     assert not list((work / "run").glob(".part-*"))
 
 
 def test_another_model_is_not_continued(work: Path) -> None:
     write_pairs(work / "pairs")
-    _run(work, "train.max_steps=1")
+    run_editor(work, "train.max_steps=1")
     with pytest.raises(UserError, match="model"):
-        _run(work, "train.max_steps=2", "model.num_layers=1")
+        run_editor(work, "train.max_steps=2", "model.num_layers=1")
     with pytest.raises(UserError, match="global_batch_size"):
-        _run(work, "train.max_steps=2", "train.global_batch_size=8")
+        run_editor(work, "train.max_steps=2", "train.global_batch_size=8")
 
 
 def test_lora_phases_train_the_adapter_alone_and_stack_in_the_package(work: Path) -> None:
     write_pairs(work / "pairs")
-    base = _run(work, "train.max_steps=2", f"train.output={work / 'structure'}").package
+    base = run_editor(work, "train.max_steps=2", f"train.output={work / 'structure'}").package
     lora = ["phase.lora_rank=2", "phase.lora_alpha=2", f"phase.lora_targets={TARGETS}", "train.max_steps=3"]
-    lip = _run(
+    lip = run_editor(
         work,
         *lora,
         "phase.name=lip",
@@ -129,7 +123,7 @@ def test_lora_phases_train_the_adapter_alone_and_stack_in_the_package(work: Path
     assert trained and all(".lora_" in name and ".lip." in name for name in trained)
     assert any(value.abs().max() > 0 for name, value in trained.items() if "lora_B" in name)
 
-    texture = _run(
+    texture = run_editor(
         work,
         *lora,
         "phase.name=texture",
@@ -148,13 +142,13 @@ def test_lora_phases_train_the_adapter_alone_and_stack_in_the_package(work: Path
 
     # Running a finished adapter phase again changes nothing.
     again = [*lora, "phase.name=lip", f"train.init_from={base}", f"train.output={work / 'lip'}"]
-    assert _run(work, *again).step == 3
+    assert run_editor(work, *again).step == 3
 
 
 def test_a_later_phase_can_train_everything(work: Path) -> None:
     write_pairs(work / "pairs")
-    base = _run(work, "train.max_steps=1", f"train.output={work / 'structure'}").package
-    full = _run(
+    base = run_editor(work, "train.max_steps=1", f"train.output={work / 'structure'}").package
+    full = run_editor(
         work,
         "phase.name=lip",
         f"train.init_from={base}",
@@ -170,14 +164,14 @@ def test_a_later_phase_can_train_everything(work: Path) -> None:
 
 def test_a_new_first_phase_leaves_earlier_adapters_behind(work: Path) -> None:
     write_pairs(work / "pairs")
-    base = _run(work, "train.max_steps=1", f"train.output={work / 'structure'}").package
+    base = run_editor(work, "train.max_steps=1", f"train.output={work / 'structure'}").package
     lora = ["phase.name=lip", "phase.lora_rank=2", "phase.lora_alpha=2", f"phase.lora_targets={TARGETS}"]
     again = ["train.max_steps=1", f"train.init_from={work / 'lip' / 'package'}"]
-    _run(work, *lora, "train.max_steps=1", f"train.init_from={base}", f"train.output={work / 'lip'}")
+    run_editor(work, *lora, "train.max_steps=1", f"train.init_from={base}", f"train.output={work / 'lip'}")
     with pytest.raises(UserError, match="keep_adapters"):
-        _run(work, *again, f"train.output={work / 'refused'}")
+        run_editor(work, *again, f"train.output={work / 'refused'}")
     bare = ["train.keep_adapters=false", "train.learning_rate=1e-9", "train.ema_decay=0"]
-    package = _run(work, *again, *bare, f"train.output={work / 'bare'}").package
+    package = run_editor(work, *again, *bare, f"train.output={work / 'bare'}").package
     assert read_info(package).phase == "structure" and not read_info(package).adapters
     name = "transformer/diffusion_pytorch_model.safetensors"
     first, last = load_file(base / name), load_file(package / name)
@@ -196,7 +190,7 @@ def test_the_editor_can_start_from_the_generator(work: Path) -> None:
         "train.learning_rate=1e-9",
         "train.ema_decay=0",
     ]
-    started = load_package(_run(work, *overrides).package, stage=2).transformer.state_dict()
+    started = load_package(run_editor(work, *overrides).package, stage=2).transformer.state_dict()
     generator = load_package(package).transformer.state_dict()
     torch.testing.assert_close(started["blocks.1.ffn.net.2.weight"], generator["blocks.1.ffn.net.2.weight"])
     torch.testing.assert_close(started["patch_embedding.weight"], generator["patch_embedding.weight"][:, :4])
@@ -205,7 +199,7 @@ def test_the_editor_can_start_from_the_generator(work: Path) -> None:
 def test_accumulation_changes_nothing_but_memory(work: Path) -> None:
     write_pairs(work / "pairs")
     for micro in (1, 4):
-        _run(work, f"train.micro_batch_size={micro}", f"train.output={work / str(micro)}")
+        run_editor(work, f"train.micro_batch_size={micro}", f"train.output={work / str(micro)}")
     np.testing.assert_allclose(_losses(work / "1"), _losses(work / "4"), rtol=1e-4)
 
 
@@ -213,20 +207,22 @@ def test_uncached_pairs_are_encoded_while_training(
     work: Path, moving_frames: Callable[..., np.ndarray], tone: Callable[..., np.ndarray]
 ) -> None:
     write_raw_pairs(work / "pairs", 3, 17, moving_frames, tone)
-    _run(work, "train.max_steps=2")
+    run_editor(work, "train.max_steps=2")
     losses = _losses(work / "run")
     assert len(losses) == 2 and np.isfinite(losses).all()
 
 
 def test_longer_cached_clips_are_used_from_their_beginning(work: Path) -> None:
     write_pairs(work / "pairs", frames=17)
-    _run(work, "train.max_steps=1")
+    run_editor(work, "train.max_steps=1")
     assert np.isfinite(_losses(work / "run")).all()
 
 
 def test_a_time_limit_ends_the_run_with_a_checkpoint_and_a_package(work: Path) -> None:
     write_pairs(work / "pairs")
-    result = _run(work, "train.max_steps=100000", "train.time_limit_minutes=0.01", "train.log_every=1000")
+    result = run_editor(
+        work, "train.max_steps=100000", "train.time_limit_minutes=0.01", "train.log_every=1000"
+    )
     assert 0 < result.step < 100000
     assert (work / "run" / f"step-{result.step:08d}").is_dir() and (result.package / "bootdub.json").is_file()
 
@@ -234,13 +230,15 @@ def test_a_time_limit_ends_the_run_with_a_checkpoint_and_a_package(work: Path) -
 def test_shards_of_another_autoencoder_are_refused(work: Path) -> None:
     write_pairs(work / "pairs", vae="0123")
     with pytest.raises(UserError, match="encoded with another vae"):
-        _run(work)
+        run_editor(work)
 
 
 def test_loader_workers_change_nothing(work: Path) -> None:
     write_pairs(work / "pairs")
     for workers in (0, 2):
-        _run(work, "train.max_steps=2", f"train.num_workers={workers}", f"train.output={work / str(workers)}")
+        run_editor(
+            work, "train.max_steps=2", f"train.num_workers={workers}", f"train.output={work / str(workers)}"
+        )
     assert _losses(work / "0") == _losses(work / "2")
 
 

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from training_toys import (
     metrics,
+    run_editor,
     saved,
     stage1_config,
     stage2_config,
@@ -26,15 +27,14 @@ from training_toys import (
 from common.config import ModelConfig
 from common.errors import UserError
 from common.models.adapters import AdapterSwitch, add_adapter
-from common.models.sync_expert import SyncExpert
+from common.models.sync_expert import SyncExpert, SyncScore
 from common.models.transformer import build_transformer
 from common.training.flops import Adapters, Shape, model_cost, training_cost
 from common.training.launch import open_shards, train
 from common.training.peak import measured_peak, peak_of_name
-from common.training.samples import SyncScore, adapters_as_they_are
+from common.training.samples import adapters_as_they_are
 from common.training.sync import SyncStrategy
 from common.training.timing import StepTimer
-from common.training.trainer import TrainResult
 from common.training.watchers import build_watchers
 from stage1_generator.strategy import GeneratorStrategy
 from stage2_dubber.strategy import EditorStrategy
@@ -48,12 +48,6 @@ def work(tmp_path: Path) -> Path:
     toy_vae(tmp_path)
     write_pairs(tmp_path / "pairs")
     return tmp_path
-
-
-def _run(work: Path, *overrides: str) -> TrainResult:
-    config = stage2_config(work, *overrides)
-    dataset = open_shards(config.data)
-    return train(config, EditorStrategy(config, dataset), dataset)
 
 
 def _held_out(work: Path, count: int = 3) -> list[str]:
@@ -180,7 +174,7 @@ def test_measuring_the_peak_leaves_the_random_state_alone() -> None:
 
 
 def test_speed_is_logged_for_every_interval(work: Path) -> None:
-    _run(work, "train.max_steps=4", "train.log_every=2")
+    run_editor(work, "train.max_steps=4", "train.log_every=2")
     rows = _training(work / "run")
     config = stage2_config(work)
     dataset = open_shards(config.data)
@@ -210,8 +204,8 @@ def _draws(count: int) -> list[Any]:
 
 def test_looking_changes_no_loss_and_no_weight(work: Path) -> None:
     words = ["train.max_steps=4", "train.save_every=2"]
-    _run(work, *words, f"train.output={work / 'blind'}")
-    _run(work, *words, f"train.output={work / 'seeing'}", *_held_out(work))
+    run_editor(work, *words, f"train.output={work / 'blind'}")
+    run_editor(work, *words, f"train.output={work / 'seeing'}", *_held_out(work))
     for kind in ("loss", "grad_norm"):
         blind, seeing = ([row[kind] for row in _training(work / name)] for name in ("blind", "seeing"))
         assert blind == seeing
@@ -225,11 +219,11 @@ def test_looking_changes_no_loss_and_no_weight(work: Path) -> None:
 
 def test_the_held_out_loss_asks_the_same_questions_whatever_the_batch_and_the_seed(work: Path) -> None:
     words = [*_held_out(work), "train.max_steps=2", "train.sample_clips=0", "train.evaluate_every=2"]
-    base = _run(work, *words, f"train.output={work / 'base'}").package
+    base = run_editor(work, *words, f"train.output={work / 'base'}").package
     again = ["train.learning_rate=1e-20", "train.ema_decay=0", f"train.init_from={base}"]
     found = []
     for i, more in enumerate((["train.seed=0"], ["train.seed=5", "train.micro_batch_size=4"])):
-        _run(work, *words, *again, *more, f"train.output={work / str(i)}")
+        run_editor(work, *words, *again, *more, f"train.output={work / str(i)}")
         found.append(_seen(work / str(i), "held_out")[2])
     # The average of the first run is what its package holds, and what it was measured with.
     found.append(_seen(work / "base", "held_out")[2])
@@ -245,10 +239,10 @@ def test_two_processes_see_what_one_sees_and_no_row_is_there_twice_after_a_cut(w
     expert = _expert(work)
     words = ["train.max_steps=2", "train.micro_batch_size=1", "train.save_every=1", *_held_out(work)]
     words += [f"train.sample_expert={expert}", "geometry.clip_frames=9"]
-    _run(work, *words, f"train.output={work / 'one'}")
+    run_editor(work, *words, f"train.output={work / 'one'}")
     command = ["stage2_dubber/train.py", "--config", str(work / "toy.yaml"), f"vae.path={work / 'vae'}"]
     command += [f"data.shards=[{work / 'pairs'}]", *words, f"train.output={work / 'two'}"]
-    _run(work, *words, f"train.output={work / 'two'}", "train.max_steps=1")
+    run_editor(work, *words, f"train.output={work / 'two'}", "train.max_steps=1")
     # A kill between the save and the look: the row is missing, and half of another is there.
     file = work / "two" / "metrics.jsonl"
     kept = [line for line in file.read_text().splitlines() if '"held_out"' not in line or '"step": 0' in line]
@@ -277,7 +271,7 @@ def _expert(work: Path, speech: str = "") -> Path:
 
 def test_a_strip_is_written_with_its_scores(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train.max_steps=1", *_held_out(work), f"train.sample_expert={_expert(work)}"]
-    _run(work, *words)
+    run_editor(work, *words)
     seen = _seen(work / "run", "samples")[1]
     sheet = cv2.imread(str(work / "run" / seen["image"]))
     # Two clips, three rows of nine frames of 32 px each, under their labels.
@@ -290,7 +284,7 @@ def test_a_strip_is_written_with_its_scores(work: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().err
     assert "held_out: loss" in said and "samples:" in said and "truth" in said
 
-    _run(work, "train.max_steps=2", *_held_out(work))
+    run_editor(work, "train.max_steps=2", *_held_out(work))
     assert "no expert" in capsys.readouterr().err
 
 
@@ -314,14 +308,14 @@ def test_stage_one_is_looked_at_with_the_masked_video_as_its_source(work: Path) 
 
 
 def test_an_adapter_phase_is_looked_at_and_its_adapters_stay_as_they_were(work: Path) -> None:
-    base = _run(work, "train.max_steps=1", f"train.output={work / 'structure'}").package
+    base = run_editor(work, "train.max_steps=1", f"train.output={work / 'structure'}").package
     lora = ["phase.lora_rank=2", "phase.lora_alpha=2", f"phase.lora_targets=[{','.join(LAYERS)}]"]
     lip = ["phase.name=lip", "phase.active_range=[0.4,0.8]", f"train.init_from={base}", "train.max_steps=2"]
-    package = _run(work, *lora, *lip, f"train.output={work / 'lip'}").package
+    package = run_editor(work, *lora, *lip, f"train.output={work / 'lip'}").package
     texture = ["phase.name=texture", "phase.active_range=[0.0,0.3]", f"train.init_from={package}"]
     words = [*lora, *texture, "train.max_steps=4", "train.save_every=2"]
-    _run(work, *words, f"train.output={work / 'blind'}")
-    _run(work, *words, f"train.output={work / 'seeing'}", *_held_out(work), "diffusion.num_steps=8")
+    run_editor(work, *words, f"train.output={work / 'blind'}")
+    run_editor(work, *words, f"train.output={work / 'seeing'}", *_held_out(work), "diffusion.num_steps=8")
     losses = [[row["loss"] for row in _training(work / run)] for run in ("blind", "seeing")]
     assert losses[0] == losses[1]
     one, two = (saved(work / run, 4) for run in ("blind", "seeing"))
@@ -356,11 +350,11 @@ def test_what_cannot_be_looked_at_is_refused_before_any_step(work: Path) -> None
     with pytest.raises(UserError, match="also in data"):
         stage2_config(work, f"data.held_out=[{work / 'pairs'}]")
     with pytest.raises(UserError, match="held-out clips"):
-        _run(work, f"train.sample_expert={_expert(work)}")
+        run_editor(work, f"train.sample_expert={_expert(work)}")
     with pytest.raises(UserError, match="speech encoder"):
-        _run(work, *held_out, f"train.sample_expert={_expert(work, 'foreign')}")
+        run_editor(work, *held_out, f"train.sample_expert={_expert(work, 'foreign')}")
     with pytest.raises(UserError, match="no sync expert"):
-        _run(work, *held_out, f"train.sample_expert={work / 'nowhere'}")
+        run_editor(work, *held_out, f"train.sample_expert={work / 'nowhere'}")
     expert = _expert(work)
     with pytest.raises(UserError, match="judged by another"):
         config = stage2_config(work, *held_out, f"train.sample_expert={expert}")
@@ -371,6 +365,6 @@ def test_what_cannot_be_looked_at_is_refused_before_any_step(work: Path) -> None
         build_watchers(config, SyncStrategy.__new__(SyncStrategy))
     write_pairs(work / "foreign", 1, vae="0123")
     with pytest.raises(UserError, match="another vae"):
-        _run(work, f"data.held_out=[{work / 'foreign'}]")
+        run_editor(work, f"data.held_out=[{work / 'foreign'}]")
     assert not (work / "run" / "metrics.jsonl").exists()
     assert json.dumps(held_out)

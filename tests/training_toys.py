@@ -21,8 +21,11 @@ from common.face.canonical import face_in_box
 from common.models.vae import VideoCodec, build_vae
 from common.speech import build_speech_encoder
 from common.training.checkpoint import Checkpoint
+from common.training.launch import open_shards, train
+from common.training.trainer import TrainResult
 from stage1_generator.config import Stage1Config
 from stage2_dubber.config import Stage2Config
+from stage2_dubber.strategy import EditorStrategy
 
 FRAMES, LATENTS, SIDE, CHANNELS = 9, 3, 4, 4
 
@@ -61,6 +64,13 @@ def stage2_config(folder: Path, *overrides: str) -> Stage2Config:
         f"train.output={folder / 'run'}",
     ]
     return load_config(Stage2Config, [toy_file(folder)], [*words, *overrides])
+
+
+def run_editor(folder: Path, *overrides: str) -> TrainResult:
+    """Train the toy editor on the shards and the autoencoder in ``folder``."""
+    config = stage2_config(folder, *overrides)
+    dataset = open_shards(config.data)
+    return train(config, EditorStrategy(config, dataset), dataset)
 
 
 def stage1_config(folder: Path, *overrides: str) -> Stage1Config:

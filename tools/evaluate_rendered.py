@@ -27,7 +27,7 @@ from common.files import read_json, write_json
 from common.media import contact_sheet, load_audio, read_frames
 from common.models.package import load_package
 from common.models.pixels import to_frames, to_video
-from common.models.sync_expert import SyncExpert, load_expert, offset_scores
+from common.models.sync_expert import SyncExpert, SyncScore, load_expert, offset_scores
 from common.speech import SpeechEncoder, clip_features
 from common.speech.build import build_speech_encoder
 from stage1_generator.compositing import put_back
@@ -140,7 +140,8 @@ class SyncJudge:
         features = clip_features(self.speech.encode(case.speech), 0, len(made), self.REACH)
         video = to_video(made[None])[0]
         scores = offset_scores(self.expert, video, torch.as_tensor(features), self.REACH, self.REACH)
-        return float(scores[self.REACH]), int(scores.argmax()) - self.REACH
+        found = SyncScore.of(scores)
+        return found.score, found.offset
 
 
 def score(case: Case, made: Frames, seconds: float, judge: SyncJudge | None = None) -> Scores:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from common.config import DiffusionConfig
+
 AUDIO_POWER = 1.5
 # (t, factor) of the reference scale: constant outside and between equal neighbours, cosine blends elsewhere.
 REFERENCE_SCHEDULE = ((0.35, 0.3), (0.45, 0.6), (0.75, 0.6), (0.85, 1.0))
@@ -51,6 +53,11 @@ class Guidance:
         reference, audio = self.scales(t)
         weights = {UNCONDITIONAL: 1 - reference, REFERENCE_ONLY: reference - audio, CONDITIONAL: audio}
         return {branch: weight for branch, weight in weights.items() if weight != 0}
+
+
+def build_guidance(config: DiffusionConfig) -> Guidance:
+    """The guidance that a ``diffusion`` section describes."""
+    return Guidance(config.reference_scale, config.audio_scale, config.dynamic_schedule)
 
 
 def reference_factor(t: float) -> float:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from common.config import DiffusionConfig
 from common.diffusion.border import Border, ring_mask
 from common.diffusion.flow import FlowMatching
-from common.diffusion.guidance import Branch, Guidance
+from common.diffusion.guidance import Branch, Guidance, build_guidance
 
 Model = Callable[..., torch.Tensor]  # called like DubbingTransformer
 StepHook = Callable[[float], None]
@@ -145,6 +146,14 @@ class EulerSampler:
         if reference is None or reference.shape != noise.shape:
             raise ValueError("Border replacement needs a reference that is aligned with the target.")
         return Border(reference.float(), noise, self.border, first_frame=conditions.motion_frames)
+
+
+def build_sampler(config: DiffusionConfig, **changes: Any) -> EulerSampler:
+    """The sampler that a ``diffusion`` section describes; ``changes`` are fields of :class:`EulerSampler`."""
+    sampler = EulerSampler(
+        FlowMatching(config.shift, config.timestep_a), build_guidance(config), config.num_steps, config.border
+    )
+    return replace(sampler, **changes)
 
 
 def _with_motion(latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:

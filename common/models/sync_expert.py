@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -152,3 +153,20 @@ def offset_scores(expert: SyncExpert, frames: Tensor, features: Tensor, margin: 
         if pairs:
             scores[shift + reach] = torch.stack([cosines[pair] for pair in pairs]).mean()
     return scores
+
+
+@dataclass(frozen=True)
+class SyncScore:
+    """``score``: mean cosine at no shift. ``offset``: best shift in frames. ``confidence``: best - median."""
+
+    score: float
+    offset: int
+    confidence: float
+
+    @classmethod
+    def of(cls, scores: Tensor) -> SyncScore:
+        """From (2 reach + 1,) scores of ``offset_scores``, NaN where a shift could not be tried."""
+        known = scores[~scores.isnan()]
+        best = int(scores.nan_to_num(-2.0).argmax())
+        confidence = float(known.max() - known.median())
+        return cls(float(scores[len(scores) // 2]), best - len(scores) // 2, confidence)

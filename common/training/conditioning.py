@@ -29,9 +29,9 @@ class FlowInputs:
     clean_frames: Tensor
     """(B,) int64: 0, or the number of motion latents."""
     has_audio: Tensor
-    """(B,) bool: whose speech was not dropped."""
+    """(B,) bool, on the CPU: whose speech was not dropped."""
     has_reference: Tensor
-    """(B,) bool: whose reference was not dropped."""
+    """(B,) bool, on the CPU: whose reference was not dropped."""
     motion_frames: int
     """Largest of ``clean_frames``: the model wants it as a number."""
     judged_from: Tensor | None = None
@@ -100,8 +100,8 @@ def flow_inputs(
         noisy=torch.where(is_clean, clean, flow.add_noise(clean, noise, t)),
         velocity=flow.velocity_target(clean, noise),
         clean_frames=clean_frames,
-        has_audio=torch.tensor([not one.drop_audio for one in drawn], device=clean.device),
-        has_reference=torch.tensor([not one.drop_reference for one in drawn], device=clean.device),
+        has_audio=torch.tensor([not one.drop_audio for one in drawn]),
+        has_reference=torch.tensor([not one.drop_reference for one in drawn]),
         motion_frames=max(counts),
     )
 

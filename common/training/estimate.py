@@ -23,7 +23,6 @@ _JUDGED_LATENTS = 5
 # Feature maps that autograd keeps per residual block of the autoencoder's decoder: inputs and outputs of two
 # norms, two activations and two convolutions, the latter once more with their padding (measured: 12.6 to 15).
 _KEPT_MAPS = 14
-
 # Frames of feature maps that the causal convolutions of a residual block carry on: two by each of its two.
 _CARRIED_FRAMES = 4
 
@@ -239,7 +238,7 @@ def estimate_rows(run: Run) -> list[tuple[str, str]]:
         other = run.activation_bytes(not chosen)
         word = "without" if chosen else "with"
         devices = [name for name in MEMORY_GIB if memory.fits(name)]
-        here = " (train.sharding)" if sharding == getattr(train, "sharding", "ddp") else ""
+        here = " (train.sharding)" if sharding == train.sharding else ""
         rows.append(
             (
                 f"memory per GPU, {sharding}",

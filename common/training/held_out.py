@@ -82,8 +82,8 @@ def fixed_inputs(batch: DubBatch, draws: Sequence[Draw], flow: FlowMatching, t: 
         noisy=flow.add_noise(clean, noise, levels),
         velocity=flow.velocity_target(clean, noise),
         clean_frames=torch.zeros(len(draws), dtype=torch.int64, device=clean.device),
-        has_audio=torch.ones(len(draws), dtype=torch.bool, device=clean.device),
-        has_reference=torch.ones(len(draws), dtype=torch.bool, device=clean.device),
+        has_audio=torch.ones(len(draws), dtype=torch.bool),
+        has_reference=torch.ones(len(draws), dtype=torch.bool),
         motion_frames=0,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -47,6 +47,23 @@ def train(config: Any, strategy: Strategy, dataset: ShardDataset) -> TrainResult
     settings: TrainConfig = config.train
     watchers = build_watchers(config, strategy)
     return Trainer(settings, strategy, dataset, config.data, asdict(config), watchers).run()
+
+
+def run_phase(
+    config: Any, build: Callable[[Any, ShardDataset], Strategy], dry_run: bool, numbers: Sequence[str] = ()
+) -> None:
+    """A training command of stage 2: what the configuration amounts to, then what ``build`` makes of it.
+
+    ``numbers``: further tables for --dry-run.
+    """
+    if is_main_process():
+        print(derived_numbers(config), *numbers, sep="\n", flush=True)
+    if dry_run:
+        return
+    dataset = open_shards(config.data)
+    result = train(config, build(config, dataset), dataset)
+    if is_main_process():
+        print(f"{result.step} steps, model package in {result.package}")
 
 
 def is_main_process() -> bool:

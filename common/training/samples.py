@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,12 @@ from torch import Tensor, nn
 from common.config import DiffusionConfig
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
-from common.diffusion.flow import FlowMatching
-from common.diffusion.guidance import Guidance
-from common.diffusion.sampler import Conditions, EulerSampler
+from common.diffusion.sampler import Conditions, build_sampler
 from common.errors import UserError
 from common.media import contact_sheet
 from common.models.adapters import Adapter, AdapterSwitch
 from common.models.pixels import to_frames, to_video
-from common.models.sync_expert import SyncExpert, offset_scores
+from common.models.sync_expert import SyncExpert, SyncScore, offset_scores
 from common.models.vae import VideoCodec
 from common.speech.windows import BASE_WINDOW
 from common.training.draws import Draw
@@ -46,23 +43,6 @@ REACH = 15
 # The features of consecutive latent frames join to those of the clip and three video frames before it.
 _MARGIN = 3
 _SEED = 0
-
-
-@dataclass(frozen=True)
-class SyncScore:
-    """``score``: mean cosine at no shift. ``offset``: best shift in frames. ``confidence``: best - median."""
-
-    score: float
-    offset: int
-    confidence: float
-
-    @classmethod
-    def of(cls, scores: Tensor) -> SyncScore:
-        """From (2 REACH + 1,) scores of ``offset_scores``, NaN where a shift could not be tried."""
-        known = scores[~scores.isnan()]
-        best = int(scores.nan_to_num(-2.0).argmax())
-        confidence = float(known.max() - known.median())
-        return cls(float(scores[len(scores) // 2]), best - len(scores) // 2, confidence)
 
 
 class SampleStrips:
@@ -121,10 +101,8 @@ class SampleStrips:
         diffusion, context = self._diffusion, self._strategy.context
         adapters: tuple[Adapter, ...] = getattr(self._strategy, "adapters", ())
         dubber, transformer = self._strategy.dubber(scene.wrapped, scene.model)
-        sampler = EulerSampler(
-            FlowMatching(diffusion.shift),
-            Guidance(diffusion.reference_scale, diffusion.audio_scale, diffusion.dynamic_schedule),
-            num_steps=diffusion.num_steps,
+        sampler = build_sampler(
+            diffusion,
             border=diffusion.border if batch.condition is None else 0,
             before_step=AdapterSwitch(transformer, adapters),  # type: ignore[arg-type]
         )

@@ -54,7 +54,10 @@ class TrainingState:
         if self.average is not None:
             self.average.updates = checkpoint.meta["ema_updates"]
             # A run without an average before this one: it begins with the weights as they are now.
-            checkpoint.read("ema", self.average.averages) if self.average.updates else self.average.restart()
+            if self.average.updates:
+                checkpoint.read("ema", self.average.averages)
+            else:
+                self.average.restart()
         self.step = checkpoint.step
 
     def tensors(self) -> dict[str, Mapping[str, Tensor]]:

@@ -164,7 +164,7 @@ class FlowStrategy(ABC):
         estimate = one_step_estimate(
             batch.target_latents, inputs.velocity, velocity.float(), inputs.t, inputs.clean_frames
         )
-        given = Conditions(inputs.has_audio.cpu(), inputs.has_reference.cpu())
+        given = Conditions(inputs.has_audio, inputs.has_reference)
         judgements = self.judge(estimate, batch, given, inputs.judged_from)
         parts = {"flow": loss.detach(), **{name: one.logged for name, one in judgements.items()}}
         total = torch.stack([loss, *(one.losses for one in judgements.values())]).sum(dim=0)

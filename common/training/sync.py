@@ -25,7 +25,7 @@ from common.data.schema import Sample
 from common.errors import UserError
 from common.files import atomic_dir
 from common.models.pixels import to_video
-from common.models.sync_expert import SyncExpert, offset_scores
+from common.models.sync_expert import SyncExpert, SyncScore, offset_scores
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
@@ -226,7 +226,7 @@ def evaluate_expert(
         for frames, features in zip(micro.frames, micro.features, strict=True):
             video = to_video(frames[None])[0].to(device)
             scores = offset_scores(expert, video, features.to(device), micro.margin, reach)
-            offsets[int(scores.nan_to_num(-2.0).argmax()) - reach] += 1
+            offsets[SyncScore.of(scores).offset] += 1
     return SyncReport(
         float(torch.cat(right).mean()), float(torch.cat(losses).mean()), dict(sorted(offsets.items()))
     )

@@ -22,12 +22,14 @@ from typing import Any
 
 import torch
 
-from common.config import ModelConfig, load_config
+from common.config import ModelConfig, TrainConfig, load_config
 from common.errors import EXIT_CODE, UserError
 from common.models.adapters import add_adapter
 from common.models.transformer import build_transformer
+from common.training.distribute import clip_gradients
 from common.training.flops import Adapters, Shape, training_cost
 from common.training.peak import data_sheet_peak, measured_peak
+from common.training.state import build_optimizer
 from common.training.timing import StepTimer
 from stage2_dubber.config import Stage2Config
 
@@ -146,8 +148,8 @@ def measure(
         adapters = Adapters(options.lora, LORA)
     if variant.checkpointing:
         model.enable_gradient_checkpointing()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=True)
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    optimizer = build_optimizer(trained, TrainConfig(learning_rate=1e-6))
     if variant.compiled:
         model.compile_repeated_blocks()
     inputs, target = _inputs(config, shape, device)
@@ -163,7 +165,7 @@ def measure(
         timer.lap("forward")
         loss.backward()
         timer.lap("backward")
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        clip_gradients(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         timer.lap("optimizer")

@@ -32,6 +32,14 @@ class Conditions:
     has_audio: Tensor
     has_reference: Tensor
 
+    @property
+    def silent(self) -> Tensor:
+        """(B,) bool: without speech (P: whose looks are judged), with a reference.
+
+        With neither, the model cannot know whose face to make (G).
+        """
+        return ~self.has_audio & self.has_reference
+
 
 class PixelLoss(Protocol):
     """One judgement of decoded frames by a frozen model, with gradients into ``clip.made``."""
@@ -57,3 +65,8 @@ def spread_frames(frames: Tensor, stride: int) -> Tensor:
     Neighbours look alike: with stride 4 each latent frame is judged by one of its four.
     """
     return frames[:, :, stride // 2 :: stride]
+
+
+def spread_pictures(frames: Tensor, stride: int) -> Tensor:
+    """(B, 3, N, S, S) -> (B n, 3, S, S): the spread frames of each sample one after the other."""
+    return spread_frames(frames, stride).transpose(1, 2).flatten(0, 1)

@@ -13,7 +13,7 @@ from common.face.model_pack import DEFAULT_PACK
 from common.files import PathLike
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.onnx_torch import OnnxNetwork
-from common.training.pixel.clip import Conditions, DecodedClip, spread_frames
+from common.training.pixel.clip import Conditions, DecodedClip, spread_frames, spread_pictures
 
 
 class FaceEmbedder:
@@ -64,18 +64,13 @@ class IdentityLoss:
         self.fingerprint = embed.fingerprint
 
     def judges(self, given: Conditions) -> Tensor:
-        return ~given.has_audio & given.has_reference
+        return given.silent
 
     def __call__(self, clip: DecodedClip) -> Tensor:
         assert clip.real is not None and clip.landmarks is not None
         batch = clip.made.shape[0]
         points = spread_frames(clip.landmarks[:, None], self.stride).flatten(0, 2)
-        made = self.embed(_pictures(clip.made, self.stride), points)
+        made = self.embed(spread_pictures(clip.made, self.stride), points)
         with torch.no_grad():
-            real = self.embed(_pictures(clip.real, self.stride), points)
+            real = self.embed(spread_pictures(clip.real, self.stride), points)
         return (1 - (made * real).sum(dim=-1)).view(batch, -1).mean(dim=1)
-
-
-def _pictures(frames: Tensor, stride: int) -> Tensor:
-    """(B, 3, N, S, S) -> (B n, 3, S, S), the chosen frames of each sample one after the other."""
-    return spread_frames(frames, stride).transpose(1, 2).flatten(0, 1)

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from common.data.batch import DubBatch
+from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE
 from common.models.vae import VideoCodec
 from common.speech.windows import BASE_WINDOW
 from common.training.draws import Draw
 from common.training.pixel.clip import Conditions, DecodedClip, PixelLoss
-
-TAU_MAX = 0.6
 
 
 def one_step_estimate(
@@ -31,8 +30,7 @@ def one_step_estimate(
     The first ``clean_frames`` (B,) latent frames, which were given clean, are the true ones: the sampler
     writes them back after every step, and what the model says of them is never used.
     """
-    tau = t.clamp(max=TAU_MAX).view(-1, 1, 1, 1, 1)
-    estimate = clean + (velocity - predicted) * tau
+    estimate = FlowMatching.estimate_clean_capped(clean, velocity, predicted, t)
     if clean_frames is None:
         return estimate
     given = torch.arange(clean.shape[2], device=clean.device) < clean_frames[:, None]

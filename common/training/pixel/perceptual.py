@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.models.vision import VisionEncoder
-from common.training.pixel.clip import Conditions, DecodedClip, spread_frames
+from common.training.pixel.clip import Conditions, DecodedClip, spread_pictures
 
 
 class FrameDistance(Protocol):
@@ -51,12 +51,9 @@ class PerceptualLoss:
         self.fingerprint = distance.fingerprint
 
     def judges(self, given: Conditions) -> Tensor:
-        return ~given.has_audio & given.has_reference
+        return given.silent
 
     def __call__(self, clip: DecodedClip) -> Tensor:
         assert clip.real is not None
-        made, real = (
-            spread_frames(frames, self.stride).transpose(1, 2).flatten(0, 1)
-            for frames in (clip.made, clip.real)
-        )
+        made, real = (spread_pictures(frames, self.stride) for frames in (clip.made, clip.real))
         return self.distance(made, real).view(clip.made.shape[0], -1).mean(dim=1)
