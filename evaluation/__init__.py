@@ -1,0 +1,4 @@
+"""Measuring dubs: metrics, systems, the benchmark, the report, the listening test.
+
+Stands on both stages; nothing stands on it.
+"""
