@@ -31,6 +31,7 @@ class Footage:
         opening: (N,) mouth opening in eye-corner distances (common.face.mouth_opening); NaN where unknown.
         native: numbers of each frame at the video's own size, (N,) each; see evaluation.native.
         sound: (samples,) float32 mono at 16 kHz, the version's own sound; None where it has none.
+        seconds: length of the whole version; NaN where unknown.
     """
 
     crops: Frames
@@ -38,6 +39,7 @@ class Footage:
     opening: Curve
     native: dict[str, Curve] = field(default_factory=dict)
     sound: NDArray[np.float32] | None = None
+    seconds: float = float("nan")
 
     def __len__(self) -> int:
         return len(self.crops)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common.data.summary import spread
 from common.errors import UserError
 from common.face.identity import IdentityEncoder
 from common.files import fingerprint, write_json
@@ -26,7 +27,6 @@ from stage1_generator.scores import (
     lip_change,
     lip_landmark_distance,
     sharpness_ratio,
-    spread,
 )
 
 _VERSION = 1

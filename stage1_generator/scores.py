@@ -67,8 +67,3 @@ def identity_cosine(
         for clip in (original, companion)
     ]
     return identity_similarity(*means)
-
-
-def spread(count: int, wanted: int) -> NDArray[np.int64]:
-    """At most `wanted` frame numbers spread over `count` frames."""
-    return np.unique(np.linspace(0, count - 1, min(wanted, count)).round().astype(np.int64))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from common.data.summary import spread
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
 from common.models.package import ModelPackage
@@ -25,7 +26,6 @@ from stage1_generator.entries import Entry, OpenEntries, load_entries
 from stage1_generator.generator import CompanionGenerator, GenerationJob, in_precision
 from stage1_generator.plan import PairPlan, Speakable, Unpaired, plan_pairs
 from stage1_generator.regions import clip_regions
-from stage1_generator.scores import spread
 from stage1_generator.trained import load_generator
 from stage1_generator.voice import voiced_from_levels
 

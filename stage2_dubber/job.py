@@ -76,12 +76,14 @@ class FacePlan:
         timeline: source time against model time.
         segments: runs of frames that are dubbed, in order.
         crops: squares per source frame.
+        track: the face per source frame.
         warnings: sentences for the user.
     """
 
     timeline: Timeline
     segments: list[Segment]
     crops: CropTrack
+    track: FaceTrack
     warnings: tuple[str, ...] = ()
 
     @property
@@ -127,7 +129,7 @@ def _plan(
             "or give its place with --box or --track."
         )
     crops = plan_crops(track, scale=crop_scale, fps=float(info.average_rate))
-    plan = FacePlan(timeline, segments, crops)
+    plan = FacePlan(timeline, segments, crops, track)
     missing = len(track) - plan.dubbed_frames
     if missing == 0:
         return plan

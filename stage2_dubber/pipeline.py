@@ -35,6 +35,7 @@ class DubResult:
         dubbed_frames: how many of them show an edited face; the others are the source's.
         seconds: wall-clock time of each part of the work.
         warnings: sentences for the user.
+        seams: seconds on the source's clock at which the model's second and later windows begin.
     """
 
     output: Path
@@ -42,6 +43,7 @@ class DubResult:
     dubbed_frames: int
     seconds: dict[str, float]
     warnings: tuple[str, ...]
+    seams: tuple[float, ...] = ()
 
 
 class DubPipeline:
@@ -184,7 +186,12 @@ class DubPipeline:
             count = write_outputs(request, inputs.info, plan, frames)
             tell(DUBBING, plan.model_frames, plan.model_frames)
         warnings = inputs.warnings + plan.warnings
-        return DubResult(request.output, count, plan.dubbed_frames, clock.seconds, warnings)
+        seams = tuple(
+            (segment.model.start + window.start) / geometry.fps
+            for segment in plan.segments
+            for window in editor.windows(len(segment.model))[1:]
+        )
+        return DubResult(request.output, count, plan.dubbed_frames, clock.seconds, warnings, seams)
 
     def edit_crops(
         self,

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from common.data.summary import spread
 from common.errors import EXIT_CODE, UserError
 from common.face import build_detector, lip_mask, plan_crops, track_face
 from common.files import read_json, write_json
@@ -35,7 +36,7 @@ from stage1_generator.generator import CompanionGenerator, GenerationJob
 from stage1_generator.regions import clip_regions, grow_mask
 from stage1_generator.rendered.measure import opening_curves
 from stage1_generator.rendered.scene import Scene, sample_scene
-from stage1_generator.scores import sharpness_ratio, spread
+from stage1_generator.scores import sharpness_ratio
 from stage2_dubber.pipeline import DubPipeline
 
 Frames = NDArray[np.uint8]

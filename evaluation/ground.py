@@ -1,0 +1,137 @@
+"""Where the face of a source is, and versions of the clip cut by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face import CropTrack, FaceDetector, mouth_opening, plan_crops, require_face, track_face
+from common.media import VideoInfo, VideoReader, load_audio, probe
+from evaluation.native import NativeMeter
+from evaluation.sampling import frames_at, shown_frames
+from evaluation.take import RATE, SIZE, Footage
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The common ground of all versions of one clip.
+
+    Attributes:
+        path: the source.
+        info: of the source.
+        shown: (N,) frame of the source at each moment of the clock of 25 per second.
+        squares: one per source frame; where no face was found, the neighbours'.
+        points: (N, 68, 3) float32 landmarks in source pixels at each moment; NaN where there is no face.
+    """
+
+    path: Path
+    info: VideoInfo
+    shown: NDArray[np.int64]
+    squares: CropTrack
+    points: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.shown)
+
+    @property
+    def crop_points(self) -> NDArray[np.float32]:
+        """(N, 68, 3) landmarks in crop pixels; NaN where there is no face."""
+        return np.stack(
+            [self.squares.landmarks(p, i, SIZE) for p, i in zip(self.points, self.shown, strict=True)]
+        )
+
+    @property
+    def matrices(self) -> list[NDArray[np.float64]]:
+        """(2, 3) each, from source pixels to crop pixels."""
+        return [self.squares.matrix(int(i), SIZE) for i in self.shown]
+
+
+def find_ground(path: Path, detector: FaceDetector, longest: int) -> Ground:
+    """Follow the face through a source; ``longest`` moments at most are kept.
+
+    Raises:
+        UserError: the video is damaged or shows no face.
+    """
+    with VideoReader(path) as reader:
+        track = track_face((frame.image for frame in reader), detector)
+    require_face(track, path)
+    info = probe(path)
+    shown = shown_frames(path)[:longest]
+    squares = _filled(plan_crops(track, fps=float(info.average_rate)))
+    return Ground(path, info, shown, squares, track.landmarks[shown])
+
+
+def _filled(squares: CropTrack) -> CropTrack:
+    """Squares also where no face was found, so that those frames can be compared, too."""
+    known = np.flatnonzero(squares.present)
+    at = np.arange(len(squares))
+    columns = [np.interp(at, known, squares.centers[known, axis]) for axis in (0, 1)]
+    return CropTrack(np.stack(columns, axis=1), np.interp(at, known, squares.sizes[known]))
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the clip and what was odd about its file."""
+
+    footage: Footage
+    notes: tuple[str, ...]
+
+
+def cut_version(ground: Ground, path: Path, detector: FaceDetector) -> Version:
+    """Cut a version of the clip by the source's squares and look for the mouth in it.
+
+    A version of another size is scaled to the source's; one of another length is compared as far as both go.
+
+    Args:
+        detector: looks at the crops, the same one for every version.
+
+    Raises:
+        UserError: the video is damaged.
+    """
+    info, notes = probe(path), []
+    wanted = (ground.info.width, ground.info.height)
+    if (info.width, info.height) != wanted:
+        notes.append(f"{info.width}x{info.height} was scaled to {wanted[0]}x{wanted[1]}")
+    count = min(len(ground), len(shown := shown_frames(path)))
+    crops = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    meter, numbers = NativeMeter(), []
+    originals = frames_at(ground.path, ground.shown[:count])
+    for k, (image, original) in enumerate(zip(_scaled(path, shown[:count], wanted), originals, strict=True)):
+        index = int(ground.shown[k])
+        crops[k] = ground.squares.extract(image, index, SIZE)
+        square = (*ground.squares.centers[index], ground.squares.sizes[index])
+        numbers.append(meter(image, original, ground.points[k], square))
+    landmarks = track_face(crops, detector).landmarks
+    return Version(
+        Footage(
+            crops,
+            landmarks,
+            mouth_opening(landmarks),
+            _columns(numbers),
+            load_audio(path) if info.has_audio else None,
+            info.duration,
+        ),
+        tuple(notes),
+    )
+
+
+def _scaled(path: Path, shown: NDArray[np.int64], size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
+    for image in frames_at(path, shown):
+        if image.shape[1::-1] == size:
+            yield image
+        else:
+            yield np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def _columns(rows: list[dict[str, float]]) -> dict[str, NDArray[np.float64]]:
+    names = sorted({name for row in rows for name in row})
+    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+
+
+LONGEST = round(60 * RATE)
+"""Moments of a clip that are measured: crops are held in memory."""

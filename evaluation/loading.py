@@ -1,0 +1,243 @@
+"""From the files of a manifest's row to a :class:`Take`.
+
+What no system changes (source, truth, speech and the mouth it came from) is read once per row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.face import FaceDetector, build_detector, face_mask, lip_mask, mouth_opening, track_face
+from common.face.track import load_arrays
+from common.media import VideoReader, load_audio, probe, resample_indices
+from evaluation.bench.scenes import load_scene
+from evaluation.ground import LONGEST, Ground, Version, cut_version, find_ground
+from evaluation.manifest import Case
+from evaluation.take import RATE, SIZE, SPEECH_RATE, Curve, Footage, Mask, Regions, Take
+from stage1_generator.rendered.measure import opening_curves
+
+MOUTH_GROWTH = 0.02
+"""The mouth's region reaches this share of the crop beyond the lips."""
+
+COVERED = 240
+"""Opacity (of 255) from which a pixel counts as covered."""
+
+LENGTH_TOLERANCE = 0.1  # seconds; two and a half frames
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What no system changes.
+
+    Attributes:
+        case: the row.
+        ground: where the face is.
+        source, truth: as in Take; truth None where there is none.
+        regions, speech, driver_opening: as in Take.
+        notes: sentences on what was odd.
+    """
+
+    case: Case
+    ground: Ground
+    source: Footage
+    truth: Footage | None
+    regions: Regions
+    speech: NDArray[np.float32]
+    driver_opening: Curve | None
+    notes: tuple[str, ...]
+
+
+class Loader:
+    """Reads rows and dubs. The face detector for crops is made once: loading it takes seconds."""
+
+    def __init__(self) -> None:
+        self._detector = build_detector("mediapipe")
+
+    def prepare(self, case: Case) -> Prepared:
+        """Read what no system changes.
+
+        Raises:
+            UserError: a file is damaged, or no face is found in the source.
+        """
+        ground = find_ground(case.video, self._finder(case.track), LONGEST)
+        notes = []
+        if len(ground) == LONGEST:
+            notes.append(f"Only the first {LONGEST / RATE:g} s are measured.")
+        source = self._version(case, ground, case.video).footage
+        same = case.truth is not None and case.truth.resolve() == case.video.resolve()
+        truth = source if same else None
+        if case.truth is not None and not same:
+            truth = self._version(case, ground, case.truth).footage
+        return Prepared(
+            case,
+            ground,
+            source,
+            truth,
+            self._regions(case, ground, truth),
+            _speech(case, len(ground)),
+            self._driver(case, source),
+            tuple(notes),
+        )
+
+    def take(
+        self,
+        prepared: Prepared,
+        dub: Path,
+        seams: tuple[float, ...] = (),
+        first_dub: Path | None = None,
+    ) -> tuple[Take, tuple[str, ...]]:
+        """Read a system's answer.
+
+        Args:
+            seams: seconds at which the system's windows begin.
+            first_dub: of a cycle row.
+
+        Returns:
+            the take, and sentences on what was odd.
+
+        Raises:
+            UserError: the dub is damaged.
+        """
+        case, ground = prepared.case, prepared.ground
+        made = self._version(case, ground, dub)
+        notes = list(prepared.notes + made.notes)
+        missing = ground.info.duration - made.footage.seconds
+        if abs(missing) > LENGTH_TOLERANCE:
+            word = "shorter" if missing > 0 else "longer"
+            notes.append(f"The dub is {abs(missing):.2f} s {word} than its source.")
+        first = self._version(case, ground, first_dub).footage if first_dub is not None else None
+        frames = tuple(round(seam * RATE) for seam in seams)
+        take = Take(
+            case.name,
+            case.kind.value,
+            prepared.source,
+            made.footage,
+            prepared.regions,
+            prepared.speech,
+            prepared.truth,
+            prepared.driver_opening,
+            frames,
+            first,
+        )
+        versions = (prepared.source, prepared.truth, made.footage, first)
+        return _cut_to(take, min(len(v) for v in versions if v is not None)), tuple(notes)
+
+    def _finder(self, track: Path | None) -> FaceDetector:
+        return build_detector("box", track_file=track) if track is not None else self._detector
+
+    def _version(self, case: Case, ground: Ground, path: Path) -> Version:
+        version = cut_version(ground, path, self._detector)
+        if case.scene is None:
+            return version
+        # Of a drawn character the very mouths are known: no detector trained on photographs comes near.
+        crops = version.footage.crops
+        (opening,) = opening_curves(load_scene(case.scene), [list(crops)], ground.matrices[: len(crops)])
+        return replace(version, footage=replace(version.footage, opening=opening))
+
+    def _regions(self, case: Case, ground: Ground, truth: Footage | None) -> Regions:
+        points = ground.crop_points
+        lips = np.asarray(lip_mask(points, SIZE))
+        face = np.asarray(face_mask(points, SIZE))
+        if truth is not None:
+            count = len(truth)
+            lips[:count] |= lip_mask(truth.landmarks, SIZE)
+        mouth = np.stack([_grown(mask) for mask in lips])
+        return Regions(mouth, face & ~mouth, ~face & ~mouth, _occluder(case, ground))
+
+    def _driver(self, case: Case, source: Footage) -> Curve | None:
+        """(N,) opening of the mouth that the speech came from."""
+        if case.audio is None:
+            return None
+        if case.audio.resolve() == case.video.resolve():
+            return source.opening
+        known = load_arrays(case.audio_track).get("opening") if case.audio_track is not None else None
+        if known is not None:
+            return _of_length(known.astype(np.float64), len(source))
+        if not has_picture(case.audio):
+            return None
+        with VideoReader(case.audio) as reader:
+            shown = resample_indices(reader.times(), RATE)
+            images = (frame.image for frame in reader)
+            track = track_face(images, self._finder(case.audio_track))
+        if not track.present.any():
+            return None
+        return _of_length(mouth_opening(track.landmarks)[shown], len(source))
+
+
+def has_picture(path: Path) -> bool:
+    """Whether a sound file is a video."""
+    try:
+        probe(path)
+    except UserError:
+        return False
+    return True
+
+
+def _speech(case: Case, frames: int) -> NDArray[np.float32]:
+    samples = round(frames * SPEECH_RATE / RATE)
+    if case.audio is None:
+        return np.zeros(samples, np.float32)
+    sound = load_audio(case.audio, SPEECH_RATE)[:samples]
+    return np.pad(sound, (0, samples - len(sound)))
+
+
+def _of_length(curve: Curve, count: int) -> Curve:
+    """Cut, or continued by unknown values."""
+    return np.pad(curve[:count], (0, max(0, count - len(curve))), constant_values=np.nan)
+
+
+def _grown(mask: Mask) -> Mask:
+    side = 2 * max(1, round(MOUTH_GROWTH * SIZE)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel)).astype(bool)
+
+
+def _occluder(case: Case, ground: Ground) -> Mask | None:
+    alpha = load_arrays(case.track).get("occluder") if _is_arrays(case.track) else None
+    if alpha is None:
+        return None
+    cut = [
+        ground.squares.extract(np.repeat(alpha[i, ..., None], 3, axis=2), int(i), SIZE)[..., 0] > COVERED
+        for i in ground.shown
+    ]
+    return np.stack(cut)
+
+
+def _is_arrays(track: Path | None) -> bool:
+    return track is not None and track.suffix == ".safetensors"
+
+
+def _cut_to(take: Take, count: int) -> Take:
+    """All versions as far as the shortest goes."""
+    regions = take.regions
+    return replace(
+        take,
+        source=_head(take.source, count),
+        made=_head(take.made, count),
+        truth=_head(take.truth, count) if take.truth is not None else None,
+        first_dub=_head(take.first_dub, count) if take.first_dub is not None else None,
+        regions=Regions(
+            regions.mouth[:count],
+            regions.face[:count],
+            regions.background[:count],
+            None if regions.occluder is None else regions.occluder[:count],
+        ),
+        speech=take.speech[: round(count * SPEECH_RATE / RATE)],
+        driver_opening=None if take.driver_opening is None else take.driver_opening[:count],
+    )
+
+
+def _head(footage: Footage, count: int) -> Footage:
+    return replace(
+        footage,
+        crops=footage.crops[:count],
+        landmarks=footage.landmarks[:count],
+        opening=footage.opening[:count],
+        native={name: values[:count] for name, values in footage.native.items()},
+    )

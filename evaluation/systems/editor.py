@@ -1,0 +1,58 @@
+"""The stage-2 editor as ``bootdub dub`` runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from common.files import fingerprint, sha256_file
+from common.media import probe, save_wav
+from evaluation.manifest import Case
+from evaluation.systems.base import Dubbed
+from stage2_dubber.pipeline import DubPipeline
+from stage2_dubber.request import SPEECH_RATE, DubRequest
+
+
+class EditorSystem:
+    """Dubs with a stage-2 package; loaded when the first dub is asked for."""
+
+    def __init__(self, name: str, package: Path, device: str = "cpu", **sampling: Any) -> None:
+        """``sampling``: num_steps, audio_scale, reference_scale; None: the package's own."""
+        self.name = name
+        self.package = package
+        self.device = device
+        self.sampling = {key: value for key, value in sampling.items() if value is not None}
+        self.fingerprint = fingerprint({"package": package_digest(package), **self.sampling})
+        self._pipeline: DubPipeline | None = None
+
+    def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
+        """A whole dub: face, model, compositing, file."""
+        if self._pipeline is None:
+            self._pipeline = DubPipeline.from_pretrained(self.package, device=self.device)
+        with speech_file(case, video) as audio:
+            request = DubRequest(video, audio, output, track=case.track, overwrite=True)
+            result = self._pipeline.run(request, **self.sampling)
+        return Dubbed(output, sum(result.seconds.values()), result.seams)
+
+
+@contextmanager
+def speech_file(case: Case, video: Path) -> Iterator[Path]:
+    """The file with the case's speech; silence as long as the video where there is none."""
+    if case.audio is not None:
+        yield case.audio
+        return
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch) / "silence.wav"
+        save_wav(path, np.zeros(round(probe(video).duration * SPEECH_RATE), np.float32), SPEECH_RATE)
+        yield path
+
+
+def package_digest(folder: Path) -> str:
+    """Of everything in a package that a model is loaded from."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
+    return fingerprint({str(path.relative_to(folder)): sha256_file(path) for path in files})
