@@ -48,9 +48,14 @@ class ModelConfig:
 
 @dataclass
 class VaeConfig:
-    """Arguments of diffusers' ``AutoencoderKLWan`` (R: the Wan2.2 autoencoder), and where its weights are."""
+    """The shape of the autoencoder, and where its weights are.
+
+    Kind "wan": arguments of diffusers' ``AutoencoderKLWan`` (R: the Wan2.2 autoencoder). Kind "patch":
+    those of ``common.models.patch_autoencoder``: ``z_dim``, the scale factors and the last four here.
+    """
 
     path: str = ""
+    kind: str = "wan"  # | "patch"
     base_dim: int = 160
     decoder_base_dim: int = 256
     z_dim: int = 48
@@ -63,6 +68,13 @@ class VaeConfig:
     out_channels: int = 12
     scale_factor_spatial: int = 16
     scale_factor_temporal: int = 4
+    width: int = 192
+    encoder_layers: int = 3
+    decoder_layers: int = 4
+    refine_width: int = 32
+
+    def __post_init__(self) -> None:
+        _one_of("vae.kind", self.kind, ("wan", "patch"))
 
 
 @dataclass

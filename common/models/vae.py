@@ -1,4 +1,7 @@
-"""The video autoencoder: diffusers' AutoencoderKLWan of either kind (2.1 or 2.2), and a codec around it."""
+"""The video autoencoder and a codec around it.
+
+It is diffusers' AutoencoderKLWan of either kind (2.1 or 2.2), or the small one of blocks of pixels.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,30 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from common.config import VaeConfig
 from common.errors import UserError
-from common.files import fingerprint
+from common.files import fingerprint, read_json
 from common.geometry import TEMPORAL_STRIDE, frames_to_latents
+from common.models.patch_autoencoder import PatchAutoencoder
 from common.models.vae_checkpointing import decode_checkpointed
 
+Autoencoder = AutoencoderKLWan | PatchAutoencoder
 
-def build_vae(config: VaeConfig, dtype: torch.dtype = torch.float32) -> AutoencoderKLWan:
+_CLASSES: dict[str, type[AutoencoderKLWan] | type[PatchAutoencoder]] = {
+    "wan": AutoencoderKLWan,
+    "patch": PatchAutoencoder,
+}
+_PATCH_KEYS = ("width", "encoder_layers", "decoder_layers", "refine_width")
+_COMMON_KEYS = ("z_dim", "scale_factor_spatial", "scale_factor_temporal")
+
+
+def build_vae(config: VaeConfig, dtype: torch.dtype = torch.float32) -> Autoencoder:
     """The autoencoder of ``config``: loaded from ``config.path`` (save_pretrained format), or fresh if empty.
 
     A fresh one has latent mean 0 and deviation 1 until :func:`set_latent_statistics`. Raises UserError where
     the folder is missing or holds an autoencoder of another geometry.
     """
-    arguments = asdict(config)
+    if config.kind == "patch":
+        return _build_patch(config, dtype)
+    arguments = {key: value for key, value in asdict(config).items() if key not in ("kind", *_PATCH_KEYS)}
     path = arguments.pop("path")
     if config.in_channels != 3 * config.patch_size**2 or config.out_channels != config.in_channels:
         raise UserError(
@@ -46,21 +61,50 @@ def build_vae(config: VaeConfig, dtype: torch.dtype = torch.float32) -> Autoenco
             "The autoencoder must shorten time by 4: set two entries of vae.temperal_downsample to true."
         )
     if path:
-        return load_vae(path, dtype, expected=arguments)
+        return load_vae(path, dtype, expected=arguments, kind=config.kind)
     # diffusers takes patch_size 1 for a patch whose folding it then cannot undo; None is its word for none.
     arguments["patch_size"] = None if config.patch_size == 1 else config.patch_size
     vae = AutoencoderKLWan(**arguments, latents_mean=[0.0] * config.z_dim, latents_std=[1.0] * config.z_dim)
     return vae if dtype == torch.float32 else vae.to(dtype)
 
 
+def _build_patch(config: VaeConfig, dtype: torch.dtype) -> Autoencoder:
+    if config.scale_factor_temporal != TEMPORAL_STRIDE:
+        raise UserError(
+            f"vae.scale_factor_temporal is {config.scale_factor_temporal}: the autoencoder must shorten time "
+            f"by {TEMPORAL_STRIDE}."
+        )
+    arguments = {key: getattr(config, key) for key in (*_COMMON_KEYS, *_PATCH_KEYS)}
+    if config.path:
+        return load_vae(config.path, dtype, expected=arguments, kind=config.kind)
+    vae = PatchAutoencoder(**arguments, latents_mean=[0.0] * config.z_dim, latents_std=[1.0] * config.z_dim)
+    return vae if dtype == torch.float32 else vae.to(dtype)
+
+
 def load_vae(
-    path: str | Path, dtype: torch.dtype = torch.float32, expected: dict[str, Any] | None = None
-) -> AutoencoderKLWan:
-    """Load a save_pretrained folder. ``expected``: constructor arguments that its config must agree with."""
+    path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    expected: dict[str, Any] | None = None,
+    kind: str = "",
+) -> Autoencoder:
+    """Load a save_pretrained folder.
+
+    Args:
+        expected: constructor arguments that its config must agree with.
+        kind: that it must be of; empty: whatever it says.
+
+    Raises:
+        UserError: there is none, or it does not agree.
+    """
     folder = Path(path)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no autoencoder there (no config.json); check vae.path.")
-    vae = AutoencoderKLWan.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    stored = read_json(folder / "config.json").get("_class_name")
+    found_kind = next((k for k, c in _CLASSES.items() if c.__name__ == stored), None)
+    if found_kind is None or (kind or found_kind) != found_kind:
+        raise UserError(f"{folder}: holds a {stored}, not an autoencoder of kind '{kind or 'wan or patch'}'.")
+    loaded: Any = _CLASSES[found_kind].from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    vae: Autoencoder = loaded
     for key, value in (expected or {}).items():
         found = vae.config[key]
         if _plain(found) != _plain(value):
@@ -70,7 +114,7 @@ def load_vae(
     return vae
 
 
-def set_latent_statistics(vae: AutoencoderKLWan, mean: torch.Tensor, std: torch.Tensor) -> None:
+def set_latent_statistics(vae: Autoencoder, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Store statistics of the latents, (z_dim,) each, in the autoencoder's config, where all read them."""
     vae.register_to_config(latents_mean=mean.double().tolist(), latents_std=std.double().tolist())
 
@@ -82,7 +126,7 @@ class VideoCodec:
     pays off on some machines and not on others); latents and videos are returned in float32.
     """
 
-    def __init__(self, vae: AutoencoderKLWan, autocast: torch.dtype | None = None) -> None:
+    def __init__(self, vae: Autoencoder, autocast: torch.dtype | None = None) -> None:
         # Any: diffusers' decorators hide the signatures of encode and decode from type checkers.
         self.vae: Any = vae.eval().requires_grad_(False)
         self.autocast = autocast

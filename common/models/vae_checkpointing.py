@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, unpatchify
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
 def decode_checkpointed(vae: Any, latents: Tensor) -> Tensor:
-    """``vae.decode(latents).sample`` of an AutoencoderKLWan, sample by sample and latent frame by frame.
+    """``vae.decode(latents).sample``, sample by sample; an AutoencoderKLWan's latent frame by frame, too.
 
     Args:
         latents: (B, C, F, h, w), not normalised.
@@ -27,7 +27,15 @@ def decode_checkpointed(vae: Any, latents: Tensor) -> Tensor:
     Returns:
         (B, 3, 4 (F - 1) + 1, H, W), clamped to [-1, 1]; the same values and gradients as the plain decode.
     """
-    return torch.cat([_decode_one(vae, one) for one in latents.split(1)])
+    decode = _decode_one if isinstance(vae, AutoencoderKLWan) else _decode_whole
+    return torch.cat([decode(vae, one) for one in latents.split(1)])
+
+
+def _decode_whole(vae: Any, latents: Tensor) -> Tensor:
+    """One sample at once: enough where hardly anything is as large as the picture."""
+    return checkpoint(  # type: ignore[no-any-return]
+        lambda x: vae.decode(x).sample, latents, use_reentrant=False, preserve_rng_state=False
+    )
 
 
 def _decode_one(vae: Any, latents: Tensor) -> Tensor:

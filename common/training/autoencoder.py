@@ -82,6 +82,8 @@ class AutoencoderConfig:
 def new_autoencoder(config: VaeConfig) -> Any:
     """An untrained autoencoder of this shape whose latent statistics are neutral."""
     vae: Any = build_vae(replace(config, path=""))
+    if config.kind == "patch":
+        return vae
     with torch.no_grad():
         # A fresh posterior has unit variance: noise as strong as the signal, which the decoder would spend
         # its first thousand steps on.
@@ -93,24 +95,32 @@ def autoencoder_loss(
     vae: Any, video: Tensor, kl_weight: float, edge_weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of a video (B, 3, N, H, W) in [-1, 1] -> scalar, and its parts, detached."""
+    posterior = vae.encode(video).latent_dist
+    decoded, beyond = _decode(vae, posterior.sample())
+    pixel = (decoded - video).abs().mean()
+    error = decoded - video
+    edge = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    mean, logvar = posterior.mean.float(), posterior.logvar.float()
+    kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
+    loss = pixel + edge_weight * edge + kl_weight * kl + beyond
+    parts = {"l1": pixel, "edge": edge, "kl": kl}
+    return loss, {name: value.detach() for name, value in parts.items()}
+
+
+def _decode(vae: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """The clamped video, and by how much the decoder went beyond [-1, 1] on average."""
+    if not hasattr(vae, "decoder"):
+        raw = vae.decode_unclamped(latents).float()
+        return raw.clamp(-1.0, 1.0), (raw.abs() - 1).relu().mean()
     beyond: list[Tensor] = []
     # The decoder works frame by frame and is clamped only afterwards: this sees each chunk before that.
     hook = vae.decoder.register_forward_hook(
         lambda _m, _i, out: beyond.append((out.float().abs() - 1).relu().mean())
     )
     try:
-        posterior = vae.encode(video).latent_dist
-        decoded = vae.decode(posterior.sample()).sample.float()
+        return vae.decode(latents).sample.float(), torch.stack(beyond).mean()
     finally:
         hook.remove()
-    pixel = (decoded - video).abs().mean()
-    error = decoded - video
-    edge = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    mean, logvar = posterior.mean.float(), posterior.logvar.float()
-    kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
-    loss = pixel + edge_weight * edge + kl_weight * kl + torch.stack(beyond).mean()
-    parts = {"l1": pixel, "edge": edge, "kl": kl}
-    return loss, {name: value.detach() for name, value in parts.items()}
 
 
 class AutoencoderTrainer:
@@ -207,6 +217,8 @@ class AutoencoderTrainer:
     def _resume(self) -> None:
         checkpoint = latest_checkpoint(self.output)
         if checkpoint is None:
+            if hasattr(self.vae, "fit_linear"):
+                self._fit_linear()
             return
         if checkpoint.meta.get("identity") != self.identity:
             raise UserError(
@@ -218,6 +230,17 @@ class AutoencoderTrainer:
         checkpoint.read("ema", self.average.averages)
         self.average.updates = checkpoint.meta["ema_updates"]
         self.step, self.seconds_before = checkpoint.step, checkpoint.meta["seconds"]
+
+    def _fit_linear(self) -> None:
+        """Start from the principal components of the training videos."""
+        rng = np.random.default_rng([self.config.seed, 2**30])
+        frames, size = max(self.config.window_frames), self.crop_size
+        windows = [
+            random_windows(self.train_clips, rng, 1, frames, size)[0]
+            for _ in range(self.config.stats_windows)
+        ]
+        self.vae.fit_linear(windows)
+        self.average.restart()
 
     def _train_step(self, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
