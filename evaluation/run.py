@@ -73,10 +73,9 @@ class Evaluation:
         for case in self.plan.cases:
             prepared: Prepared | None = None
             for system in self.plan.systems:
-                self._progress(f"{case.name}: {system.name}", len(rows), total)
                 row, prepared = self._row(case, system, prepared)
                 rows.append(row)
-        self._progress("pooled metrics", len(rows), total)
+                self._progress("evaluating", len(rows), total)
         rows = _with_lsd(rows, self.plan.cases)
         rows = [self._judged(row) for row in rows]
         groups = tuple(dict.fromkeys(case.group for case in self.plan.cases))

@@ -40,9 +40,13 @@ class _Warnings(logging.Handler):
 
 
 class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if not speed else f"{speed:.1f} frames/s", style="dim")
+        return Text("" if not speed else f"{speed:.2g} {self._unit}/s", style="dim")
 
 
 class ConsoleProgress:
@@ -50,18 +54,19 @@ class ConsoleProgress:
 
     An instance is what :class:`stage2_dubber.pipeline.DubPipeline` takes as ``progress``: it is called
     with the stage's name, the frames done (fractions of a window count) and the frames in all, or None
-    where that is not known.
+    where that is not known. ``unit``: what is counted.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, unit: str = "frames") -> None:
         self.console = console or Console(stderr=True)
+        self.unit = unit
         self._bars: Progress | None = None
         if self.console.is_terminal:
             self._bars = Progress(
                 TextColumn("{task.description:<14}"),
                 BarColumn(bar_width=30),
-                TextColumn("{task.completed:.0f}/{task.total:.0f} frames"),
-                _Rate(),
+                TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {unit}"),
+                _Rate(unit),
                 TimeRemainingColumn(elapsed_when_finished=True),
                 console=self.console,
             )
@@ -100,10 +105,10 @@ class ConsoleProgress:
         self._shown[stage] = now
         if finished:
             self._finished.add(stage)
-        text = f"{stage}: {done:.0f}" + (f"/{total:.0f}" if total else "") + " frames"
+        text = f"{stage}: {done:.0f}" + (f"/{total:.0f}" if total else "") + f" {self.unit}"
         if now > started and done > 0:
             rate = done / (now - started)
-            text += f", {rate:.1f} frames/s"
+            text += f", {rate:.2g} {self.unit}/s"
             if total and not finished:
                 text += f", {(total - done) / rate:.0f} s left"
         self.console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,211 @@
+"""The ``bootdub`` command with everything in it: dubbing, and evaluation, benchmark and listening tests."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stage2_dubber.cli import Device, app, clean_errors
+
+
+class Probe(str, Enum):
+    """Further dubs of each video, which ask other questions than how well it speaks."""
+
+    self = "self"
+    silence = "silence"
+    cycle = "cycle"
+
+
+class Size(str, Enum):
+    """How much of the rendered benchmark."""
+
+    quick = "quick"
+    full = "full"
+
+
+class Rule(str, Enum):
+    """What clips are chosen by."""
+
+    front = "front"
+    occluded = "occluded"
+
+
+SystemOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--system",
+        help="[NAME=]WHAT, once per system: 'copy', a model package of either stage, or a folder of videos "
+        "named after the rows. Default: copy and the installed model. Tables compare with the first.",
+    ),
+]
+OutputOption = Annotated[
+    Path, typer.Option(help="Folder for dubs, results.json, results.csv and report.html.")
+]
+ProbeOption = Annotated[
+    list[Probe] | None,
+    typer.Option(
+        "--probe",
+        help="Also dub each video with its own speech, with silence, or each dub back again; once per probe.",
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder with public weights of judge networks (SyncNet, LPIPS, Inception ...)."),
+]
+JudgeOption = Annotated[
+    Path | None, typer.Option(help="Sync expert that no training's loss used; default: the shipped one.")
+]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Sampler steps per window of stage-2 models.")]
+PicturesOption = Annotated[
+    bool, typer.Option("--pictures/--no-pictures", help="Clips and strips in the report.")
+]
+DeviceOption = Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the plan.")]
+
+
+@app.command()
+def evaluate(
+    manifest: Annotated[
+        Path, typer.Option(help="CSV with the columns video and audio; see docs/metrics.md.")
+    ],
+    output: OutputOption,
+    system: SystemOption = None,
+    probe: ProbeOption = None,
+    weights: WeightsOption = None,
+    judge: JudgeOption = None,
+    num_steps: StepsOption = None,
+    limit: Annotated[int, typer.Option(min=0, help="Only the first so many rows; 0: all.")] = 0,
+    title: Annotated[str, typer.Option(help="Of the report.")] = "Evaluation",
+    pictures: PicturesOption = True,
+    device: DeviceOption = Device.auto,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Dub the clips of a manifest with several systems, measure, write a report. Goes on where it was cut."""
+    with clean_errors():
+        from evaluation.manifest import read_manifest
+
+        cases = read_manifest(manifest)
+        _evaluate(
+            title,
+            cases[: limit or None],
+            output,
+            system,
+            probe,
+            weights,
+            judge,
+            num_steps,
+            pictures,
+            device,
+            dry_run,
+        )
+
+
+@app.command()
+def bench(
+    output: OutputOption,
+    size: Annotated[Size, typer.Option(help="quick: minutes on a CPU; full: for figures.")] = Size.quick,
+    group: Annotated[list[str] | None, typer.Option(help="Only these groups.")] = None,
+    real: Annotated[
+        Path | None, typer.Option(help="Manifest of your own clips, added to the drawn ones.")
+    ] = None,
+    system: SystemOption = None,
+    probe: ProbeOption = None,
+    weights: WeightsOption = None,
+    judge: JudgeOption = None,
+    num_steps: StepsOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
+    pictures: PicturesOption = True,
+    device: DeviceOption = Device.auto,
+    dry_run: DryRunOption = False,
+) -> None:
+    """The benchmark: characters drawn from seeds, whose true answer is known, and clips of your own."""
+    with clean_errors():
+        from evaluation.bench import prepare_bench
+        from evaluation.manifest import read_manifest
+
+        drawn = prepare_bench(output / "footage", size.value, group, workers, dry_run)
+        cases = [] if drawn is None else read_manifest(drawn)
+        cases += read_manifest(real) if real is not None else []
+        _evaluate(
+            f"BootDub benchmark, {size.value}",
+            cases,
+            output,
+            system,
+            probe,
+            weights,
+            judge,
+            num_steps,
+            pictures,
+            device,
+            dry_run,
+        )
+
+
+def _evaluate(
+    title: str,
+    cases: list[Any],
+    output: Path,
+    systems: list[str] | None,
+    probes: list[Probe] | None,
+    weights: Path | None,
+    judge: Path | None,
+    num_steps: int | None,
+    pictures: bool,
+    device: Device,
+    dry_run: bool,
+) -> None:
+    from evaluation.command import Request, evaluate_cases, plan_lines
+    from stage2_dubber.console import quieten_libraries, show_warnings
+    from stage2_dubber.locate import default_model_path
+
+    quieten_libraries()
+    show_warnings()
+    request = Request(
+        title=title,
+        cases=tuple(cases),
+        output=output,
+        systems=tuple(systems or ("copy", str(default_model_path()))),
+        probes=tuple(probe.value for probe in probes or ()),
+        weights=weights,
+        judge=judge,
+        num_steps=num_steps,
+        pictures=pictures,
+        device=device.value,
+    )
+    if dry_run:
+        print("\n".join(plan_lines(request)))
+        return
+    for line in evaluate_cases(request):
+        print(line)
+
+
+@app.command()
+def curate(
+    folder: Annotated[Path, typer.Argument(help="Folder of videos, searched with its subfolders.")],
+    output: Annotated[Path, typer.Option(help="Manifest to write (CSV).")],
+    rule: Annotated[Rule, typer.Option(help="front: small head angles; occluded: hands over the face.")],
+    count: Annotated[int, typer.Option(min=0, help="At most so many clips; 0: all that pass.")] = 50,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+) -> None:
+    """Choose clips of your own for the benchmark, as EdiDub's appendix C does."""
+    with clean_errors():
+        from evaluation.bench.curate import curate as choose
+
+        for line in choose(folder, output, rule.value, count=count, workers=workers):
+            print(line)
+
+
+mos = typer.Typer(help="A blind listening test: make its page, score its answers.", no_args_is_help=True)
+app.add_typer(mos, name="mos")
+
+
+def main() -> None:
+    """Entry point of the ``bootdub`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

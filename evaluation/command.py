@@ -1,0 +1,96 @@
+"""What ``bootdub evaluate`` and ``bootdub bench`` do once their arguments are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import UserError
+from common.media import probe
+from evaluation.manifest import Case, with_probes
+from evaluation.metrics.base import Kind
+
+
+@dataclass(frozen=True)
+class Request:
+    """One evaluation.
+
+    Attributes:
+        title: of the report.
+        cases: rows of the manifest.
+        output: folder.
+        systems: as :func:`evaluation.systems.build_system` reads them.
+        probes: "self", "silence", "cycle".
+        weights: folder with public weights; None: what needs them is not measured.
+        judge: sync expert; None: the shipped one.
+        num_steps: sampler steps of stage-2 packages; None: their own.
+        pictures: previews and strips for the report.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    title: str
+    cases: tuple[Case, ...]
+    output: Path
+    systems: tuple[str, ...]
+    probes: tuple[str, ...] = ()
+    weights: Path | None = None
+    judge: Path | None = None
+    num_steps: int | None = None
+    pictures: bool = True
+    device: str = "cpu"
+
+    @property
+    def rows(self) -> tuple[Case, ...]:
+        """The cases and their probes."""
+        mute = [case.video for case in self.cases if self.probes and not probe(case.video).has_audio]
+        return tuple(with_probes(self.cases, [Kind(name) for name in self.probes], mute))
+
+
+def plan_lines(request: Request) -> list[str]:
+    """What would be done.
+
+    Raises:
+        UserError: as :func:`evaluate_cases` would before the first dub.
+    """
+    from evaluation.registry import load_measures
+    from evaluation.systems import build_systems
+
+    systems = build_systems(request.systems, request.device, num_steps=request.num_steps)
+    measures = load_measures(request.weights, request.judge)
+    rows = request.rows
+    kinds = ", ".join(f"{sum(r.kind is kind for r in rows)} {kind.value}" for kind in Kind)
+    lines = [
+        f"{len(rows)} rows ({kinds}) in {len({r.group for r in rows})} groups",
+        f"{len(systems)} systems: {', '.join(system.name for system in systems)}",
+        f"{len(measures.metrics)} metrics: {', '.join(metric.key for metric in measures.metrics)}",
+    ]
+    lines += [f"{name}: {value}" for name, value in measures.facts.items()]
+    return [*lines, f"into {request.output}"]
+
+
+def evaluate_cases(request: Request) -> Iterator[str]:
+    """Dub, measure, write the tables and the report; yields lines to print.
+
+    Raises:
+        UserError: a system or a judge cannot be loaded, or the folder not be written.
+    """
+    from evaluation.registry import load_measures
+    from evaluation.report import write_report
+    from evaluation.run import Evaluation, Plan
+    from evaluation.systems import build_systems
+    from evaluation.tables import summary_lines, write_csv, write_json
+    from stage2_dubber.console import ConsoleProgress
+
+    if not request.cases:
+        raise UserError("There is nothing to evaluate: name groups or a manifest that hold clips.")
+    systems = build_systems(request.systems, request.device, num_steps=request.num_steps)
+    measures = load_measures(request.weights, request.judge)
+    plan = Plan(request.title, request.rows, tuple(systems), request.pictures)
+    with ConsoleProgress(unit="rows") as progress:
+        results = Evaluation(plan, measures, request.output, progress).run()
+    write_json(results, request.output / "results.json")
+    write_csv(results, request.output / "results.csv")
+    report = write_report(results, request.output)
+    yield from summary_lines(results)
+    yield f"report: {report}"
