@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MappingNode, SafeLoader, ScalarNode, YAMLError, compose
 
-from common.config_augment import AugmentConfig
+from common.config_augment import AugmentConfig, SpeechAugmentConfig
 from common.config_report import describe
 from common.config_sections import (
     DataConfig,
@@ -47,6 +47,7 @@ __all__ = [
     "ModelConfig",
     "ModelSections",
     "PhaseConfig",
+    "SpeechAugmentConfig",
     "SpeechConfig",
     "SyncConfig",
     "TrainConfig",

@@ -66,3 +66,42 @@ class AugmentConfig:
     def active(self) -> bool:
         """Whether anything can be changed."""
         return bool(self.flip or any(change.probability for change in self.changes().values()))
+
+
+@dataclass
+class SpeechAugmentConfig:
+    """Random changes of cached log-mel features while training; nothing is changed by default."""
+
+    pitch: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.0, 0.12]))
+    """The spectrum stretched or squeezed by this share."""
+    reverberation: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.1, 0.8]))
+    """Seconds in which the room's tail falls by 60 dB."""
+    noise: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[5.0, 30.0]))
+    """Signal to noise, dB."""
+    colour: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[1.0, 6.0]))
+    """Deviation of the microphone's frequency response, dB."""
+    bandwidth: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.6, 0.95]))
+    """Share of the mel bands that a codec lets through."""
+    gain: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.0, 8.0]))
+    """dB, up or down."""
+
+    def __post_init__(self) -> None:
+        for name, change in self.changes().items():
+            if not 0 <= change.probability <= 1:
+                raise UserError(
+                    f"speech_augment.{name}.probability is {change.probability}; give one from 0 to 1."
+                )
+            if len(change.range) != 2 or not 0 <= change.range[0] <= change.range[1]:
+                raise UserError(
+                    f"speech_augment.{name}.range is {list(change.range)}; give two numbers, the smaller "
+                    "one first."
+                )
+
+    def changes(self) -> dict[str, ChangeConfig]:
+        """All changes by name."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is ever changed."""
+        return any(change.probability for change in self.changes().values())

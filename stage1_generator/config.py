@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.config import AugmentConfig, ModelSections, TrainingSections
+from common.config import AugmentConfig, ModelSections, SpeechAugmentConfig, TrainingSections
 from common.errors import UserError
 
 
@@ -143,6 +143,7 @@ class Stage1Config(TrainingSections, ModelSections):
     dtype: str = "auto"
     """"auto" (bf16 on CUDA, else fp32), "fp32" or "bf16"."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     references: ReferenceConfig = field(default_factory=ReferenceConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)

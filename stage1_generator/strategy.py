@@ -15,6 +15,7 @@ from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.models.package import PackageInfo, save_package
 from common.models.transformer import DubbingTransformer
+from common.speech.mel_augment import mel_changes
 from common.training.loading import MicroBatch, check_encoders
 from common.training.record import training_record
 from common.training.start import load_start, speech_of, starting_model, weight_identity
@@ -41,7 +42,14 @@ class GeneratorStrategy(FlowStrategy):
         check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
         flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
         extra = config.speech.extra_window
-        super().__init__(config.train, config.geometry, flow, extra, context=self.start.context)
+        super().__init__(
+            config.train,
+            config.geometry,
+            flow,
+            extra,
+            context=self.start.context,
+            speech_augment=mel_changes(config.speech_augment, config.speech),
+        )
 
     def build_model(self) -> nn.Module:
         if self.start.adapters:

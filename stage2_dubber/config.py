@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.config import AugmentConfig, ModelSections, PhaseConfig, TrainingSections
+from common.config import (
+    AugmentConfig,
+    ModelSections,
+    PhaseConfig,
+    SpeechAugmentConfig,
+    TrainingSections,
+)
 from common.errors import UserError
 
 
@@ -14,6 +20,7 @@ class Stage2Config(TrainingSections, ModelSections):
 
     phase: PhaseConfig = field(default_factory=PhaseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
 
 
 def check(config: Stage2Config) -> Stage2Config:

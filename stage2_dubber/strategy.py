@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.models.adapters import Adapter
 from common.models.package import PackageInfo, save_package
 from common.models.transformer import DubbingTransformer
+from common.speech.mel_augment import mel_changes
 from common.training.loading import ClipEncoder, MicroBatch, check_encoders
 from common.training.pixel.build import build_judge, check_landmarks, judges_identity
 from common.training.record import training_record
@@ -61,7 +62,8 @@ class EditorStrategy(FlowStrategy):
             config.model.gradient_checkpointing,
         )
         check_landmarks(judge, dataset)
-        super().__init__(config.train, geometry, flow, extra, encoder, self.start.context, judge)
+        changes = mel_changes(config.speech_augment, config.speech)
+        super().__init__(config.train, geometry, flow, extra, encoder, self.start.context, judge, changes)
         self.adapters: tuple[Adapter, ...] = self.start.adapters
 
     def build_model(self) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -58,7 +58,11 @@ class DubBatch:
 
 
 def collate(
-    samples: Sequence[Sample], extra_window: int = 0, dtype: torch.dtype = torch.float32, frames: int = 0
+    samples: Sequence[Sample],
+    extra_window: int = 0,
+    dtype: torch.dtype = torch.float32,
+    frames: int = 0,
+    speech: Callable[[int, Tensor], Tensor] | None = None,
 ) -> DubBatch:
     """Stack cached samples of equal geometry; only their arrays and caches are read.
 
@@ -73,6 +77,7 @@ def collate(
         extra_window: feature frames on each side of the eight of a latent frame (``speech.extra_window``).
         dtype: of every tensor of the batch but the landmarks.
         frames: of each clip, 4k+1; 0: clips are taken whole and must be of one length.
+        speech: changes the features (T, A) of the sample at a place of ``samples``.
 
     Raises:
         UserError: a sample lacks what a batch needs or is shorter, or samples differ in shape.
@@ -88,7 +93,9 @@ def collate(
     else:
         # (M, C, 1, h, w) each: the still frames become the frame axis.
         reference = _stack(samples, "reference_latents", dtype).squeeze(3).transpose(1, 2)
-    windows = [_windows(sample, extra_window, latents) for sample in samples]
+    windows = [
+        _windows(sample, extra_window, latents, number, speech) for number, sample in enumerate(samples)
+    ]
     has_lower = "lower_face_mask" in first.arrays
     has_landmarks = all("landmarks" in sample.arrays for sample in samples)
     return DubBatch(
@@ -148,8 +155,16 @@ def _stack_alike(
     return torch.stack([value.to(dtype) for value in values])
 
 
-def _windows(sample: Sample, extra: int, latents: int | None) -> Tensor:
+def _windows(
+    sample: Sample,
+    extra: int,
+    latents: int | None,
+    number: int,
+    speech: Callable[[int, Tensor], Tensor] | None,
+) -> Tensor:
     features = _part(sample, sample.cache, "audio_features")
+    if speech is not None:
+        features = speech(number, features)
     frames = int(sample.meta["frames"])
     margin = stored_margin(features.shape[0], frames)
     return audio_windows(features, margin, latents or frames_to_latents(frames), extra)

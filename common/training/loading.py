@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from common.config import AugmentConfig
+from common.config import AugmentConfig, SpeechAugmentConfig
 from common.data.augment import augment_pair, flip_arrays
 from common.data.batch import DubBatch, collate
 from common.data.dataset import ShardDataset
@@ -20,6 +21,7 @@ from common.geometry import TEMPORAL_STRIDE, frames_to_latents
 from common.models.pixels import to_video
 from common.models.vae import VideoCodec
 from common.speech import SpeechEncoder, clip_features, feature_margin
+from common.speech.mel_augment import augment_mel
 from common.training.draws import Draw
 
 
@@ -49,17 +51,20 @@ class DrawnSamples(Dataset[tuple[Draw, Sample]]):
 class Assemble:
     """Collate function: stacks clips of ``clip_frames`` frames, or of the draws' own number.
 
-    Runs in the loader's workers.
+    Runs in the loader's workers. ``seed`` and ``speech_augment``: random changes of cached speech features.
     """
 
     clip_frames: int
     extra_window: int
+    seed: int = 0
+    speech_augment: SpeechAugmentConfig | None = None
 
     def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> MicroBatch:
         draws, samples = tuple(draw for draw, _ in items), tuple(sample for _, sample in items)
         frames = draws[0].frames or self.clip_frames
         if all(sample.has(CACHE) for sample in samples):
-            return MicroBatch(draws, collate(samples, self.extra_window, frames=frames))
+            speech = partial(self._changed, draws) if self.speech_augment is not None else None
+            return MicroBatch(draws, collate(samples, self.extra_window, frames=frames, speech=speech))
         for sample in samples:
             # Read here and not in the training process; the sample keeps what was decoded.
             _ = sample.meta, sample.arrays
@@ -70,6 +75,10 @@ class Assemble:
             if sample.has(SOURCE):
                 _ = sample.source
         return MicroBatch(draws, None, samples)
+
+    def _changed(self, draws: Sequence[Draw], number: int, features: Tensor) -> Tensor:
+        assert self.speech_augment is not None
+        return augment_mel(features, draws[number].generator(self.seed, "speech"), self.speech_augment)
 
 
 @dataclass

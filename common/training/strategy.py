@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from common.config import GeometryConfig, TrainConfig
+from common.config import GeometryConfig, SpeechAugmentConfig, TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.models.transformer import DubbingTransformer
@@ -98,10 +98,13 @@ class FlowStrategy(ABC):
         encoder: ClipEncoder | None = None,
         context: Tensor | None = None,
         judge: PixelJudge | None = None,
+        speech_augment: SpeechAugmentConfig | None = None,
     ) -> None:
+        """``speech_augment``: changes of cached mel features; None: none."""
         self.train, self.geometry, self.flow = train, geometry, flow
         self.extra_window, self.encoder = extra_window, encoder
         self.judge = judge  # of decoded frames; None where the phase has no such losses
+        self.speech_augment = speech_augment
         self.context = context  # (1, L, text_dim), the constant text states of models with text attention
 
     @abstractmethod
@@ -118,7 +121,7 @@ class FlowStrategy(ABC):
         """The batch with the conditions of this stage chosen, before any is dropped."""
 
     def collate(self) -> Assemble:
-        return Assemble(self.geometry.clip_frames, self.extra_window)
+        return Assemble(self.geometry.clip_frames, self.extra_window, self.train.seed, self.speech_augment)
 
     def batch(self, micro: MicroBatch, device: torch.device) -> DubBatch:
         """The micro-batch with all its conditions, on ``device``."""
