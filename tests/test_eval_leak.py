@@ -8,8 +8,9 @@ from eval_takes import footage, speaking_curve, take
 
 from evaluation.metrics.base import Better, Kind, Metric
 from evaluation.metrics.curves import part_correlation
-from evaluation.metrics.leak import LipLeak, loudness, lsd, lsd_metrics
+from evaluation.metrics.leak import LipLeak, lsd, lsd_metrics
 from evaluation.metrics.silence import CLOSED, Silence, closed_lips
+from evaluation.metrics.sound import loudness
 
 N = 150
 

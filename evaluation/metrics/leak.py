@@ -11,31 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.curves import part_correlation
-from evaluation.take import RATE, SPEECH_RATE, Curve, Take
+from evaluation.metrics.sound import loudness
+from evaluation.take import Take
 
 VERSION = 1
 _CONFIDENCE = "lse_c_"
-_FLOOR_DB = -60.0
-
-
-def loudness(speech: NDArray[np.float32], frames: int) -> Curve:
-    """(frames,) level in dB of (samples,) at 16 kHz, one per video frame, at least 60 dB below the loudest.
-
-    NaN for frames that the speech does not reach, and everywhere where it is silent.
-    """
-    hop = round(SPEECH_RATE / RATE)
-    known = min(frames, len(speech) // hop)
-    power = np.square(np.asarray(speech[: known * hop], np.float64)).reshape(known, hop).mean(axis=1)
-    level = np.full(frames, np.nan)
-    if known and power.max() > 0:
-        least = power.max() * 10 ** (_FLOOR_DB / 10)
-        level[:known] = 10 * np.log10(np.maximum(power, least))
-    return level
 
 
 class LipLeak:

@@ -12,18 +12,14 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import correlate
 
 from evaluation.metrics.base import Better, Kind, Metric, Values
-from evaluation.take import SPEECH_RATE, Curve, Take
+from evaluation.metrics.sound import has_sound, same_sound
+from evaluation.take import Take
 
 VERSION = 1
 SPOKEN = (Kind.cross, Kind.self, Kind.cycle)
 FEWEST_WINDOWS = 8
-# A sound track that was coded and decoded correlates above .9 with what went in, other speech below .1.
-SAME_SOUND = 0.5
-_SAME_SOUND_LAG = 0.2  # seconds: the delay that coders may add
-_QUIET = 1e-4  # root mean square (-80 dB) of what is no speech at all
 
 
 class Judge(Protocol):
@@ -108,24 +104,6 @@ def whole_windows(present: NDArray[np.bool_], starts: int, window: int) -> NDArr
     gaps = np.concatenate([[0], np.cumsum(~present)])
     first = np.arange(starts)
     return np.asarray(gaps[np.minimum(first + window, len(present))] == gaps[first])
-
-
-def same_sound(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    """Whether two tracks (samples,) at 16 kHz are one recording: coding, gain and a short delay are passed
-    over (largest normalised cross-correlation within 0.2 s at least .5)."""
-    count = min(len(a), len(b))
-    x, y = (np.asarray(s[:count], np.float64) for s in (a, b))
-    power = float(np.sqrt((x @ x) * (y @ y)))
-    if power == 0:
-        return bool((x @ x) == (y @ y))
-    lag = min(round(_SAME_SOUND_LAG * SPEECH_RATE), count - 1)
-    around = correlate(x, y, mode="full", method="fft")[count - 1 - lag : count + lag]
-    return bool(np.max(np.abs(around)) >= SAME_SOUND * power)
-
-
-def has_sound(sound: Curve | NDArray[np.float32]) -> bool:
-    """Whether a track holds anything louder than -80 dB on average."""
-    return len(sound) > 0 and float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))) > _QUIET
 
 
 class LipSync:

@@ -24,7 +24,8 @@ class LandmarkDistance:
                 Better.lower,
                 "mean distance of the 20 mouth points to the truth's, both laid on the rigid upper face of a "
                 "112 px ArcFace picture",
-                "Chen et al. 2018 (Lip Movements Generation at a Glance); alignment as xdub section 4",
+                "Chen et al. 2018 (Lip Movements Generation at a Glance); alignment as in X-Dub (arXiv "
+                "2512.25066), section 4",
                 "truth",
             ),
         )
