@@ -1,0 +1,1 @@
+"""Judges: networks that are only ever used to measure, never to train."""

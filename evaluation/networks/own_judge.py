@@ -1,0 +1,124 @@
+"""The repository's own sync expert as a judge: small, always there, and never used by a loss."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.files import PathLike, sha256_file
+from common.models.pixels import to_video
+from common.models.sync_expert import load_expert
+from common.speech import SpeechEncoder
+from common.speech.mel import MelEncoder
+from common.speech.windows import FEATURES_PER_FRAME
+
+JUDGE_VARIABLE = "BOOTDUB_SYNC_JUDGE"
+SHIPPED_JUDGE = "sync-judge"
+_CONFIG = "config.json"
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_BATCH = 32
+
+
+def default_judge_path() -> Path:
+    """The judge for callers that name none.
+
+    Looked for in this order: the folder in the environment variable ``BOOTDUB_SYNC_JUDGE``; the folder
+    ``models/sync-judge`` beside the code; the same folder under ``share/bootdub`` of the installation.
+
+    Raises:
+        UserError: the variable names no sync expert, or none of the places holds one.
+    """
+    chosen = os.environ.get(JUDGE_VARIABLE)
+    if chosen:
+        if not (Path(chosen) / _CONFIG).is_file():
+            raise UserError(
+                f"{JUDGE_VARIABLE} is set to '{chosen}', which holds no sync expert: point it at a folder "
+                f"with a {_CONFIG}, or unset it to use the shipped one."
+            )
+        return Path(chosen)
+    places = [
+        Path(__file__).resolve().parents[2] / "models" / SHIPPED_JUDGE,
+        Path(sys.prefix) / "share" / "bootdub" / "models" / SHIPPED_JUDGE,
+    ]
+    for place in places:
+        if (place / _CONFIG).is_file():
+            return place
+    raise UserError(
+        f"No sync judge is installed at '{places[0]}': set {JUDGE_VARIABLE} to the folder of a sync expert."
+    )
+
+
+class OwnJudge:
+    """A :class:`~common.models.sync_expert.SyncExpert` that no training's loss has used.
+
+    Distances are 1 - cosine. A shift for which the clip has no sound is NaN: nothing is made up beyond its
+    ends.
+
+    Args:
+        folder: a saved expert; None takes :func:`default_judge_path`.
+        speech: the encoder whose features it hears; None takes log-mel, which needs no weights.
+        device: where it runs.
+
+    Raises:
+        UserError: no expert there, or one that hears the features of another encoder.
+    """
+
+    key, reach, cosine = "own", 15, True
+
+    def __init__(
+        self,
+        folder: PathLike | None = None,
+        speech: SpeechEncoder | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        place = default_judge_path() if folder is None else Path(folder)
+        self.speech = speech or MelEncoder()
+        # Stored in half precision, computed in single.
+        self.expert = load_expert(place).float().eval()
+        if self.expert.speech and self.expert.speech != self.speech.fingerprint:
+            raise UserError(
+                f"The sync judge '{place}' hears another speech encoder ({self.expert.speech}) "
+                f"than '{self.speech.name}' ({self.speech.fingerprint}): give the one it was trained with."
+            )
+        self.expert.to(device)  # type: ignore[arg-type]
+        self.name = f"own judge {place.resolve().name}"
+        self.window = self.expert.frames
+        weights = sha256_file(place / _WEIGHTS)[:16]
+        self.fingerprint = f"own-{weights}-{self.speech.fingerprint}"
+
+    @torch.no_grad()
+    def distances(self, frames: NDArray[np.uint8], sound: NDArray[np.float32]) -> NDArray[np.float64]:
+        """See :class:`evaluation.metrics.lip_sync.Judge`."""
+        side, wide = int(self.expert.config["crop_size"]), FEATURES_PER_FRAME * self.window
+        device = next(self.expert.parameters()).device
+        starts = len(frames) - self.window + 1
+        if starts < 1 or not len(sound):
+            return np.zeros((0, 2 * self.reach + 1))
+        small = np.stack([cv2.resize(f, (side, side), interpolation=cv2.INTER_AREA) for f in frames])
+        video = to_video(small)
+        features = torch.from_numpy(self.speech.encode(sound))
+        heard = min(starts, (len(features) - wide) // FEATURES_PER_FRAME + 1)
+        if heard < 1:
+            return np.zeros((0, 2 * self.reach + 1))
+        lips, words = [], []
+        for first in range(0, starts, _BATCH):
+            part = range(first, min(first + _BATCH, starts))
+            pictures = torch.stack([video[:, s : s + self.window] for s in part])
+            lips.append(self.expert.embed_frames(pictures.to(device)).cpu())
+        for first in range(0, heard, _BATCH):
+            part = range(first, min(first + _BATCH, heard))
+            sounds = torch.stack([features[FEATURES_PER_FRAME * s :][:wide] for s in part])
+            words.append(self.expert.embed_features(sounds.to(device)).cpu())
+        cosines = (torch.cat(lips) @ torch.cat(words).T).double().numpy()
+        result = np.full((starts, 2 * self.reach + 1), np.nan)
+        for shift in range(-self.reach, self.reach + 1):
+            rows = np.arange(max(0, -shift), min(starts, heard - shift))
+            result[rows, shift + self.reach] = 1 - cosines[rows, rows + shift]
+        return result

@@ -1,0 +1,102 @@
+"""Mouth curves, LMD, MAR: constructed clips whose numbers are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from eval_takes import footage, landmarks, speaking_curve, take
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.metrics.lmd import LandmarkDistance
+from evaluation.metrics.mar import MouthAspectRatio, mouth_aspect_ratio
+from evaluation.metrics.mouth_curve import MouthCurve, agreement
+
+N = 75
+
+
+def late(curve, k):
+    """The curve, k frames later; the ends are held."""
+    return curve[np.clip(np.arange(len(curve)) - k, 0, len(curve) - 1)]
+
+
+@pytest.mark.parametrize("k", [-4, 0, 3])
+def test_mouth_lag_is_the_shift(k):
+    driver = speaking_curve(N)
+    values = agreement(late(driver, k), driver)
+    assert values["mouth_lag"] == k
+    assert values["mouth_r_best"] > 0.99
+    assert (values["mouth_r"] > 0.99) == (k == 0)
+    assert values["mouth_gain"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_mouth_that_hardly_moves_is_told_by_its_gain():
+    driver = speaking_curve(N)
+    small = agreement(0.1 + 0.1 * driver, driver)
+    assert small["mouth_r"] == pytest.approx(1) and small["mouth_gain"] == pytest.approx(0.1)
+    frozen = agreement(np.full(N, 0.1), driver)
+    assert frozen == {"mouth_gain": pytest.approx(0)}
+
+
+def test_other_speech_has_no_r_and_no_lag():
+    driver = speaking_curve(200)
+    values = agreement(speaking_curve(200, seed=4), driver)
+    assert abs(values["mouth_r"]) < 0.4 and "mouth_lag" not in values
+    assert values["mouth_gain"] == pytest.approx(1, abs=0.3)
+
+
+def test_mouth_curve_needs_a_driver_and_enough_frames():
+    driver = speaking_curve(N)
+    measure = MouthCurve()
+    made = footage(driver)
+    assert set(measure(take(made, driver_opening=driver))) == {m.key for m in measure.metrics}
+    assert measure(take(made)) == {}
+    assert measure(take(made, driver_opening=driver, kind="silence")) == {}
+    hidden = driver.copy()
+    hidden[11:] = np.nan
+    assert measure(take(made, driver_opening=hidden)) == {}
+    assert measure(take(made, driver_opening=np.full(N, 0.1))) == {}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.2, 5), st.floats(-0.5, 0.5))
+def test_r_does_not_depend_on_scale_or_rest(seed, gain, rest):
+    made, driver = speaking_curve(40, seed), speaking_curve(40, seed + 1)
+    plain, moved = agreement(made, driver), agreement(gain * made + rest, driver)
+    assert moved["mouth_r"] == pytest.approx(plain["mouth_r"], abs=1e-9)
+    assert moved["mouth_gain"] == pytest.approx(gain * plain["mouth_gain"])
+
+
+def test_lmd_is_the_distance_in_an_aligned_face():
+    still = np.full(20, 0.1)
+    true, made = footage(still), footage(still)
+    moved = made.landmarks.copy()
+    moved[:, 48:68, 0] += 8.0  # a tenth of the eye-corner distance, which is 35.24 / .692 px when aligned
+    # Size and place of the made face do not count.
+    moved[..., :2] = 1.3 * moved[..., :2] + 11
+    values = LandmarkDistance()(take(replace(made, landmarks=moved), truth=true))
+    assert values["lmd"] == pytest.approx(0.1 * 35.24 / 0.692, rel=1e-4)
+    assert LandmarkDistance()(take(made, truth=true))["lmd"] == pytest.approx(0, abs=1e-4)
+    assert LandmarkDistance()(take(made)) == {}
+    assert LandmarkDistance()(take(made, truth=footage(np.full(20, np.nan)))) == {}
+
+
+def test_mouth_aspect_ratio_is_height_over_width():
+    opening = np.array([0.0, 0.1, np.nan])
+    points = landmarks(np.nan_to_num(opening))
+    points[2] = np.nan
+    width = np.linalg.norm(points[0, 60, :2] - points[0, 64, :2])
+    ratio = mouth_aspect_ratio(points)
+    assert ratio[0] == pytest.approx(0, abs=1e-6) and np.isnan(ratio[2])
+    assert ratio[1] == pytest.approx(0.1 * 80 / width, rel=1e-4)
+    assert mouth_aspect_ratio(3 * points)[1] == pytest.approx(ratio[1], rel=1e-5)
+
+
+def test_a_frozen_mouth_has_no_diversity():
+    measure = MouthAspectRatio()
+    talking = measure(take(footage(speaking_curve(N))))["mar_div"]
+    assert measure(take(footage(np.full(N, 0.1))))["mar_div"] < 0.01 * talking
+    assert measure(take(footage(speaking_curve(N)), kind="silence")) == {}
+    assert measure(take(footage(np.full(N, np.nan)))) == {}
