@@ -1,4 +1,4 @@
-"""Takes for tests of metrics: given frames, a face in the middle of the crop, regions that nobody looks at."""
+"""Takes for tests of metrics: given frames, a face in the middle of the crop, regions without a pixel."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import librosa
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import correlate
@@ -20,18 +19,18 @@ from common.files import fingerprint
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.voices import SpeakerEncoder, Transcriber
 from evaluation.metrics.words import word_error_rate
-from evaluation.take import SPEECH_RATE, Take
+from evaluation.take import RATE, SPEECH_RATE, Take
+from stage1_generator.voice import frame_levels
 
 Sound = NDArray[np.float32]
 
+_SPAN_RATE = 100.0  # levels a second, from which ends of speech are found
+
 TRIM_DB = 40.0
-"""Silence at the ends is what stays so far below the loudest 128 ms."""
+"""Silence at the ends is what stays so far below the loudest 10 ms."""
 
 FLOOR_DB = 60.0
 """Intensity is held so far below the loudest moment: what lies beneath is the recording's noise."""
-
-WINDOW, HOP = 640, 160
-"""Samples of an intensity value (40 ms) and between two of them (10 ms)."""
 
 SAME = 0.7
 """Normalised cross-correlation from which on two sounds are one recording, coded or shifted perhaps."""
@@ -50,8 +49,12 @@ def speech_span(sound: Sound) -> tuple[int, int]:
     """First sample of the speech and the one behind its last; (0, 0) for silence."""
     if not len(sound) or np.abs(sound).max() < FAINTEST:
         return 0, 0
-    first, end = librosa.effects.trim(sound, top_db=TRIM_DB, frame_length=2048, hop_length=HOP)[1]
-    return int(first), int(end)
+    levels = frame_levels(sound, SPEECH_RATE, _SPAN_RATE)
+    if not len(levels):
+        return 0, 0
+    loud = np.flatnonzero(levels > levels.max() - TRIM_DB)
+    step = round(SPEECH_RATE / _SPAN_RATE)
+    return int(loud[0]) * step, int(loud[-1] + 1) * step
 
 
 def duration_error(made: Sound, source: Sound) -> float | None:
@@ -62,9 +65,8 @@ def duration_error(made: Sound, source: Sound) -> float | None:
 
 
 def intensity(sound: Sound) -> NDArray[np.float64]:
-    """RMS level in dB every 10 ms, at least ``FLOOR_DB`` below the loudest."""
-    level = librosa.feature.rms(y=sound, frame_length=WINDOW, hop_length=HOP)[0].astype(np.float64)
-    decibels = 20 * np.log10(np.maximum(level, 1e-10))
+    """(N,) RMS level in dB of every video frame's 40 ms, at least ``FLOOR_DB`` below the loudest."""
+    decibels = frame_levels(sound, SPEECH_RATE, RATE).astype(np.float64)
     return np.asarray(np.maximum(decibels, decibels.max() - FLOOR_DB))
 
 
@@ -111,8 +113,8 @@ DUR_ERR = Metric(
 )  # fmt: skip
 INT_CORR = Metric(
     "int_corr", "Int-Corr", "", Better.higher,
-    f"Pearson r of the RMS levels in dB (40 ms every 10 ms, floor {FLOOR_DB:.0f} dB below the peak) of made "
-    "and source sound",
+    f"Pearson r of the RMS levels in dB (every 40 ms, floor {FLOOR_DB:.0f} dB below the peak) of made and "
+    "source sound",
     _NAMED, "speech",
 )  # fmt: skip
 V_SIM = Metric(

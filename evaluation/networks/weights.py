@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,4 +69,7 @@ def _read(file: Path) -> object:
     if file.suffix == ".safetensors":
         return load_file(file)
     # weights_only: a pickle may hold any code.
-    return torch.load(file, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        # torch announces that it would run a TorchScript file, and then refuses it.
+        warnings.filterwarnings("ignore", "'torch.load' received a zip file")
+        return torch.load(file, map_location="cpu", weights_only=True)
