@@ -49,6 +49,9 @@ class Lpips(nn.Module):
         linears: its weights per channel.
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, backbone: AlexNet | VGG16, linears: _Linears) -> None:
         super().__init__()
         self.backbone, self.linears = backbone, linears

@@ -6,7 +6,7 @@ maximum, and there are 1008 classes. Names are those of ``pt_inception-2015-12-0
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -18,6 +18,7 @@ FEATURES = 2048
 
 Size = tuple[int, int]
 Pool = Callable[[Tensor], Tensor]
+Branches = Mapping[str, Sequence[tuple[int, int | Size, int]]]
 
 _shrink: Pool = partial(functional.max_pool2d, kernel_size=3, stride=2)
 _average: Pool = partial(functional.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
@@ -25,7 +26,7 @@ _maximum: Pool = partial(functional.max_pool2d, kernel_size=3, stride=1, padding
 
 
 class _Unit(nn.Module):
-    """Convolution, batch norm, ReLU. ``padding`` is "same" where the stride is 1 and none is given."""
+    """Convolution, batch norm, ReLU. ``same``: padded so that a stride of 1 keeps the size."""
 
     def __init__(
         self, inputs: int, outputs: int, size: int | Size, stride: int = 1, same: bool = True
@@ -55,7 +56,7 @@ class _Mixed(nn.Module):
     def __init__(
         self,
         inputs: int,
-        branches: dict[str, tuple[tuple[int, int | Size, int], ...]],
+        branches: Branches,
         pool: Pool,
         pool_outputs: int = 0,
         forks: dict[str, int] | None = None,
@@ -144,11 +145,11 @@ class FidInception(nn.Module):
         self.Mixed_6c = _grid17(160)
         self.Mixed_6d = _grid17(160)
         self.Mixed_6e = _grid17(192)
-        down = {
+        deeper: Branches = {
             "branch3x3": ((192, 1, 1), (320, 3, 2)),
             "branch7x7x3": ((192, 1, 1), (192, (1, 7), 1), (192, (7, 1), 1), (192, 3, 2)),
         }
-        self.Mixed_7a = _Mixed(768, down, _shrink)
+        self.Mixed_7a = _Mixed(768, deeper, _shrink)
         self.Mixed_7b = _grid8(1280, _average)
         self.Mixed_7c = _grid8(2048, _maximum)
         # Never run. Its size tells these weights from torchvision's, whose other names are the same.
