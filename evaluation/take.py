@@ -82,6 +82,7 @@ class Take:
             unknown; None where there is no such film.
         seams: frames at which a new window of the system begins, where the system tells.
         first_dub: of a cycle row: the dub with other speech, before the way back.
+        text: the words that should be said, where the manifest tells.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Take:
     driver_opening: Curve | None = None
     seams: tuple[int, ...] = ()
     first_dub: Footage | None = None
+    text: str | None = None
 
     def __len__(self) -> int:
         return len(self.made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from common.errors import UserError
 from common.face.layout import ARCFACE_POINTS
 from common.face.model_pack import DEFAULT_PACK, find_pack
 from common.face.types import FloatArray, ImageArray
-from common.files import PathLike
+from common.files import PathLike, sha256_file
 
 
 def recognition_model(
@@ -22,14 +23,24 @@ def recognition_model(
     ``words``: see :func:`find_pack`.
 
     Raises:
-        UserError: the pack is missing or holds no recognition model.
+        UserError: the pack is missing, has a damaged file, or holds no recognition model.
     """
     folder = find_pack(pack, root, **words)
     from insightface.model_zoo import get_model
+    from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime
 
+    damaged = (
+        onnxruntime.Fail,
+        onnxruntime.InvalidArgument,
+        onnxruntime.InvalidGraph,
+        onnxruntime.InvalidProtobuf,
+    )
     providers = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider"]
     for file in sorted(folder.glob("*.onnx")):
-        model = get_model(str(file), providers=providers)
+        try:
+            model = get_model(str(file), providers=providers)
+        except damaged as error:
+            raise UserError(f"The face network '{file}' is damaged: unpack the model pack again.") from error
         if model is not None and model.taskname == "recognition":
             return model
     raise UserError(
@@ -52,6 +63,11 @@ class IdentityEncoder:
 
     def __init__(self, pack: str = DEFAULT_PACK, root: PathLike = "", device: str = "cpu") -> None:
         self._model = recognition_model(pack, root, device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the network's file: other weights, other embeddings."""
+        return sha256_file(self._model.model_file)[:16]
 
     def embed(self, image: ImageArray, landmarks: NDArray[np.floating]) -> FloatArray:
         """Unit embedding (D,) float32 of the face with ``landmarks`` (68, 2 or 3) in an RGB picture."""
