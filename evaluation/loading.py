@@ -124,6 +124,7 @@ class Loader:
             prepared.driver_opening,
             frames,
             first,
+            case.text,
         )
         versions = (prepared.source, prepared.truth, made.footage, first)
         return _cut_to(take, min(len(v) for v in versions if v is not None)), tuple(notes)

@@ -12,7 +12,7 @@ from common.files import PathLike, require_file
 from evaluation.metrics.base import Kind
 
 REQUIRED = ("video", "audio")
-OPTIONAL = ("name", "group", "truth", "track", "audio_track", "scene")
+OPTIONAL = ("name", "group", "truth", "track", "audio_track", "scene", "text")
 SILENCE = "silence"
 SELF = "self"
 DEFAULT_GROUP = "all clips"
@@ -32,6 +32,7 @@ class Case:
         track: where the face is (and what covers it), as ``bootdub dub --track`` takes it.
         audio_track: the same for the video that the speech comes from, whose mouth is compared with.
         scene: JSON of a drawn character, by which mouths are measured exactly.
+        text: the words of the speech, for word errors of systems that make the speech themselves.
         base: of a probe: the row that it was made of.
     """
 
@@ -44,6 +45,7 @@ class Case:
     track: Path | None = None
     audio_track: Path | None = None
     scene: Path | None = None
+    text: str | None = None
     base: str | None = None
 
     @property
@@ -57,7 +59,7 @@ def read_manifest(path: PathLike) -> list[Case]:
     """Read and check a manifest.
 
     A CSV (UTF-8) with a heading. Columns: ``video`` and ``audio``; optional ``name`` (else that of the two
-    files), ``group``, ``truth``, ``track``, ``audio_track``, ``scene``. Paths are relative to the manifest.
+    files), ``group``, ``truth``, ``track``, ``audio_track``, ``scene``, ``text``. Paths are relative to the manifest.
     ``audio`` may be ``silence``, or ``self`` for the video's own sound.
 
     Raises:
@@ -125,6 +127,7 @@ def _case(source: Path, line: int, row: dict[str, str | None]) -> Case:
         track=located("track"),
         audio_track=located("audio_track"),
         scene=located("scene"),
+        text=values["text"] or None,
     )
 
 
@@ -184,5 +187,6 @@ def _probe(case: Case, probe: Kind) -> Case:
         # What is true of other words is not true of these: of its own words the video itself is the truth.
         truth=None if probe is Kind.silence else case.video,
         audio_track=None if probe is Kind.silence else case.track,
+        text=None,
         base=case.name,
     )
