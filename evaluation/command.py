@@ -79,7 +79,8 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     from evaluation.report import write_report
     from evaluation.run import Evaluation, Plan
     from evaluation.systems import build_systems
-    from evaluation.tables import summary_lines, write_csv, write_json
+    from evaluation.storage import write_csv, write_json
+    from evaluation.tables import summary_lines
     from stage2_dubber.console import ConsoleProgress
 
     if not request.cases:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.face import CropTrack, FaceDetector, mouth_opening, plan_crops, require_face, track_face
 from common.media import VideoInfo, VideoReader, load_audio, probe
-from evaluation.native import NativeMeter
+from evaluation.native import as_curves, measure_frame, square_of
 from evaluation.sampling import frames_at, shown_frames
 from evaluation.take import RATE, SIZE, Footage
 
@@ -99,20 +99,21 @@ def cut_version(ground: Ground, path: Path, detector: FaceDetector) -> Version:
         notes.append(f"{info.width}x{info.height} was scaled to {wanted[0]}x{wanted[1]}")
     count = min(len(ground), len(shown := shown_frames(path)))
     crops = np.empty((count, SIZE, SIZE, 3), np.uint8)
-    meter, numbers = NativeMeter(), []
+    numbers = []
     originals = frames_at(ground.path, ground.shown[:count])
+    itself = path.resolve() == ground.path.resolve()
     for k, (image, original) in enumerate(zip(_scaled(path, shown[:count], wanted), originals, strict=True)):
         index = int(ground.shown[k])
         crops[k] = ground.squares.extract(image, index, SIZE)
-        square = (*ground.squares.centers[index], ground.squares.sizes[index])
-        numbers.append(meter(image, original, ground.points[k], square))
+        square = square_of(ground.squares, index)
+        numbers.append(measure_frame(image, square, ground.points[k], None if itself else original))
     landmarks = track_face(crops, detector).landmarks
     return Version(
         Footage(
             crops,
             landmarks,
             mouth_opening(landmarks),
-            _columns(numbers),
+            as_curves(numbers),
             load_audio(path) if info.has_audio else None,
             info.duration,
         ),
@@ -126,11 +127,6 @@ def _scaled(path: Path, shown: NDArray[np.int64], size: tuple[int, int]) -> Iter
             yield image
         else:
             yield np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-
-
-def _columns(rows: list[dict[str, float]]) -> dict[str, NDArray[np.float64]]:
-    names = sorted({name for row in rows for name in row})
-    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
 
 
 LONGEST = round(60 * RATE)

@@ -16,9 +16,9 @@ from common.errors import UserError
 from common.face import FaceDetector, build_detector, face_mask, lip_mask, mouth_opening, track_face
 from common.face.track import load_arrays
 from common.media import VideoReader, load_audio, probe, resample_indices
-from evaluation.bench.scenes import load_scene
 from evaluation.ground import LONGEST, Ground, Version, cut_version, find_ground
 from evaluation.manifest import Case
+from evaluation.scenes import load_scene
 from evaluation.take import RATE, SIZE, SPEECH_RATE, Curve, Footage, Mask, Regions, Take
 from stage1_generator.rendered.measure import opening_curves
 

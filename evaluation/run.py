@@ -20,15 +20,13 @@ from evaluation.metrics.leak import lsd
 from evaluation.registry import Measures
 from evaluation.results import Results, Row
 from evaluation.store import Contents, Store, key_of
-from evaluation.success import RULES, judge
+from evaluation.success import judge, rule_sentences
 from evaluation.systems.base import Dubbed, System
-from evaluation.take import RATE, SIZE, Take
+from evaluation.take import SIZE, Take
 
 log = logging.getLogger("bootdub.evaluation")
 
 ALL = "all"
-STRIP_FRAMES = 16
-
 Progress = Callable[[str, float, float | None], None]
 """Called with what is being done, rows done, rows in all."""
 
@@ -86,7 +84,7 @@ class Evaluation:
             self.measures.metrics,
             tuple(rows),
             self._pooled(rows, groups),
-            {**self.measures.facts, "rules": list(RULES)},
+            {**self.measures.facts, "rules": rule_sentences()},
         )
 
     def _row(self, case: Case, system: System, prepared: Prepared | None) -> tuple[Row, Prepared | None]:
@@ -177,7 +175,7 @@ class Evaluation:
         if take.truth is not None and take.truth is not take.source:
             versions.append(("truth", take.truth.crops))
         preview = self.store.media(row.system, row.name, ".mp4")
-        write_preview(preview, versions, take.speech, RATE)
+        write_preview(preview, versions, take.speech)
         strip = self.store.media(row.system, row.name, ".jpg")
         low = slice(SIZE * 7 // 16, SIZE)
         side = slice(SIZE // 8, SIZE * 7 // 8)
@@ -187,7 +185,7 @@ class Evaluation:
     def _judged(self, row: Row) -> Row:
         if row.error is not None:
             return replace(row, success=False, reasons=(row.error,))
-        success, reasons = judge(row.values, Kind(row.kind), {})
+        success, reasons = judge(row.values, row.kind)
         return replace(row, success=success, reasons=reasons)
 
     def _pooled(self, rows: Sequence[Row], groups: Sequence[str]) -> dict[str, dict[str, Values]]:

@@ -82,7 +82,7 @@ def test_lsd_is_matched_minus_mismatched_per_judge():
 def test_silence_counts_closed_lips():
     opening = np.concatenate([np.full(30, CLOSED / 2), np.full(10, 0.1), np.full(5, np.nan)])
     values = closed_lips(opening)
-    assert values["silence_closed"] == pytest.approx(75)
+    assert values["silence_closed"] == pytest.approx(0.75)
     assert values["silence_opening"] == pytest.approx((30 * CLOSED / 2 + 1) / 40)
     assert closed_lips(np.full(40, np.nan)) == {}
     hanging = Silence()(take(footage(np.full(40, 0.12)), kind="silence"))

@@ -21,12 +21,12 @@ with closed lips (true opening below .005) lie below it, and 12 % of those with 
 
 
 def closed_lips(opening: Curve) -> Values:
-    """``silence_closed``: share of frames in % with an opening (N,) below :data:`CLOSED`;
+    """``silence_closed``: share of frames with an opening (N,) below :data:`CLOSED`;
     ``silence_opening``: the mean opening in eye-corner distances. NaN frames are passed over."""
     seen = opening[np.isfinite(opening)]
     if len(seen) < FEWEST_FRAMES:
         return {}
-    return {"silence_closed": 100 * float((seen < CLOSED).mean()), "silence_opening": float(seen.mean())}
+    return {"silence_closed": float((seen < CLOSED).mean()), "silence_opening": float(seen.mean())}
 
 
 class Silence:
@@ -40,7 +40,7 @@ class Silence:
             Metric(
                 "silence_closed",
                 "Closed in silence",
-                "%",
+                "",
                 Better.higher,
                 f"share of frames whose mouth opening is below {CLOSED} eye-corner distances",
                 "after KeySync (arXiv 2505.00497), whose LipLeak is the share of the other frames; the "

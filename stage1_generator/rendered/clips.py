@@ -127,6 +127,7 @@ def make_clips(request: ClipRequest, folder: Path) -> bool:
             "fingerprint": request.fingerprint,
             "speaker": scene.speaker,
             "scene_seed": scene.seed,
+            "size": scene.size,
             "style": scene.style.name,
             "occluder": scene.occluder.kind if scene.occluder else "none",
             "voice": asdict(voice),

@@ -1,0 +1,47 @@
+"""Whether there is a face in the dub, and whether the dub is as long as it should be."""
+
+from __future__ import annotations
+
+from evaluation.metrics.base import Better, Metric, Values
+from evaluation.take import Take
+
+VERSION = 1
+FEWEST_FRAMES = 5
+
+
+class Presence:
+    """What must hold before anything else is worth looking at."""
+
+    fingerprint = f"presence-{VERSION}"
+
+    metrics = (
+        Metric(
+            "face_found",
+            "Face found",
+            "",
+            Better.higher,
+            "share of the frames whose source shows a face to the detector in which the dub does, too",
+            "ours",
+            "looks",
+        ),
+        Metric(
+            "length_error",
+            "Length",
+            "s",
+            Better.zero,
+            "length of the dub less that of its source",
+            "ours",
+            "looks",
+        ),
+    )
+
+    def __call__(self, take: Take) -> Values:
+        values: Values = {}
+        seen = take.source.present
+        # Of a character that the detector does not know it says nothing.
+        if seen.sum() >= FEWEST_FRAMES:
+            values["face_found"] = float(take.made.present[seen].mean())
+        length = take.made.seconds - take.source.seconds
+        if length == length:
+            values["length_error"] = length
+        return values
