@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from perception_takes import make_footage, make_take
 from hypothesis import given
 from hypothesis import strategies as st
+from perception_takes import make_footage, make_take
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     GenerationConfig,

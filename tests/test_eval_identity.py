@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from perception_takes import make_footage, make_take
 from hypothesis import given
 from hypothesis import strategies as st
 from judge_toys import arcface_onnx, toy_pack
+from perception_takes import make_footage, make_take
 
 from common.errors import UserError
 from evaluation.metrics.base import Better

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from perception_takes import make_footage, make_take
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from perception_takes import make_footage, make_take
 from safetensors.torch import save_file
 from scipy.linalg import sqrtm
 from torch import Tensor, nn

@@ -11,6 +11,7 @@ NUM_POINTS = 68
 
 MOUTH = tuple(range(48, 68))
 OUTER_LIP = tuple(range(48, 60))
+CHIN = 8
 # The jaw line less the temples: these move when the mouth opens.
 JAW = tuple(range(2, 15))
 # Eye corners, nose bridge and temples do not move with the mouth: whatever must say nothing about the lips

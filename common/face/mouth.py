@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.face.layout import INNER_LIP_PAIRS, MOUTH, OUTER_EYE_CORNERS, RIGID_UPPER
+from common.face.layout import CHIN, INNER_LIP_PAIRS, MOUTH, OUTER_EYE_CORNERS, RIGID_UPPER
 
 Array = NDArray[np.float64]
 
@@ -56,3 +56,20 @@ def lip_distance(landmarks_a: NDArray[np.floating], landmarks_b: NDArray[np.floa
     onto = (za[:, rigid] * zb[:, rigid].conj()).sum(axis=1) / (np.abs(zb[:, rigid]) ** 2).sum(axis=1)
     mouth = list(MOUTH)
     return float(np.abs(za[:, mouth] - onto[:, None] * zb[:, mouth]).mean())
+
+
+def mouth_shape(landmarks: NDArray[np.floating]) -> Array:
+    """The 20 mouth points and the chin in the face's own frame, (N, 21, 2) of landmarks (N, 68, 2 or 3).
+
+    Unit is the distance of the outer eye corners, x runs along them, the origin is the mean of the rigid
+    upper points: turning the head in the picture, nearness and place do not show. NaN rows give NaN.
+    """
+    points = np.asarray(landmarks[..., :2], np.float64)
+    plane = points[..., 0] + 1j * points[..., 1]
+    plane = plane - plane[:, list(RIGID_UPPER)].mean(axis=1, keepdims=True)
+    right, left = OUTER_EYE_CORNERS
+    # Over a clip the head turns, which shortens the eyes' distance but hardly the mouth's height.
+    unit = np.abs(plane[:, left] - plane[:, right])
+    direction = (plane[:, left] - plane[:, right]) / unit
+    shown = plane[:, [*MOUTH, CHIN]] / direction[:, None] / np.nanmedian(unit)
+    return np.stack([shown.real, shown.imag], axis=-1)
