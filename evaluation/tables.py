@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from evaluation.metrics.base import Better, Kind, Metric
+from evaluation.rates import Rate, rate
 from evaluation.results import Results, Row
-from evaluation.statistics import Comparison, Interval, badness, compare, estimate, holm, share
+from evaluation.statistics import Comparison, Interval, badness, compare, estimate, holm
 
 ALL = "all"
 
@@ -35,24 +36,6 @@ class Cell:
     against: Comparison | None = None
     off: float | None = None
     best: bool = False
-
-
-@dataclass(frozen=True)
-class Rate:
-    """How often the rules of success hold; a row without a dub is a failure.
-
-    Attributes:
-        successes, count: rows; rows that were not judged are not counted.
-        interval: Wilson's, 95 %, 0..1; None where no row was judged.
-        errors: rows without a dub.
-        frames_per_second: of dubbing, all frames over all seconds; None where no time is known.
-    """
-
-    successes: int
-    count: int
-    interval: Interval | None
-    errors: int
-    frames_per_second: float | None
 
 
 @dataclass(frozen=True)
@@ -211,18 +194,3 @@ def _adjust(own: dict[str, Cell]) -> None:
     adjusted = holm([test.p for _, test in tested])
     for (key, test), p in zip(tested, adjusted, strict=True):
         own[key] = replace(own[key], against=replace(test, p=p))
-
-
-def rate(rows: Iterable[Row]) -> Rate:
-    """Success and speed of one system's rows."""
-    rows = list(rows)
-    judged = [row for row in rows if row.success is not None or row.error is not None]
-    successes = sum(row.success is True and row.error is None for row in judged)
-    timed = [row for row in rows if row.seconds and row.frames and row.error is None]
-    return Rate(
-        successes,
-        len(judged),
-        share(successes, len(judged)) if judged else None,
-        sum(row.error is not None for row in rows),
-        sum(row.frames for row in timed) / sum(row.seconds or 0 for row in timed) if timed else None,
-    )

@@ -32,12 +32,11 @@ class Assets:
         self._inside: set[str] = set()
         self.links = False
         left = limit
-        for paths in (set(pictures), set(clips)):
-            found = {path: size for path in paths if (size := self._size(path)) is not None}
-            # Base64 says 3 bytes with 4 letters. All of a sort or none: a half is found by nobody.
-            needed = sum(found.values()) * 4 // 3
+        for paths in (list(pictures), list(clips)):
+            # Base64 says 3 bytes with 4 letters. All of a sort or none: who would know which?
+            needed = sum(self._size(path) or 0 for path in paths) * 4 // 3
             if needed <= left:
-                self._inside |= set(found)
+                self._inside.update(paths)
                 left -= needed
             else:
                 self.links = True

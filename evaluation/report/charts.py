@@ -6,8 +6,9 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -31,7 +32,12 @@ _VARIABLES = {
     **{f"#0102{k:02x}": f"s{k}" for k in range(PALETTE)},
 }
 _COLOURS = {name: colour for colour, name in _VARIABLES.items()}
-_SETTINGS = {"svg.fonttype": "none", "font.size": 11, "text.parse_math": False, "axes.unicode_minus": True}
+_SETTINGS: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 11,
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+}
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _LONGEST_LABEL = 18
 
@@ -45,7 +51,7 @@ def system_class(index: int) -> str:
 
 @contextmanager
 def _settings(salt: str) -> Iterator[None]:
-    with warnings.catch_warnings(), matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": salt}):
+    with warnings.catch_warnings(), matplotlib.rc_context(_SETTINGS | {"svg.hashsalt": salt}):
         # Browsers have letters that matplotlib's own font lacks; here they are only measured.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         yield
@@ -132,7 +138,7 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
 
 
-def curve_chart(known: dict[str, Curve], made: Sequence[tuple[int, Curve]], salt: str) -> Markup:
+def curve_chart(known: Mapping[str, Curve], made: Sequence[tuple[int, Curve]], salt: str) -> Markup:
     """Mouth openings over time.
 
     Args:
@@ -145,7 +151,7 @@ def curve_chart(known: dict[str, Curve], made: Sequence[tuple[int, Curve]], salt
         axes = figure.add_axes((0.045, 0.13, 0.945, 0.83))
         _plain_axes(axes)
         # The right answers are dark, what went in is pale, what came out is coloured.
-        looks: dict[str, dict[str, object]] = {
+        looks: dict[str, dict[str, Any]] = {
             "source": {"color": _COLOURS["faint"], "linewidth": 1.2},
             "driver": {"color": _COLOURS["ink"], "linewidth": 1.2, "linestyle": (0, (1.5, 1.5))},
             "truth": {"color": _COLOURS["ink"], "linewidth": 1.4},
@@ -162,6 +168,6 @@ def curve_chart(known: dict[str, Curve], made: Sequence[tuple[int, Curve]], salt
         return _svg(figure, "Mouth opening over time")
 
 
-def _draw(axes: Axes, curve: Curve, **look: object) -> None:
+def _draw(axes: Axes, curve: Curve, **look: Any) -> None:
     values = np.array([np.nan if value is None else value for value in curve], dtype=np.float64)
     axes.plot(np.arange(len(values)) / RATE, values, **look)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.metrics.base import Better, Kind, Metric
+from evaluation.rates import Rate
 from evaluation.results import Row
 from evaluation.statistics import badness
-from evaluation.tables import ALL, Cell, Rate
+from evaluation.tables import ALL, Cell
 
 MISSING = "\N{EN DASH}"
 ARROWS = {

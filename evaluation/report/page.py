@@ -13,14 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from common.files import PathLike, atomic_path
 from evaluation.report.assets import Assets
 from evaluation.report.charts import system_class
+from evaluation.report.clips import clips, row_values
 from evaluation.report.numbers import ARROWS, DIRECTIONS, KINDS
 from evaluation.report.views import (
     charts,
-    clips,
     families,
     mean_tables,
     rate_lines,
-    row_values,
 )
 from evaluation.results import Results
 from evaluation.tables import Tables, aggregate
@@ -55,16 +54,16 @@ def write_report(
         UserError: the folder cannot be written, or a row's file lies outside of it.
     """
     folder = Path(folder)
-    tables = tables if tables is not None else aggregate(results)
     assets = Assets(
         folder,
         (row.strip for row in results.rows if row.strip is not None),
         (row.preview for row in results.rows if row.preview is not None),
         size_limit,
     )
+    tables = tables if tables is not None else aggregate(results)
     page = _environment().get_template("report.html.j2").stream(_context(results, tables, assets))
-    with atomic_path(folder / NAME) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        page.dump(stream)
+    with atomic_path(folder / NAME) as temporary:
+        page.dump(str(temporary), encoding="utf-8")
     return folder / NAME
 
 
