@@ -9,7 +9,7 @@ from scipy import stats
 from evaluation.metrics.base import Better
 from evaluation.statistics import badness, compare, estimate, holm, share
 
-NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
+NUMBERS = st.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False)
 JUDGING = [better for better in Better if better is not Better.none]
 
 

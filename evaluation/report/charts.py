@@ -32,7 +32,8 @@ _VARIABLES = {
     **{f"#0102{k:02x}": f"s{k}" for k in range(PALETTE)},
 }
 _COLOURS = {name: colour for colour, name in _VARIABLES.items()}
-_SETTINGS: dict[str, Any] = {
+# Any: newer releases list every key of theirs as a type, older ones do not.
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "font.size": 11,
     "text.parse_math": False,
