@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from common.files import PathLike, atomic_path
 
 _BAND = 22
+_JPEG_QUALITY = 88
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -65,11 +67,11 @@ def side_by_side(*videos: np.ndarray, labels: Sequence[str] | None = None) -> np
 def contact_sheet(
     rows: Sequence[tuple[str, np.ndarray]], path: PathLike, columns: int = 12, height: int = 128
 ) -> None:
-    """Write a PNG with one row of evenly spaced frames per video. Whole or absent.
+    """Write a picture with one row of evenly spaced frames per video. Whole or absent.
 
     Args:
         rows: (label, (N, H, W, 3) uint8 frames), N >= 1; rows with the same N show the same moments.
-        path: the PNG.
+        path: a PNG; a JPEG, several times smaller, where the suffix is ``.jpg`` or ``.jpeg``.
         columns: at most so many frames of each video.
         height: of a frame in the sheet, pixels.
     """
@@ -85,8 +87,10 @@ def contact_sheet(
         )
     width = max(strip.shape[1] for strip in strips)
     sheet = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips])
-    done, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    jpeg = Path(path).suffix.lower() in (".jpg", ".jpeg")
+    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if jpeg else []
+    done, data = cv2.imencode(".jpg" if jpeg else ".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), options)
     if not done:
-        raise RuntimeError("OpenCV cannot write PNG")
+        raise RuntimeError("OpenCV cannot write the picture")
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.tobytes())

@@ -1,0 +1,179 @@
+"""Results as JSON (everything) and CSV (a line per row), and back."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from common import files
+from common.errors import UserError
+from common.files import PathLike, atomic_path, require_file
+from evaluation.metrics.base import Better, Kind, Metric
+from evaluation.results import Results, Row
+from evaluation.tables import Tables
+
+FORMAT = "bootdub-results-1"
+COLUMNS = (
+    "name",
+    "group",
+    "kind",
+    "system",
+    "success",
+    "reasons",
+    "frames",
+    "seconds",
+    "error",
+    "notes",
+)
+"""Columns of a CSV before those of the metrics. ``reasons`` and ``notes`` are JSON lists."""
+
+
+def write_json(results: Results, path: PathLike, tables: Tables | None = None) -> None:
+    """Write everything, with the means if given. Whole or absent.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    files.write_json(path, {"format": FORMAT, "results": results, "tables": tables})
+
+
+def read_json(path: PathLike) -> Results:
+    """What :func:`write_json` wrote.
+
+    Raises:
+        UserError: missing, not JSON, or no results of this format.
+    """
+    found = files.read_json(path)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise UserError(f"The file '{path}' holds no results ({FORMAT}): give a results.json of bootdub.")
+    try:
+        return _results(found["results"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The results in '{path}' are damaged ({error!r}): run the evaluation again."
+        ) from error
+
+
+def _results(given: dict[str, Any]) -> Results:
+    return Results(
+        title=given["title"],
+        systems=tuple(given["systems"]),
+        groups=tuple(given["groups"]),
+        metrics=tuple(_metric(metric) for metric in given["metrics"]),
+        rows=tuple(_row(row) for row in given["rows"]),
+        pooled=given["pooled"],
+        facts=given["facts"],
+    )
+
+
+def _metric(given: dict[str, Any]) -> Metric:
+    kinds = tuple(Kind(kind) for kind in given["kinds"])
+    return Metric(**{**given, "better": Better(given["better"]), "kinds": kinds})
+
+
+def _row(given: dict[str, Any]) -> Row:
+    return Row(**{**given, "reasons": tuple(given["reasons"]), "notes": tuple(given["notes"])})
+
+
+def write_csv(results: Results, path: PathLike) -> None:
+    """Write one line per row and one column per metric, empty where not measured. Whole or absent.
+
+    Raises:
+        ValueError: a metric's key is the name of another column.
+    """
+    keys = [metric.key for metric in results.metrics]
+    if set(keys) & set(COLUMNS):
+        raise ValueError(f"metrics must not be named like other columns: {sorted(set(keys) & set(COLUMNS))}")
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow([*COLUMNS, *keys])
+        for row in results.rows:
+            values = [repr(float(row.values[key])) if key in row.values else "" for key in keys]
+            writer.writerow([*_fixed(row), *values])
+
+
+def _fixed(row: Row) -> list[str]:
+    return [
+        row.name,
+        row.group,
+        row.kind,
+        row.system,
+        "" if row.success is None else str(row.success).lower(),
+        _listed(row.reasons),
+        str(row.frames),
+        "" if row.seconds is None else repr(float(row.seconds)),
+        row.error or "",
+        _listed(row.notes),
+    ]
+
+
+def _listed(sentences: Iterable[str]) -> str:
+    found = list(sentences)
+    return json.dumps(found, ensure_ascii=False) if found else ""
+
+
+def read_csv(path: PathLike, metrics: Sequence[Metric], title: str = "") -> Results:
+    """What :func:`write_csv` wrote; curves, pictures, pooled values and facts are not in it.
+
+    Systems and groups stand in the order of their first rows.
+
+    Args:
+        metrics: what the file's columns mean; those without a column are left out.
+
+    Raises:
+        UserError: missing, no such table, or a column that is none of ``metrics``.
+    """
+    source = require_file(path, "table")
+    by_key = {metric.key: metric for metric in metrics}
+    try:
+        with source.open(encoding="utf-8", newline="") as stream:
+            header, *lines = list(csv.reader(stream))
+        keys = header[len(COLUMNS) :]
+        if tuple(header[: len(COLUMNS)]) != COLUMNS:
+            raise ValueError(f"its columns do not begin with {','.join(COLUMNS)}")
+        if unknown := [key for key in keys if key not in by_key]:
+            raise ValueError(f"its columns {unknown} are no known metrics")
+        rows = tuple(_from_line(line, keys) for line in lines)
+    except (ValueError, csv.Error) as error:
+        raise UserError(
+            f"The table '{Path(path)}' cannot be read ({error}): give a results.csv of bootdub."
+        ) from error
+    return Results(
+        title=title,
+        systems=tuple(dict.fromkeys(row.system for row in rows)),
+        groups=tuple(dict.fromkeys(row.group for row in rows)),
+        metrics=tuple(by_key[key] for key in keys),
+        rows=rows,
+    )
+
+
+def _from_line(line: list[str], keys: list[str]) -> Row:
+    name, group, kind, system, success, reasons, frames, seconds, error, notes = line[: len(COLUMNS)]
+    measured = zip(keys, line[len(COLUMNS) :], strict=True)
+    return Row(
+        name=name,
+        group=group,
+        kind=Kind(kind).value,
+        system=system,
+        values={key: _number(text) for key, text in measured if text},
+        seconds=_number(seconds) if seconds else None,
+        frames=int(frames),
+        success={"": None, "true": True, "false": False}[success],
+        reasons=tuple(json.loads(reasons or "[]")),
+        error=error or None,
+        notes=tuple(json.loads(notes or "[]")),
+    )
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
