@@ -38,7 +38,7 @@ SystemOption = Annotated[
     typer.Option(
         "--system",
         help="[NAME=]WHAT, once per system: 'copy', a model package of either stage, or a folder of videos "
-        "named after the rows. Default: copy and the installed model. Tables compare with the first.",
+        "named after the rows. Default: the installed model and copy. Tables compare the first with the others.",
     ),
 ]
 OutputOption = Annotated[
@@ -167,7 +167,7 @@ def _evaluate(
         title=title,
         cases=tuple(cases),
         output=output,
-        systems=tuple(systems or ("copy", str(default_model_path()))),
+        systems=tuple(systems or (str(default_model_path()), "copy")),
         probes=tuple(probe.value for probe in probes or ()),
         weights=weights,
         judge=judge,

@@ -80,7 +80,7 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     from evaluation.run import Evaluation, Plan
     from evaluation.systems import build_systems
     from evaluation.storage import write_csv, write_json
-    from evaluation.tables import summary_lines
+    from evaluation.summary import summary_lines
     from stage2_dubber.console import ConsoleProgress
 
     if not request.cases:
@@ -90,8 +90,9 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     plan = Plan(request.title, request.rows, tuple(systems), request.pictures)
     with ConsoleProgress(unit="rows") as progress:
         results = Evaluation(plan, measures, request.output, progress).run()
-    write_json(results, request.output / "results.json")
+    tables = aggregate(results)
+    write_json(results, request.output / "results.json", tables)
     write_csv(results, request.output / "results.csv")
-    report = write_report(results, request.output)
-    yield from summary_lines(results)
+    report = write_report(results, request.output, tables=tables)
+    yield from summary_lines(results, tables)
     yield f"report: {report}"

@@ -27,6 +27,15 @@ from evaluation.take import SIZE, Take
 log = logging.getLogger("bootdub.evaluation")
 
 ALL = "all"
+MAIN = (
+    "mouth_r",
+    "silence_closed",
+    "truth_psnr_mouth",
+    "truth_psnr_occluder",
+    "sharpness_mouth",
+    "patch_edge",
+)
+"""Metrics that the report draws."""
 Progress = Callable[[str, float, float | None], None]
 """Called with what is being done, rows done, rows in all."""
 
@@ -84,7 +93,7 @@ class Evaluation:
             self.measures.metrics,
             tuple(rows),
             self._pooled(rows, groups),
-            {**self.measures.facts, "rules": rule_sentences()},
+            {**self.measures.facts, "rules": rule_sentences(), "main": list(MAIN)},
         )
 
     def _row(self, case: Case, system: System, prepared: Prepared | None) -> tuple[Row, Prepared | None]:

@@ -58,6 +58,7 @@ def test_it_learns_to_open_the_mouth_and_the_generator_starts_from_that(tmp_path
     words = ["train.max_steps=120", "train.global_batch_size=8", "train.micro_batch_size=8"]
     config = stage1_config(tmp_path, *words, f"geometry.clip_frames={FRAMES}", "train.learning_rate=1e-2")
     strategy = SpeechStrategy(config, dataset)
+    torch.manual_seed(config.train.seed)
     before = strategy.build_model().transformer.state_dict()
     result = train(config, strategy, dataset)
     rows = metrics(tmp_path / "run")
