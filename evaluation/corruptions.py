@@ -1,12 +1,12 @@
 """Constructed failures of known strength: what each metric must see, and what it must not.
 
-Every function here returns a :data:`Corruption`. It changes what was made (and, for swapped sound, what should
-have been said) and nothing else of the clip; crops, landmarks, mouth opening and the numbers at native size are
-changed together.
+Every function here returns a :data:`Corruption`. It changes what was made (and, for swapped sound, what
+should have been said) and nothing else of the clip; crops, landmarks, mouth opening and the numbers at native
+size are changed together.
 
-Where pictures change, a sharpness at native size ("sharpness..." in ``Footage.native``) is multiplied frame by
-frame by the ratio that is measured in the crops: Laplacian variance after over before, in the mouth or in the
-face, whichever the number is named after. Other numbers at native size stay.
+Where pictures change, a sharpness at native size ("sharpness..." in ``Footage.native``) is multiplied frame
+by frame by the ratio that is measured in the crops: Laplacian variance after over before, in the mouth or in
+the face, whichever the number is named after. Other numbers at native size stay.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def blur_mouth(sigma: float) -> Corruption:
 
 
 def paste_box(levels: float) -> Corruption:
-    """A rectangle around the mouth, of one size and moving with the head, brighter by so many of 255 levels."""
+    """A rectangle around the mouth, of one size, moving with the head, brighter by so many of 255 levels."""
 
     def change(crops: Frames, take: Take) -> Frames:
         changed = crops.copy()
@@ -152,7 +152,7 @@ def paste_box(levels: float) -> Corruption:
 
 
 def colour_drift(delta_e_per_second: float) -> Corruption:
-    """The whole crop moves towards red and yellow: so many units of CIE 1976 ΔE per second from frame 0 on."""
+    """The crop moves towards red and yellow: so many units of CIE 1976 ΔE per second from frame 0 on."""
 
     def change(crops: Frames, take: Take) -> Frames:
         changed = crops.copy()
@@ -213,7 +213,7 @@ def _with_mouths_of(take: Take, origins: NDArray[np.int64]) -> Take:
 
 
 def _head_motion(there: NDArray[np.float32], here: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(2, 3) similarity that takes the head of one frame to that of another, by points that no mouth moves."""
+    """(2, 3) similarity from the head of one frame to that of another, by points that no mouth moves."""
     # As complex numbers a similarity of the plane is one factor and one shift.
     rigid = list(RIGID_UPPER)
     a, b = (points[rigid, 0].astype(np.float64) + 1j * points[rigid, 1] for points in (there, here))

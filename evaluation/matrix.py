@@ -15,8 +15,8 @@ from evaluation.take import Take
 CAUGHT = 3.0
 """A failure counts as caught from so many spreads of clean clips on, towards the bad end."""
 
-# A metric that is the same on all perfect clips (PSNR against the truth, a lag of 0) has no spread of its own.
-# It then counts in the smallest step that means something, by unit; a pure number in 2% of itself or of 1.
+# A metric that is the same on all perfect clips (PSNR against the truth, a lag of 0) has no spread of its
+# own. It then counts in the smallest step that means something, by unit; a pure number in 2% of itself or of 1.
 _LEAST_SPREAD = {"dB": 0.5, "frames": 0.5, "%": 1.0, "ms": 20.0}
 _LEAST_SHARE = 0.02
 # Normal data: standard deviation over median absolute deviation.
@@ -73,7 +73,7 @@ def build_matrix(takes: Sequence[Take], measures: Sequence[Measure]) -> Matrix:
         measures: each key in one of them only.
 
     Raises:
-        ValueError: fewer than two clips, or a key comes twice.
+        ValueError: fewer than two clips, a key comes twice, or a value is not finite.
     """
     if len(takes) < 2:
         raise ValueError("the matrix needs at least two clips: one lends its speech to the other")
@@ -111,6 +111,9 @@ def _measured(take: Take, measures: Iterable[Measure]) -> Values:
         suited = {m.key for m in measure.metrics if Kind(take.kind) in m.kinds}
         if suited:
             values |= {key: value for key, value in measure(take).items() if key in suited}
+    for key, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"'{key}' of {take.name} is {value}: what cannot be measured must be left out")
     return values
 
 
@@ -188,7 +191,7 @@ def markdown(matrix: Matrix) -> str:
         f"{matrix.clips} perfect dubs (the truth itself). Each cell: by how many spreads the metric moves "
         "(median over clips; spread: 1.4826 times the median absolute deviation over the clean clips, at "
         "least the smallest step that means something). Bold: the metric is meant for this failure. "
-        f"▲: at least {CAUGHT:g} spreads towards the bad end, which counts as caught. –: the failure leaves "
+        f"▲: at least {CAUGHT:g} spreads towards the bad end, which counts as caught. gone: the failure leaves "
         "nothing to measure."
     )
     parts = [text, "\n".join(lines), "\n".join(f"- {line}" for line in verdicts(matrix))]
@@ -203,7 +206,7 @@ def _line(words: Sequence[str]) -> str:
 
 def _shown(cell: Cell | None, meant: bool) -> str:
     if cell is None:
-        text = "–"
+        text = "gone"
     else:
         text = (
             f"{cell.change:+.1f}"

@@ -1,4 +1,4 @@
-"""Metrics against failures: numbers of toy metrics, the table's marks and words, the tool on rendered pairs."""
+"""Metrics against failures: numbers of toy metrics, the table and its words, the tool on rendered pairs."""
 
 import sys
 import types
@@ -34,26 +34,38 @@ class Toy:
         return {} if found is None else {self.metrics[0].key: float(found)}
 
 
+def both(take):
+    """Openings of dub and driver in the frames that have both; None where either stands still."""
+    seen = np.isfinite(take.made.opening) & np.isfinite(take.driver_opening)
+    curves = take.made.opening[seen], take.driver_opening[seen]
+    return curves if min(np.std(c) for c in curves) > 1e-3 else None
+
+
 def correlation(take):
-    if take.driver_opening is None or np.std(take.made.opening) < 1e-6:
-        return None
-    return np.corrcoef(take.made.opening, take.driver_opening)[0, 1]
+    curves = both(take)
+    return None if curves is None else np.corrcoef(*curves)[0, 1]
 
 
 def lag(take):
     """Frames by which the made mouth is late, by the best of 17 correlations."""
-    if np.std(take.made.opening) < 1e-6:
+    curves = both(take)
+    if curves is None:
         return None
+    made, driver = curves
     shifts = range(-8, 9)
-    inner = take.driver_opening[8:-8]
-    scores = [np.corrcoef(inner, take.made.opening[8 + s : len(take) - 8 + s])[0, 1] for s in shifts]
+    scores = [np.corrcoef(driver[8:-8], made[8 + s : len(made) - 8 + s])[0, 1] for s in shifts]
     return shifts[int(np.argmax(scores))]
+
+
+def gain(take):
+    driver = np.nanstd(take.driver_opening)
+    return None if driver < 1e-3 else np.nanstd(take.made.opening) / driver
 
 
 MEASURES = [
     Toy("mouth_r", Better.higher, correlation),
     Toy("mouth_lag", Better.zero, lag, unit="frames"),
-    Toy("mouth_gain", Better.one, lambda take: np.std(take.made.opening) / np.std(take.driver_opening)),
+    Toy("mouth_gain", Better.one, gain),
     Toy("sharpness_mouth", Better.one, lambda take: take.made.native["sharpness_mouth"].mean() / 100),
     Toy("face_level", Better.none, lambda take: take.made.crops[take.regions.face].mean()),
     Toy("hush", Better.lower, lambda take: 1.0, kinds=(Kind.silence,)),
@@ -133,7 +145,7 @@ def test_the_table_has_a_row_per_metric_a_column_per_failure_and_bold_for_the_me
     column = {title: i for i, title in enumerate(cells[0])}
     assert row["mouth_lag"][column["lips 5 frames late"]] == "**+10.0▲**"
     assert row["mouth_lag"][column["clean"]] == "0 frames"
-    assert row["mouth_r"][column["frozen mouth"]] == "–"
+    assert row["mouth_r"][column["frozen mouth"]] == "gone"
     bold = {(k, t) for k, r in row.items() for t, i in column.items() if r[i].startswith("**")}
     assert bold == {
         ("mouth_lag", "lips 5 frames late"),
@@ -148,13 +160,16 @@ def test_what_makes_no_matrix_is_refused():
         build_matrix([perfect_take(0, count=5)], MEASURES)
     with pytest.raises(ValueError, match="mouth_r"):
         build_matrix([perfect_take(s, count=5) for s in (0, 1)], [*MEASURES, MEASURES[0]])
+    broken = Toy("broken", Better.lower, lambda take: float("nan"))
+    with pytest.raises(ValueError, match="'broken' of toy0 is nan"):
+        build_matrix([perfect_take(s, count=5) for s in (0, 1)], [broken])
 
 
 def test_the_tool_measures_rendered_pairs(tmp_path, monkeypatch, capsys):
-    words = ["--count", "2", "--seed", "1000004", "--seconds", "0.2", "--size", "96", "--occluder", "none"]
+    words = ["--count", "2", "--seed", "1000004", "--seconds", "0.4", "--size", "96", "--occluder", "none"]
     assert render(["--output", str(tmp_path), *words, "--pairs", "--workers", "1"]) == 0
     take = metric_matrix.perfect_take(tmp_path, "r1000004", size=64)
-    assert take.source.crops.shape == (5, 64, 64, 3) and take.regions.occluder is None
+    assert take.source.crops.shape == (10, 64, 64, 3) and take.regions.occluder is None
     np.testing.assert_array_equal(take.made.crops, take.truth.crops)
     # What is measured in the pictures agrees with what was drawn.
     assert np.abs(take.made.opening - take.driver_opening).max() < 0.05

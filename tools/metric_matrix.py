@@ -2,8 +2,8 @@
 
 ``python tools/metric_matrix.py --clips DIR [--output FILE.md]``
 
-DIR holds what ``python -m stage1_generator.rendered --pairs`` wrote. The clip b of a pair is the perfect dub of
-its clip a. Every metric is taken from it as it is and with each constructed failure of evaluation.corruptions.
+DIR holds what ``python -m stage1_generator.rendered --pairs`` wrote. The clip b of a pair is the perfect dub
+of its clip a. Every metric is taken from it as it is and with each failure of evaluation.corruptions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OCCLUDED = 240  # of 255: what a half-transparent edge shows is neither face no
 def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
     """The dub that answers a rendered pair: source a, made and truth b, speech b.
 
-    The openings of source and made are measured in the pictures, those of truth and driver are the drawn ones.
+    Openings of source and made are measured in the pictures, those of truth and driver are drawn.
     """
     side = read_json(folder / f"{name}.json")
     videos = {letter: folder / side["clips"][letter]["video"] for letter in "ab"}
@@ -93,8 +93,8 @@ def rendered_takes(folder: Path, limit: int = 0, size: int = SIZE) -> list[Take]
     chosen = names[: limit or None]
     if len(chosen) < 2:
         raise UserError(
-            f"{folder}: {len(chosen)} of its {len(names)} rendered pairs are to be used, but at least two are "
-            "needed: raise --limit or make more with python -m stage1_generator.rendered --pairs."
+            f"{folder}: {len(chosen)} of its {len(names)} rendered pairs are to be used, but at least two "
+            "are needed: raise --limit or make more with python -m stage1_generator.rendered --pairs."
         )
     return [perfect_take(folder, name, size) for name in chosen]
 
