@@ -5,8 +5,8 @@ should have been said) and nothing else of the clip; crops, landmarks, mouth ope
 size are changed together.
 
 Where pictures change, a sharpness at native size ("sharpness..." in ``Footage.native``) is multiplied frame
-by frame by the ratio that is measured in the crops: Laplacian variance after over before, in the mouth or in
-the face, whichever the number is named after. Other numbers at native size stay.
+by frame by the ratio that is measured in the crops: variance of the Laplacian of the blurred crop after over
+before, in the mouth (where the name says "face": in the face). Other numbers at native size stay.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def _native_after(before: Footage, crops: Frames, regions: Regions) -> dict[str,
     for key, curve in before.native.items():
         if not key.startswith("sharpness"):
             continue
-        where = "mouth" if "mouth" in key else "face"
+        where = "face" if "face" in key else "mouth"
         if where not in ratios:
             mask = regions.mouth if where == "mouth" else regions.face
             ratios[where] = _detail(crops, mask) / _detail(before.crops, mask)
@@ -282,9 +282,10 @@ def _native_after(before: Footage, crops: Frames, regions: Regions) -> dict[str,
 
 
 def _detail(crops: Frames, mask: Mask) -> Curve:
-    """(N,) Laplacian variance inside the mask; NaN where the mask is empty."""
+    """(N,) variance of the Laplacian inside the mask; NaN where the mask is empty."""
     found = np.full(len(crops), np.nan)
     for index in np.flatnonzero(mask.any(axis=(1, 2))):
-        grey = cv2.cvtColor(crops[index], cv2.COLOR_RGB2GRAY)
+        # Grain and coding noise are no sharpness.
+        grey = cv2.GaussianBlur(cv2.cvtColor(crops[index], cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
         found[index] = cv2.Laplacian(grey, cv2.CV_32F)[mask[index]].var() + _LEAST_DETAIL
     return found

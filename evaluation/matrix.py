@@ -16,7 +16,7 @@ CAUGHT = 3.0
 """A failure counts as caught from so many spreads of clean clips on, towards the bad end."""
 
 # A metric that is the same on all perfect clips (PSNR against the truth, a lag of 0) has no spread of its
-# own. It then counts in the smallest step that means something, by unit; a pure number in 2% of itself or of 1.
+# own. It then counts in the smallest step that means something, by unit; others in 2% of themselves or of 1.
 _LEAST_SPREAD = {"dB": 0.5, "frames": 0.5, "%": 1.0, "ms": 20.0}
 _LEAST_SHARE = 0.02
 # Normal data: standard deviation over median absolute deviation.
@@ -191,8 +191,8 @@ def markdown(matrix: Matrix) -> str:
         f"{matrix.clips} perfect dubs (the truth itself). Each cell: by how many spreads the metric moves "
         "(median over clips; spread: 1.4826 times the median absolute deviation over the clean clips, at "
         "least the smallest step that means something). Bold: the metric is meant for this failure. "
-        f"▲: at least {CAUGHT:g} spreads towards the bad end, which counts as caught. gone: the failure leaves "
-        "nothing to measure."
+        f"▲: at least {CAUGHT:g} spreads towards the bad end, which counts as caught. gone: the failure "
+        "leaves nothing to measure."
     )
     parts = [text, "\n".join(lines), "\n".join(f"- {line}" for line in verdicts(matrix))]
     if matrix.missing:

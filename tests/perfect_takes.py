@@ -74,7 +74,7 @@ def perfect_take(seed: int = 0, count: int = 50, occluder: bool = False) -> Take
 
     def footage(shape: np.ndarray, sound: np.ndarray | None = None) -> Footage:
         native = {
-            "sharpness_mouth": np.full(count, 100.0),
+            "sharpness": np.full(count, 100.0),
             "sharpness_face": np.full(count, 50.0),
             "luma": np.full(count, 0.5),
         }

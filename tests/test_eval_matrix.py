@@ -66,7 +66,7 @@ MEASURES = [
     Toy("mouth_r", Better.higher, correlation),
     Toy("mouth_lag", Better.zero, lag, unit="frames"),
     Toy("mouth_gain", Better.one, gain),
-    Toy("sharpness_mouth", Better.one, lambda take: take.made.native["sharpness_mouth"].mean() / 100),
+    Toy("sharpness_mouth", Better.one, lambda take: take.made.native["sharpness"].mean() / 100),
     Toy("face_level", Better.none, lambda take: take.made.crops[take.regions.face].mean()),
     Toy("hush", Better.lower, lambda take: 1.0, kinds=(Kind.silence,)),
 ]

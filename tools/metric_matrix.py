@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from common.errors import EXIT_CODE, UserError
-from common.face import build_detector, face_mask, lip_mask, plan_crops, track_face
+from common.face import CropTrack, build_detector, face_mask, lip_mask, plan_crops, track_face
 from common.files import atomic_path, read_json
 from common.media import load_audio, read_frames
 from evaluation.matrix import build_matrix, markdown
 from evaluation.metrics.base import Measure
-from evaluation.take import SIZE, Footage, Regions, Take
+from evaluation.take import SIZE, Curve, Footage, Frames, Regions, Take
 from stage1_generator.regions import grow_mask
 from stage1_generator.rendered.measure import opening_curves
 from stage1_generator.rendered.scene import sample_scene
@@ -56,8 +56,15 @@ def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
     speech = load_audio(videos["b"])
     drawn = tracks["b"]["opening"].astype(np.float64)
 
+    marks = tracks["a"]["landmarks"]
+    # The truth is measured against the source, as what was made is.
+    native = {
+        "a": _native(frames["a"], None, crops, marks),
+        "b": _native(frames["b"], frames["a"], crops, marks),
+    }
+
     def footage(letter: str, opening: NDArray[np.float64], sound: NDArray[np.float32]) -> Footage:
-        return Footage(cut[letter], points[letter].astype(np.float32), opening, sound=sound)
+        return Footage(cut[letter], points[letter].astype(np.float32), opening, native[letter], sound)
 
     alpha = tracks["a"]["occluder"]
     covered = [
@@ -72,6 +79,21 @@ def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
         speech=speech,
         truth=footage("b", drawn, speech),
         driver_opening=drawn,
+    )
+
+
+def _native(
+    frames: Frames, reference: Frames | None, crops: CropTrack, landmarks: NDArray[np.float32]
+) -> dict[str, Curve]:
+    from evaluation.native import as_curves, measure_frame, square_of
+
+    return as_curves(
+        [
+            measure_frame(
+                image, square_of(crops, i), landmarks[i], None if reference is None else reference[i]
+            )
+            for i, image in enumerate(frames)
+        ]
     )
 
 
