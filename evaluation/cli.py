@@ -38,7 +38,7 @@ SystemOption = Annotated[
     typer.Option(
         "--system",
         help="[NAME=]WHAT, once per system: 'copy', a model package of either stage, or a folder of videos "
-        "named after the rows. Default: the installed model and copy. Tables compare the first with the others.",
+        "named after the rows. Default: the installed model and copy. Tables compare the first with the rest.",
     ),
 ]
 OutputOption = Annotated[

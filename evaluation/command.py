@@ -78,9 +78,10 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     from evaluation.registry import load_measures
     from evaluation.report import write_report
     from evaluation.run import Evaluation, Plan
-    from evaluation.systems import build_systems
     from evaluation.storage import write_csv, write_json
     from evaluation.summary import summary_lines
+    from evaluation.systems import build_systems
+    from evaluation.tables import aggregate
     from stage2_dubber.console import ConsoleProgress
 
     if not request.cases:

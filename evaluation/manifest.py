@@ -59,8 +59,8 @@ def read_manifest(path: PathLike) -> list[Case]:
     """Read and check a manifest.
 
     A CSV (UTF-8) with a heading. Columns: ``video`` and ``audio``; optional ``name`` (else that of the two
-    files), ``group``, ``truth``, ``track``, ``audio_track``, ``scene``, ``text``. Paths are relative to the manifest.
-    ``audio`` may be ``silence``, or ``self`` for the video's own sound.
+    files), ``group``, ``truth``, ``track``, ``audio_track``, ``scene``, ``text``. Paths are
+    relative to the manifest. ``audio`` may be ``silence``, or ``self`` for the video's own sound.
 
     Raises:
         UserError: no such file, an unknown or missing column, a missing file, a name that occurs twice.

@@ -15,7 +15,7 @@ def summary_lines(results: Results, tables: Tables) -> list[str]:
     block = tables.overall
     lines = [" " * 40 + "".join(name.rjust(width) for name in results.systems)]
     rates = [block.rates.get(name) for name in results.systems]
-    told = ["-" if r is None or not r.judged else f"{r.successes}/{r.judged}" for r in rates]
+    told = ["-" if r is None or not r.count else f"{r.successes}/{r.count}" for r in rates]
     lines.append("successes".ljust(40) + "".join(text.rjust(width) for text in told))
     for metric in results.metrics:
         cells = [block.cells.get(name, {}).get(metric.key) for name in results.systems]

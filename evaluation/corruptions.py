@@ -1,0 +1,291 @@
+"""Constructed failures of known strength: what each metric must see, and what it must not.
+
+Every function here returns a :data:`Corruption`. It changes what was made (and, for swapped sound, what
+should have been said) and nothing else of the clip; crops, landmarks, mouth opening and the numbers at native
+size are changed together.
+
+Where pictures change, a sharpness at native size ("sharpness..." in ``Footage.native``) is multiplied frame
+by frame by the ratio that is measured in the crops: variance of the Laplacian of the blurred crop after over
+before, in the mouth (where the name says "face": in the face). Other numbers at native size stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face.layout import MOUTH, RIGID_UPPER
+from evaluation.take import RATE, SPEECH_RATE, Curve, Footage, Frames, Mask, Regions, Take
+
+Corruption = Callable[[Take], Take]
+
+_SAMPLES_PER_FRAME = round(SPEECH_RATE / RATE)
+# Of the crop's side: width of the soft edge of what is put over a mouth.
+_FEATHER = 0.015
+_BOX_MARGIN = 0.03
+# A flat region has hardly any detail: a ratio of two such numbers says nothing.
+_LEAST_DETAIL = 1e-3
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A corruption with its name and the keys of the metrics that are meant to catch it."""
+
+    name: str
+    title: str
+    apply: Corruption
+    meant: tuple[str, ...]
+
+
+MEANT = {
+    "shift": ("mouth_lag", "sync_offset"),
+    "swapped": ("mouth_r", "lse_c"),
+    "frozen": ("mouth_gain", "mar_diversity"),
+    "blurred": ("sharpness_mouth",),
+    "box": ("patch_edge",),
+    "drift": ("colour_drift",),
+}
+"""Failure -> keys of the metrics that are meant for it."""
+
+
+def standard_failures(other: Take) -> tuple[Failure, ...]:
+    """One of each kind, at strengths that a viewer notices.
+
+    Args:
+        other: another clip, whose speech and mouth openings take the place of the clip's own.
+
+    Raises:
+        ValueError: nothing is known of the mouth that belongs to the other clip's speech.
+    """
+    driver = other.driver_opening
+    if driver is None and other.truth is not None:
+        driver = other.truth.opening
+    if driver is None:
+        raise ValueError(f"{other.name}: the mouth openings that go with its speech are unknown")
+    made: tuple[tuple[str, str, Corruption], ...] = (
+        ("shift", "lips 5 frames late", shift_frames(5)),
+        ("swapped", "other speech", swap_audio(other.speech, driver)),
+        ("frozen", "frozen mouth", freeze_mouth()),
+        ("blurred", "mouth blurred, 2 px", blur_mouth(2.0)),
+        ("box", "box, 12 levels", paste_box(12)),
+        ("drift", "colour drift, 2 ΔE/s", colour_drift(2.0)),
+    )
+    return tuple(Failure(name, title, apply, MEANT[name]) for name, title, apply in made)
+
+
+def shift_frames(frames: int) -> Corruption:
+    """Lips late by so many frames (early where negative): frame t shows the mouth of frame t - frames.
+
+    The head stays where it is. The first (last) mouth is held where there is none before (after) it.
+    """
+
+    def apply(take: Take) -> Take:
+        count = len(take)
+        return _with_mouths_of(take, np.clip(np.arange(count) - frames, 0, count - 1))
+
+    return apply
+
+
+def freeze_mouth(frame: int | None = None) -> Corruption:
+    """The mouth of one frame in every frame; by default of the one whose opening is the median one."""
+
+    def apply(take: Take) -> Take:
+        chosen = _middling_frame(take.made) if frame is None else frame
+        if not take.made.present[chosen]:
+            raise ValueError(f"{take.name}: frame {chosen} has no face to take the mouth from")
+        return _with_mouths_of(take, np.full(len(take), chosen))
+
+    return apply
+
+
+def swap_audio(speech: NDArray[np.float32], driver_opening: Curve) -> Corruption:
+    """The row asks for other words than the mouth says.
+
+    Speech and driver take the place of the row's own, repeated or cut to its length. The row's truth says
+    the old words and goes.
+
+    Args:
+        speech: (samples,) float32 mono at 16 kHz.
+        driver_opening: (N,) openings of the mouth that says it, 25 per second.
+    """
+
+    def apply(take: Take) -> Take:
+        count = len(take)
+        # Whole frames of both, so that a repetition keeps them together.
+        length = min(len(driver_opening), len(speech) // _SAMPLES_PER_FRAME)
+        if length == 0:
+            raise ValueError("the other speech is shorter than a frame")
+        words = np.resize(speech[: length * _SAMPLES_PER_FRAME], count * _SAMPLES_PER_FRAME)
+        made = take.made if take.made.sound is None else replace(take.made, sound=words)
+        driver = np.resize(np.asarray(driver_opening, np.float64)[:length], count)
+        return replace(take, made=made, speech=words, driver_opening=driver, truth=None)
+
+    return apply
+
+
+def blur_mouth(sigma: float) -> Corruption:
+    """A Gaussian of so many crop pixels over the mouth, softly blended."""
+
+    def change(crops: Frames, take: Take) -> Frames:
+        blurred = np.stack([cv2.GaussianBlur(image, (0, 0), sigma) for image in crops])
+        weight = np.stack([_soft(mask) for mask in take.regions.mouth])
+        return _mix(crops, blurred, weight)
+
+    return _painting(change)
+
+
+def paste_box(levels: float) -> Corruption:
+    """A rectangle around the mouth, of one size, moving with the head, brighter by so many of 255 levels."""
+
+    def change(crops: Frames, take: Take) -> Frames:
+        changed = crops.copy()
+        for frame, (x0, y0, x1, y1) in _mouth_boxes(take.made.landmarks, take.regions.mouth).items():
+            window = changed[frame, y0:y1, x0:x1]
+            window[:] = np.clip(np.rint(window + levels), 0, 255).astype(np.uint8)
+        return changed
+
+    return _painting(change)
+
+
+def colour_drift(delta_e_per_second: float) -> Corruption:
+    """The crop moves towards red and yellow: so many units of CIE 1976 ΔE per second from frame 0 on."""
+
+    def change(crops: Frames, take: Take) -> Frames:
+        changed = crops.copy()
+        for index, image in enumerate(crops[1:], start=1):
+            lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+            # Lightness stays; a* and b* share the way.
+            lab[..., 1:] += delta_e_per_second * index / RATE / np.sqrt(2)
+            changed[index] = np.rint(np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 255)
+        return changed
+
+    return _painting(change)
+
+
+def _painting(change: Callable[[Frames, Take], Frames]) -> Corruption:
+    """A corruption of pixels only: the face and what it does stay."""
+
+    def apply(take: Take) -> Take:
+        crops = change(take.made.crops, take)
+        native = _native_after(take.made, crops, take.regions)
+        return replace(take, made=replace(take.made, crops=crops, native=native))
+
+    return apply
+
+
+def _with_mouths_of(take: Take, origins: NDArray[np.int64]) -> Take:
+    """Frame t gets the mouth of frame ``origins[t]``, moved with the head and softly blended.
+
+    What covers the face in either frame stays as it is in frame t. Frames without a face stay, and a mouth
+    from a frame without a face is not taken.
+    """
+    made, regions = take.made, take.regions
+    size = made.crops.shape[1]
+    crops, landmarks, opening = made.crops.copy(), made.landmarks.copy(), made.opening.copy()
+    for here, there in enumerate(origins):
+        if here == there or not (made.present[here] and made.present[there]):
+            continue
+        matrix = _head_motion(made.landmarks[there], made.landmarks[here])
+
+        def moved(picture: NDArray, matrix: NDArray[np.float64] = matrix) -> NDArray:
+            border = cv2.BORDER_REPLICATE if picture.ndim == 3 else cv2.BORDER_CONSTANT
+            how = cv2.INTER_CUBIC if picture.ndim == 3 else cv2.INTER_NEAREST
+            return np.asarray(cv2.warpAffine(picture, matrix, (size, size), flags=how, borderMode=border))
+
+        lips = regions.mouth[here] | moved(regions.mouth[there].astype(np.uint8)).astype(bool)
+        weight = _soft(lips)
+        if regions.occluder is not None:
+            covered = moved(regions.occluder[there].astype(np.uint8)).astype(bool) | regions.occluder[here]
+            weight = weight * ~covered
+        crops[here] = _mix(made.crops[here], moved(made.crops[there]), weight)
+        mouth = made.landmarks[there, list(MOUTH)].astype(np.float64)
+        scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+        landmarks[here, list(MOUTH), :2] = mouth[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+        landmarks[here, list(MOUTH), 2] = mouth[:, 2] * scale
+        opening[here] = made.opening[there]
+    native = _native_after(made, crops, regions)
+    changed = replace(made, crops=crops, landmarks=landmarks, opening=opening, native=native)
+    return replace(take, made=changed)
+
+
+def _head_motion(there: NDArray[np.float32], here: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(2, 3) similarity from the head of one frame to that of another, by points that no mouth moves."""
+    # As complex numbers a similarity of the plane is one factor and one shift.
+    rigid = list(RIGID_UPPER)
+    a, b = (points[rigid, 0].astype(np.float64) + 1j * points[rigid, 1] for points in (there, here))
+    centre_a, centre_b = a.mean(), b.mean()
+    turn = np.vdot(a - centre_a, b - centre_b) / np.vdot(a - centre_a, a - centre_a).real
+    shift = centre_b - turn * centre_a
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def _middling_frame(footage: Footage) -> int:
+    opening = np.where(footage.present, footage.opening, np.nan)
+    if not np.isfinite(opening).any():
+        raise ValueError("the mouth is seen in no frame")
+    return int(np.nanargmin(np.abs(opening - np.nanmedian(opening))))
+
+
+def _soft(mask: Mask) -> NDArray[np.float32]:
+    """(S, S) weights: 1 on the mask, falling to 0 around it."""
+    sigma = max(1.0, _FEATHER * mask.shape[-1])
+    side = 2 * round(2 * sigma) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    grown = np.asarray(cv2.dilate(mask.astype(np.uint8), kernel), np.float32)
+    return np.asarray(cv2.GaussianBlur(grown, (0, 0), sigma), np.float32)
+
+
+def _mix(below: Frames, above: Frames, weight: NDArray[np.floating]) -> Frames:
+    mixed = below + weight[..., None] * (above.astype(np.float32) - below)
+    return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
+
+
+def _mouth_boxes(landmarks: NDArray[np.float32], mouth: Mask) -> dict[int, tuple[int, int, int, int]]:
+    """Frame -> x0, y0, x1, y1 of a box of one size that holds every frame's mouth and follows the head."""
+    size = mouth.shape[-1]
+    boxes, anchors = {}, {}
+    for frame in np.flatnonzero(mouth.any(axis=(1, 2)) & np.isfinite(landmarks).all(axis=(1, 2))):
+        x, y, width, height = cv2.boundingRect(mouth[frame].astype(np.uint8))
+        anchors[int(frame)] = landmarks[frame, list(RIGID_UPPER), :2].mean(axis=0)
+        boxes[int(frame)] = np.array([x, y, x + width, y + height], np.float64)
+    if not boxes:
+        return {}
+    relative = np.array([boxes[f] - np.tile(anchors[f], 2) for f in boxes])
+    low, high = relative[:, :2].min(axis=0), relative[:, 2:].max(axis=0)
+    margin = _BOX_MARGIN * size
+    side = np.ceil(high - low + 2 * margin).astype(int)
+    placed = {}
+    for frame, anchor in anchors.items():
+        corner = np.rint(anchor + low - margin).astype(int)
+        (x0, y0), (x1, y1) = corner.clip(0, size), (corner + side).clip(0, size)
+        placed[frame] = int(x0), int(y0), int(x1), int(y1)
+    return placed
+
+
+def _native_after(before: Footage, crops: Frames, regions: Regions) -> dict[str, Curve]:
+    """The numbers at native size once the crops have become ``crops``: see the module."""
+    ratios: dict[str, Curve] = {}
+    native = dict(before.native)
+    for key, curve in before.native.items():
+        if not key.startswith("sharpness"):
+            continue
+        where = "face" if "face" in key else "mouth"
+        if where not in ratios:
+            mask = regions.mouth if where == "mouth" else regions.face
+            ratios[where] = _detail(crops, mask) / _detail(before.crops, mask)
+        native[key] = curve * ratios[where]
+    return native
+
+
+def _detail(crops: Frames, mask: Mask) -> Curve:
+    """(N,) variance of the Laplacian inside the mask; NaN where the mask is empty."""
+    found = np.full(len(crops), np.nan)
+    for index in np.flatnonzero(mask.any(axis=(1, 2))):
+        # Grain and coding noise are no sharpness.
+        grey = cv2.GaussianBlur(cv2.cvtColor(crops[index], cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+        found[index] = cv2.Laplacian(grey, cv2.CV_32F)[mask[index]].var() + _LEAST_DETAIL
+    return found

@@ -1,0 +1,8 @@
+"""Blind listening test with people: the page, and what its answers say (EdiDub, appendix A.2)."""
+
+from evaluation.mos.items import ListeningItem, items_from_results
+from evaluation.mos.key import Key
+from evaluation.mos.pages import make_pages
+from evaluation.mos.scoring import Scores, score_answers
+
+__all__ = ["Key", "ListeningItem", "Scores", "items_from_results", "make_pages", "score_answers"]

@@ -1,0 +1,189 @@
+"""Making the page of a listening test (EdiDub, appendix A.2)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import jinja2
+import numpy as np
+
+from common.errors import UserError
+from common.face import FaceDetector, build_detector
+from common.files import PathLike, atomic_dir
+from evaluation.mos.control import corrupted_frames
+from evaluation.mos.footage import Form, common_form, shown_frames, write_shown
+from evaluation.mos.items import ListeningItem
+from evaluation.mos.key import ANSWERS_FORMAT, CRITERIA, HIGHEST, LOWEST, ROLE_NAMES, Entry, Key, Page, Role
+from evaluation.take import Frames
+
+_TITLE = "Video listening test"
+
+
+def make_pages(
+    items: Sequence[ListeningItem],
+    output: PathLike,
+    seed: int | None = None,
+    *,
+    key: PathLike | None = None,
+    limit: int = 0,
+    seconds: float = 15.0,
+    height: int = 720,
+    title: str = _TITLE,
+    detector: FaceDetector | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Key:
+    """Write a folder that can be opened from disk or put on any web server, and beside it the key.
+
+    Each clip is one page: every system, the original with its own sound, and a corrupted control, in random
+    order under random names. All videos of a page have one size, rate, length, encoder and sound format.
+
+    Args:
+        items: at least one; all with the same systems.
+        output: folder, new or empty. Nothing in it says which video is whose.
+        seed: of names, orders and the control. None draws one. Whoever knows the seed and this program can
+            find out what is what, so a page for strangers should not be made with a seed they might guess.
+        key: JSON file outside ``output``; default: beside it, with ".key.json" added. Never overwritten.
+        limit: so many clips at most, evenly from all groups; 0: all.
+        seconds: clips are cut to this length.
+        height: pixels; larger videos are shrunk.
+        title: heading of the page.
+        detector: finds the mouth for the control; default: mediapipe.
+        progress: called after each clip with (clips done, clips in all).
+
+    Raises:
+        UserError: no item, systems differ, a folder or key is in the way, a video cannot be read, is too
+            short, shows no face, or has another aspect than its original.
+    """
+    output = Path(output)
+    key_path = Path(key) if key is not None else output.with_name(f"{output.name}.key.json")
+    _check(items, output, key_path)
+    seed = secrets.randbits(63) if seed is None else seed
+    rng = np.random.default_rng(seed)
+    made = plan(_chosen(items, limit, rng), seed, rng)
+    by_name = {item.name: item for item in items}
+    finder = detector if detector is not None else build_detector()
+    forms = []
+    with atomic_dir(output) as folder:
+        for number, page in enumerate(made.pages):
+            # A generator of its own: what one clip draws does not depend on the clips before.
+            drawn = np.random.default_rng([seed, number])
+            forms.append(_write_clip(folder, page, by_name[page.clip], seconds, height, finder, drawn))
+            if progress is not None:
+                progress(number + 1, len(made.pages))
+        (folder / "index.html").write_text(render(made, forms, title), encoding="utf-8")
+        made.save(key_path)
+    return made
+
+
+def _check(items: Sequence[ListeningItem], output: Path, key_path: Path) -> None:
+    if not items:
+        raise UserError("There is no clip to rate: give an evaluation with at least one dubbed row.")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"The output folder '{output}' is not empty: choose a new one.")
+    if output.resolve() in key_path.resolve().parents:
+        raise UserError(
+            f"The key '{key_path}' would be published with the page: give a path outside '{output}'."
+        )
+    if key_path.exists():
+        raise UserError(f"The key '{key_path}' exists and answers may need it: move it away or name another.")
+    systems = list(items[0].videos)
+    if not systems:
+        raise UserError(f"The clip '{items[0].name}' has no dub: give at least one system.")
+    names = [item.name for item in items]
+    for item in items:
+        if set(item.videos) != set(systems):
+            raise UserError(
+                f"The clip '{item.name}' has dubs of other systems than '{names[0]}': give the same."
+            )
+        if names.count(item.name) > 1:
+            raise UserError(f"The clip '{item.name}' is given twice: give each clip its own name.")
+
+
+def _chosen(items: Sequence[ListeningItem], limit: int, rng: np.random.Generator) -> list[ListeningItem]:
+    """The clips in the order of the pages: shuffled, and where limited the groups take turns."""
+    shuffled = [items[i] for i in rng.permutation(len(items))]
+    if not limit:
+        return shuffled
+    turn: dict[str, int] = {}
+    turns = []
+    for item in shuffled:
+        turns.append(turn.setdefault(item.group, 0))
+        turn[item.group] += 1
+    kept = sorted(sorted(range(len(shuffled)), key=lambda i: turns[i])[:limit])
+    return [shuffled[i] for i in kept]
+
+
+def plan(items: Sequence[ListeningItem], seed: int, rng: np.random.Generator) -> Key:
+    """Draw names and orders. No page has the order of the page before it."""
+    systems = tuple(items[0].videos)
+    kinds = [(Role.system, name) for name in systems]
+    kinds += [(role, ROLE_NAMES[role]) for role in (Role.truth, Role.control)]
+    used: set[str] = set()
+
+    def fresh() -> str:
+        token = rng.bytes(6).hex()
+        while token in used:
+            token = rng.bytes(6).hex()
+        used.add(token)
+        return token
+
+    study = rng.bytes(8).hex()
+    pages: list[Page] = []
+    before: list[int] = []
+    for item in items:
+        order = rng.permutation(len(kinds)).tolist()
+        while order == before:
+            order = rng.permutation(len(kinds)).tolist()
+        before = order
+        pages.append(Page(item.name, item.group, tuple(Entry(fresh(), *kinds[i]) for i in order)))
+    return Key(study, seed, systems, tuple(pages))
+
+
+def _write_clip(
+    folder: Path,
+    page: Page,
+    item: ListeningItem,
+    seconds: float,
+    height: int,
+    detector: FaceDetector,
+    rng: np.random.Generator,
+) -> Form:
+    form = common_form(item.original, item.videos.values(), seconds, height)
+    frames: Iterable[Frames]
+    # In the order of the names, not of the page: nothing that disks and archives keep tells the systems.
+    for entry in sorted(page.videos, key=lambda entry: entry.token):
+        sound = item.original
+        if entry.role is Role.system:
+            frames, sound = shown_frames(item.videos[entry.system], form), item.speech
+        elif entry.role is Role.control:
+            frames = corrupted_frames(item.original, form, detector, rng)
+        else:
+            frames = shown_frames(item.original, form)
+        write_shown(folder / "videos" / f"{entry.token}.mp4", frames, sound, form)
+    return form
+
+
+def render(key: Key, forms: Sequence[Form], title: str) -> str:
+    """The page: one HTML file with its style and script, which asks no other place for anything."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evaluation.mos", "template"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages = [
+        {"tokens": [entry.token for entry in page.videos], "width": form.width, "height": form.height}
+        for page, form in zip(key.pages, forms, strict=True)
+    ]
+    return environment.get_template("page.html").render(
+        title=title,
+        study=key.study,
+        format=ANSWERS_FORMAT,
+        criteria=CRITERIA,
+        levels=range(LOWEST, HIGHEST + 1),
+        pages=pages,
+        seconds=round(sum(len(p["tokens"]) * form.count for p, form in zip(pages, forms, strict=True)) / 25),
+    )

@@ -1,0 +1,155 @@
+"""Show which metric sees which failure, on rendered characters, where the perfect dub is known.
+
+``python tools/metric_matrix.py --clips DIR [--output FILE.md]``
+
+DIR holds what ``python -m stage1_generator.rendered --pairs`` wrote. The clip b of a pair is the perfect dub
+of its clip a. Every metric is taken from it as it is and with each failure of evaluation.corruptions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from common.errors import EXIT_CODE, UserError
+from common.face import CropTrack, build_detector, face_mask, lip_mask, plan_crops, track_face
+from common.files import atomic_path, read_json
+from common.media import load_audio, read_frames
+from evaluation.matrix import build_matrix, markdown
+from evaluation.metrics.base import Measure
+from evaluation.take import SIZE, Curve, Footage, Frames, Regions, Take
+from stage1_generator.regions import grow_mask
+from stage1_generator.rendered.measure import opening_curves
+from stage1_generator.rendered.scene import sample_scene
+
+_MOUTH_MARGIN = 0.02  # of the crop's side
+_OCCLUDED = 240  # of 255: what a half-transparent edge shows is neither face nor occluder
+
+
+def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
+    """The dub that answers a rendered pair: source a, made and truth b, speech b.
+
+    Openings of source and made are measured in the pictures, those of truth and driver are drawn.
+    """
+    side = read_json(folder / f"{name}.json")
+    videos = {letter: folder / side["clips"][letter]["video"] for letter in "ab"}
+    tracks = {letter: load_file(folder / f"{name}_{letter}.track.safetensors") for letter in "ab"}
+    frames = {letter: read_frames(path) for letter, path in videos.items()}
+    detector = build_detector("box", track_file=folder / f"{name}_a.track.safetensors")
+    crops = plan_crops(track_face(frames["a"], detector))
+    count = len(frames["a"])
+    cut = {k: np.stack([crops.extract(v[i], i, size) for i in range(count)]) for k, v in frames.items()}
+    points = {
+        k: np.stack([crops.landmarks(tracks[k]["landmarks"][i], i, size) for i in range(count)]) for k in "ab"
+    }
+    scene = sample_scene(
+        side["scene_seed"], style=side["style"], occluder=side["occluder"], size=frames["a"].shape[1]
+    )
+    matrices = [crops.matrix(i, size) for i in range(count)]
+    seen = opening_curves(scene, [list(cut["a"]), list(cut["b"])], matrices)
+    speech = load_audio(videos["b"])
+    drawn = tracks["b"]["opening"].astype(np.float64)
+
+    marks = tracks["a"]["landmarks"]
+    # The truth is measured against the source, as what was made is.
+    native = {
+        "a": _native(frames["a"], None, crops, marks),
+        "b": _native(frames["b"], frames["a"], crops, marks),
+    }
+
+    def footage(letter: str, opening: NDArray[np.float64], sound: NDArray[np.float32]) -> Footage:
+        return Footage(cut[letter], points[letter].astype(np.float32), opening, native[letter], sound)
+
+    alpha = tracks["a"]["occluder"]
+    covered = [
+        crops.extract(np.repeat(alpha[i, ..., None], 3, axis=2), i, size)[..., 0] for i in range(count)
+    ]
+    return Take(
+        name=name,
+        kind="cross",
+        source=footage("a", seen[0], load_audio(videos["a"])),
+        made=footage("b", seen[1], speech),
+        regions=_regions(points["a"], points["b"], np.stack(covered) > _OCCLUDED),
+        speech=speech,
+        truth=footage("b", drawn, speech),
+        driver_opening=drawn,
+    )
+
+
+def _native(
+    frames: Frames, reference: Frames | None, crops: CropTrack, landmarks: NDArray[np.float32]
+) -> dict[str, Curve]:
+    from evaluation.native import as_curves, measure_frame, square_of
+
+    return as_curves(
+        [
+            measure_frame(
+                image, square_of(crops, i), landmarks[i], None if reference is None else reference[i]
+            )
+            for i, image in enumerate(frames)
+        ]
+    )
+
+
+def _regions(source: NDArray, truth: NDArray, occluder: NDArray[np.bool_]) -> Regions:
+    size = occluder.shape[-1]
+    lips = np.asarray(lip_mask(source, size)) | np.asarray(lip_mask(truth, size))
+    mouth = grow_mask(lips, max(1, round(_MOUTH_MARGIN * size)))
+    head = np.asarray(face_mask(source, size))
+    return Regions(mouth, head & ~mouth, ~head & ~mouth, occluder if occluder.any() else None)
+
+
+def rendered_takes(folder: Path, limit: int = 0, size: int = SIZE) -> list[Take]:
+    """All pairs of a folder as perfect dubs.
+
+    Raises:
+        UserError: fewer than two pairs.
+    """
+    names = sorted(p.stem for p in folder.glob("*.json") if "b" in read_json(p).get("clips", {}))
+    chosen = names[: limit or None]
+    if len(chosen) < 2:
+        raise UserError(
+            f"{folder}: {len(chosen)} of its {len(names)} rendered pairs are to be used, but at least two "
+            "are needed: raise --limit or make more with python -m stage1_generator.rendered --pairs."
+        )
+    return [perfect_take(folder, name, size) for name in chosen]
+
+
+def usual_measures() -> Sequence[Measure]:
+    """All measures of pictures that need no weights."""
+    # Not at the top: the tool's parts serve without all metrics' libraries.
+    from evaluation.metrics.registry import picture_measures
+
+    measures: Sequence[Measure] = picture_measures()
+    return measures
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Show which metric sees which failure.")
+    parser.add_argument("--clips", type=Path, required=True, help="folder of rendered pairs")
+    parser.add_argument("--output", type=Path, help="Markdown file; default: print")
+    parser.add_argument("--limit", type=int, default=0, help="so many pairs at most, two or more")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"side of the crops (default {SIZE})")
+    arguments = parser.parse_args(argv)
+    try:
+        takes = rendered_takes(arguments.clips, arguments.limit, arguments.size)
+        text = markdown(build_matrix(takes, usual_measures()))
+        if arguments.output is None:
+            print(text, end="")
+        else:
+            with atomic_path(arguments.output) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
