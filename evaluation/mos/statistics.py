@@ -107,7 +107,7 @@ def bootstrap(marks: NDArray[np.float64], seed: int, level: float = 0.95) -> tup
     raters, clips = marks.shape
     who = rng.multinomial(raters, np.full(raters, 1 / raters), _DRAWS) / raters
     what = rng.multinomial(clips, np.full(clips, 1 / clips), _DRAWS) / clips
-    drawn = np.einsum("br,rc,bc->b", who, marks, what, optimize=True)
+    drawn = ((who @ marks) * what).sum(axis=1)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
