@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
+from common.files import read_json
+from common.files import write_json as write_plain
 from common.media import probe
 from evaluation.manifest import Case, with_probes
 from evaluation.metrics.base import Kind
+
+if TYPE_CHECKING:
+    from evaluation.mos import ListeningItem
+
+CASES = "cases.json"
+"""Which files each row was made of, for the listening test."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,24 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     tables = aggregate(results)
     write_json(results, request.output / "results.json", tables)
     write_csv(results, request.output / "results.csv")
+    files = {case.name: {what: path.resolve() for what, path in case.files.items()} for case in plan.cases}
+    write_plain(request.output / CASES, files)
     report = write_report(results, request.output, tables=tables)
     yield from summary_lines(results, tables)
     yield f"report: {report}"
+
+
+def listening_items(folder: Path, systems: Sequence[str] | None) -> tuple[list[ListeningItem], list[str]]:
+    """What raters can compare of an evaluation, and sentences on the rows that they cannot.
+
+    Raises:
+        UserError: there is no finished evaluation in ``folder``.
+    """
+    from evaluation.mos import items_from_results
+    from evaluation.storage import read_json as read_results
+
+    results = read_results(folder / "results.json")
+    files = read_json(folder / CASES)
+    speech = {name: Path(case["audio"]) for name, case in files.items() if "audio" in case}
+    originals = {name: Path(case.get("truth", case["video"])) for name, case in files.items()}
+    return items_from_results(results, folder, speech, originals, systems)
