@@ -1,0 +1,81 @@
+"""What was left alone: PSNR and SSIM of the dub to the source, by region."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.metrics.base import Better, Metric, Values
+from evaluation.native import OUTSIDE_MSE, OUTSIDE_SSIM, VERSION
+from evaluation.pictures import compare, psnr
+from evaluation.take import Curve, Mask, Take
+
+_WHERE = {
+    "mouth": ("mouth", Better.none, "lips, grown a little; a dub must differ here"),
+    "face": ("face", Better.higher, "face without the mouth"),
+    "background": ("background", Better.higher, "crop without face and mouth"),
+    "outside": ("outside", Better.higher, "frame outside the face's square, own size"),
+}
+
+
+def _metrics() -> tuple[Metric, ...]:
+    metrics = []
+    for region, (title, better, where) in _WHERE.items():
+        metrics.append(
+            Metric(
+                key=f"psnr_{region}",
+                title=f"PSNR {title}",
+                unit="dB",
+                better=better,
+                formula=f"10 log10(255^2 / MSE(made, source)), MSE over all frames and RGB; {where}; <= 100",
+                source="region-limited PSNR; pooled over the clip before the logarithm",
+                group="looks",
+            )
+        )
+        metrics.append(
+            Metric(
+                key=f"ssim_{region}",
+                title=f"SSIM {title}",
+                unit="",
+                better=better,
+                formula=f"mean SSIM(made, source) of luma, Gaussian 11 x 11, sigma 1.5; {where}",
+                source="Wang et al. 2004, eq. 13",
+                group="looks",
+            )
+        )
+    return tuple(metrics)
+
+
+def visible_regions(take: Take) -> dict[str, Mask]:
+    """mouth, face and background, (N, S, S), empty in frames where the source shows no face."""
+    seen = take.source.present[:, None, None]
+    regions = take.regions
+    named = {"mouth": regions.mouth, "face": regions.face, "background": regions.background}
+    return {name: region & seen for name, region in named.items()}
+
+
+def _mean(curve: Curve | None) -> float | None:
+    if curve is None or not np.isfinite(curve).any():
+        return None
+    return float(np.nanmean(curve))
+
+
+class Quality:
+    """PSNR and SSIM of the dub to the source: ``psnr_*`` and ``ssim_*`` of mouth, face, background, outside.
+
+    The first three are of the 256-pixel crops, in frames that show a face; ``outside`` is of all frames at
+    the video's own size, from :attr:`Footage.native`.
+    """
+
+    metrics = _metrics()
+    fingerprint = f"quality-1 {VERSION}"
+
+    def __call__(self, take: Take) -> Values:
+        values: Values = {}
+        for name, found in compare(take.made.crops, take.source.crops, visible_regions(take)).items():
+            values[f"psnr_{name}"], values[f"ssim_{name}"] = found.psnr, found.ssim
+        mse, ssim = (_mean(take.made.native.get(name)) for name in (OUTSIDE_MSE, OUTSIDE_SSIM))
+        if mse is not None:
+            values["psnr_outside"] = psnr(mse)
+        if ssim is not None:
+            values["ssim_outside"] = ssim
+        return values

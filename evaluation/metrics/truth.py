@@ -1,0 +1,68 @@
+"""How near the dub is to the right answer, where there is one."""
+
+from __future__ import annotations
+
+from evaluation.metrics.base import Better, Metric, Values
+from evaluation.metrics.quality import visible_regions
+from evaluation.pictures import compare
+from evaluation.take import Mask, Take
+
+# A region of fewer pixels, over the whole clip, is left out.
+_LEAST_PIXELS = 200
+
+_WHERE = {
+    "mouth": "lips of source and truth",
+    "face": "face without the mouth",
+    "background": "crop without the face",
+    "occluder": "what covers face or mouth; the other regions are without it",
+}
+
+
+def truth_regions(take: Take) -> dict[str, Mask]:
+    """mouth, face, background and, where it is known, occluder: (N, S, S), no pixel in two of them.
+
+    Only the part of an occluder that covers the face is the occluder's: elsewhere nobody touches it, and it
+    is left out altogether.
+    """
+    regions = visible_regions(take)
+    covered = take.regions.occluder
+    if covered is None:
+        return regions
+    clear = {name: region & ~covered for name, region in regions.items()}
+    return {**clear, "occluder": covered & (regions["mouth"] | regions["face"])}
+
+
+class Truth:
+    """``truth_psnr_*`` and ``truth_ssim_*`` of mouth, face, background and occluder; with Take.truth only."""
+
+    metrics = tuple(
+        Metric(
+            key=f"truth_{name}_{region}",
+            title=f"{name.upper()} {region} to truth",
+            unit=unit,
+            better=Better.higher,
+            formula=f"{formula}; {where}",
+            source=source,
+            group="truth",
+        )
+        for region, where in _WHERE.items()
+        for name, unit, formula, source in (
+            (
+                "psnr",
+                "dB",
+                "10 log10(255^2 / MSE(made, truth)), MSE over all frames, <= 100",
+                "PSNR by region",
+            ),
+            ("ssim", "", "mean SSIM(made, truth) of luma", "Wang et al. 2004, eq. 13"),
+        )
+    )
+    fingerprint = "truth-1"
+
+    def __call__(self, take: Take) -> Values:
+        if take.truth is None:
+            return {}
+        values: Values = {}
+        for name, found in compare(take.made.crops, take.truth.crops, truth_regions(take)).items():
+            if found.pixels >= _LEAST_PIXELS:
+                values[f"truth_psnr_{name}"], values[f"truth_ssim_{name}"] = found.psnr, found.ssim
+        return values
