@@ -23,7 +23,12 @@ from stage1_generator.rendered.draw.head import (
 from stage1_generator.rendered.draw.mouth import draw_mouth
 from stage1_generator.rendered.draw.occluders import draw_occluder
 from stage1_generator.rendered.draw.shading import light_map, skin_paint
-from stage1_generator.rendered.draw.solid import draw_on_visible_side, draw_side, draw_solid_face, draw_solid_nose
+from stage1_generator.rendered.draw.solid import (
+    draw_on_visible_side,
+    draw_side,
+    draw_solid_face,
+    draw_solid_nose,
+)
 from stage1_generator.rendered.draw.view import View
 from stage1_generator.rendered.geometry import (
     MouthGeometry,

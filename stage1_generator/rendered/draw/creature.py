@@ -7,7 +7,6 @@ from functools import lru_cache
 import numpy as np
 
 from stage1_generator.rendered.draw.canvas import ellipse
-from stage1_generator.rendered.draw.head import skull_arc
 from stage1_generator.rendered.draw.view import View
 from stage1_generator.rendered.geometry import FaceShape, MouthGeometry, jaw_outline, lift, mirror, spline
 
@@ -28,7 +27,7 @@ def _ear_pairs(kind: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
         return _both(spline(outer, 5)), _both(spline(inner, 5))
     if kind == "bear":
         middle = np.array([0.92, -1.28])
-        return _both(ellipse(middle, 0.42, 0.42)), _both(ellipse(middle + [0.02, 0.03], 0.24, 0.24))
+        return _both(ellipse(middle, 0.42, 0.42)), _both(ellipse(middle + np.array([0.02, 0.03]), 0.24, 0.24))
     outer = np.array([(0.22, -1.3), (0.20, -2.1), (0.42, -2.75), (0.74, -2.2), (0.74, -1.2)])
     inner = np.array([(0.36, -1.35), (0.35, -2.05), (0.45, -2.5), (0.60, -2.1), (0.60, -1.3)])
     return _both(spline(outer, 6)), _both(spline(inner, 6))
@@ -115,7 +114,9 @@ def _pads(face: FaceShape, mouth: MouthGeometry, kind: str) -> tuple[list[np.nda
     y = 0.5 * (face.nose_y + face.mouth_y) + 0.02
     pads = _both(ellipse(np.array([0.62 * wide, y]), wide, 0.27))
     low = float(mouth.outer[9, 1])
-    chin = ellipse(np.array([0.0, 0.5 * (y + low)]), mouth.corner * 0.95 + 0.10, 0.5 * (low - y) + 0.13, count=36)
+    chin = ellipse(
+        np.array([0.0, 0.5 * (y + low)]), mouth.corner * 0.95 + 0.10, 0.5 * (low - y) + 0.13, count=36
+    )
     return pads, chin
 
 
@@ -133,12 +134,16 @@ def draw_muzzle(view: View, mouth: MouthGeometry) -> None:
     view.fill_lit([view.on_face(points, 0.03) for points in (*pads, chin)], tuple(light), feather=feather)
     wide, high = (0.20, 0.13) if kind == "bear" else (0.14, 0.10)
     y = face.nose_y - 0.06
-    tip = np.array([(-wide, y - high * 0.7), (0.0, y - high), (wide, y - high * 0.7), (0.55 * wide, y + high * 0.4)])
+    tip = np.array(
+        [(-wide, y - high * 0.7), (0.0, y - high), (wide, y - high * 0.7), (0.55 * wide, y + high * 0.4)]
+    )
     tip = np.concatenate([tip, [(0.0, y + high), (-0.55 * wide, y + high * 0.4)]])
     nose = np.asarray(scene.palette.accent, np.float32) * 0.75 if kind != "bear" else _DARK
     shape = view.on_face(spline(tip, 5, closed=True), 0.22)
     view.canvas.fill(shape, nose, feather=0.008 * unit if smooth else 0.0)
-    gleam = view.on_face(ellipse(np.array([-0.3 * wide, y - 0.5 * high]), 0.3 * wide, 0.2 * high, count=12), 0.22)
+    gleam = view.on_face(
+        ellipse(np.array([-0.3 * wide, y - 0.5 * high]), 0.3 * wide, 0.2 * high, count=12), 0.22
+    )
     view.canvas.fill(gleam, np.array([250, 240, 240], np.float32), opacity=0.5)
     split = lift(np.array([(0.0, y + high), (0.0, float(mouth.outer[3, 1]))]), np.array([0.2, 0.06]))
     view.canvas.stroke(view.solid(split), 0.028 * unit, _DARK, opacity=0.8)
@@ -161,7 +166,9 @@ def _draw_plates(view: View, mouth: MouthGeometry) -> None:
     sides = np.array([(0.62, 0.30), (0.66, 0.75), (0.52, 1.02 * face.chin_y)])
     view.canvas.stroke([view.on_face(spline(line, 5)) for line in (brow, *_both(sides))], 0.03 * unit, dark)
     rivets = np.array([(0.82, -0.42), (0.80, 0.35), (0.70, 0.9), (0.30, -1.1), (0.75, -0.85)])
-    bolts = [ellipse(at, 0.035 * unit, 0.035 * unit, count=10) for p in _both(rivets) for at in view.on_face(p)]
+    bolts = [
+        ellipse(at, 0.035 * unit, 0.035 * unit, count=10) for p in _both(rivets) for at in view.on_face(p)
+    ]
     view.canvas.fill(bolts, dark)
     y = face.nose_y - 0.16
     grille = [np.array([(-0.12, y + 0.09 * i), (0.12, y + 0.09 * i)]) for i in range(3)]

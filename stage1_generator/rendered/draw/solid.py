@@ -55,7 +55,7 @@ def _mask(face: FaceShape, top: float) -> np.ndarray:
 
 
 def draw_solid_face(view: View, mouth: MouthGeometry, skin: np.ndarray) -> None:
-    """Skull and skin down to the moving jaw; short hair lies on the skull, whatever the scene's hair style."""
+    """Skull and skin down to the moving jaw; the hair on the skull is short, whatever the hair style."""
     scene, unit = view.scene, view.unit
     smooth = scene.style.shading == "smooth"
     skull = _hull(view.solid(_skull(_HAIR)))
@@ -100,7 +100,9 @@ def draw_solid_nose(view: View, skin: np.ndarray) -> None:
     sides = []
     for side in (edge, -edge):  # the far side first
         wing = np.array([(side * face.nose_width, face.nose_y - 0.02), (side * 0.13, 0.05)])
-        sides.append(np.concatenate([spline(view.solid(ridge3), 5), view.solid(foot), view.on_face(wing, 0.02)]))
+        sides.append(
+            np.concatenate([spline(view.solid(ridge3), 5), view.solid(foot), view.on_face(wing, 0.02)])
+        )
     smooth = scene.style.shading == "smooth"
     dark = np.asarray(scene.palette.skin, np.float32) * 0.52
     canvas.fill(sides[0], skin * np.float32(0.86), feather=0.010 * unit if smooth else 0.0)

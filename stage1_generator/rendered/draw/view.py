@@ -15,8 +15,8 @@ from stage1_generator.rendered.scene import Scene
 class View:
     """A frame of a scene seen through a window.
 
-    frame_index: of a frame, or of a moment between two of them. light (h, w): brightness factor of the head's light. memo: maps that do not depend on the mouth, kept
-    for the next mouth of the same frame.
+    frame_index: of a frame, or of a moment between two of them. light (h, w): brightness factor of the head's
+    light. memo: maps that do not depend on the mouth, kept for the next mouth of the same frame.
     """
 
     scene: Scene
