@@ -80,7 +80,11 @@ def _likeness(first: Speech, second: Speech) -> float:
 def make_item(item: BenchItem, folder: Path) -> bool:
     """Render one item; False where exactly it lies in the folder already (the JSON is written last)."""
     about = folder / f"{item.name}.json"
-    if about.is_file() and read_json(about).get("fingerprint") == item_fingerprint(item):
+    parts = [
+        folder / f"{item.name}_{letter}{end}" for letter in "ab" for end in (".mp4", ".track.safetensors")
+    ]
+    whole = about.is_file() and all(part.is_file() for part in parts)
+    if whole and read_json(about).get("fingerprint") == item_fingerprint(item):
         return False
     scene = build_scene(item)
     clips: dict[str, Any] = {}
