@@ -60,8 +60,8 @@ def test_front_stops_at_the_first_frame_that_decides():
 def test_covered_points_are_summed_over_frames():
     face = np.array([(x, 0.0) for x in range(20)])
     hand = np.array([(-0.5, -1.0), (9.5, -1.0), (9.5, 1.0), (-0.5, 1.0)])
-    assert occlusion_score([10, 0, 3], lambda n: (face[:n], [hand])) == (13, 10)
-    assert occlusion_score([], lambda n: (face, [hand])) == (0, 0)
+    assert occlusion_score([10, 0, 3], lambda n: (face[:n], [hand])) == (13, 10, 2)
+    assert occlusion_score([], lambda n: (face, [hand])) == (0, 0, 0)
 
 
 @given(st.integers(2, 12), st.integers(0, 5), st.integers(0, 99))

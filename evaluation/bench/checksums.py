@@ -21,7 +21,7 @@ def clip_checksums(clip: RenderedClip) -> dict[str, str]:
     """SHA-256 of a clip before encoding: pixels (uint8 RGB), their first frame, sound (16-bit steps)."""
     sound = np.round(clip.speech.audio * 32767).astype("<i2")
     parts = {"pixels": clip.frames, "first_frame": clip.frames[0], "sound": sound}
-    return {name: hashlib.sha256(np.ascontiguousarray(part)).hexdigest() for name, part in parts.items()}
+    return {name: hashlib.sha256(part.tobytes()).hexdigest() for name, part in parts.items()}
 
 
 def makers() -> dict[str, str]:

@@ -68,7 +68,7 @@ def curate(
     """Choose videos under `folder` by a rule and write a manifest of them, with their scores.
 
     The manifest has the benchmark's columns (paths relative to it) and `score`; `occluded` rows also have
-    `most`. Front rows come with the calmest first, occluded ones with the most covered first.
+    `most` and `frames` (see Verdict). Front rows come with the calmest first, occluded ones with the most covered first.
 
     Args:
         folder: searched with its subfolders.
@@ -113,7 +113,7 @@ def curate(
     spoken = cross_audio([verdict.video for verdict in chosen], speakers, seed)
     rows = [_row(v, driver, rule, root, Path(output)) for v, driver in zip(chosen, spoken, strict=True)]
     with atomic_path(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, (*COLUMNS, "score", *(["most"] if rule == "occluded" else [])))
+        writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     return Curation(rows, verdicts)
@@ -127,7 +127,8 @@ def _row(verdict: Verdict, driver: Path, rule: str, root: Path, output: Path) ->
     row["name"] = verdict.video.relative_to(root).with_suffix("").as_posix().replace("/", "-")
     row |= {"video": relative(verdict.video), "audio": relative(driver), "group": f"real-{rule}"}
     row["score"] = f"{verdict.score:g}"
-    return row | ({"most": str(verdict.most)} if rule == "occluded" else {})
+    covered = {"most": str(verdict.most), "frames": str(verdict.frames)}
+    return row | (covered if rule == "occluded" else {})
 
 
 def _looked_at(videos: list[Path], rule: str, threshold: float, workers: int) -> Iterator[Verdict]:

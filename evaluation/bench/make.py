@@ -71,10 +71,10 @@ def speech_of(item: BenchItem, letter: str) -> Speech:
 
 def _likeness(first: Speech, second: Speech) -> float:
     """Correlation of two mouths, to one decimal: the choice must not hang on the last bit of a number."""
-    curves = [[shape.open for shape in speech.mouth] for speech in (first, second)]
-    if min(np.std(curve) for curve in curves) < 1e-6:
+    a, b = (np.array([shape.open for shape in speech.mouth]) for speech in (first, second))
+    if min(a.std(), b.std()) < 1e-6:
         return 1.0
-    return round(float(np.corrcoef(*curves)[0, 1]), 1)
+    return round(float(np.corrcoef(a, b)[0, 1]), 1)
 
 
 def make_item(item: BenchItem, folder: Path) -> bool:

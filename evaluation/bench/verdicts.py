@@ -33,7 +33,8 @@ class Verdict:
     """What a rule found in one video.
 
     score: degrees ("front") or covered points ("occluded"); None where the video was left before the end.
-    most: points covered in the worst frame. reason: why it is left out; None = chosen.
+    most: points covered in the worst frame. frames: sampled frames with a covered point; a hand that shows in
+    a single one is often none (a grimace is taken for fingers), so look at such clips. reason: why it is left out; None = chosen.
     """
 
     video: Path
@@ -41,6 +42,7 @@ class Verdict:
     reason: str | None
     has_audio: bool
     most: int = 0
+    frames: int = 0
 
 
 def front_score(images: Iterable[np.ndarray], find: PoseFinder, threshold: float) -> tuple[float, str | None]:
@@ -59,10 +61,10 @@ def front_score(images: Iterable[np.ndarray], find: PoseFinder, threshold: float
     return worst, None
 
 
-def occlusion_score(images: Iterable[np.ndarray], find: CoverFinder) -> tuple[int, int]:
-    """(face points under hands over all images, the most in one of them)."""
+def occlusion_score(images: Iterable[np.ndarray], find: CoverFinder) -> tuple[int, int, int]:
+    """(face points under hands over all images, the most in one of them, images with any)."""
     counts = [covered_points(*find(image)) for image in images]
-    return sum(counts), max(counts, default=0)
+    return sum(counts), max(counts, default=0), sum(count > 0 for count in counts)
 
 
 @cache
@@ -84,9 +86,9 @@ def look_at(video: Path, rule: str, threshold: float) -> Verdict:
             sound = reader.info.has_audio
             finder = _finder(rule)
             if isinstance(finder, HandsAndFace):
-                total, most = occlusion_score(_sampled(reader), finder)
+                total, most, frames = occlusion_score(_sampled(reader), finder)
                 few = None if total > threshold else f"{total} points under hands"
-                return Verdict(video, total, few, sound, most)
+                return Verdict(video, total, few, sound, most, frames)
             if reader.info.duration < LEAST_SECONDS:
                 short = f"{reader.info.duration:.1f} s, shorter than {LEAST_SECONDS:g} s"
                 return Verdict(video, None, short, sound)
