@@ -68,7 +68,8 @@ def curate(
     """Choose videos under `folder` by a rule and write a manifest of them, with their scores.
 
     The manifest has the benchmark's columns (paths relative to it) and `score`; `occluded` rows also have
-    `most` and `frames` (see Verdict). Front rows come with the calmest first, occluded ones with the most covered first.
+    `most` and `frames` (see Verdict). Front rows come with the calmest first, occluded ones with the most
+    covered first.
 
     Args:
         folder: searched with its subfolders.

@@ -33,8 +33,9 @@ class Verdict:
     """What a rule found in one video.
 
     score: degrees ("front") or covered points ("occluded"); None where the video was left before the end.
-    most: points covered in the worst frame. frames: sampled frames with a covered point; a hand that shows in
-    a single one is often none (a grimace is taken for fingers), so look at such clips. reason: why it is left out; None = chosen.
+    reason: why it is left out; None = chosen. most: points covered in the worst frame. frames: sampled frames
+    with a covered point; a hand that shows in a single one of many is often none (a grimace is taken for
+    fingers): look at such clips.
     """
 
     video: Path
