@@ -46,8 +46,9 @@ def _mouth_window(scene: Scene, frame_index: int) -> tuple[int, int, int, int]:
     pose = scene.pose(frame_index)
     points = np.concatenate([pose.project(mouth_geometry(scene.face, s).outer)[:, :2] for s in shapes])
     margin = 0.06 * pose.unit + 1
-    low = np.clip(np.floor(points.min(axis=0) - margin), 0, scene.size - 2).astype(int)
-    high = np.clip(np.ceil(points.max(axis=0) + margin) + 1, low + 2, scene.size).astype(int)
+    extent = np.array([scene.width, scene.size])
+    low = np.clip(np.floor(points.min(axis=0) - margin), 0, extent - 2).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0) + margin) + 1, low + 2, extent).astype(int)
     return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from stage1_generator.rendered.draw.background import MARGIN, paint_background
 from stage1_generator.rendered.draw.canvas import Canvas
+from stage1_generator.rendered.draw.creature import draw_creature_ears, draw_muzzle, draw_whiskers
 from stage1_generator.rendered.draw.eyes import draw_brows, draw_eyes, draw_glasses
 from stage1_generator.rendered.draw.hair import draw_back_hair, draw_front_hair
 from stage1_generator.rendered.draw.head import (
@@ -22,6 +23,12 @@ from stage1_generator.rendered.draw.head import (
 from stage1_generator.rendered.draw.mouth import draw_mouth
 from stage1_generator.rendered.draw.occluders import draw_occluder
 from stage1_generator.rendered.draw.shading import light_map, skin_paint
+from stage1_generator.rendered.draw.solid import (
+    draw_on_visible_side,
+    draw_side,
+    draw_solid_face,
+    draw_solid_nose,
+)
 from stage1_generator.rendered.draw.view import View
 from stage1_generator.rendered.geometry import (
     MouthGeometry,
@@ -36,6 +43,8 @@ from stage1_generator.rendered.scene import Scene
 from stage1_generator.rendered.visemes import MouthShape
 
 Window = tuple[int, int, int, int]
+# Moments of an exposure besides its middle, as shares of the time that the shutter is open.
+_EXPOSURE = (-0.5, -0.25, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
@@ -60,17 +69,18 @@ def _still(scene: Scene, name: str) -> np.ndarray:
         if name == "background":
             scene._cache[name] = paint_background(scene)
         elif name == "grade":
-            axis = np.linspace(-1, 1, size, dtype=np.float32)
-            vignette = 1.0 - 0.10 * scene.style.detail * (axis[None] ** 2 + axis[:, None] ** 2)
+            across = np.linspace(-1, 1, scene.width, dtype=np.float32)
+            down = np.linspace(-1, 1, size, dtype=np.float32)
+            vignette = 1.0 - 0.10 * scene.style.detail * (across[None] ** 2 + down[:, None] ** 2)
             scene._cache[name] = np.asarray(scene.light.tint, dtype=np.float32)[:, None, None] * vignette
         else:
             rng = np.random.default_rng([scene.seed, 0x64A1])
-            noise = rng.standard_normal((size + 64, size + 64)) * scene.style.grain
+            noise = rng.standard_normal((size + 64, scene.width + 64)) * scene.style.grain
             scene._cache[name] = noise.astype(np.float32)
     return scene._cache[name]
 
 
-def _backdrop(scene: Scene, frame_index: int, window: Window) -> np.ndarray:
+def _backdrop(scene: Scene, frame_index: float, window: Window) -> np.ndarray:
     """The background's part in the window, moved against the camera."""
     x0, y0, w, h = window
     image = _still(scene, "background")
@@ -84,14 +94,24 @@ def _backdrop(scene: Scene, frame_index: int, window: Window) -> np.ndarray:
     return np.stack(planes)
 
 
-def open_view(scene: Scene, frame_index: int, window: Window) -> View:
+def open_view(scene: Scene, frame_index: float, window: Window) -> View:
     """A view with everything behind the face already drawn."""
-    pose = scene.pose(frame_index)
     canvas = Canvas(window[0], window[1], _backdrop(scene, frame_index, window))
+    if scene.guest is not None:
+        beside, shape = _behind_face(scene.guest.scene, frame_index, canvas), scene.guest.mouth(frame_index)
+        draw_head(beside, mouth_geometry(beside.scene.face, shape), shape)
+    return _behind_face(scene, frame_index, canvas)
+
+
+def _behind_face(scene: Scene, frame_index: float, canvas: Canvas) -> View:
+    """A view of the scene's person on this canvas, with body and ears drawn."""
+    pose = scene.pose(frame_index)
     view = View(scene, frame_index, pose, canvas, light_map(scene, pose, canvas))
     draw_back_hair(view)
     draw_body(view)
-    if scene.hair_style != "scarf":
+    if scene.creature is not None:
+        draw_creature_ears(view)
+    elif scene.hair_style != "scarf" and not scene.solid:
         draw_ears(view)
     return view
 
@@ -100,20 +120,40 @@ def draw_head(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
     """The face and all that is fixed to it."""
     scene = view.scene
     draw_lower_face(view, mouth, shape)
-    draw_eyes(view)
-    draw_brows(view, scene.motion.brow(scene.time(view.frame_index)))
-    draw_front_hair(view)
+
+    def eyes_and_brows() -> None:
+        draw_eyes(view)
+        draw_brows(view, scene.motion.brow(scene.time(view.frame_index)))
+
+    if scene.solid:
+        draw_on_visible_side(view, mouth, eyes_and_brows)
+        draw_solid_nose(view, skin_paint(view, mouth, shape))  # again: it hides a part of the farther eye
+        draw_mouth(view, mouth, shape)
+        draw_side(view)
+    else:
+        eyes_and_brows()
+        draw_front_hair(view)
     draw_glasses(view)
 
 
 def draw_lower_face(view: View, mouth: MouthGeometry, shape: MouthShape) -> None:
     """Skin, beard, nose and mouth: all that is seen in the region of the lips."""
     skin = skin_paint(view, mouth, shape)
-    draw_face(view, mouth, skin)
+    if view.scene.solid:
+        draw_solid_face(view, mouth, skin)
+    else:
+        draw_face(view, mouth, skin)
     draw_beard(view, mouth)
-    draw_nose(view)
+    if view.scene.creature is not None:
+        draw_muzzle(view, mouth)
+    elif view.scene.solid:
+        draw_solid_nose(view, skin)
+    else:
+        draw_nose(view)
     draw_mouth(view, mouth, shape)
     draw_moustache(view, mouth)
+    if view.scene.creature is not None:
+        draw_whiskers(view)
 
 
 def finish(view: View, grain: bool = True) -> np.ndarray:
@@ -122,9 +162,12 @@ def finish(view: View, grain: bool = True) -> np.ndarray:
     h, w = canvas.shape
     rows, columns = slice(canvas.y0, canvas.y0 + h), slice(canvas.x0, canvas.x0 + w)
     image = canvas.rgb * _still(scene, "grade")[:, rows, columns]
+    if scene.lighting is not None:
+        field = scene.lighting.field(scene.time(view.frame_index), scene.size, scene.width)
+        image *= field[:, rows, columns]
     if grain and scene.style.grain > 0:
-        oy, ox = np.random.default_rng([scene.seed, 0x64A2, view.frame_index]).integers(0, 64, 2)
-        image += _still(scene, "noise")[oy : oy + scene.size, ox : ox + scene.size][rows, columns]
+        oy, ox = np.random.default_rng([scene.seed, 0x64A2, round(view.frame_index)]).integers(0, 64, 2)
+        image += _still(scene, "noise")[oy : oy + scene.size, ox : ox + scene.width][rows, columns]
     image += 0.5
     np.clip(image, 0, 255, out=image)
     merged = cv2.merge([np.ascontiguousarray(plane) for plane in image.astype(np.uint8)])
@@ -146,12 +189,26 @@ def _box(view: View) -> np.ndarray:
     return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
 
 
-def render_frame(scene: Scene, frame_index: int, mouth: MouthShape) -> RenderedFrame:
-    """Draw frame `frame_index` with the mouth in the given shape: a pure function of its arguments."""
-    window = (0, 0, scene.size, scene.size)
+def _drawn(scene: Scene, frame_index: float, window: Window, mouth: MouthShape) -> View:
+    """Everything that is seen at one moment; the canvas's trace holds the occluder."""
     view = open_view(scene, frame_index, window)
     draw_head(view, mouth_geometry(scene.face, mouth), mouth)
-    view.canvas.trace = np.zeros((scene.size, scene.size), np.float32)
+    view.canvas.trace = np.zeros(view.canvas.shape, np.float32)
     draw_occluder(view)
+    return view
+
+
+def render_frame(scene: Scene, frame_index: int, mouth: MouthShape) -> RenderedFrame:
+    """Draw frame `frame_index` with the mouth in the given shape: a pure function of its arguments."""
+    window = (0, 0, scene.width, scene.size)
+    view = _drawn(scene, frame_index, window, mouth)
+    assert view.canvas.trace is not None
+    if scene.shutter > 0:
+        moments = [max(0.0, frame_index + scene.shutter * share) for share in _EXPOSURE]
+        for other in (_drawn(scene, moment, window, mouth).canvas for moment in moments):
+            view.canvas.rgb += other.rgb
+            view.canvas.trace += other.trace
+        view.canvas.rgb /= len(moments) + 1
+        view.canvas.trace /= len(moments) + 1
     occluder = np.round(view.canvas.trace * 255).astype(np.uint8)
     return RenderedFrame(finish(view), landmarks_of(scene, frame_index, mouth), occluder, _box(view))

@@ -9,6 +9,7 @@ import numpy as np
 
 from common.errors import UserError
 from stage1_generator.rendered.geometry import FaceShape, Pose, make_pose
+from stage1_generator.rendered.lighting import Lighting
 from stage1_generator.rendered.motion import Wobble, sample_wobble, smoothstep
 from stage1_generator.rendered.visemes import FRAME_RATE, MouthShape
 
@@ -24,6 +25,7 @@ STYLES = ("realistic", "soft", "toon", "flat")
 OCCLUDERS = ("none", "hand", "microphone", "cup")
 HAIR_STYLES = ("bald", "buzz", "short", "side", "curly", "afro", "bob", "long", "bun", "cap", "scarf")
 BEARDS = ("none", "stubble", "full", "goatee")
+CREATURES = ("cat", "bear", "rabbit", "robot", "alien")
 BACKGROUNDS = ("gradient", "shapes", "room", "window", "bokeh")
 
 Colour = tuple[float, float, float]
@@ -122,8 +124,26 @@ class HeadMotion:
 
 
 @dataclass(frozen=True)
+class Guest:
+    """A second person in the picture, behind the first; `mouths` are the lips frame by frame, repeated."""
+
+    scene: Scene
+    mouths: tuple[MouthShape, ...]
+
+    def mouth(self, frame_index: float) -> MouthShape:
+        return self.mouths[round(frame_index) % len(self.mouths)]
+
+
+@dataclass(frozen=True)
 class Scene:
-    """Everything about a clip but the speech. Immutable: the same scene and frame give the same pixels."""
+    """Everything about a clip but the speech. Immutable: the same scene and frame give the same pixels.
+
+    `size`: height of the picture, and its width unless `frame_width` gives another one. What follows
+    `occluder` is never sampled, only set with dataclasses.replace: `creature`, one of CREATURES, is a head
+    that is not human; `solid` draws a head with sides and a back, which large turns need; `lighting` changes
+    the light in time and space; `guest` is a second person; `shutter` is the share of a frame's time for
+    which the camera looks (0 = an instant, without motion blur).
+    """
 
     seed: int
     size: int
@@ -144,6 +164,12 @@ class Scene:
     neckline: str
     background: str
     occluder: OccluderMotion | None
+    creature: str | None = None
+    solid: bool = False
+    lighting: Lighting | None = None
+    guest: Guest | None = None
+    shutter: float = 0.0
+    frame_width: int | None = None
     _cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -151,10 +177,16 @@ class Scene:
         """Name of the person; seeds and people correspond one to one."""
         return f"rendered-{self.seed:07d}"
 
-    def time(self, frame_index: int) -> float:
+    @property
+    def width(self) -> int:
+        """Of the picture in px; `size` is its height."""
+        return self.frame_width or self.size
+
+    def time(self, frame_index: float) -> float:
+        """Seconds of a frame, or of a moment between two frames."""
         return frame_index / FRAME_RATE
 
-    def pose(self, frame_index: int) -> Pose:
+    def pose(self, frame_index: float) -> Pose:
         """Head pose of a frame in picture px; it does not depend on the speech."""
         t, m = self.time(frame_index), self.motion
         x = self.centre[0] + (m.x(t) + m.camera_x(t)) * self.size

@@ -13,7 +13,7 @@ MARGIN = 16
 def paint_background(scene: Scene) -> np.ndarray:
     """The still background with MARGIN extra px on every side (for camera motion), (3, h, w) float32."""
     rng = np.random.default_rng([scene.seed, 0xBAC6])
-    size = scene.size + 2 * MARGIN
+    size = max(scene.size, scene.width) + 2 * MARGIN
     low, high = rng.uniform(20, 150, 3), rng.uniform(70, 235, 3)
     angle = rng.uniform(0, 2 * np.pi)
     axis = np.linspace(-0.7, 0.7, size, dtype=np.float32)

@@ -59,14 +59,15 @@ def patch_map(canvas: Canvas, pose: Pose, patches: list[Patch]) -> np.ndarray:
     return bump_y.T @ bump_x
 
 
-def _static_patches(face: FaceShape) -> list[Patch]:
+def _static_patches(face: FaceShape, solid: bool) -> list[Patch]:
     side = [
         Patch(face.eye_x, -0.04, 0.46, 0.30, -0.16),  # eye socket
         Patch(0.20, 0.00, 0.16, 0.34, -0.14),  # beside the bridge
         Patch(0.58, 0.40, 0.42, 0.30, 0.08),  # cheek bone
         Patch(face.nose_width * 0.95, face.nose_y - 0.02, 0.14, 0.16, -0.10),  # wing of the nose
-        Patch(0.98, 0.2, 0.24, 1.2, -0.14),  # where the cheek turns away
     ]
+    if not solid:
+        side.append(Patch(0.98, 0.2, 0.24, 1.2, -0.14))  # where the cheek turns away
     middle = [
         Patch(0.0, 0.20, 0.11, 0.50, 0.10),
         Patch(0.0, face.nose_y - 0.13, 0.13, 0.13, 0.12),
@@ -109,7 +110,7 @@ def skin_paint(view: View, mouth: MouthGeometry, shape: MouthShape) -> np.ndarra
     if "skin" not in view.memo:
         red = patch_map(canvas, pose, _blush(scene.face))
         tint = base * np.stack([np.ones_like(red), 1.0 - 0.9 * red, 1.0 - 0.7 * red])
-        still = view.light + strength * patch_map(canvas, pose, _static_patches(scene.face))
+        still = view.light + strength * patch_map(canvas, pose, _static_patches(scene.face, scene.solid))
         view.memo["skin"], view.memo["still"] = tint, still
     factor = view.memo["still"] + strength * patch_map(canvas, pose, _mouth_patches(scene.face, mouth, shape))
     paint = view.memo["skin"] * factor

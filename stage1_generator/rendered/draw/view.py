@@ -15,12 +15,12 @@ from stage1_generator.rendered.scene import Scene
 class View:
     """A frame of a scene seen through a window.
 
-    light (h, w): brightness factor of the head's light. memo: maps that do not depend on the mouth, kept
-    for the next mouth of the same frame.
+    frame_index: of a frame, or of a moment between two of them. light (h, w): brightness factor of the head's
+    light. memo: maps that do not depend on the mouth, kept for the next mouth of the same frame.
     """
 
     scene: Scene
-    frame_index: int
+    frame_index: float
     pose: Pose
     canvas: Canvas
     light: np.ndarray
