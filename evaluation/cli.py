@@ -123,12 +123,11 @@ def bench(
 ) -> None:
     """The benchmark: characters drawn from seeds, whose true answer is known, and clips of your own."""
     with clean_errors():
-        from evaluation.bench import prepare_bench
+        from evaluation.command import bench_manifest
         from evaluation.manifest import read_manifest
 
-        drawn = prepare_bench(output / "footage", size.value, group, workers, dry_run)
-        cases = [] if drawn is None else read_manifest(drawn)
-        cases += read_manifest(real) if real is not None else []
+        drawn = bench_manifest(output / "footage", size.value, group, workers, dry_run)
+        cases = [case for path in (drawn, real) if path is not None for case in read_manifest(path)]
         _evaluate(
             f"BootDub benchmark, {size.value}",
             cases,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,3 +125,29 @@ def listening_items(folder: Path, systems: Sequence[str] | None) -> tuple[list[L
     speech = {name: Path(case["audio"]) for name, case in files.items() if "audio" in case}
     originals = {name: Path(case.get("truth", case["video"])) for name, case in files.items()}
     return items_from_results(results, folder, speech, originals, systems)
+
+
+def bench_manifest(
+    folder: Path, size: str, groups: Sequence[str] | None, workers: int, dry_run: bool = False
+) -> Path | None:
+    """Draw the benchmark into ``folder`` and return its manifest; None in a dry run before it was drawn.
+
+    Raises:
+        UserError: unknown size or group, or the folder cannot be written.
+    """
+    from evaluation.bench import bench_items, render_bench
+    from stage2_dubber.console import ConsoleProgress
+
+    manifest = folder / "manifest.csv"
+    if dry_run:
+        items = bench_items(size, groups)
+        print(f"{len(items)} clips to draw: {', '.join(item.name for item in items)}")
+        return manifest if manifest.is_file() else None
+    with ConsoleProgress(unit="clips") as progress:
+        rows = render_bench(
+            folder, size, groups, workers, lambda done, total: progress("drawing", done, total)
+        )
+    for row in rows:
+        if row.warning is not None:
+            print(f"warning: {row.warning}", file=sys.stderr)
+    return manifest

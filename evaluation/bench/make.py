@@ -21,6 +21,7 @@ from evaluation.bench.items import VERSION, BenchItem, bench_items
 from evaluation.bench.scenes import build_scene
 from evaluation.bench.sidecar import item_fingerprint
 from evaluation.bench.singing import sing
+from evaluation.manifest import SILENCE
 from stage1_generator.rendered.clips import render_clip, write_clip
 from stage1_generator.rendered.speech import Speech, sample_voice, silence, speak
 
@@ -175,8 +176,10 @@ def _rendered(items: list[BenchItem], folder: Path, workers: int) -> Iterator[tu
 def _row(item: BenchItem, warning: str | None) -> BenchRow:
     a, b = f"{item.name}_a", f"{item.name}_b"
     tracks = f"{a}.track.safetensors", f"{b}.track.safetensors"
+    # Of silence there is no recording: the word tells that the lips are to be shut, not to follow something.
+    spoken = SILENCE if item.group == "silence" else f"{b}.mp4"
     return BenchRow(
-        item.name, f"{a}.mp4", f"{b}.mp4", f"{b}.mp4", item.group, *tracks, f"{item.name}.json", warning
+        item.name, f"{a}.mp4", spoken, f"{b}.mp4", item.group, *tracks, f"{item.name}.json", warning
     )
 
 

@@ -140,7 +140,7 @@ class Patch:
             title="Patch edge",
             unit="delta E",
             better=Better.zero,
-            formula="median over groups of 20 frames of the largest |mean s|^2 / rms s along 1/6 of the crop; "
+            formula="median over 20-frame groups of the largest |mean s|^2 / rms s along 1/6 of the crop; "
             "s: step of Lab(made) - Lab(source) across, less ramps, off lips and source's edges",
             source="ours: a patch is a lasting straight step in made - source, without one in the source",
             group="looks",

@@ -25,6 +25,7 @@ from stage1_generator.generator import CompanionGenerator, GenerationJob
 from stage1_generator.regions import clip_regions
 from stage2_dubber.job import FacePlan, composited_frames, plan_face
 from stage2_dubber.outputs import write_outputs
+from stage2_dubber.pipeline import choose_device
 from stage2_dubber.request import DubRequest, check_request
 
 FEATHER = 0.05  # of the crop: the blend that stage 1 uses for its companions
@@ -79,7 +80,7 @@ class GeneratorSystem:
 
     def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
         """A whole dub."""
-        self._inpainter = self._inpainter or Inpainter(self.package, self.device)
+        self._inpainter = self._inpainter or Inpainter(self.package, str(choose_device(self.device)))
         geometry, started = self._inpainter.geometry, time.monotonic()
         with speech_file(case, video) as audio:
             request = DubRequest(video, audio, output, track=case.track, overwrite=True)
