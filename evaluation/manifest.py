@@ -13,6 +13,8 @@ from evaluation.metrics.base import Kind
 
 REQUIRED = ("video", "audio")
 OPTIONAL = ("name", "group", "truth", "track", "audio_track", "scene", "text")
+NOTES = ("score", "most", "frames")
+"""Columns that curation writes for people to read."""
 SILENCE = "silence"
 SELF = "self"
 DEFAULT_GROUP = "all clips"
@@ -92,7 +94,7 @@ def _check_columns(source: Path, columns: Sequence[str]) -> None:
         if column not in columns:
             raise UserError(f"The manifest '{source}' has no column '{column}': it needs video and audio.")
     for column in columns:
-        if column not in REQUIRED + OPTIONAL:
+        if column not in REQUIRED + OPTIONAL + NOTES:
             raise UserError(
                 f"The manifest '{source}' has an unknown column '{column}': the columns are "
                 f"{', '.join(REQUIRED + OPTIONAL)}."

@@ -62,7 +62,7 @@ def write_package(
     ``adapter_at``: with an adapter that acts within .05 of this noise level.
     """
     import torch
-    from model_toys import tiny_codec, tiny_transformer
+    from model_toys import LATENT_CHANNELS, tiny_codec, tiny_transformer
 
     from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
     from common.models.adapters import Adapter, add_adapter
@@ -70,7 +70,8 @@ def write_package(
     from common.speech.build import build_speech_encoder
 
     speech = SpeechConfig(encoder="mel", channels=80, extra_window=2)
-    transformer = tiny_transformer(num_layers=1, audio_channels=80)
+    painter = {"reference_layout": "temporal", "condition_channels": LATENT_CHANNELS} if stage == 1 else {}
+    transformer = tiny_transformer(num_layers=1, audio_channels=80, **painter)
     adapters: tuple[Adapter, ...] = ()
     if adapter_at is not None:
         add_adapter(transformer, "lip", 2, 2.0, ["ffn.net.2"])
@@ -86,6 +87,7 @@ def write_package(
         diffusion=DiffusionConfig(num_steps=2, reference_scale=1.5, audio_scale=3.0),
         speech_fingerprint=build_speech_encoder(speech).fingerprint,
         adapters=adapters,
+        training={"references": 2} if stage == 1 else {},
     )
     save_package(folder, info, transformer, tiny_codec())
     return folder

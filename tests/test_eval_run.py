@@ -1,0 +1,167 @@
+"""Whole evaluations of drawn clips: dubs of both stages, probes, tables, the report, going on after a cut."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dub_clips import write_package
+
+from common.errors import UserError
+from common.media import read_frames
+from evaluation.command import Request, evaluate_cases, listening_items, plan_lines
+from evaluation.manifest import Case, read_manifest
+from evaluation.storage import read_json as read_results
+from evaluation.systems import build_system, build_systems
+from stage1_generator.rendered.clips import ClipRequest, make_clips
+
+SECONDS = 0.8
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of one drawn character whose true answer is known."""
+    folder = tmp_path_factory.mktemp("drawn")
+    make_clips(
+        ClipRequest(1_000_300, SECONDS, size=128, style="realistic", occluder="none", pair=True), folder
+    )
+    with (folder / "m.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["name", "video", "audio", "truth", "group", "track", "audio_track", "scene"])
+        name = "r1000300"
+        tracks = [f"{name}_{letter}.track.safetensors" for letter in "ab"]
+        row = ["one", f"{name}_a.mp4", f"{name}_b.mp4", f"{name}_b.mp4", "front", *tracks, f"{name}.json"]
+        writer.writerow(row)
+    return folder / "m.csv"
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("packages")
+    return {
+        "editor": write_package(folder / "editor"),
+        "generator": write_package(folder / "generator", stage=1),
+    }
+
+
+def request(drawn: Path, output: Path, *systems: str, **more: object) -> Request:
+    cases = tuple(read_manifest(drawn))
+    return Request(title="toy", cases=cases, output=output, systems=systems, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def done(
+    drawn: Path, packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Request]:
+    output = tmp_path_factory.mktemp("evaluated") / "out"
+    asked = request(
+        drawn,
+        output,
+        f"ours={packages['editor']}",
+        f"painter={packages['generator']}",
+        "copy",
+        probes=("silence", "self", "cycle"),
+    )
+    lines = list(evaluate_cases(asked))
+    assert lines[-1] == f"report: {output / 'report.html'}"
+    return output, asked
+
+
+def test_every_system_gets_every_row_and_copying_scores_as_it_must(done: tuple[Path, Request]) -> None:
+    results = read_results(done[0] / "results.json")
+    assert results.systems == ("ours", "painter", "copy-input")
+    rows = {(row.system, row.kind): row for row in results.rows}
+    assert len(results.rows) == len(rows) == 12
+    assert all(row.error is None for row in results.rows)
+    copied = rows["copy-input", "cross"].values
+    assert copied["psnr_background"] == 100 and copied["sharpness_mouth"] == pytest.approx(1)
+    assert copied["lip_leak"] > 0.9
+    # Of the own words the untouched video is the right answer.
+    own = rows["copy-input", "self"].values
+    assert own["truth_psnr_mouth"] == 100 and own["mouth_r"] == pytest.approx(1)
+    assert "lsd_own" in copied or "lse_c_own" not in copied
+    assert "cycle_mouth" in rows["ours", "cycle"].values
+    assert "silence_closed" in rows["ours", "silence"].values
+
+
+def test_dubs_are_real_videos_of_the_sources_length(done: tuple[Path, Request], drawn: Path) -> None:
+    source = read_frames(drawn.parent / "r1000300_a.mp4")
+    for system in ("ours", "painter"):
+        made = read_frames(done[0] / "dubs" / system / "one.mp4")
+        assert made.shape == source.shape
+        assert not np.array_equal(made, source)
+
+
+def test_the_second_run_makes_nothing_anew_and_says_the_same(done: tuple[Path, Request]) -> None:
+    output, asked = done
+    kept = {
+        path: path.stat().st_mtime_ns for part in ("dubs", "rows") for path in (output / part).rglob("*.*")
+    }
+    before = json.loads((output / "results.json").read_text())
+    list(evaluate_cases(asked))
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert json.loads((output / "results.json").read_text()) == before
+
+
+def test_a_row_that_was_lost_is_measured_again_from_its_dub(done: tuple[Path, Request]) -> None:
+    output, asked = done
+    lost = output / "rows" / "ours" / "one.json"
+    content, dub = json.loads(lost.read_text()), output / "dubs" / "ours" / "one.mp4"
+    made = dub.stat().st_mtime_ns
+    lost.unlink()
+    list(evaluate_cases(asked))
+    assert json.loads(lost.read_text()) == content
+    assert dub.stat().st_mtime_ns == made
+
+
+def test_outputs_of_others_are_found_by_name_and_missing_ones_are_errors(
+    done: tuple[Path, Request], drawn: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "one.mp4").write_bytes((drawn.parent / "r1000300_b.mp4").read_bytes())
+    asked = request(drawn, tmp_path / "out", str(theirs), probes=("silence",), pictures=False)
+    lines = list(evaluate_cases(asked))
+    cross, silence = read_results(tmp_path / "out" / "results.json").rows
+    # They handed in the truth.
+    assert cross.values["mouth_r"] > 0.95 and cross.values["truth_psnr_mouth"] == 100
+    assert silence.success is False and "one+silence" in (silence.error or "")
+    assert any("no dub: theirs, one+silence" in line for line in lines)
+
+
+def test_raters_can_be_asked_about_it(done: tuple[Path, Request]) -> None:
+    items, left_out = listening_items(done[0], ["ours", "copy-input"])
+    assert [item.name for item in items] == ["one", "one+self"] and not left_out
+    assert items[0].original.name == "r1000300_b.mp4" and list(items[0].videos) == ["ours", "copy-input"]
+
+
+def test_a_plan_names_rows_systems_and_metrics(drawn: Path, tmp_path: Path) -> None:
+    lines = plan_lines(request(drawn, tmp_path / "never", "copy", probes=("cycle",)))
+    assert lines[0].startswith("2 rows (1 cross, 0 self, 0 silence, 1 cycle)")
+    assert lines[1] == "1 systems: copy-input" and "mouth_r" in lines[2]
+    assert not (tmp_path / "never").exists()
+
+
+def test_systems_are_refused_by_a_sentence(tmp_path: Path, packages: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        build_system(str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="Two systems are called"):
+        build_systems(["copy", "copy"])
+    with pytest.raises(UserError, match="empty name"):
+        build_system("=copy")
+    with pytest.raises(UserError, match="nothing to evaluate"):
+        list(evaluate_cases(Request("t", (), tmp_path, ("copy",))))
+
+
+def test_a_damaged_source_is_a_row_with_an_error_and_the_others_go_on(drawn: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    good = read_manifest(drawn)[0]
+    bad = Case("bad", broken, good.audio, good.kind)
+    list(evaluate_cases(Request("t", (bad, good), tmp_path / "out", ("copy",), pictures=False)))
+    first, second = read_results(tmp_path / "out" / "results.json").rows
+    assert first.error is not None and "broken.mp4" in first.error
+    assert second.error is None and second.values
