@@ -142,7 +142,7 @@ def test_own_judge_equals_the_expert_and_hears_shifts(tmp_path):
     torch.manual_seed(0)
     SyncExpert(crop_size=16, frames=4, widths=(8, 8), embed_dim=8).eval().save_pretrained(tmp_path / "mine")
     judge = OwnJudge(tmp_path / "mine")
-    assert judge.name == "own judge mine" and judge.window == 4
+    assert judge.name == "own mine" and judge.window == 4
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
     sound = rng.normal(0, 0.1, 9 * 640).astype(np.float32)

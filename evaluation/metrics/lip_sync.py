@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.metrics.base import Better, Kind, Metric, Values
-from evaluation.metrics.sound import has_sound, same_sound
+from evaluation.metrics.sound import has_sound, is_generated
 from evaluation.take import Take
 
 VERSION = 1
@@ -170,7 +170,7 @@ class LipSync:
             values[f"sync_offset_{key}"] = float(scores.offset)
             if self.judge.cosine:
                 values[f"sync_score_{key}"] = 1 - scores.at_zero
-        if take.made.sound is not None and not same_sound(take.made.sound, take.speech):
+        if take.made.sound is not None and is_generated(take):
             own = self._scores(take, take.made.sound)
             if own is not None:
                 values[f"async_{key}"] = float(abs(own.offset))

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import correlate
 
 from common.files import fingerprint
 from evaluation.metrics.base import Better, Metric, Values
+from evaluation.metrics.sound import FAINTEST, is_generated, same_recording
 from evaluation.metrics.voices import SpeakerEncoder, Transcriber
 from evaluation.metrics.words import word_error_rate
 from evaluation.take import RATE, SPEECH_RATE, Take
@@ -31,15 +31,6 @@ TRIM_DB = 40.0
 
 FLOOR_DB = 60.0
 """Intensity is held so far below the loudest moment: what lies beneath is the recording's noise."""
-
-SAME = 0.7
-"""Normalised cross-correlation from which on two sounds are one recording, coded or shifted perhaps."""
-
-REACH = SPEECH_RATE // 2
-"""Samples by which a recording may be shifted and still be found again."""
-
-FAINTEST = 1e-4
-"""Peak below which a sound is silence."""
 
 SHORTEST = SPEECH_RATE // 2
 """Samples of speech below which nobody's voice is judged."""
@@ -83,25 +74,6 @@ def intensity_correlation(made: Sound, source: Sound) -> float | None:
     if min(a.std(), b.std()) < 1e-3:
         return None
     return float(np.corrcoef(a, b)[0, 1])
-
-
-def same_recording(a: Sound, b: Sound) -> bool:
-    """Whether both are one recording, up to gain, a shift of at most half a second, and lossy coding."""
-    length = min(len(a), len(b))
-    x, y = (part[:length].astype(np.float64) for part in (a, b))
-    quiet = [not length or np.abs(part).max() < FAINTEST for part in (x, y)]
-    if any(quiet):
-        return all(quiet)
-    shifts = correlate(x, y, mode="full", method="fft")[max(length - 1 - REACH, 0) : length + REACH]
-    return bool(shifts.max() / (np.linalg.norm(x) * np.linalg.norm(y)) >= SAME)
-
-
-def is_generated(take: Take) -> bool:
-    """Whether the made sound is new: neither the source's nor the speech that was given."""
-    made, source = take.made.sound, take.source.sound
-    if made is None or source is None:
-        return False
-    return not same_recording(made, source) and not same_recording(made, take.speech)
 
 
 _NAMED = "JUST-DUB-IT, Evaluation, names it; formula ours"

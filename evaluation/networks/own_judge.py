@@ -88,7 +88,7 @@ class OwnJudge:
                 f"than '{self.speech.name}' ({self.speech.fingerprint}): give the one it was trained with."
             )
         self.expert.to(device)  # type: ignore[arg-type]
-        self.name = f"own judge {place.resolve().name}"
+        self.name = f"own {place.resolve().name}"
         self.window = self.expert.frames
         weights = sha256_file(place / _WEIGHTS)[:16]
         self.fingerprint = f"own-{weights}-{self.speech.fingerprint}"
