@@ -131,7 +131,7 @@ def _lab(image: Array) -> Array:
 class Patch:
     """``patch_edge``: the edge of a pasted patch, of any straight or gently round outline.
 
-    Seen on six filmed and drawn clips, crops of 256 pixels: another mouth, blended in softly or drawn with its
+    Seen on five filmed and drawn clips, crops of 256 pixels: another mouth, blended in or drawn with its
     chin, 0 to 0.9; the whole video three frames late 0.4 to 1.0; coded again by H.264 up to 1.3; all 10 grey
     levels brighter, where skin is cut off at white, up to 1.4; a box 8 levels brighter 1.2 to 3.0, one of 15
     levels 2.2 to 5.5, with a border blurred by 6 % of the crop 0.1 to 1.1; blocks of JPEG 1.7 to 3.8.
