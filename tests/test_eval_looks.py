@@ -192,7 +192,7 @@ def flicker(source: Film, made: Film) -> tuple[float, float]:
 
 def test_noise_pumping_and_jitter_flicker(source, dub):
     rng = np.random.default_rng(0)
-    # Grain of 1 grey level in the source: sqrt(1 + 9) after noise of 3 is 10 log10(11 / 2) dB above.
+    # Grain of variance 1 in the source, 1 + 9 with the noise: 10 log10((10 + 1) / (1 + 1)) dB.
     noisy = flicker(source, dub.edit(lambda frame, i: frame + rng.normal(0, 3, frame.shape)))
     assert noisy == pytest.approx((7.4, 7.4), abs=1.0)
     pumping = flicker(source, dub.edit(lambda frame, i: frame + 3 * rng.choice([-1, 1])))

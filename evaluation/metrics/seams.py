@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter1d
 
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.quality import visible_regions
@@ -19,34 +20,47 @@ _REACH = 1
 # Frames to each side that a seam is compared with: about a second, so that a lively moment has its own scale.
 _AROUND = 12
 _LEAST_AROUND = 4
+# Grey levels of the source's own jump, and frames around, up to which a pixel counts as calm.
+_CALM, _CALM_REACH = 3.0, 6
+_LEAST_CALM = 0.05
 
 
 def jumps(made: Frames, source: Frames, region: Mask) -> Curve:
     """Jump of what was done to the source, from frame t - 1 to t: (N,) grey levels; NaN where unknown.
 
     With D = made - source, of crops shrunk by 4: mean over the region of
-    |D_t - D_t-1 - (D_t-1 - D_t-2 + D_t+1 - D_t) / 2|. A step of h gives h. The source's own movement, a
-    lasting offset and a steady change give nothing, and little a movement that comes a little later.
+    |D_t - D_t-1 - (D_t-1 - D_t-2 + D_t+1 - D_t) / 2|. A step of h gives h; a lasting offset and a steady
+    change give nothing. Pixels that jump in the source itself, up to 6 frames before or after, are left out:
+    a made that blinks a little later than the source would else jump twice.
 
     Args:
         made, source: (N, S, S, 3) uint8.
-        region: (N, S, S) bool; all four frames count.
+        region: (N, S, S) bool; all four frames count. Unknown where less than a twentieth of it is calm.
     """
-    count, size = len(made), max(1, made.shape[1] // _SHRINK)
+    size = max(1, made.shape[1] // _SHRINK)
 
     def small(image: NDArray) -> NDArray[np.float32]:
         shrunk = cv2.resize(image.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
         return np.asarray(shrunk, np.float32)
 
-    done = np.array([small(new) - small(old) for new, old in zip(made, source, strict=True)])
+    found = np.full(len(made), np.nan)
+    if len(made) < 4:
+        return found
+    old = np.array([small(image) for image in source])
     inside = np.array([small(where) > 0.999 for where in region])
-    found = np.full(count, np.nan)
-    for t in range(2, count - 1):
-        where = inside[t - 2 : t + 2].all(axis=0)
-        if where.any():
-            jump = 1.5 * (done[t] - done[t - 1]) - 0.5 * (done[t + 1] - done[t - 2])
-            found[t] = float(np.abs(jump[where]).mean())
+    inside = inside[:-3] & inside[1:-2] & inside[2:-1] & inside[3:]
+    own = maximum_filter1d(_steps(old), 2 * _CALM_REACH + 1, axis=0)
+    done = _steps(np.array([small(image) for image in made]) - old)
+    for t, (step, where, calm) in enumerate(zip(done, inside, own < _CALM, strict=True), start=2):
+        if where.any() and (where & calm).sum() >= _LEAST_CALM * where.sum():
+            found[t] = float(step[where & calm].mean())
     return found
+
+
+def _steps(clip: NDArray[np.float32]) -> NDArray[np.float32]:
+    """|step| from t - 1 to t less the slope around it, mean over channels: (N - 3, H, W), t = 2 .. N - 2."""
+    step = 1.5 * (clip[2:-1] - clip[1:-2]) - 0.5 * (clip[3:] - clip[:-3])
+    return np.asarray(np.abs(step).mean(axis=-1), np.float32)
 
 
 def seam_excess(found: Curve, seams: Sequence[int]) -> float | None:
@@ -94,7 +108,8 @@ class Seams:
             unit="grey levels",
             better=Better.lower,
             formula="mean over seams of J(seam) - median of J around; "
-            "J: max over 3 frames of mean |d - mean of d before and after|, d: change of made - source",
+            "J: max over 3 frames of mean |d - mean of d before and after|, d: change of made - source where "
+            "the source is calm",
             source="ours: the source's change is taken away, the frames around a seam are its scale",
             group="looks",
         ),
