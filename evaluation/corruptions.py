@@ -44,7 +44,7 @@ class Failure:
 MEANT = {
     "shift": ("mouth_lag", "sync_offset"),
     "swapped": ("mouth_r", "lse_c"),
-    "frozen": ("mouth_gain", "mar_diversity"),
+    "frozen": ("mouth_gain", "mar_div"),
     "blurred": ("sharpness_mouth",),
     "box": ("patch_edge",),
     "drift": ("colour_drift",),

@@ -188,7 +188,7 @@ def markdown(matrix: Matrix) -> str:
         ]
         lines.append(_line(row))
     text = (
-        f"{matrix.clips} perfect dubs (the truth itself). Each cell: by how many spreads the metric moves "
+        f"{matrix.clips} perfect dubs. Each cell: by how many spreads the metric moves "
         "(median over clips; spread: 1.4826 times the median absolute deviation over the clean clips, at "
         "least the smallest step that means something). Bold: the metric is meant for this failure. "
         f"▲: at least {CAUGHT:g} spreads towards the bad end, which counts as caught. gone: the failure "
@@ -208,11 +208,8 @@ def _shown(cell: Cell | None, meant: bool) -> str:
     if cell is None:
         text = "gone"
     else:
-        text = (
-            f"{cell.change:+.1f}"
-            if abs(cell.change) < 99.95
-            else f"{math.copysign(1, cell.change) * 99:+.0f}…"
-        )
+        far = "over +99" if cell.change > 0 else "under -99"
+        text = f"{cell.change:+.1f}" if abs(cell.change) < 99.95 else far
         text += "▲" if cell.caught else ""
     return f"**{text}**" if meant else text
 

@@ -170,7 +170,9 @@ def test_the_tool_measures_rendered_pairs(tmp_path, monkeypatch, capsys):
     assert render(["--output", str(tmp_path), *words, "--pairs", "--workers", "1"]) == 0
     take = metric_matrix.perfect_take(tmp_path, "r1000004", size=64)
     assert take.source.crops.shape == (10, 64, 64, 3) and take.regions.occluder is None
-    np.testing.assert_array_equal(take.made.crops, take.truth.crops)
+    # The truth, once more through an encoder.
+    assert 0 < np.abs(take.made.crops.astype(int) - take.truth.crops).mean() < 3
+    assert {"sharpness", "outside_mse"} <= set(take.made.native)
     # What is measured in the pictures agrees with what was drawn.
     assert np.abs(take.made.opening - take.driver_opening).max() < 0.05
     registry = types.ModuleType("evaluation.metrics.registry")

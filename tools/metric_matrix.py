@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,10 @@ from safetensors.numpy import load_file
 from common.errors import EXIT_CODE, UserError
 from common.face import CropTrack, build_detector, face_mask, lip_mask, plan_crops, track_face
 from common.files import atomic_path, read_json
-from common.media import load_audio, read_frames
+from common.media import load_audio, read_frames, write_video
 from evaluation.matrix import build_matrix, markdown
 from evaluation.metrics.base import Measure
-from evaluation.take import SIZE, Curve, Footage, Frames, Regions, Take
+from evaluation.take import RATE, SIZE, Curve, Footage, Frames, Regions, Take
 from stage1_generator.regions import grow_mask
 from stage1_generator.rendered.measure import opening_curves
 from stage1_generator.rendered.scene import sample_scene
@@ -33,38 +34,39 @@ _OCCLUDED = 240  # of 255: what a half-transparent edge shows is neither face no
 
 
 def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
-    """The dub that answers a rendered pair: source a, made and truth b, speech b.
+    """The dub that answers a rendered pair: source a, truth b, speech b; made is b, encoded once more.
 
+    Every dub that is measured has been through an encoder; without, it would be infinitely near the truth.
     Openings of source and made are measured in the pictures, those of truth and driver are drawn.
     """
     side = read_json(folder / f"{name}.json")
     videos = {letter: folder / side["clips"][letter]["video"] for letter in "ab"}
     tracks = {letter: load_file(folder / f"{name}_{letter}.track.safetensors") for letter in "ab"}
     frames = {letter: read_frames(path) for letter, path in videos.items()}
+    with tempfile.TemporaryDirectory() as work:
+        write_video(Path(work) / "made.mp4", frames["b"], rate=RATE)
+        frames["made"] = read_frames(Path(work) / "made.mp4")
     detector = build_detector("box", track_file=folder / f"{name}_a.track.safetensors")
     crops = plan_crops(track_face(frames["a"], detector))
     count = len(frames["a"])
     cut = {k: np.stack([crops.extract(v[i], i, size) for i in range(count)]) for k, v in frames.items()}
-    points = {
+    landmarks = {
         k: np.stack([crops.landmarks(tracks[k]["landmarks"][i], i, size) for i in range(count)]) for k in "ab"
     }
     scene = sample_scene(
         side["scene_seed"], style=side["style"], occluder=side["occluder"], size=frames["a"].shape[1]
     )
     matrices = [crops.matrix(i, size) for i in range(count)]
-    seen = opening_curves(scene, [list(cut["a"]), list(cut["b"])], matrices)
+    seen = opening_curves(scene, [list(cut["a"]), list(cut["made"])], matrices)
     speech = load_audio(videos["b"])
     drawn = tracks["b"]["opening"].astype(np.float64)
 
-    marks = tracks["a"]["landmarks"]
-    # The truth is measured against the source, as what was made is.
-    native = {
-        "a": _native(frames["a"], None, crops, marks),
-        "b": _native(frames["b"], frames["a"], crops, marks),
-    }
-
-    def footage(letter: str, opening: NDArray[np.float64], sound: NDArray[np.float32]) -> Footage:
-        return Footage(cut[letter], points[letter].astype(np.float32), opening, native[letter], sound)
+    def footage(version: str, opening: NDArray[np.float64], sound: NDArray[np.float32]) -> Footage:
+        native = _native(
+            frames[version], None if version == "a" else frames["a"], crops, tracks["a"]["landmarks"]
+        )
+        points = landmarks["a" if version == "a" else "b"]
+        return Footage(cut[version], points.astype(np.float32), opening, native, sound)
 
     alpha = tracks["a"]["occluder"]
     covered = [
@@ -74,8 +76,8 @@ def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
         name=name,
         kind="cross",
         source=footage("a", seen[0], load_audio(videos["a"])),
-        made=footage("b", seen[1], speech),
-        regions=_regions(points["a"], points["b"], np.stack(covered) > _OCCLUDED),
+        made=footage("made", seen[1], speech),
+        regions=_regions(landmarks["a"], landmarks["b"], np.stack(covered) > _OCCLUDED),
         speech=speech,
         truth=footage("b", drawn, speech),
         driver_opening=drawn,
@@ -85,6 +87,7 @@ def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
 def _native(
     frames: Frames, reference: Frames | None, crops: CropTrack, landmarks: NDArray[np.float32]
 ) -> dict[str, Curve]:
+    """Numbers at the video's own size, against the source; those of the source itself without reference."""
     from evaluation.native import as_curves, measure_frame, square_of
 
     return as_curves(

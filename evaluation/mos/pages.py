@@ -16,7 +16,7 @@ from evaluation.mos.control import corrupted_frames
 from evaluation.mos.footage import Form, common_form, shown_frames, write_shown
 from evaluation.mos.items import ListeningItem
 from evaluation.mos.key import ANSWERS_FORMAT, CRITERIA, HIGHEST, LOWEST, ROLE_NAMES, Entry, Key, Page, Role
-from evaluation.take import Frames
+from evaluation.take import RATE, Frames
 
 _TITLE = "Video listening test"
 
@@ -178,6 +178,7 @@ def render(key: Key, forms: Sequence[Form], title: str) -> str:
         {"tokens": [entry.token for entry in page.videos], "width": form.width, "height": form.height}
         for page, form in zip(key.pages, forms, strict=True)
     ]
+    watched = sum(len(page.videos) * form.count for page, form in zip(key.pages, forms, strict=True))
     return environment.get_template("page.html").render(
         title=title,
         study=key.study,
@@ -185,5 +186,5 @@ def render(key: Key, forms: Sequence[Form], title: str) -> str:
         criteria=CRITERIA,
         levels=range(LOWEST, HIGHEST + 1),
         pages=pages,
-        seconds=round(sum(len(p["tokens"]) * form.count for p, form in zip(pages, forms, strict=True)) / 25),
+        seconds=round(watched / RATE),
     )
