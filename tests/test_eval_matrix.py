@@ -175,9 +175,9 @@ def test_the_tool_measures_rendered_pairs(tmp_path, monkeypatch, capsys):
     assert {"sharpness", "outside_mse"} <= set(take.made.native)
     # What is measured in the pictures agrees with what was drawn.
     assert np.abs(take.made.opening - take.driver_opening).max() < 0.05
-    registry = types.ModuleType("evaluation.metrics.registry")
+    registry = types.ModuleType("evaluation.registry")
     registry.picture_measures = lambda: [MEASURES[0], MEASURES[2]]
-    monkeypatch.setitem(sys.modules, "evaluation.metrics.registry", registry)
+    monkeypatch.setitem(sys.modules, "evaluation.registry", registry)
     capsys.readouterr()
     output = tmp_path / "matrix.md"
     command = ["--clips", str(tmp_path), "--size", "64", "--output", str(output)]

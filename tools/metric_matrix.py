@@ -127,7 +127,7 @@ def rendered_takes(folder: Path, limit: int = 0, size: int = SIZE) -> list[Take]
 def usual_measures() -> Sequence[Measure]:
     """All measures of pictures that need no weights."""
     # Not at the top: the tool's parts serve without all metrics' libraries.
-    from evaluation.metrics.registry import picture_measures
+    from evaluation.registry import picture_measures
 
     measures: Sequence[Measure] = picture_measures()
     return measures
