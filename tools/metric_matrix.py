@@ -125,12 +125,11 @@ def rendered_takes(folder: Path, limit: int = 0, size: int = SIZE) -> list[Take]
 
 
 def usual_measures() -> Sequence[Measure]:
-    """All measures of pictures that need no weights."""
+    """All measures that need no weights but the repository's own."""
     # Not at the top: the tool's parts serve without all metrics' libraries.
-    from evaluation.registry import picture_measures
+    from evaluation.registry import load_measures
 
-    measures: Sequence[Measure] = picture_measures()
-    return measures
+    return load_measures().clip
 
 
 def main(argv: list[str] | None = None) -> int:
