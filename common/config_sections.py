@@ -278,6 +278,7 @@ class DataConfig:
     shards: list[str] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     order: str = "shuffle"  # | "stream": every row of the batch reads whole shards one after another
+    speaker_exponent: float = 1.0  # a speaker's share goes with this power of his clips; 0: all alike
     buckets: list[int] = field(
         default_factory=list
     )  # lengths of clips in frames, 4k+1; empty: all are cut to geometry.clip_frames
@@ -287,6 +288,12 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _one_of("data.order", self.order, ("shuffle", "stream"))
+        _at_least("data.speaker_exponent", self.speaker_exponent, 0.0)
+        if self.speaker_exponent != 1.0 and (self.order == "stream" or self.buckets):
+            raise UserError(
+                "data.speaker_exponent draws every clip by itself: it goes with data.order=shuffle and "
+                "without data.buckets."
+            )
         if any(length < 1 or length % 4 != 1 for length in self.buckets):
             raise UserError(f"data.buckets is {self.buckets}; each must be one more than a multiple of 4.")
         if both := set(self.shards) & set(self.held_out):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import DataConfig
+from common.data.balance import by_speaker
 from common.data.buckets import BucketOrder, Part, assign_buckets, bucket_parts
 from common.data.dataset import ShardDataset
 from common.data.sampler import StatelessSampler
@@ -53,6 +54,10 @@ def build_order(dataset: ShardDataset, data: DataConfig, batch_size: int, seed: 
         UserError: a sample is shorter than all buckets, or there are too few samples to stream.
     """
     parts = [[np.asarray(shard, np.int64) for shard in part] for part in dataset.shards]
+    if data.speaker_exponent != 1.0:
+        whole = [np.concatenate(part) for part in parts]
+        speakers, shares = by_speaker(dataset, whole, data.weights, data.speaker_exponent)
+        return ShuffledOrder(speakers, batch_size, seed, shares)
     if not data.buckets:
         return _plain_order(parts, data, batch_size, seed, data.weights, "data.shards")
     buckets = bucket_parts(parts, assign_buckets(dataset, data.buckets), data.weights)
