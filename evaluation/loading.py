@@ -18,9 +18,8 @@ from common.face.track import load_arrays
 from common.media import VideoReader, load_audio, probe, resample_indices
 from evaluation.ground import LONGEST, Ground, Version, cut_version, find_ground
 from evaluation.manifest import Case
-from evaluation.scenes import load_scene
+from evaluation.scenes import SceneMouths, load_scene
 from evaluation.take import RATE, SIZE, SPEECH_RATE, Curve, Footage, Mask, Regions, Take
-from stage1_generator.rendered.measure import opening_curves
 
 MOUTH_GROWTH = 0.02
 """The mouth's region reaches this share of the crop beyond the lips."""
@@ -40,6 +39,7 @@ class Prepared:
         ground: where the face is.
         source, truth: as in Take; truth None where there is none.
         regions, speech, driver_opening: as in Take.
+        mouths: of a drawn character, what its mouths are measured by.
         notes: sentences on what was odd.
     """
 
@@ -50,6 +50,7 @@ class Prepared:
     regions: Regions
     speech: NDArray[np.float32]
     driver_opening: Curve | None
+    mouths: SceneMouths | None
     notes: tuple[str, ...]
 
 
@@ -69,11 +70,12 @@ class Loader:
         notes = []
         if len(ground) == LONGEST:
             notes.append(f"Only the first {LONGEST / RATE:g} s are measured.")
-        source = self._version(case, ground, case.video).footage
+        mouths = SceneMouths(load_scene(case.scene), ground.matrices) if case.scene is not None else None
+        source = self._version(ground, mouths, case.video).footage
         same = case.truth is not None and case.truth.resolve() == case.video.resolve()
         truth = source if same else None
         if case.truth is not None and not same:
-            truth = self._version(case, ground, case.truth).footage
+            truth = self._version(ground, mouths, case.truth).footage
         return Prepared(
             case,
             ground,
@@ -82,6 +84,7 @@ class Loader:
             self._regions(case, ground, truth),
             _speech(case, len(ground)),
             self._driver(case, source),
+            mouths,
             tuple(notes),
         )
 
@@ -105,13 +108,15 @@ class Loader:
             UserError: the dub is damaged.
         """
         case, ground = prepared.case, prepared.ground
-        made = self._version(case, ground, dub)
+        made = self._version(ground, prepared.mouths, dub)
         notes = list(prepared.notes + made.notes)
         missing = ground.info.duration - made.footage.seconds
         if abs(missing) > LENGTH_TOLERANCE:
             word = "shorter" if missing > 0 else "longer"
             notes.append(f"The dub is {abs(missing):.2f} s {word} than its source.")
-        first = self._version(case, ground, first_dub).footage if first_dub is not None else None
+        first = None
+        if first_dub is not None:
+            first = self._version(ground, prepared.mouths, first_dub).footage
         frames = tuple(round(seam * RATE) for seam in seams)
         take = Take(
             case.name,
@@ -132,13 +137,12 @@ class Loader:
     def _finder(self, track: Path | None) -> FaceDetector:
         return build_detector("box", track_file=track) if track is not None else self._detector
 
-    def _version(self, case: Case, ground: Ground, path: Path) -> Version:
+    def _version(self, ground: Ground, mouths: SceneMouths | None, path: Path) -> Version:
         version = cut_version(ground, path, self._detector)
-        if case.scene is None:
+        if mouths is None:
             return version
         # Of a drawn character the very mouths are known: no detector trained on photographs comes near.
-        crops = version.footage.crops
-        (opening,) = opening_curves(load_scene(case.scene), [list(crops)], ground.matrices[: len(crops)])
+        opening = mouths.openings(version.footage.crops)
         return replace(version, footage=replace(version.footage, opening=opening))
 
     def _regions(self, case: Case, ground: Ground, truth: Footage | None) -> Regions:

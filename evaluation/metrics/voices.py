@@ -9,13 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from transformers import (
-    AutoFeatureExtractor,
-    AutoModelForAudioXVector,
-    AutoTokenizer,
-    WhisperForConditionalGeneration,
-)
-from transformers.pipelines import AutomaticSpeechRecognitionPipeline
 
 from common.errors import UserError
 from common.files import PathLike, fingerprint
@@ -71,6 +64,9 @@ class XVectorEncoder:
     """
 
     def __init__(self, folder: PathLike, device: str = "cpu") -> None:
+        # Takes seconds, which an evaluation without this network should not wait for.
+        from transformers import AutoFeatureExtractor, AutoModelForAudioXVector
+
         self._model = _load(AutoModelForAudioXVector, Path(folder), "speaker encoder").to(device)
         self._extractor = _load_part(AutoFeatureExtractor, Path(folder), "speaker encoder")
         self._device = device
@@ -102,6 +98,10 @@ class WhisperTranscriber:
     """
 
     def __init__(self, folder: PathLike, device: str = "cpu") -> None:
+        # See XVectorEncoder.
+        from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperForConditionalGeneration
+        from transformers.pipelines import AutomaticSpeechRecognitionPipeline
+
         path, what = Path(folder), "Whisper"
         model = _load(WhisperForConditionalGeneration, path, what)
         self._pipeline: Any = AutomaticSpeechRecognitionPipeline(
