@@ -176,7 +176,7 @@ def test_the_tool_measures_rendered_pairs(tmp_path, monkeypatch, capsys):
     # What is measured in the pictures agrees with what was drawn.
     assert np.abs(take.made.opening - take.driver_opening).max() < 0.05
     registry = types.ModuleType("evaluation.registry")
-    registry.picture_measures = lambda: [MEASURES[0], MEASURES[2]]
+    registry.load_measures = lambda: types.SimpleNamespace(clip=(MEASURES[0], MEASURES[2]))
     monkeypatch.setitem(sys.modules, "evaluation.registry", registry)
     capsys.readouterr()
     output = tmp_path / "matrix.md"

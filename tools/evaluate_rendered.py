@@ -21,18 +21,15 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from common.data.summary import spread
 from common.errors import EXIT_CODE, UserError
 from common.face import build_detector, lip_mask, plan_crops, track_face
 from common.files import read_json, write_json
 from common.media import contact_sheet, load_audio, read_frames
-from common.models.package import load_package
 from common.models.pixels import to_frames, to_video
 from common.models.sync_expert import SyncExpert, SyncScore, load_expert, offset_scores
 from common.speech import SpeechEncoder, clip_features
 from common.speech.build import build_speech_encoder
-from stage1_generator.compositing import put_back
-from stage1_generator.generator import CompanionGenerator, GenerationJob
+from evaluation.systems.generator import Inpainter
 from stage1_generator.regions import clip_regions, grow_mask
 from stage1_generator.rendered.measure import opening_curves
 from stage1_generator.rendered.scene import Scene, sample_scene
@@ -40,7 +37,6 @@ from stage1_generator.scores import sharpness_ratio
 from stage2_dubber.pipeline import DubPipeline
 
 Frames = NDArray[np.uint8]
-FEATHER = 0.05  # of the crop: the blend that stage 1 uses for its companions
 FEWEST_OCCLUDED_PIXELS = 200
 
 
@@ -164,40 +160,6 @@ def score(case: Case, made: Frames, seconds: float, judge: SyncJudge | None = No
     )
 
 
-class Generator:
-    """The inpainting model used as a dubber: mask, fill, blend."""
-
-    def __init__(self, path: Path) -> None:
-        self.package = load_package(path, device="cpu", stage=1)
-        info = self.package.info
-        self.speech = build_speech_encoder(info.speech)
-        self.maker = CompanionGenerator(
-            self.package.transformer,
-            self.package.codec,
-            info.diffusion,
-            info.geometry,
-            extra_window=info.speech.extra_window,
-            seed=0,
-            feather=FEATHER,
-            context=self.package.context,
-        )
-        self.stills = int(info.training["references"])
-
-    def __call__(self, case: Case) -> Frames:
-        count, size = case.source.shape[:2]
-        inpaint = clip_regions(case.landmarks, size).inpaint
-        job = GenerationJob(
-            case.name,
-            case.source,
-            inpaint,
-            case.source[spread(count, self.stills)],
-            self.speech.encode(case.speech),
-            0,
-        )
-        (made,) = self.maker.generate([job])
-        return put_back(case.source, made, inpaint, FEATHER * size)
-
-
 def mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
@@ -249,7 +211,7 @@ def evaluate(
     """
     pipeline = DubPipeline.from_pretrained(editor)
     geometry = pipeline.package.info.geometry
-    first = Generator(generator) if generator else None
+    first = Inpainter(generator) if generator else None
     judge = None
     if expert is not None:
         judge = SyncJudge(load_expert(expert), build_speech_encoder(pipeline.package.info.speech))
@@ -280,7 +242,8 @@ def evaluate(
         lines = [("source", case.source), ("truth", case.truth)]
         if first is not None:
             started = time.monotonic()
-            painted = first(case)
+            features = first.speech.encode(case.speech)
+            painted = first(case.name, case.source, case.landmarks, features)
             row["stage1"] = asdict(score(case, painted, time.monotonic() - started, judge))
             lines.append(("stage 1", painted))
         lines.append(("stage 2", edited))
