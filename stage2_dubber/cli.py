@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from common.errors import EXIT_CODE, UserError
+from stage2_dubber.compositing import Compositing
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -93,10 +94,13 @@ def dub(
     lossless: Annotated[
         bool, typer.Option("--lossless", help="Write FFV1 in .mkv: every pixel outside the face is kept.")
     ] = False,
-    whole_crop: Annotated[
-        bool,
-        typer.Option("--whole-crop", help="Paste the whole square around the face, not only what changed."),
-    ] = False,
+    compositing: Annotated[
+        Compositing,
+        typer.Option(
+            help="How edits go back: blend takes them near what they changed, residual adds their change to "
+            "the source's own pixels, whole-crop takes all of the square."
+        ),
+    ] = Compositing.blend,
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Also write a PNG with source and dubbed faces.")
     ] = None,
@@ -125,7 +129,7 @@ def dub(
             track=track,
             overwrite=overwrite,
             lossless=lossless,
-            whole_crop=whole_crop,
+            compositing=compositing,
             contact_sheet=contact_sheet,
             side_by_side=side_by_side,
         )

@@ -66,13 +66,13 @@ class ChangeAlpha:
         self._reach = 2 * max(1, round(size / 16)) + 1
         self._last = np.zeros((size, size), np.float32)
 
-    def __call__(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """(S, S, 3) uint8 source and edit of the next frame -> (S, S) float32 in 0..1.
+    def __call__(self, change: np.ndarray) -> np.ndarray:
+        """What the next frame's edit adds, (S, S, 3) in 8-bit steps -> (S, S) float32 in 0..1.
 
-        Where the edit equals the source, and has done so for a while, the opacity is exactly 0.
+        Where the edit changes nothing, and has not done so for a while, the opacity is exactly 0.
         """
         # Blurred with its sign: lost sharpness and noise cancel out, a mouth that opened does not.
-        change = np.abs(self._blur(after.astype(np.float32) - before.astype(np.float32))).mean(axis=-1)
+        change = np.abs(self._blur(change.astype(np.float32))).mean(axis=-1)
         low, high = CHANGE_RANGE
         ramp = np.clip((change / 255.0 - low) / (high - low), 0.0, 1.0)
         wide = cv2.dilate(ramp, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (self._reach, self._reach)))
@@ -92,13 +92,13 @@ def blend_seam(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     average is taken in pixels, and the weights run across the overlap so that neither end jumps (gap G).
 
     Args:
-        before: (K, H, W, 3) uint8, the last frames of the earlier window.
-        after: (K, H, W, 3) uint8, the same moments in the later window.
+        before: (K, H, W, 3) uint8 or float32, the last frames of the earlier window.
+        after: (K, H, W, 3) of the same kind, the same moments in the later window.
 
     Returns:
-        (K, H, W, 3) uint8.
+        (K, H, W, 3) of that kind.
     """
     count = len(before)
     weight = (np.arange(1, count + 1, dtype=np.float32) / (count + 1)).reshape(-1, 1, 1, 1)
     mixed = before.astype(np.float32) * (1 - weight) + after.astype(np.float32) * weight
-    return np.rint(mixed).astype(np.uint8)
+    return np.rint(mixed).astype(np.uint8) if before.dtype == np.uint8 else mixed

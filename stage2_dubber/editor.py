@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -22,6 +23,20 @@ Advance = Callable[[float], None]
 """Called with the number of frames done since the last call; fractions while a window is being sampled."""
 
 
+@dataclass(frozen=True)
+class Edit:
+    """One edited crop.
+
+    Attributes:
+        image: (S, S, 3) uint8.
+        change: (S, S, 3) float32 in 8-bit steps, what the edit adds to its source: the decoded edit less what
+            the autoencoder makes of the untouched source, so that its losses cancel; None where nobody asked.
+    """
+
+    image: np.ndarray
+    change: np.ndarray | None = None
+
+
 class WindowEditor:
     """Makes the lips in crops follow speech; holds one window at a time, whatever the length.
 
@@ -34,6 +49,7 @@ class WindowEditor:
         sampling: steps, scales, shift, schedule and border.
         seed: of the noise; every window's noise depends only on it and on the window's place in the clip.
         advance: told about progress.
+        changes: also say what the edit adds; every window is then decoded a second time, unedited.
     """
 
     def __init__(
@@ -42,11 +58,13 @@ class WindowEditor:
         sampling: DiffusionConfig,
         seed: int = 0,
         advance: Advance | None = None,
+        changes: bool = False,
     ) -> None:
         self._package = package
         self._sampling = sampling
         self._seed = seed
         self._advance = advance
+        self._changes = changes
         self._geometry = package.info.geometry
         self._device = package.codec.device
         self._sampler = build_sampler(sampling, before_step=package.adapter_switch())
@@ -69,7 +87,7 @@ class WindowEditor:
 
     def stream(
         self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[Edit]:
         """Edit a run of crops.
 
         Args:
@@ -79,25 +97,33 @@ class WindowEditor:
             start_frame: position of the run's first frame on the recording's clock, in frames.
 
         Yields:
-            ``count`` frames (S, S, 3) uint8, in order.
+            ``count`` edits, in order.
         """
         source = np.zeros((0, self.crop_size, self.crop_size, 3), np.uint8)
-        tail = source  # the finished window's last frames, which the next window shares
+        # The finished window's last frames, which the next window shares.
+        tail, tail_changes = source, source.astype(np.float32)
         windows = self.windows(count)
         for number, window in enumerate(windows):
             fresh = list(islice(crops, window.valid - window.new_from))
             source = np.concatenate([source[len(source) - window.new_from :], np.stack(fresh)])
-            edited = self._edit(window, source, tail, features, start_frame)
+            edited, changes = self._edit(window, source, tail, features, start_frame)
             if window.new_from:
                 edited[: window.new_from] = blend_seam(tail, edited[: window.new_from])
+                if changes is not None:
+                    changes[: window.new_from] = blend_seam(tail_changes, changes[: window.new_from])
             shared = windows[number + 1].new_from if number + 1 < len(windows) else 0
-            tail = edited[len(edited) - shared :]
-            yield from edited[: len(edited) - shared]
+            done = len(edited) - shared
+            tail = edited[done:]
+            if changes is None:
+                yield from map(Edit, edited[:done])
+            else:
+                tail_changes = changes[done:]
+                yield from map(Edit, edited[:done], changes[:done])
 
     def _edit(
         self, window: Window, source: np.ndarray, tail: np.ndarray, features: np.ndarray, start_frame: int
-    ) -> np.ndarray:
-        """(valid, S, S, 3) uint8 for one window, colour-corrected."""
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """(valid, S, S, 3) uint8 of one window, colour-corrected, and the changes where they are wanted."""
         codec, info = self._package.codec, self._package.info
         padded = source[window.indices() - window.start]
         reference = codec.encode(to_video(padded[None]))
@@ -113,7 +139,11 @@ class WindowEditor:
             self._package.transformer, self._noise(reference, first), conditions, self._progress(window)
         )
         edited = to_frames(codec.decode(latents))[0][: window.valid]
-        return match_colours(edited, source)
+        changes = None
+        if self._changes:
+            plain = to_frames(codec.decode(reference))[0][: window.valid]
+            changes = match_colours(edited, plain).astype(np.float32) - plain
+        return match_colours(edited, source), changes
 
     def _progress(self, window: Window) -> Callable[[int, int], None] | None:
         advance = self._advance

@@ -20,6 +20,8 @@ from common.errors import UserError
 from common.face import CropTrack, FaceTrack, build_detector, plan_crops, require_face, track_face
 from common.media import Frame, VideoInfo, VideoReader
 from stage2_dubber.composite import ChangeAlpha, border_alpha
+from stage2_dubber.compositing import Compositing
+from stage2_dubber.editor import Edit
 from stage2_dubber.request import DubRequest
 from stage2_dubber.timeline import Segment, Timeline
 
@@ -44,8 +46,8 @@ class CropEditor(Protocol):
 
     def stream(
         self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
-    ) -> Iterator[np.ndarray]:
-        """``count`` crops (S, S, 3) uint8 at model rate in, as many edited ones out, in order."""
+    ) -> Iterator[Edit]:
+        """``count`` crops (S, S, 3) uint8 at model rate in, as many edits out, in order."""
         ...
 
 
@@ -144,7 +146,11 @@ def _counted(reader: VideoReader, info: VideoInfo, progress: Progress) -> Iterat
 
 
 def composited_frames(
-    video: Path, plan: FacePlan, editor: CropEditor, features: np.ndarray, whole_crop: bool = False
+    video: Path,
+    plan: FacePlan,
+    editor: CropEditor,
+    features: np.ndarray,
+    compositing: Compositing = Compositing.blend,
 ) -> Iterator[Composite]:
     """Second pass: all frames of the source, in order, with the edits put back.
 
@@ -157,7 +163,7 @@ def composited_frames(
         plan: of :func:`plan_face` for the same video.
         editor: edits the crops.
         features: (T, C) speech features at 50 Hz, on the clock of the video's first frame.
-        whole_crop: take the whole square but its border (R), not only what the edit changed.
+        compositing: how edits go back. "residual" wants an editor that tells changes.
     """
     waiting = deque(plan.segments)
     position = 0
@@ -167,12 +173,15 @@ def composited_frames(
         for frame in behind:
             if segment is None and waiting and frame.index == waiting[0].source.start:
                 segment = waiting.popleft()
-                edits = _Edits(editor, cutter.crops(segment), segment.model, features, whole_crop)
+                edits = _Edits(editor, cutter.crops(segment), segment.model, features, compositing)
             if segment is None:
                 yield Composite(frame, frame.image)
                 continue
             edit = edits.at(plan.timeline.model_frame(segment, frame.index))
-            image = plan.crops.paste(frame.image, edit.after, edit.alpha, frame.index)
+            if compositing is Compositing.residual:
+                image = plan.crops.add(frame.image, edit.change, edit.alpha, frame.index)
+            else:
+                image = plan.crops.paste(frame.image, edit.after, edit.alpha, frame.index)
             yield Composite(frame, image, position, edit.before, edit.after)
             position += 1
             if frame.index == segment.source.stop - 1:
@@ -201,11 +210,12 @@ class _Cutter:
 
 
 @dataclass(frozen=True)
-class _Edit:
-    """One model frame: crops (S, S, 3) uint8 before and after, and the opacity (S, S) of the latter."""
+class _Placed:
+    """One model frame: crops (S, S, 3) before and after, what was added, and its opacity (S, S)."""
 
     before: np.ndarray
     after: np.ndarray
+    change: np.ndarray
     alpha: np.ndarray
 
 
@@ -218,25 +228,33 @@ class _Edits:
         crops: Iterator[np.ndarray],
         moments: range,
         features: np.ndarray,
-        whole_crop: bool,
+        compositing: Compositing,
     ) -> None:
         self._ahead: deque[np.ndarray] = deque()  # crops that went in and have not come out yet
         self._stream = editor.stream(self._remembered(crops), len(moments), features, moments.start)
         self._next = moments.start
         self._border = border_alpha(editor.crop_size)
-        self._change = None if whole_crop else ChangeAlpha(editor.crop_size)
-        self._newest: _Edit | None = None
+        self._compositing = compositing
+        self._change = ChangeAlpha(editor.crop_size)
+        self._newest: _Placed | None = None
 
     def _remembered(self, crops: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for crop in crops:
             self._ahead.append(crop)
             yield crop
 
-    def at(self, moment: int) -> _Edit:
+    def at(self, moment: int) -> _Placed:
         while self._next <= moment or self._newest is None:
-            after = next(self._stream)
-            before = self._ahead.popleft()
-            alpha = self._border if self._change is None else self._border * self._change(before, after)
-            self._newest = _Edit(before, after, alpha)
+            edit = next(self._stream)
+            self._newest = self._placed(self._ahead.popleft(), edit)
             self._next += 1
         return self._newest
+
+    def _placed(self, before: np.ndarray, edit: Edit) -> _Placed:
+        change = edit.change
+        if change is None or self._compositing is not Compositing.residual:
+            change = edit.image.astype(np.float32) - before
+        alpha = self._border
+        if self._compositing is not Compositing.whole_crop:
+            alpha = alpha * self._change(change)
+        return _Placed(before, edit.image, change, alpha)

@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.models.package import ModelPackage, load_package
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
+from stage2_dubber.compositing import Compositing
 from stage2_dubber.editor import Advance, WindowEditor
 from stage2_dubber.job import DUBBING, Progress, composited_frames, plan_face
 from stage2_dubber.outputs import write_outputs
@@ -99,7 +100,7 @@ class DubPipeline:
         track: str | PathLike[str] | None = None,
         overwrite: bool = False,
         lossless: bool = False,
-        whole_crop: bool = False,
+        compositing: Compositing | str = Compositing.blend,
         contact_sheet: str | PathLike[str] | None = None,
         side_by_side: str | PathLike[str] | None = None,
         progress: Progress | None = None,
@@ -118,7 +119,7 @@ class DubPipeline:
             detector, box, track: where the face comes from, see :class:`stage2_dubber.request.DubRequest`.
             overwrite: replace files that exist.
             lossless: write FFV1 into .mkv.
-            whole_crop: paste the whole square around the face, not only what changed.
+            compositing: how edits go back: "blend", "residual" or "whole-crop".
             contact_sheet, side_by_side: pictures to write too.
             progress: called with stage, frames done, frames in all.
 
@@ -135,7 +136,7 @@ class DubPipeline:
             track=_path(track),
             overwrite=overwrite,
             lossless=lossless,
-            whole_crop=whole_crop,
+            compositing=Compositing(compositing),
             contact_sheet=_path(contact_sheet),
             side_by_side=_path(side_by_side),
         )
@@ -181,8 +182,9 @@ class DubPipeline:
 
         with clock.part("dubbing"), _memory_errors(self.package.codec.device):
             tell(DUBBING, 0, plan.model_frames)
-            editor = WindowEditor(self.package, sampling, request.seed, advance)
-            frames = composited_frames(request.video, plan, editor, features, request.whole_crop)
+            changes = request.compositing is Compositing.residual
+            editor = WindowEditor(self.package, sampling, request.seed, advance, changes)
+            frames = composited_frames(request.video, plan, editor, features, request.compositing)
             count = write_outputs(request, inputs.info, plan, frames)
             tell(DUBBING, plan.model_frames, plan.model_frames)
         warnings = inputs.warnings + plan.warnings
@@ -234,7 +236,8 @@ class DubPipeline:
         assert features is not None
         sampling = self.sampling(num_steps, reference_scale, audio_scale)
         editor = WindowEditor(self.package, sampling, seed, advance)
-        return np.stack(list(editor.stream(iter(crops), len(crops), features, start_frame)))
+        edits = editor.stream(iter(crops), len(crops), features, start_frame)
+        return np.stack([edit.image for edit in edits])
 
     def sampling(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
 from common.media import VideoInfo, load_audio, probe
+from stage2_dubber.compositing import Compositing
 
 SPEECH_RATE = 16000
 """Samples per second at which speech is analysed."""
@@ -33,7 +34,7 @@ class DubRequest:
         track: a file with a box or landmarks per frame; implies "box".
         overwrite: replace files that exist.
         lossless: write FFV1 (``output`` must end in .mkv).
-        whole_crop: paste the whole square around the face, not only what changed.
+        compositing: how edits go back into the frames.
         contact_sheet: a PNG of source and dubbed faces to write too.
         side_by_side: a comparison video to write too.
     """
@@ -47,7 +48,7 @@ class DubRequest:
     track: Path | None = None
     overwrite: bool = False
     lossless: bool = False
-    whole_crop: bool = False
+    compositing: Compositing = Compositing.blend
     contact_sheet: Path | None = None
     side_by_side: Path | None = None
 

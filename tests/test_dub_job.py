@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.media import read_frames
+from stage2_dubber.compositing import Compositing
+from stage2_dubber.editor import Edit
 from stage2_dubber.job import Composite, FacePlan, composited_frames, plan_face
 from stage2_dubber.request import DubRequest, check_request
 from stage2_dubber.timeline import Timeline
@@ -33,7 +35,7 @@ class MarkingEditor:
 
     def stream(
         self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[Edit]:
         self.calls.append((start_frame, count))
         held = []
         for number in range(count):
@@ -41,9 +43,9 @@ class MarkingEditor:
             self.seen.append(crop)
             held.append(np.full_like(crop, (start_frame + number) % 256))
             if len(held) == self.ahead:
-                yield from held
+                yield from map(Edit, held)
                 held = []
-        yield from held
+        yield from map(Edit, held)
 
 
 def _silent(*_: object) -> None:
@@ -55,8 +57,10 @@ def _request(tmp_path: Path, video: Path, **changes: object) -> DubRequest:
     return DubRequest(video=video, **options)
 
 
-def _run(video: Path, plan: FacePlan, editor: MarkingEditor, whole_crop: bool = False) -> list[Composite]:
-    return list(composited_frames(video, plan, editor, FEATURES, whole_crop))
+def _run(
+    video: Path, plan: FacePlan, editor: MarkingEditor, compositing: Compositing = Compositing.blend
+) -> list[Composite]:
+    return list(composited_frames(video, plan, editor, FEATURES, compositing))
 
 
 class CarefulEditor(MarkingEditor):
@@ -82,7 +86,7 @@ def test_all_frames_come_back_and_only_the_square_changes(tmp_path: Path, stamps
     plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
     editor = MarkingEditor(ahead=7)
     source = read_frames(video)
-    done = _run(video, plan, editor, whole_crop=True)
+    done = _run(video, plan, editor, Compositing.whole_crop)
     assert [item.frame.index for item in done] == list(range(len(stamps)))
     assert [item.frame.pts for item in done] == stamps
     x, y = plan.crops.centers[0]
@@ -129,6 +133,54 @@ def test_only_what_the_edit_changed_is_taken(tmp_path: Path) -> None:
         changed = np.abs(item.image.astype(int) - item.frame.image)
         assert (changed[away > 22] == 0).all()
         assert changed[away < 5].mean() > 30
+
+
+class BrighteningEditor(MarkingEditor):
+    """Adds light in the middle of every crop, and returns a picture that has lost all detail."""
+
+    def stream(
+        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+    ) -> Iterator[Edit]:
+        for _ in range(count):
+            crop = next(crops)
+            change = np.zeros(crop.shape, np.float32)
+            change[24:40, 24:40] = 40
+            yield Edit(np.full_like(crop, crop.mean()), change)
+
+
+def test_a_residual_keeps_the_sources_detail_and_every_byte_outside(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mkv", steady(12, 25), lossless=True)
+    plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
+    done = _run(video, plan, BrighteningEditor(), Compositing.residual)
+    for item in done:
+        source, image = item.frame.image.astype(int), item.image.astype(int)
+        moved = image - source
+        centre = plan.crops.centers[item.frame.index].astype(int)
+        middle = (slice(centre[1] - 4, centre[1] + 4), slice(centre[0] - 4, centre[0] + 4))
+        room = source[middle] < 215
+        assert (np.abs(moved[middle][room] - 40) <= 2).all()
+        # The lost detail of the edited picture is nowhere to be seen.
+        assert (moved >= 0).all()
+        side = plan.crops.sizes[item.frame.index] / 64
+        far = np.ones(source.shape[:2], bool)
+        reach = round(side * (8 + 14))
+        far[centre[1] - reach : centre[1] + reach + 1, centre[0] - reach : centre[0] + reach + 1] = False
+        assert (moved[far] == 0).all()
+
+
+def test_a_residual_of_nothing_changes_no_byte(tmp_path: Path) -> None:
+    class Nothing(MarkingEditor):
+        def stream(
+            self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+        ) -> Iterator[Edit]:
+            for _ in range(count):
+                crop = next(crops)
+                yield Edit(255 - crop, np.zeros(crop.shape, np.float32))
+
+    video = write_clip(tmp_path / "v.mkv", steady(12, 25), lossless=True)
+    plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
+    for item in _run(video, plan, Nothing(), Compositing.residual):
+        np.testing.assert_array_equal(item.image, item.frame.image)
 
 
 def test_frames_without_a_face_pass_through_untouched(tmp_path: Path) -> None:

@@ -178,8 +178,32 @@ def test_no_more_than_a_window_is_asked_for(pipeline: DubPipeline) -> None:
     features = np.zeros((2000, 80), np.float32)
     stream = editor.stream(crops(), 1000, features, 0)
     for number in range(20):
-        assert next(stream).shape == (32, 32, 3)
+        assert next(stream).image.shape == (32, 32, 3)
         assert taken <= number + 1 + 13
+
+
+def test_what_the_autoencoder_loses_is_no_change(
+    pipeline: DubPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops, features = _crops(30), np.zeros((80, 80), np.float32)
+    editor = WindowEditor(pipeline.package, pipeline.sampling(num_steps=1), changes=True)
+    # A model that gives back what it was shown, through an autoencoder that loses nearly everything.
+    monkeypatch.setattr(editor._sampler, "sample", lambda model, noise, given, progress: given.reference)
+    edits = list(editor.stream(iter(crops), len(crops), features, 0))
+    assert np.abs(np.stack([edit.image for edit in edits]).astype(int) - crops).mean() > 5
+    assert all(edit.change is not None and (edit.change == 0).all() for edit in edits)
+
+
+def test_telling_changes_changes_no_picture(pipeline: DubPipeline) -> None:
+    crops, features = _crops(30), np.zeros((80, 80), np.float32)
+    sampling = pipeline.sampling(num_steps=1)
+    told, plain = (
+        list(WindowEditor(pipeline.package, sampling, changes=changes).stream(iter(crops), 30, features, 0))
+        for changes in (True, False)
+    )
+    assert all((a.image == b.image).all() for a, b in zip(told, plain, strict=True))
+    assert all(edit.change is None for edit in plain)
+    assert any(edit.change is not None and edit.change.any() for edit in told)
 
 
 def test_adapters_act_where_they_should(tmp_path: Path, pipeline: DubPipeline) -> None:

@@ -84,24 +84,61 @@ class CropTrack:
         Returns:
             (H, W, 3) uint8; where alpha is 0 the bytes are those of ``image``.
         """
+        result = image.copy()
+        place = self._place(image, index, crop, alpha)
+        if place is None:
+            return result
+        rows, columns, back = place
+        window = result[rows, columns]
+        shape = window.shape[1::-1]
+        colour = _warp(crop, back, shape, cv2.BORDER_REPLICATE).astype(np.float32)
+        weight = _warp(np.asarray(alpha, np.float32), back, shape, cv2.BORDER_CONSTANT).clip(0, 1)[..., None]
+        mixed = np.rint(window + weight * (colour - window)).astype(np.uint8)
+        np.copyto(window, mixed, where=weight > 0)
+        return result
+
+    def add(
+        self, image: ImageArray, change: NDArray[np.floating], alpha: NDArray[np.floating], index: int
+    ) -> ImageArray:
+        """Add a change of the crop to a copy of ``image``, which keeps its own sharpness.
+
+        Args:
+            image: (H, W, 3) uint8 source frame.
+            change: (S, S, 3), in 8-bit steps.
+            alpha: (S, S), 0 keeps the image, 1 adds the whole change. Nothing outside the square is touched.
+            index: frame.
+
+        Returns:
+            (H, W, 3) uint8; where alpha is 0 the bytes are those of ``image``.
+        """
+        result = image.copy()
+        place = self._place(image, index, change, alpha)
+        if place is None:
+            return result
+        rows, columns, back = place
+        window = result[rows, columns]
+        # Faded before it is scaled: what is exactly 0 in the crop stays so.
+        faded = np.asarray(change, np.float32) * np.asarray(alpha, np.float32)[..., None]
+        added = _warp(faded, back, window.shape[1::-1], cv2.BORDER_CONSTANT)
+        mixed = np.clip(np.rint(window + added), 0, 255).astype(np.uint8)
+        np.copyto(window, mixed, where=(added != 0).any(axis=-1, keepdims=True))
+        return result
+
+    def _place(
+        self, image: ImageArray, index: int, crop: NDArray, alpha: NDArray
+    ) -> tuple[slice, slice, Array] | None:
+        """Rows and columns of ``image`` that the square covers, and the matrix from crop to them."""
         size = crop.shape[0]
         if crop.shape != (size, size, 3) or alpha.shape != (size, size):
             raise ValueError(f"crop {crop.shape} and alpha {alpha.shape} must be one square")
-        result = image.copy()
         corner = self.centers[index] - self.sizes[index] / 2
         low = np.floor(corner).astype(int).clip(min=0)
         high = np.ceil(corner + self.sizes[index] + 1).astype(int).clip(max=(image.shape[1], image.shape[0]))
         if (high <= low).any():
-            return result
+            return None
         back = np.asarray(cv2.invertAffineTransform(self.matrix(index, size)), np.float64)
         back[:, 2] -= low
-        shape = (int(high[0] - low[0]), int(high[1] - low[1]))
-        colour = _warp(crop, back, shape, cv2.BORDER_REPLICATE).astype(np.float32)
-        weight = _warp(np.asarray(alpha, np.float32), back, shape, cv2.BORDER_CONSTANT).clip(0, 1)[..., None]
-        window = result[low[1] : high[1], low[0] : high[0]]
-        mixed = np.rint(window + weight * (colour - window)).astype(np.uint8)
-        np.copyto(window, mixed, where=weight > 0)
-        return result
+        return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])), back
 
 
 def _warp(image: NDArray, matrix: Array, shape: tuple[int, int], border: int) -> NDArray:

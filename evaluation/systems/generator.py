@@ -23,6 +23,7 @@ from evaluation.systems.editor import package_digest, speech_file
 from stage1_generator.compositing import put_back
 from stage1_generator.generator import CompanionGenerator, GenerationJob
 from stage1_generator.regions import clip_regions
+from stage2_dubber.editor import Edit
 from stage2_dubber.job import FacePlan, composited_frames, plan_face
 from stage2_dubber.outputs import write_outputs
 from stage2_dubber.pipeline import choose_device
@@ -101,13 +102,14 @@ class _PlannedEditor:
 
     def stream(
         self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[Edit]:
         shown = self._plan.timeline.shown[start_frame : start_frame + count]
         points = [
             self._plan.crops.landmarks(self._plan.track.landmarks[i], int(i), self.crop_size) for i in shown
         ]
         frames = np.stack([next(crops) for _ in range(count)])
-        yield from self._inpainter(str(start_frame), frames, np.stack(points), features, start_frame)
+        made = self._inpainter(str(start_frame), frames, np.stack(points), features, start_frame)
+        yield from map(Edit, made)
 
 
 def _say_nothing(stage: str, done: float, total: float | None) -> None:

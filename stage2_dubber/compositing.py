@@ -1,0 +1,16 @@
+"""The ways in which an edit goes back; apart from their code, so that the command line starts quickly."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Compositing(str, Enum):
+    """How an edited crop goes back into its frame."""
+
+    residual = "residual"
+    """What the edit adds is added to the source's own pixels, faded to nothing where it is small."""
+    blend = "blend"
+    """The edited crop takes the source's place, softly, near what it changed."""
+    whole_crop = "whole-crop"
+    """The whole square but its border takes the source's place (R)."""
