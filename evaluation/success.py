@@ -5,7 +5,8 @@ succeeds when no rule that could be applied is broken:
 
 1. there is a dub, as long as the source: the same frames but for one, and the same time but for one frame;
 2. the face is found in it wherever the source has one (nearly);
-3. where there is speech, the mouth moves with it: it opens far enough and at the right time;
+3. where there is speech, the mouth moves with it: it opens far enough, at the right time, and is not the
+   source's own;
 4. where there is silence, the mouth stays shut;
 5. it can be looked at: the mouth is not blurred, the picture around it is kept, no edge of a patch shows.
 
@@ -33,6 +34,8 @@ class Limits:
         mouth_gain: least opening movement, made over spoken.
         mouth_lag: frames that the lips may be early or late, either way.
         mouth_r: correlation of openings that excuses a larger lag: over few syllables the lag is uncertain.
+            Above what a copied mouth reaches by chance on two seconds.
+        lip_leak: how much of the source's own mouth may be left under other speech.
         silence_closed: least share of frames with the mouth shut.
         sharpness_mouth: least sharpness of the mouth, made over source.
         psnr_outside: least PSNR outside the face, dB.
@@ -44,7 +47,8 @@ class Limits:
     face_found: float = 0.95
     mouth_gain: float = 0.3
     mouth_lag: float = 2.0
-    mouth_r: float = 0.2
+    mouth_r: float = 0.4
+    lip_leak: float = 0.7
     silence_closed: float = 0.8
     sharpness_mouth: float = 0.4
     psnr_outside: float = 30.0
@@ -124,6 +128,11 @@ def _in_time(values: Values, facts: Facts, limits: Limits) -> str | None:
     return f"the lips do not follow the speech ({', '.join(seen)})"
 
 
+def _replaced(values: Values, facts: Facts, limits: Limits) -> str | None:
+    leak = abs(values["lip_leak"])
+    return None if leak <= limits.lip_leak else f"the mouth is still the source's (lip leak {leak:.2f})"
+
+
 def _unseamed(values: Values, facts: Facts, limits: Limits) -> str | None:
     edge = abs(values["patch_edge"])
     return None if edge <= limits.patch_edge else f"the edge of a patch shows (delta E {edge:.1f})"
@@ -160,6 +169,14 @@ RULES = (
         _SPOKEN,
         ("mouth_lag", "mouth_r"),
         _in_time,
+        speech=True,
+    ),
+    Rule(
+        "leak",
+        "under other speech the source's lips are gone: lip leak of at most {lip_leak}",
+        (Kind.cross,),
+        ("lip_leak",),
+        _replaced,
         speech=True,
     ),
     Rule(

@@ -34,6 +34,7 @@ def test_a_good_row_is_a_success_and_nothing_known_is_neither():
         ("self", {"mouth_lag": 4.0, "mouth_r": 0.1}, "lag +4 frames, r 0.10"),
         ("silence", {"silence_closed": 0.5}, "shut"),
         ("cross", {"sharpness_mouth": 0.2}, "sharpness"),
+        ("cross", {"lip_leak": 0.95}, "lip leak 0.95"),
         ("cycle", {"psnr_outside": 24.0}, "24.00 dB"),
         ("self", {"patch_edge": -6.0}, "patch"),
     ],
@@ -52,10 +53,10 @@ def test_rules_bind_only_where_they_are_meant():
 
 
 def test_lag_and_correlation_excuse_each_other_and_one_alone_decides():
-    assert judge({"mouth_lag": 5.0, "mouth_r": 0.3}, "cross")[0] is True
+    assert judge({"mouth_lag": 5.0, "mouth_r": 0.5}, "cross")[0] is True
     assert judge({"mouth_lag": -2.0, "mouth_r": 0.0}, "cross")[0] is True
     assert judge({"mouth_lag": -3.0}, "cross")[0] is False
-    assert judge({"mouth_r": 0.19}, "cross") == (False, ("the lips do not follow the speech (r 0.19)",))
+    assert judge({"mouth_r": 0.39}, "cross") == (False, ("the lips do not follow the speech (r 0.39)",))
 
 
 def test_facts_come_first():
