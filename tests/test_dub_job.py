@@ -72,12 +72,12 @@ class CarefulEditor(MarkingEditor):
 
     def stream(
         self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[Edit]:
         low, high = 32 - self.patch // 2, 32 + self.patch // 2
         for crop in crops:
             edited = crop.copy()
             edited[low:high, low:high] = 255 - edited[low:high, low:high] // 2
-            yield edited
+            yield Edit(edited)
 
 
 @pytest.mark.parametrize("stamps", [steady(20, 25), steady(33, 30), steady(20, 12), uneven(30)])

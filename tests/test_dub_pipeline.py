@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from dub_clips import BOX, picture, steady, uneven, write_clip, write_package, write_speech
 
+from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import VideoWriter, load_audio, probe, read_frames
 from stage2_dubber.editor import WindowEditor
@@ -188,7 +189,9 @@ def test_what_the_autoencoder_loses_is_no_change(
     crops, features = _crops(30), np.zeros((80, 80), np.float32)
     editor = WindowEditor(pipeline.package, pipeline.sampling(num_steps=1), changes=True)
     # A model that gives back what it was shown, through an autoencoder that loses nearly everything.
-    monkeypatch.setattr(editor._sampler, "sample", lambda model, noise, given, progress: given.reference)
+    monkeypatch.setattr(
+        EulerSampler, "sample", lambda sampler, model, noise, given, progress: given.reference
+    )
     edits = list(editor.stream(iter(crops), len(crops), features, 0))
     assert np.abs(np.stack([edit.image for edit in edits]).astype(int) - crops).mean() > 5
     assert all(edit.change is not None and (edit.change == 0).all() for edit in edits)
