@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -186,15 +187,34 @@ def curate(
     folder: Annotated[Path, typer.Argument(help="Folder of videos, searched with its subfolders.")],
     output: Annotated[Path, typer.Option(help="Manifest to write (CSV).")],
     rule: Annotated[Rule, typer.Option(help="front: small head angles; occluded: hands over the face.")],
-    count: Annotated[int, typer.Option(min=0, help="At most so many clips; 0: all that pass.")] = 50,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+    threshold: Annotated[
+        float | None, typer.Option(help="front: degrees (15); occluded: covered landmarks (30).")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many clips; 0: all that fit.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of who is drawn and who speaks for whom.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
     """Choose clips of your own for the benchmark, as EdiDub's appendix C does."""
     with clean_errors():
         from evaluation.bench.curate import curate as choose
+        from stage2_dubber.console import ConsoleProgress, quieten_libraries
 
-        for line in choose(folder, output, rule.value, count=count, workers=workers):
-            print(line)
+        quieten_libraries()
+        with ConsoleProgress(unit="videos") as progress:
+            result = choose(
+                folder,
+                output,
+                rule.value,
+                threshold,
+                limit,
+                seed,
+                workers,
+                lambda done, total: progress("looking", done, total),
+            )
+        for verdict in result.verdicts:
+            if verdict.reason is not None:
+                print(f"left out {verdict.video}: {verdict.reason}", file=sys.stderr)
+        print(f"{output}: {len(result.rows)} of {len(result.verdicts)} videos")
 
 
 mos = typer.Typer(help="A blind listening test: make its page, score its answers.", no_args_is_help=True)

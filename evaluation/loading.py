@@ -204,7 +204,9 @@ def _grown(mask: Mask) -> Mask:
 
 
 def _occluder(case: Case, ground: Ground) -> Mask | None:
-    alpha = load_arrays(case.track).get("occluder") if _is_arrays(case.track) else None
+    if case.track is None or case.track.suffix != ".safetensors":
+        return None
+    alpha = load_arrays(case.track).get("occluder")
     if alpha is None:
         return None
     cut = [
@@ -212,10 +214,6 @@ def _occluder(case: Case, ground: Ground) -> Mask | None:
         for i in ground.shown
     ]
     return np.stack(cut)
-
-
-def _is_arrays(track: Path | None) -> bool:
-    return track is not None and track.suffix == ".safetensors"
 
 
 def _cut_to(take: Take, count: int) -> Take:

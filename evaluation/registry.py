@@ -62,8 +62,14 @@ class Measures:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Every column."""
-        taken = tuple(metric for measure in (*self.clip, *self.pooled) for metric in measure.metrics)
-        return taken + self.paired
+        taken = [metric for measure in self.clip for metric in measure.metrics]
+        pooled = [metric for many in self.pooled for metric in many.metrics]
+        return (*taken, *pooled, *self.paired)
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of every measure: they change with weights and versions."""
+        return [one.fingerprint for one in self.clip] + [many.fingerprint for many in self.pooled]
 
 
 def picture_measures() -> tuple[Measure, ...]:

@@ -111,7 +111,7 @@ class Evaluation:
             dub=self._contents.of(dubbed.path),
             first=self._contents.of(first) if first is not None else None,
             seams=dubbed.seams,
-            measures=[measure.fingerprint for measure in (*self.measures.clip, *self.measures.pooled)],
+            measures=self.measures.fingerprints,
             pictures=self.plan.pictures,
         )
         kept = self.store.load(system.name, case.name, key)

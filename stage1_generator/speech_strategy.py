@@ -54,7 +54,7 @@ class MouthReader(nn.Module):
         super().__init__()
         self.transformer = transformer.requires_grad_(False)
         self.transformer.audio_embedding.requires_grad_(True)
-        dim = transformer.config.dim
+        dim = transformer.audio_embedding.proj_out.out_features
         self.head = nn.Sequential(nn.LayerNorm(window * dim), nn.Linear(window * dim, 4 * SHAPE_VALUES))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class CropTrack:
             return result
         rows, columns, back = place
         window = result[rows, columns]
-        shape = window.shape[1::-1]
+        shape = (window.shape[1], window.shape[0])
         colour = _warp(crop, back, shape, cv2.BORDER_REPLICATE).astype(np.float32)
         weight = _warp(np.asarray(alpha, np.float32), back, shape, cv2.BORDER_CONSTANT).clip(0, 1)[..., None]
         mixed = np.rint(window + weight * (colour - window)).astype(np.uint8)
@@ -119,7 +119,7 @@ class CropTrack:
         window = result[rows, columns]
         # Faded before it is scaled: what is exactly 0 in the crop stays so.
         faded = np.asarray(change, np.float32) * np.asarray(alpha, np.float32)[..., None]
-        added = _warp(faded, back, window.shape[1::-1], cv2.BORDER_CONSTANT)
+        added = _warp(faded, back, (window.shape[1], window.shape[0]), cv2.BORDER_CONSTANT)
         mixed = np.clip(np.rint(window + added), 0, 255).astype(np.uint8)
         np.copyto(window, mixed, where=(added != 0).any(axis=-1, keepdims=True))
         return result

@@ -53,6 +53,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latents_std: list[float] | None = None,
     ) -> None:
         super().__init__()
+        self.z_dim = z_dim
         self.block = (scale_factor_temporal, scale_factor_spatial, scale_factor_spatial)
         pixels = 3 * scale_factor_temporal * scale_factor_spatial**2
         self.encode_linear = nn.Conv3d(pixels, z_dim, 1)
@@ -103,13 +104,13 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
             count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.T @ rows
         mean = total / count
         variances, directions = torch.linalg.eigh(squares / count - torch.outer(mean, mean))
-        basis = directions.flip(1)[:, : self.config.z_dim].T  # (z_dim, pixels), largest first
+        basis = directions.flip(1)[:, : self.z_dim].T  # (z_dim, pixels), largest first
         device = self.encode_linear.weight.device
         self.encode_linear.weight.copy_(basis[..., None, None, None].to(device))
         self.encode_linear.bias.copy_((-basis @ mean).to(device))  # type: ignore[union-attr]
         self.decode_linear.weight.copy_(basis.T[..., None, None, None].to(device))
         self.decode_linear.bias.copy_(mean.to(device))  # type: ignore[union-attr]
-        return float(variances.flip(0)[: self.config.z_dim].sum() / variances.sum())
+        return float(variances.flip(0)[: self.z_dim].sum() / variances.sum())
 
     def _fold(self, video: Tensor) -> Tensor:
         t, y, x = self.block

@@ -6,11 +6,9 @@ the speech of another one of the same folder.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from common.errors import EXIT_CODE, UserError
+from common.errors import UserError
 from common.files import PathLike, atomic_path
 from evaluation.bench.make import COLUMNS
 from evaluation.bench.verdicts import RULES, Verdict, look_at
@@ -146,33 +144,3 @@ def _looked_at(videos: list[Path], rule: str, threshold: float, workers: int) ->
                 yield task.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.bench.curate", description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="videos, searched with subfolders")
-    parser.add_argument("--output", type=Path, required=True, help="manifest to write (CSV)")
-    parser.add_argument("--rule", choices=tuple(RULES), required=True)
-    parser.add_argument("--threshold", type=float, help="front: degrees (15); occluded: points (30)")
-    parser.add_argument("--limit", type=int, default=0, help="at most so many clips, drawn by the seed")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args(argv)
-
-    def say(done: int, count: int) -> None:
-        print(f"looked at {done}/{count}", file=sys.stderr, flush=True)
-
-    try:
-        result = curate(**vars(options), progress=say)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    for verdict in result.verdicts:
-        if verdict.reason is not None:
-            print(f"left out {verdict.video}: {verdict.reason}", file=sys.stderr)
-    print(f"{len(result.rows)} of {len(result.verdicts)} videos: {options.output}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
