@@ -54,7 +54,8 @@ class Tables:
     """All means of an evaluation.
 
     Attributes:
-        blocks: everything first; then, where there are two or more, each kind and each group.
+        blocks: everything first; then, where there are two or more, each kind and each group. Those of any
+            kind leave self and cycle rows to their own blocks, but for metrics that want them alone.
         corrected: the tests of a block are adjusted (Holm) for the number of metrics, per system.
     """
 
@@ -134,8 +135,10 @@ def _block(results: Results, kind: str, group: str, correct: bool, seed: int) ->
         for system in results.systems
     }
     cells: dict[str, dict[str, Cell]] = {system: {} for system in results.systems}
+    task = {system: _of_the_task(own) if kind == ALL else own for system, own in by_system.items()}
     for metric in results.metrics:
-        taken = {system: taken_values(metric, by_system[system]) for system in results.systems}
+        chosen = task if Kind.cross in metric.kinds else by_system
+        taken = {system: taken_values(metric, chosen[system]) for system in results.systems}
         first = taken[results.systems[0]]
         for system in results.systems:
             if metric.key in pooled[system]:
@@ -149,8 +152,18 @@ def _block(results: Results, kind: str, group: str, correct: bool, seed: int) ->
     if correct:
         for own in cells.values():
             _adjust(own)
-    clips = len({clip_key(row) for row in rows})
-    return Block(kind, group, clips, cells, {system: rate(by_system[system]) for system in results.systems})
+    clips = len({clip_key(row) for own in task.values() for row in own})
+    return Block(kind, group, clips, cells, {system: rate(task[system]) for system in results.systems})
+
+
+def _of_the_task(rows: list[Row]) -> list[Row]:
+    """Without the rows in which copying the input is right, where there are others.
+
+    A video's own words (and the way back to them) would lift every system that leaves the mouth alone.
+    """
+    if all(row.kind != Kind.cross.value for row in rows):
+        return rows
+    return [row for row in rows if row.kind not in (Kind.self.value, Kind.cycle.value)]
 
 
 def taken_values(metric: Metric, rows: Iterable[Row]) -> dict[tuple[str, str, str], float]:

@@ -65,6 +65,24 @@ def test_around_zero_and_one_the_clips_distance_decides() -> None:
     assert not cells["wild"]["told"].best and not cells["steady"]["told"].best
 
 
+def test_the_own_words_and_the_way_back_do_not_lift_a_copy() -> None:
+    back = metric("back", Better.zero, (Kind.cycle,))
+    spoken = metric("r", Better.higher, (Kind.cross, Kind.self, Kind.cycle))
+    rows = [
+        row("a", "copy", kind="cross", r=0.0),
+        row("a+self", "copy", kind="self", r=1.0),
+        row("a+cycle", "copy", kind="cycle", r=1.0, back=0.5),
+        row("a+silence", "copy", kind="silence"),
+    ]
+    found = results(rows, spoken, back)
+    overall = block(found)
+    assert overall.rows == 2
+    assert overall.cells["copy"]["r"].value == 0.0 and overall.cells["copy"]["back"].value == 0.5
+    assert block(found, kind="self").cells["copy"]["r"].value == 1.0
+    alone = results(rows[1:2], spoken)
+    assert block(alone).cells["copy"]["r"].value == 1.0
+
+
 def test_a_metric_is_only_averaged_over_its_kinds() -> None:
     rows = [
         row("a", "s", kind="cross", sync=4.0, looks=1.0),
@@ -169,7 +187,7 @@ def test_json_gives_back_everything(tmp_path: Path) -> None:
     write_json(found, path, aggregate(found))
     assert read_json(path) == found
     overall = plain_json(path)["tables"]["blocks"][0]
-    assert overall["cells"]["editor"]["csim"]["count"] == 4
+    assert overall["cells"]["editor"]["csim"]["count"] == 3  # the fourth clip says its own words
     assert overall["rates"]["generator"]["errors"] == 1
 
 
