@@ -45,13 +45,8 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         for name, change in self.changes().items():
+            _check_change(f"augment.{name}", change)
             low_high = list(change.range)
-            if not 0 <= change.probability <= 1:
-                raise UserError(f"augment.{name}.probability is {change.probability}; give one from 0 to 1.")
-            if len(low_high) != 2 or not 0 <= low_high[0] <= low_high[1]:
-                raise UserError(
-                    f"augment.{name}.range is {low_high}; give two numbers, the smaller one first."
-                )
             if name.endswith("compression") and not 1 <= low_high[0] <= low_high[1] <= 100:
                 raise UserError(f"augment.{name}.range is {low_high}; JPEG qualities are from 1 to 100.")
         if not 0 <= self.flip <= 1:
@@ -87,15 +82,7 @@ class SpeechAugmentConfig:
 
     def __post_init__(self) -> None:
         for name, change in self.changes().items():
-            if not 0 <= change.probability <= 1:
-                raise UserError(
-                    f"speech_augment.{name}.probability is {change.probability}; give one from 0 to 1."
-                )
-            if len(change.range) != 2 or not 0 <= change.range[0] <= change.range[1]:
-                raise UserError(
-                    f"speech_augment.{name}.range is {list(change.range)}; give two numbers, the smaller "
-                    "one first."
-                )
+            _check_change(f"speech_augment.{name}", change)
 
     def changes(self) -> dict[str, ChangeConfig]:
         """All changes by name."""
@@ -105,3 +92,11 @@ class SpeechAugmentConfig:
     def active(self) -> bool:
         """Whether anything is ever changed."""
         return any(change.probability for change in self.changes().values())
+
+
+def _check_change(key: str, change: ChangeConfig) -> None:
+    low_high = list(change.range)
+    if not 0 <= change.probability <= 1:
+        raise UserError(f"{key}.probability is {change.probability}; give one from 0 to 1.")
+    if len(low_high) != 2 or not 0 <= low_high[0] <= low_high[1]:
+        raise UserError(f"{key}.range is {low_high}; give two numbers, the smaller one first.")

@@ -23,7 +23,7 @@ from common.errors import UserError
 from common.face.layout import INNER_LIP_PAIRS, MOUTH
 from common.face.mouth import mouth_shape
 from common.geometry import TEMPORAL_STRIDE, frames_to_latents
-from common.models.package import PackageInfo, save_package
+from common.models.package import save_package
 from common.models.transformer import DubbingTransformer
 from common.speech.mel_augment import mel_changes
 from common.speech.windows import BASE_WINDOW
@@ -33,7 +33,7 @@ from common.training.record import training_record
 from common.training.start import load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import SampleLosses
 from stage1_generator.config import Stage1Config
-from stage1_generator.strategy import STAGE
+from stage1_generator.strategy import STAGE, package_info
 
 PHASE = "speech"
 SHAPE_VALUES = 2 * (len(MOUTH) + 1)
@@ -138,16 +138,7 @@ class SpeechStrategy:
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, MouthReader)
-        config = self.config
-        info = PackageInfo(
-            stage=STAGE,
-            phase=PHASE,
-            geometry=config.geometry,
-            speech=config.speech,
-            diffusion=config.diffusion,
-            speech_fingerprint=self.speech_fingerprint,
-            training={**self.record, "references": config.references.count},
-        )
+        info = package_info(self.config, PHASE, self.speech_fingerprint, self.record)
         save_package(folder, info, model.transformer, self.start.codec, self.start.context)
 
 

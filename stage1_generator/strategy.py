@@ -88,14 +88,20 @@ class GeneratorStrategy(FlowStrategy):
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, DubbingTransformer)
-        config = self.config
-        info = PackageInfo(
-            stage=STAGE,
-            phase=PHASE,
-            geometry=config.geometry,
-            speech=config.speech,
-            diffusion=config.diffusion,
-            speech_fingerprint=self.speech_fingerprint,
-            training={**self.record, "references": config.references.count},
-        )
+        info = package_info(self.config, PHASE, self.speech_fingerprint, self.record)
         save_package(folder, info, model, self.start.codec, self.context)
+
+
+def package_info(
+    config: Stage1Config, phase: str, speech_fingerprint: str, record: dict[str, Any]
+) -> PackageInfo:
+    """Metadata of a package that a training of this stage writes; ``record``: of the training."""
+    return PackageInfo(
+        stage=STAGE,
+        phase=phase,
+        geometry=config.geometry,
+        speech=config.speech,
+        diffusion=config.diffusion,
+        speech_fingerprint=speech_fingerprint,
+        training={**record, "references": config.references.count},
+    )

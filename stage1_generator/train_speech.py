@@ -10,16 +10,11 @@ import sys
 
 from stage1_generator.command import run_command
 from stage1_generator.config import Stage1Config
+from stage1_generator.train import dry_run
 
 
 def main(argv: list[str] | None = None) -> int:
     return run_command("train_speech", __doc__ or "", run, dry_run, argv, lock=False)
-
-
-def dry_run(config: Stage1Config) -> None:
-    from common.training.launch import derived_numbers
-
-    print(derived_numbers(config, config.references.count), flush=True)
 
 
 def run(config: Stage1Config) -> None:
