@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face import CropTrack, FaceDetector, mouth_opening, plan_crops, require_face, track_face
-from common.media import VideoInfo, VideoReader, load_audio, probe
+from common.media import VideoInfo, VideoReader, load_audio, probe, resample_indices
 from evaluation.native import as_curves, measure_frame, square_of
 from evaluation.sampling import frames_at, shown_frames
 from evaluation.take import RATE, SIZE, Footage
@@ -58,10 +58,9 @@ def find_ground(path: Path, detector: FaceDetector, longest: int) -> Ground:
         UserError: the video is damaged or shows no face.
     """
     with VideoReader(path) as reader:
+        info, shown = reader.info, resample_indices(reader.times(), RATE)[:longest]
         track = track_face((frame.image for frame in reader), detector)
     require_face(track, path)
-    info = probe(path)
-    shown = shown_frames(path)[:longest]
     squares = _filled(plan_crops(track, fps=float(info.average_rate)))
     return Ground(path, info, shown, squares, track.landmarks[shown])
 

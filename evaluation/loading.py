@@ -8,24 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.face import FaceDetector, build_detector, face_mask, lip_mask, mouth_opening, track_face
+from common.face import FaceDetector, build_detector, mouth_opening, track_face
 from common.face.track import load_arrays
 from common.media import VideoReader, load_audio, probe, resample_indices
 from evaluation.ground import LONGEST, Ground, Version, cut_version, find_ground
 from evaluation.manifest import Case
+from evaluation.regions import COVERED, clip_regions
 from evaluation.scenes import SceneMouths, load_scene
 from evaluation.take import RATE, SIZE, SPEECH_RATE, Curve, Footage, Mask, Regions, Take
-
-MOUTH_GROWTH = 0.02
-"""The mouth's region reaches this share of the crop beyond the lips."""
-
-COVERED = 240
-"""Opacity (of 255) from which a pixel counts as covered."""
 
 LENGTH_TOLERANCE = 0.1  # seconds; two and a half frames
 
@@ -146,14 +140,8 @@ class Loader:
         return replace(version, footage=replace(version.footage, opening=opening))
 
     def _regions(self, case: Case, ground: Ground, truth: Footage | None) -> Regions:
-        points = ground.crop_points
-        lips = np.asarray(lip_mask(points, SIZE))
-        face = np.asarray(face_mask(points, SIZE))
-        if truth is not None:
-            count = len(truth)
-            lips[:count] |= lip_mask(truth.landmarks, SIZE)
-        mouth = np.stack([_grown(mask) for mask in lips])
-        return Regions(mouth, face & ~mouth, ~face & ~mouth, _occluder(case, ground))
+        points = truth.landmarks if truth is not None else None
+        return clip_regions(ground.crop_points, points, SIZE, _occluder(case, ground))
 
     def _driver(self, case: Case, source: Footage) -> Curve | None:
         """(N,) opening of the mouth that the speech came from."""
@@ -161,7 +149,7 @@ class Loader:
             return None
         if case.audio.resolve() == case.video.resolve():
             return source.opening
-        known = load_arrays(case.audio_track).get("opening") if case.audio_track is not None else None
+        known = _tracked(case.audio_track, "opening")
         if known is not None:
             return _of_length(known.astype(np.float64), len(source))
         if not has_picture(case.audio):
@@ -197,16 +185,15 @@ def _of_length(curve: Curve, count: int) -> Curve:
     return np.pad(curve[:count], (0, max(0, count - len(curve))), constant_values=np.nan)
 
 
-def _grown(mask: Mask) -> Mask:
-    side = 2 * max(1, round(MOUTH_GROWTH * SIZE)) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel)).astype(bool)
+def _tracked(track: Path | None, name: str) -> NDArray | None:
+    """An array that a track file holds besides the face; JSON tracks hold none."""
+    if track is None or track.suffix != ".safetensors":
+        return None
+    return load_arrays(track).get(name)
 
 
 def _occluder(case: Case, ground: Ground) -> Mask | None:
-    if case.track is None or case.track.suffix != ".safetensors":
-        return None
-    alpha = load_arrays(case.track).get("occluder")
+    alpha = _tracked(case.track, "occluder")
     if alpha is None:
         return None
     cut = [

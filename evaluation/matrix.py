@@ -10,6 +10,7 @@ import numpy as np
 
 from evaluation.corruptions import Failure, standard_failures
 from evaluation.metrics.base import Better, Kind, Measure, Metric, Values
+from evaluation.statistics import badness
 from evaluation.take import Take
 
 CAUGHT = 3.0
@@ -124,16 +125,8 @@ def _spread(values: Sequence[float], unit: str) -> float:
 
 
 def _badness(metric: Metric, value: float, clean: float) -> float:
-    """How far the value is from the metric's good end, in its unit."""
-    if metric.better is Better.higher:
-        return -value
-    if metric.better is Better.lower:
-        return value
-    if metric.better is Better.zero:
-        return abs(value)
-    if metric.better is Better.one:
-        return abs(value - 1)
-    return abs(value - clean)
+    """How far the value is from the metric's good end, in its unit; without one, from the clean clip's."""
+    return abs(value - clean) if metric.better is Better.none else badness(value, metric.better)
 
 
 def _cell(metric: Metric, clean: Sequence[Values], hurt: Sequence[Values], spread: float) -> Cell | None:

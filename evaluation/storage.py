@@ -64,7 +64,7 @@ def _results(given: dict[str, Any]) -> Results:
         systems=tuple(given["systems"]),
         groups=tuple(given["groups"]),
         metrics=tuple(_metric(metric) for metric in given["metrics"]),
-        rows=tuple(_row(row) for row in given["rows"]),
+        rows=tuple(row_from(row) for row in given["rows"]),
         pooled=given["pooled"],
         facts=given["facts"],
     )
@@ -75,7 +75,8 @@ def _metric(given: dict[str, Any]) -> Metric:
     return Metric(**{**given, "better": Better(given["better"]), "kinds": kinds})
 
 
-def _row(given: dict[str, Any]) -> Row:
+def row_from(given: dict[str, Any]) -> Row:
+    """A row from its JSON; TypeError or KeyError where it is none of this version."""
     return Row(**{**given, "reasons": tuple(given["reasons"]), "notes": tuple(given["notes"])})
 
 

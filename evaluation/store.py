@@ -13,6 +13,7 @@ from common.files import atomic_path, fingerprint, read_json, sha256_file, write
 from evaluation.manifest import Case
 from evaluation.metrics.base import Features
 from evaluation.results import Row
+from evaluation.storage import row_from
 
 FORMAT = 1
 
@@ -46,14 +47,23 @@ class Store:
         write_json(self._path("rows", row.system, row.name, ".json"), {"key": key, "row": asdict(row)})
 
     def load(self, system: str, name: str, key: str) -> Row | None:
-        """The row that was kept, if it was made of the same things."""
+        """The row that was kept, if it was made of the same things.
+
+        Raises:
+            UserError: it was written by another version.
+        """
         path = self._path("rows", system, name, ".json")
         if not path.is_file():
             return None
         kept = read_json(path)
         if kept.get("key") != key:
             return None
-        return row_of(kept["row"])
+        try:
+            return row_from(kept["row"])
+        except (TypeError, KeyError) as error:
+            raise UserError(
+                f"A kept row does not fit this version ({error}): use a new output folder."
+            ) from error
 
     def features(self, row: Row) -> dict[str, Features]:
         """Features of pooled measures, by the measure's fingerprint."""
@@ -102,18 +112,3 @@ class Contents:
 def key_of(**parts: Any) -> str:
     """Fingerprint of what a file was made of."""
     return fingerprint({"format": FORMAT, **parts})
-
-
-def row_of(values: dict[str, Any]) -> Row:
-    """A row from its JSON.
-
-    Raises:
-        UserError: it was written by another version.
-    """
-    try:
-        row = Row(**values)
-    except TypeError as error:
-        raise UserError(
-            f"A kept row does not fit this version ({error}): use a new output folder."
-        ) from error
-    return Row(**{**values, "reasons": tuple(row.reasons), "notes": tuple(row.notes)})

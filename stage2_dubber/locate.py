@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import read_json
+from common.models.shipped import shipped_places
 
 MODEL_VARIABLE = "BOOTDUB_MODEL"
 PACKAGED_MODEL = "bootdub-tiny"
@@ -33,10 +33,7 @@ def default_model_path() -> Path:
                 f"with a {METADATA_FILE} or give --model."
             )
         return Path(chosen)
-    places = [
-        Path(__file__).resolve().parent.parent / "models" / PACKAGED_MODEL,
-        Path(sys.prefix) / "share" / "bootdub" / "models" / PACKAGED_MODEL,
-    ]
+    places = shipped_places(PACKAGED_MODEL)
     for place in places:
         if (place / METADATA_FILE).is_file():
             return place

@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from common.errors import EXIT_CODE, UserError
-from common.face import CropTrack, build_detector, face_mask, lip_mask, plan_crops, track_face
+from common.face import CropTrack, build_detector, plan_crops, track_face
 from common.files import atomic_path, read_json
 from common.media import load_audio, read_frames, write_video
 from evaluation.matrix import build_matrix, markdown
 from evaluation.metrics.base import Measure
-from evaluation.take import RATE, SIZE, Curve, Footage, Frames, Regions, Take
-from stage1_generator.regions import grow_mask
+from evaluation.native import as_curves, measure_frame, square_of
+from evaluation.regions import COVERED, clip_regions
+from evaluation.take import RATE, SIZE, Curve, Footage, Frames, Take
 from stage1_generator.rendered.measure import opening_curves
 from stage1_generator.rendered.scene import sample_scene
-
-_MOUTH_MARGIN = 0.02  # of the crop's side
-_OCCLUDED = 240  # of 255: what a half-transparent edge shows is neither face nor occluder
 
 
 def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
@@ -72,12 +70,13 @@ def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
     covered = [
         crops.extract(np.repeat(alpha[i, ..., None], 3, axis=2), i, size)[..., 0] for i in range(count)
     ]
+    occluder = np.stack(covered) > COVERED
     return Take(
         name=name,
         kind="cross",
         source=footage("a", seen[0], load_audio(videos["a"])),
         made=footage("made", seen[1], speech),
-        regions=_regions(landmarks["a"], landmarks["b"], np.stack(covered) > _OCCLUDED),
+        regions=clip_regions(landmarks["a"], landmarks["b"], size, occluder if occluder.any() else None),
         speech=speech,
         truth=footage("b", drawn, speech),
         driver_opening=drawn,
@@ -88,8 +87,6 @@ def _native(
     frames: Frames, reference: Frames | None, crops: CropTrack, landmarks: NDArray[np.float32]
 ) -> dict[str, Curve]:
     """Numbers at the video's own size, against the source; those of the source itself without reference."""
-    from evaluation.native import as_curves, measure_frame, square_of
-
     return as_curves(
         [
             measure_frame(
@@ -98,14 +95,6 @@ def _native(
             for i, image in enumerate(frames)
         ]
     )
-
-
-def _regions(source: NDArray, truth: NDArray, occluder: NDArray[np.bool_]) -> Regions:
-    size = occluder.shape[-1]
-    lips = np.asarray(lip_mask(source, size)) | np.asarray(lip_mask(truth, size))
-    mouth = grow_mask(lips, max(1, round(_MOUTH_MARGIN * size)))
-    head = np.asarray(face_mask(source, size))
-    return Regions(mouth, head & ~mouth, ~head & ~mouth, occluder if occluder.any() else None)
 
 
 def rendered_takes(folder: Path, limit: int = 0, size: int = SIZE) -> list[Take]:

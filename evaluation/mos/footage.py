@@ -12,15 +12,9 @@ import cv2
 import numpy as np
 
 from common.errors import UserError
-from common.media import (
-    VideoReader,
-    load_audio,
-    model_frame_count,
-    probe,
-    resample_indices,
-    save_wav,
-    write_video,
-)
+from common.media import load_audio, probe, save_wav, write_video
+from evaluation.sampling import frames_at
+from evaluation.sampling import shown_frames as moments
 from evaluation.take import RATE, Frames
 
 SOUND_RATE = 48000
@@ -67,20 +61,13 @@ def _shape(path: Path, height: int) -> tuple[int, int]:
 
 
 def _length(path: Path) -> int:
-    with VideoReader(path) as reader:
-        return model_frame_count(reader.times(), RATE)
+    return len(moments(path))
 
 
 def shown_frames(path: Path, form: Form) -> Iterator[Frames]:
     """The pictures of a page's video, (height, width, 3) uint8 each, in constant memory."""
-    with VideoReader(path) as reader:
-        wanted = resample_indices(reader.times(), RATE)[: form.count]
-        frames = reader.frames(stop=int(wanted[-1]) + 1)
-        shown = next(frames)
-        for index in wanted:
-            while shown.index < index:
-                shown = next(frames)
-            yield _resized(shown.image, form)
+    for image in frames_at(path, moments(path)[: form.count]):
+        yield _resized(image, form)
 
 
 def _resized(image: Frames, form: Form) -> Frames:

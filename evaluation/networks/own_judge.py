@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import PathLike, sha256_file
 from common.models.pixels import to_video
+from common.models.shipped import shipped_places
 from common.models.sync_expert import load_expert
 from common.speech import SpeechEncoder
 from common.speech.mel import MelEncoder
@@ -43,10 +43,7 @@ def default_judge_path() -> Path:
                 f"with a {_CONFIG}, or unset it to use the shipped one."
             )
         return Path(chosen)
-    places = [
-        Path(__file__).resolve().parents[2] / "models" / SHIPPED_JUDGE,
-        Path(sys.prefix) / "share" / "bootdub" / "models" / SHIPPED_JUDGE,
-    ]
+    places = shipped_places(SHIPPED_JUDGE)
     for place in places:
         if (place / _CONFIG).is_file():
             return place
