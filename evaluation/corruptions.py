@@ -40,7 +40,7 @@ class Failure:
 
 MEANT = {
     "shift": ("mouth_lag", "sync_offset_own"),
-    "swapped": ("mouth_r", "lse_c_own"),
+    "swapped": ("mouth_r_best", "mouth_r", "lse_c_own"),
     "frozen": ("mouth_gain", "mar_div"),
     "blurred": ("sharpness_mouth",),
     "box": ("patch_edge",),
