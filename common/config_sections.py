@@ -27,6 +27,7 @@ class ModelConfig:
     condition_channels: int = 0  # extra input channels of the target; stage 1 puts the masked video here
     patch_size: list[int] = field(default_factory=lambda: [1, 2, 2])
     reference_layout: str = "spatial"  # "spatial" (stage 2) | "temporal" (stage 1)
+    prediction: str = "velocity"  # | "sample" | "edit": common/models/prediction.py
     audio_channels: int = 2048
     audio_dim: int = 1536
     audio_heads: int = 24
@@ -38,6 +39,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _one_of("model.reference_layout", self.reference_layout, ("spatial", "temporal"))
+        _one_of("model.prediction", self.prediction, ("velocity", "sample", "edit"))
         _divides("model.dim", self.dim, "model.num_heads", self.num_heads)
         _divides("model.audio_dim", self.audio_dim, "model.audio_heads", self.audio_heads)
         if len(self.patch_size) != 3:

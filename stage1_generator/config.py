@@ -75,6 +75,8 @@ class PairsConfig:
     """A frame is voiced when its energy is within so many dB of the entry's loud level."""
     other_speakers: bool = False
     """Borrow another speaker's speech where the own speaker has no second stretch."""
+    per_speaker: int = 0
+    """Most pairs of one speaker, drawn evenly from all the clips (0 = all)."""
     augmented_copies: int = 0
     """So many further copies of each pair, changed as `augment` says, each with latents of its own."""
 

@@ -86,6 +86,7 @@ def plan_pairs(
     silence_fraction: float = 0.07,
     voiced_min: float = 0.5,
     other_speakers: bool = False,
+    per_speaker: int = 0,
 ) -> tuple[list[PairPlan], list[Unpaired]]:
     """Cut clips and give each another stretch of the same speaker's speech, or silence (G, spec section 4).
 
@@ -97,6 +98,7 @@ def plan_pairs(
         silence_fraction: share of clips that get silence; drawn per clip.
         voiced_min: least voiced share of a stretch.
         other_speakers: take another speaker's stretch where the speaker has none.
+        per_speaker: most clips of one speaker, drawn evenly (0 = all).
 
     Returns:
         plans and clips without a companion, both in key order.
@@ -104,9 +106,14 @@ def plan_pairs(
     by_speaker: Mapping[str, list[_Voice]] = _voices(entries, length, voiced_min)
     plans: list[PairPlan] = []
     unpaired: list[Unpaired] = []
+    chosen = _chosen(entries, length, stride, seed, per_speaker)
     for entry in sorted(entries, key=lambda item: item.entry):
         for start in clip_starts(len(entry.voiced), length, stride):
             key = clip_key(entry.entry, start)
+            if key not in chosen:
+                reason = f"the speaker {entry.speaker} has {per_speaker} others (pairs.per_speaker)"
+                unpaired.append(Unpaired(key, reason))
+                continue
             random = np.random.default_rng(clip_seed(seed, key, "speech"))
             if random.random() < silence_fraction:
                 plans.append(PairPlan(key, entry.entry, start, length, None))
@@ -120,6 +127,20 @@ def plan_pairs(
             else:
                 plans.append(PairPlan(key, entry.entry, start, length, stretch))
     return plans, unpaired
+
+
+def _chosen(
+    entries: Sequence[Speakable], length: int, stride: int, seed: int, per_speaker: int
+) -> frozenset[str]:
+    """Keys of the clips that are to be used: of each speaker those with the lowest draws."""
+    keys: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        starts = clip_starts(len(entry.voiced), length, stride)
+        keys[entry.speaker] += [clip_key(entry.entry, start) for start in starts]
+    if per_speaker:
+        for speaker, all_keys in keys.items():
+            keys[speaker] = sorted(all_keys, key=lambda key: clip_seed(seed, key, "chosen"))[:per_speaker]
+    return frozenset(key for some in keys.values() for key in some)
 
 
 @dataclass(frozen=True)

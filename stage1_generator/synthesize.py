@@ -98,6 +98,7 @@ def _plan(entries: Sequence[Entry], config: Stage1Config) -> tuple[list[PairPlan
         silence_fraction=pairs.silence_fraction,
         voiced_min=pairs.voiced_min,
         other_speakers=pairs.other_speakers,
+        per_speaker=pairs.per_speaker,
     )
 
 

@@ -72,6 +72,21 @@ def test_a_lone_clip_has_no_companion_unless_other_speakers_may_lend():
     assert not unpaired and [plan.speech.entry for plan in plans] == ["b", "a"]
 
 
+@settings(max_examples=40, deadline=None)
+@given(_entries, st.integers(1, 4), st.integers(0, 3))
+def test_no_speaker_gets_more_pairs_than_asked_and_the_same_ones_each_time(entries, most, seed):
+    known = [_speaker(f"e{i}", frames, speaker=speaker) for i, (frames, speaker, *_) in enumerate(entries)]
+    asked = {"length": 13, "seed": seed, "other_speakers": True, "silence_fraction": 0.5}
+    plans, unpaired = plan_pairs(known, per_speaker=most, **asked)
+    every, _ = plan_pairs(known, **asked)
+    speaker = {item.entry: item.speaker for item in known}
+    for name in "ab":
+        assert sum(speaker[plan.entry] == name for plan in plans) <= most
+    assert set(plans) <= set(every)
+    assert len(plans) + len(unpaired) == sum(len(clip_starts(len(e.voiced), 13, 0)) for e in known)
+    assert plans == plan_pairs(known[::-1], per_speaker=most, **asked)[0]
+
+
 def test_quiet_stretches_do_not_serve_as_speech():
     voiced = np.zeros(100, bool)
     voiced[70:] = True

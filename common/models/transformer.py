@@ -28,6 +28,7 @@ from common.models.attention import DubbingAttention
 from common.models.audio_projector import AudioProjector
 from common.models.context_parallel import FrameSplit, split_frames
 from common.models.modulation import Segments, gated_add, make_segments, modulated_norm, timestep_sinusoid
+from common.models.prediction import EDIT, PREDICTIONS, as_velocity
 from common.models.rope import rotary_table
 
 # Groups in DubbingBlock.modulation, in the order of the public checkpoint.
@@ -106,7 +107,8 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
 
     The constructor takes the fields of ``common.config.ModelConfig``. With ``text_tokens=0`` there is no text
     cross-attention at all. ``condition_channels`` extra input channels belong to the target (stage 1: the
-    masked video); reference tokens see zeros there.
+    masked video); reference tokens see zeros there. ``prediction`` says what the layers put out; the caller
+    gets a velocity in every case (common/models/prediction.py).
     """
 
     # How a run computes is no property of the weights.
@@ -139,6 +141,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         condition_channels: int = 0,
         patch_size: Sequence[int] = (1, 2, 2),
         reference_layout: str = "spatial",
+        prediction: str = "velocity",
         audio_channels: int = 2048,
         audio_dim: int = 1536,
         audio_heads: int = 24,
@@ -155,6 +158,9 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             )
         if reference_layout not in ("spatial", "temporal"):
             raise ValueError(f"reference_layout is {reference_layout!r}; it must be 'spatial' or 'temporal'.")
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction is {prediction!r}; it must be one of {', '.join(PREDICTIONS)}.")
+        self.prediction = prediction
         self.patch: tuple[int, int, int] = (1, patch_size[1], patch_size[2])
         self.head_dim = dim // num_heads
         self.freq_dim = freq_dim
@@ -257,6 +263,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         """
         self._check(latents, reference, audio_features, context, motion_frames, condition)
         batch, _, frames, height, width = latents.shape
+        whole, source = latents, condition if self.reference_layout == "temporal" else reference
         grid = (frames, height // self.patch[1], width // self.patch[2])
         frame_tokens = grid[1] * grid[2]
         reference_frames = 0 if reference is None else reference.shape[2]
@@ -295,7 +302,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         x = self.head(x[:, reference_tokens:], head_segments)
         if split is not None:
             x = split.gather_target(x)
-        return self._unpatchify(x, grid)
+        return as_velocity(self.prediction, self._unpatchify(x, grid), whole, timestep, source)
 
     def _patchify(
         self, latents: torch.Tensor, reference: torch.Tensor | None, condition: torch.Tensor | None
@@ -351,6 +358,13 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             )
         if (0 if condition is None else condition.shape[1]) != self.condition_channels:
             raise ValueError(f"condition must have {self.condition_channels} channels.")
+        if self.prediction == EDIT:
+            source = condition if self.reference_layout == "temporal" else reference
+            if source is None or source.shape != latents.shape:
+                raise ValueError(
+                    f"an edit needs a source of the latents' shape {tuple(latents.shape)}, got "
+                    f"{None if source is None else tuple(source.shape)}."
+                )
         if not 0 <= motion_frames <= frames:
             raise ValueError(f"motion_frames is {motion_frames} for {frames} latent frames.")
 

@@ -1,0 +1,71 @@
+"""What the layers put out, read as the same velocity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from model_toys import tiny_inputs, tiny_transformer
+
+from common.config import ModelConfig
+from common.diffusion.flow import FlowMatching
+from common.errors import UserError
+from common.models.prediction import LEAST_TIME, as_velocity
+from common.models.transformer import DubbingTransformer
+
+T = torch.tensor([0.3, 0.9])
+
+
+def _clip(seed: int) -> torch.Tensor:
+    return torch.randn(2, 4, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_clean_clip_as_output_is_the_velocity_that_training_asks_for():
+    flow, clean, noise, source = FlowMatching(), _clip(0), _clip(1), _clip(2)
+    noisy, target = flow.add_noise(clean, noise, T), flow.velocity_target(clean, noise)
+    for prediction, output in (("velocity", target), ("sample", clean), ("edit", clean - source)):
+        made = as_velocity(prediction, output, noisy, 1000 * T, source)
+        assert torch.allclose(made, target, atol=1e-5), prediction
+
+
+def test_errors_count_no_more_below_the_least_time():
+    clean = _clip(0)
+    at = as_velocity("sample", clean + 1, clean, torch.tensor([0.0, 1000 * LEAST_TIME]), None)
+    assert torch.allclose(at, torch.full_like(at, -1 / LEAST_TIME))
+
+
+@pytest.mark.parametrize("layout", ["spatial", "temporal"])
+def test_an_editor_that_has_learnt_nothing_gives_its_source_back(layout: str):
+    condition = 4 if layout == "temporal" else 0
+    model = tiny_transformer(prediction="edit", reference_layout=layout, condition_channels=condition)
+    model.init_weights()
+    inputs = tiny_inputs()
+    source = inputs["reference"]
+    if condition:
+        source = inputs["condition"] = torch.randn_like(inputs["latents"])
+    t = inputs["timestep"].view(-1, 1, 1, 1, 1) / 1000
+    made = inputs["latents"] - t * model(**inputs)
+    assert torch.allclose(made, source, atol=1e-5)
+
+
+def test_an_edit_without_a_source_of_its_shape_is_refused():
+    model = tiny_transformer(prediction="edit")
+    inputs = tiny_inputs()
+    with pytest.raises(ValueError, match="source"):
+        model(**{**inputs, "reference": None})
+    with pytest.raises(ValueError, match="source"):
+        model(**{**inputs, "reference": inputs["reference"][:, :, :1]})
+
+
+def test_unknown_predictions_are_refused():
+    with pytest.raises(UserError, match=r"model\.prediction"):
+        ModelConfig(prediction="noise")
+    with pytest.raises(ValueError, match="prediction"):
+        tiny_transformer(prediction="noise")
+
+
+def test_a_saved_model_keeps_its_prediction(tmp_path: Path):
+    model = tiny_transformer(prediction="edit")
+    model.save_pretrained(tmp_path)
+    assert DubbingTransformer.from_pretrained(tmp_path).prediction == "edit"
