@@ -85,7 +85,7 @@ def save_package(
 ) -> None:
     """Write a package, whole or not at all; a package that lies there already is replaced.
 
-    The fingerprint of the autoencoder is filled in here. ``info.adapters`` names the peft adapters to store.
+    The fingerprint of the autoencoder, as it is stored, is filled in here. ``info.adapters`` names the peft adapters to store.
     ``weights`` (our names) are stored instead of the transformer's own, for a moving average. ``dtype``
     narrows the stored transformer and autoencoder, except for what must stay float32.
     """
@@ -93,12 +93,13 @@ def save_package(
         raise ValueError("A transformer with text attention is stored with its constant context.")
     with atomic_dir(folder) as temporary:
         _without_adapters(transformer, weights, dtype).save_pretrained(temporary / "transformer")
-        _copy(codec.vae, dict(codec.vae.state_dict()), dtype).save_pretrained(temporary / "vae")
+        vae = _copy(codec.vae, dict(codec.vae.state_dict()), dtype)
+        vae.save_pretrained(temporary / "vae")
         if context is not None:
             save_file({"context": context.detach().cpu().contiguous()}, temporary / "context.safetensors")
         for adapter in info.adapters:
             save_adapter(transformer, adapter, temporary / adapter_file(adapter.name))
-        write_json(temporary / METADATA_FILE, _to_json(info, codec.fingerprint))
+        write_json(temporary / METADATA_FILE, _to_json(info, VideoCodec(vae).fingerprint))
 
 
 def read_info(folder: Path | str) -> PackageInfo:

@@ -1,0 +1,109 @@
+"""The recipe of the default model: its parts in order, and what users get of a trained package."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from model_toys import tiny_codec, tiny_transformer
+from safetensors.torch import load_file
+
+from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.models.package import PackageInfo, load_package, read_info, save_package
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SCRIPT = REPOSITORY / "tools" / "train_default.sh"
+SHIP = REPOSITORY / "tools" / "ship_model.py"
+
+
+def _script(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(["bash", str(SCRIPT), *words], env=environment, capture_output=True, text=True)
+
+
+def test_every_part_starts_from_the_one_before(tmp_path: Path) -> None:
+    work = tmp_path / "the 'work'"
+    words = ("--videos", "the clips", "--work", str(work), "--processes", "2", "--scale", "0.4", "--dry-run")
+    done = _script(*words, "lip:train.learning_rate=1.0e-3")
+    assert done.returncode == 0, done.stderr
+    assert not work.exists()
+    commands = [shlex.split(line) for line in done.stdout.splitlines()]
+    given = [dict(word.split("=", 1) for word in words if "=" in word) for words in commands]
+    # An apostrophe is doubled in YAML.
+    starts = [
+        words["train.init_from"].strip("'").replace("''", "'")
+        for words in given
+        if "train.init_from" in words
+    ]
+    assert starts == [
+        str(work / part / "package")
+        for part in ("stage1/speech", "stage1/generator", "stage2/structure", "stage2/lip", "stage2/texture")
+    ]
+    outputs = [
+        words["train.output"].strip("'").replace("''", "'") for words in given if "train.output" in words
+    ]
+    assert outputs == [str(work / "stage2" / part) for part in ("structure", "lip", "texture", "student")]
+    rates = [words["train.learning_rate"] for words in given if "train.learning_rate" in words]
+    assert rates == ["1.0e-3"]
+    # Everything after the encoding knows the autoencoder that it was encoded with.
+    assert len({words["vae.path"] for words in given if words.get("vae.path", "''") != "''"}) == 1
+    # 45 minutes for the first phase on a CPU.
+    assert any(words.get("train.time_limit_minutes") == "18.00" for words in given)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--videos is missing"),
+        (["--videos"], "--videos needs a value"),
+        (["--videos", "x", "--parts", "prepare,encod"], "--parts names 'encod'"),
+        (["--videos", "x", "--processes", "3"], "--processes is '3'"),
+        (["--videos", "x", "--batch", "half"], "--batch is 'half'"),
+        (["--videos", "x", "lips:a=1"], "names no part"),
+        (["--videos", "x", "--nonsense"], "unknown argument '--nonsense'"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_code_2(words: list[str], message: str) -> None:
+    done = _script(*words)
+    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_the_script_is_clean() -> None:
+    subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", str(SCRIPT)], check=True)
+
+
+def _ship(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SHIP), *words], capture_output=True, text=True)
+
+
+def test_a_shipped_package_is_half_as_large_and_samples_as_told(tmp_path: Path) -> None:
+    model, codec = tiny_transformer(), tiny_codec()
+    speech = SpeechConfig(encoder="mel", channels=6)
+    info = PackageInfo(2, "student", GeometryConfig(crop_size=32), speech, DiffusionConfig())
+    save_package(tmp_path / "trained", info, model, codec)
+    done = _ship(str(tmp_path / "trained"), "--output", str(tmp_path / "shipped"), "--num-steps", "2")
+    assert done.returncode == 0, done.stderr
+    assert read_info(tmp_path / "shipped").diffusion == DiffusionConfig(num_steps=2)
+    shipped = load_package(tmp_path / "shipped", stage=2)
+    for name, tensor in model.state_dict().items():
+        assert torch.allclose(shipped.transformer.state_dict()[name], tensor, rtol=1e-3, atol=1e-6), name
+    stored = load_file(next((tmp_path / "shipped" / "transformer").glob("*.safetensors")))
+    assert stored["blocks.0.ffn.net.2.weight"].dtype == torch.float16
+
+
+def test_an_autoencoder_is_shipped_alone_and_has_no_sampler(tmp_path: Path) -> None:
+    tiny_codec().vae.save_pretrained(tmp_path / "vae")
+    done = _ship(str(tmp_path / "vae"), "--output", str(tmp_path / "shipped"))
+    assert done.returncode == 0, done.stderr
+    stored = load_file(next((tmp_path / "shipped").glob("*.safetensors")))
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    refused = _ship(str(tmp_path / "vae"), "--output", str(tmp_path / "more"), "--audio-scale", "2")
+    assert refused.returncode == 2 and "no sampler" in refused.stderr and not (tmp_path / "more").exists()

@@ -1,0 +1,63 @@
+"""Make of a trained package or autoencoder what goes to users: half-precision weights, sampler defaults.
+
+``python tools/ship_model.py TRAINED --output models/NAME [--num-steps 4] [--audio-scale 1.0] ...``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
+    sys.path.insert(0, str(ROOT))
+
+from common.errors import EXIT_CODE, UserError  # noqa: E402
+from common.files import atomic_dir  # noqa: E402
+from common.models.package import METADATA_FILE, load_package, save_package  # noqa: E402
+from common.models.vae import load_vae  # noqa: E402
+
+SAMPLER = {"num_steps": int, "reference_scale": float, "audio_scale": float, "border": int}
+
+
+def ship(source: Path, output: Path, sampler: dict[str, float]) -> int:
+    """Write ``source`` to ``output`` in float16, whole or not at all; the bytes of all files there.
+
+    Raises:
+        UserError: there is no package or autoencoder, or an autoencoder is given sampler values.
+    """
+    if (source / METADATA_FILE).is_file():
+        package = load_package(source)
+        info = replace(package.info, diffusion=replace(package.info.diffusion, **sampler))
+        save_package(output, info, package.transformer, package.codec, package.context, dtype=torch.float16)
+    elif sampler:
+        raise UserError(f"{source}: holds no model package, so no sampler: leave {sorted(sampler)[0]} out.")
+    else:
+        with atomic_dir(output) as folder:
+            load_vae(source).half().save_pretrained(folder)
+    return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("source", type=Path, metavar="TRAINED", help="a model package, or an autoencoder")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write; replaced if it is there")
+    for name, kind in SAMPLER.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the package's own")
+    arguments = parser.parse_args(argv)
+    sampler = {name: getattr(arguments, name) for name in SAMPLER if getattr(arguments, name) is not None}
+    try:
+        size = ship(arguments.source, arguments.output, sampler)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODE
+    print(f"{arguments.output}: {size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+#!/usr/bin/env bash
+# The default model from a folder of clips: both stages of configs/small.yaml, unattended. Every part is bounded in
+# time, goes on from what was saved, and is passed over once it is done; the same command continues after an
+# interruption.
+#
+#   bash tools/train_default.sh --videos DIR [--speakers FILE] [--characters N] [--work DIR] [--output DIR]
+#                               [--parts NAME,NAME,...] [--processes N] [--scale F] [--batch N] [--dry-run]
+#                               [PART:key=value ...]
+#
+#   --videos DIR      clips of speaking people, with their sound
+#   --speakers FILE   .csv or .tsv that names each clip's speaker (prepare.speakers)
+#   --characters N    drawn characters with exact pairs, besides (default 90; 0: none)
+#   --work DIR        everything that is made (default outputs/small)
+#   --output DIR      the finished package (default WORK/bootdub-small)
+#   --parts LIST      only these of: characters prepare autoencoder encode speech generator pairs structure lip
+#                     texture student ship
+#   --processes N     of a training (default: 1 with a GPU, else as many as there are cores, at most 8)
+#   --scale F         times the minutes of every training, which are what two CPU cores need (default 1; with a GPU
+#                     0.4 and 16 times the batch is a good beginning: --scale 0.4 --batch 16)
+#   --batch N         times the clips of every step (default 1)
+#   --dry-run         print the commands, and do nothing
+#   PART:key=value    a setting of one part, as in generator:train.learning_rate=1.0e-3
+set -euo pipefail
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
+python=${PYTHON:-}
+if [[ -z "$python" ]]; then
+    python=python3
+    if [[ -x "$here/.venv/bin/python" ]]; then
+        python="$here/.venv/bin/python"
+    fi
+fi
+
+usage() {
+    sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+}
+
+refuse() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+need() { # need OPTION COUNT: there is a value behind the option
+    (($2 >= 2)) || refuse "$1 needs a value."
+}
+
+quoted() { # as a YAML string, so that no folder's name is taken for a number, a list or a truth value
+    printf "'%s'" "${1//\'/\'\'}"
+}
+
+all=(characters prepare autoencoder encode speech generator pairs structure lip texture student ship)
+videos=
+speakers=
+characters=90
+work=outputs/small
+output=
+parts=("${all[@]}")
+processes=
+scale=1
+batch=1
+dry=no
+overrides=()
+while (($#)); do
+    case "$1" in
+        --videos) need "$1" $#; videos=$2; shift 2 ;;
+        --speakers) need "$1" $#; speakers=$2; shift 2 ;;
+        --characters) need "$1" $#; characters=$2; shift 2 ;;
+        --work) need "$1" $#; work=$2; shift 2 ;;
+        --output) need "$1" $#; output=$2; shift 2 ;;
+        --parts) need "$1" $#; IFS=, read -ra parts <<<"$2"; shift 2 ;;
+        --processes) need "$1" $#; processes=$2; shift 2 ;;
+        --scale) need "$1" $#; scale=$2; shift 2 ;;
+        --batch) need "$1" $#; batch=$2; shift 2 ;;
+        --dry-run) dry=yes; shift ;;
+        --help | -h) usage; exit 0 ;;
+        *:*=*)
+            [[ " ${all[*]} " == *" ${1%%:*} "* ]] || refuse "'$1' names no part; the parts are: ${all[*]}."
+            overrides+=("$1"); shift ;;
+        *) refuse "unknown argument '$1'; see --help." ;;
+    esac
+done
+[[ -n $videos ]] || refuse "--videos is missing: name a folder of clips of speaking people."
+[[ $characters =~ ^[0-9]+$ ]] || refuse "--characters is '$characters': give a number."
+[[ $batch =~ ^[1-9][0-9]*$ ]] || refuse "--batch is '$batch': give a number from 1 on."
+for part in "${parts[@]}"; do
+    [[ " ${all[*]} " == *" $part "* ]] || refuse "--parts names '$part'; the parts are: ${all[*]}."
+done
+output=${output:-$work/bootdub-small}
+
+gpu=$("$python" -c "import torch; print(int(torch.cuda.is_available()))")
+if [[ -z $processes ]]; then
+    processes=1
+    if ((!gpu)); then
+        cores=$(nproc)
+        for count in 2 4 8; do if ((cores >= count)); then processes=$count; fi; done
+    fi
+fi
+[[ $processes =~ ^(1|2|4|8)$ ]] || refuse "--processes is '$processes': give 1, 2, 4 or 8."
+
+size=$here/configs/small.yaml
+vae=$work/autoencoder/model
+stage1=("$size" "$here/configs/stage1.yaml" "$here/configs/small_stage1.yaml")
+common=("vae.path=$(quoted "$vae")")
+inputs=("work=$(quoted "$work/stage1")" "prepare.videos=$(quoted "$videos")" "prepare.speakers=$(quoted "$speakers")")
+
+wanted() {
+    local part
+    for part in "${parts[@]}"; do
+        if [[ $part == "$1" ]]; then
+            echo "== $1 ($(date +%H:%M))" >&2
+            return
+        fi
+    done
+    return 1
+}
+
+call() { # call COMMAND ARGUMENT...
+    if [[ $dry == yes ]]; then
+        printf '%q ' "$@"
+        echo
+    else
+        "$@"
+    fi
+}
+
+own=()
+settings_of() { # own=: what the command line sets for PART
+    local word
+    own=()
+    for word in "${overrides[@]+"${overrides[@]}"}"; do
+        if [[ $word == "$1":* ]]; then own+=("${word#*:}"); fi
+    done
+}
+
+step() { # step PART COMMAND ARGUMENT...: a command of stage 1
+    settings_of "$1"
+    call "$python" -m "stage1_generator.$2" --config "${stage1[@]}" "${inputs[@]}" "${@:3}" "${own[@]+"${own[@]}"}"
+}
+
+minutes() {
+    "$python" -c "import sys; print(f'{float(sys.argv[1]) * float(sys.argv[2]):.2f}')" "$1" "$scale"
+}
+
+fit() { # fit PART MINUTES CLIPS FILE_OR_MODULE ARGUMENT...: a training, in all processes
+    local part=$1 time=$2 clips=$(($3 * batch))
+    settings_of "$part"
+    # Small layers: processes with one thread each beat one process with many.
+    if ((!gpu)); then local -x OMP_NUM_THREADS=1; fi
+    call "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" "${@:4}" \
+        "${common[@]}" "train.time_limit_minutes=$(minutes "$time")" train.max_steps=100000 \
+        "train.global_batch_size=$clips" "train.micro_batch_size=$((clips / processes))" "${own[@]+"${own[@]}"}"
+}
+
+editor() { # editor PHASE MINUTES START ARGUMENT...: a phase of stage 2
+    local phase=$1 time=$2 start=$3 shards weights=1
+    shards=$(quoted "$work/stage1/pairs")
+    if ((characters)); then
+        shards+=", $(quoted "$work/stage1/pairs_rendered")"
+        weights="0.7, 0.3"
+    fi
+    fit "$phase" "$time" 8 "${program:-$here/stage2_dubber/train.py}" --config "$size" \
+        "$here/configs/${file:-stage2_$phase}.yaml" "$here/configs/small_stage2.yaml" \
+        "data.shards=[$shards]" "data.weights=[$weights]" "train.output=$(quoted "$work/stage2/$phase")" \
+        "train.init_from=$(quoted "$start")" "${@:4}"
+}
+
+if wanted characters && ((characters)); then
+    call "$python" -m stage1_generator.rendered --output "$work/characters" --count "$characters" --seed 5000 --pairs \
+        --workers "$(nproc)"
+fi
+if wanted prepare; then
+    step prepare prepare "vae.path=''"
+fi
+if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
+    folders=$(quoted "$work/stage1/prepared")
+    if ((characters)); then folders+=", $(quoted "$work/characters")"; fi
+    settings_of autoencoder
+    (
+        if ((!gpu)); then export OMP_NUM_THREADS=1; fi
+        call "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" \
+            -m stage1_generator.train_autoencoder --config "$size" "vae.path=''" "autoencoder.folders=[$folders]" \
+            "autoencoder.output=$(quoted "$work/autoencoder/run")" autoencoder.max_frames=30000 \
+            autoencoder.window_size=64 autoencoder.frames_per_step=75 autoencoder.learning_rate=3.0e-3 \
+            "autoencoder.time_limit_minutes=$(minutes 25)" autoencoder.edge_weight=1.0 autoencoder.held_out=0.03 \
+            "${own[@]+"${own[@]}"}"
+    )
+    # Narrowed before anything is encoded with it: what is shipped is what the other parts were trained on.
+    call "$python" "$here/tools/ship_model.py" "$work/autoencoder/run/vae" --output "$vae"
+fi
+if wanted encode; then
+    step encode encode "${common[@]}"
+fi
+if wanted speech; then
+    fit speech 8 64 -m stage1_generator.train_speech \
+        --config "${stage1[@]}" "$here/configs/small_speech.yaml" "${inputs[@]}"
+fi
+if wanted generator; then
+    fit generator 40 8 -m stage1_generator.train --config "${stage1[@]}" "${inputs[@]}" \
+        "train.init_from=$(quoted "$work/stage1/speech/package")"
+fi
+if wanted pairs; then
+    rendered=
+    if ((characters)); then rendered=$work/characters; fi
+    for name in synthesize blend filters pack report; do
+        step pairs "$name" "${common[@]}" "pack.rendered_pairs=$(quoted "$rendered")"
+    done
+fi
+lora=(phase.lora_rank=16 phase.lora_alpha=16)
+if wanted structure; then
+    editor structure 45 "$work/stage1/generator/package"
+fi
+if wanted lip; then
+    editor lip 15 "$work/stage2/structure/package" "${lora[@]}"
+fi
+if wanted texture; then
+    editor texture 8 "$work/stage2/lip/package" "${lora[@]}"
+fi
+if wanted student; then
+    program=$here/stage2_dubber/distill.py file=distill \
+        editor student 25 "$work/stage2/texture/package" train.keep_adapters=false
+fi
+if wanted ship; then
+    settings_of ship
+    call "$python" "$here/tools/ship_model.py" "$work/stage2/student/package" --output "$output" "${own[@]+"${own[@]}"}"
+fi
