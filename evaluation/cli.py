@@ -39,7 +39,8 @@ SystemOption = Annotated[
     typer.Option(
         "--system",
         help="[NAME=]WHAT, once per system: 'copy', a model package of either stage, or a folder of videos "
-        "named after the rows. Default: the installed model and copy. Tables compare with the first.",
+        "named after the rows; a stage-2 package takes options, as in DIR?num_steps=4&compositing=residual. "
+        "Default: the installed model and copy. Tables compare with the first.",
     ),
 ]
 OutputOption = Annotated[

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from common.errors import EXIT_CODE, UserError
-from stage2_dubber.compositing import Compositing
+from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -100,7 +100,7 @@ def dub(
             help="How edits go back: blend takes them near what they changed, residual adds their change to "
             "the source's own pixels, whole-crop takes all of the square."
         ),
-    ] = Compositing.blend,
+    ] = DEFAULT_COMPOSITING,
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Also write a PNG with source and dubbed faces.")
     ] = None,

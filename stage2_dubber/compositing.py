@@ -14,3 +14,6 @@ class Compositing(str, Enum):
     """The edited crop takes the source's place, softly, near what it changed."""
     whole_crop = "whole-crop"
     """The whole square but its border takes the source's place (R)."""
+
+
+DEFAULT_COMPOSITING = Compositing.blend

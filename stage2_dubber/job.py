@@ -20,7 +20,7 @@ from common.errors import UserError
 from common.face import CropTrack, FaceTrack, build_detector, plan_crops, require_face, track_face
 from common.media import Frame, VideoInfo, VideoReader
 from stage2_dubber.composite import ChangeAlpha, border_alpha
-from stage2_dubber.compositing import Compositing
+from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.editor import Edit
 from stage2_dubber.request import DubRequest
 from stage2_dubber.timeline import Segment, Timeline
@@ -150,7 +150,7 @@ def composited_frames(
     plan: FacePlan,
     editor: CropEditor,
     features: np.ndarray,
-    compositing: Compositing = Compositing.blend,
+    compositing: Compositing = DEFAULT_COMPOSITING,
 ) -> Iterator[Composite]:
     """Second pass: all frames of the source, in order, with the edits put back.
 

@@ -17,7 +17,7 @@ from common.errors import UserError
 from common.models.package import ModelPackage, load_package
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
-from stage2_dubber.compositing import Compositing
+from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.editor import Advance, WindowEditor
 from stage2_dubber.job import DUBBING, Progress, composited_frames, plan_face
 from stage2_dubber.outputs import write_outputs
@@ -100,7 +100,7 @@ class DubPipeline:
         track: str | PathLike[str] | None = None,
         overwrite: bool = False,
         lossless: bool = False,
-        compositing: Compositing | str = Compositing.blend,
+        compositing: Compositing | str = DEFAULT_COMPOSITING,
         contact_sheet: str | PathLike[str] | None = None,
         side_by_side: str | PathLike[str] | None = None,
         progress: Progress | None = None,

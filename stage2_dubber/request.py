@@ -11,7 +11,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
 from common.media import VideoInfo, load_audio, probe
-from stage2_dubber.compositing import Compositing
+from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
 
 SPEECH_RATE = 16000
 """Samples per second at which speech is analysed."""
@@ -48,7 +48,7 @@ class DubRequest:
     track: Path | None = None
     overwrite: bool = False
     lossless: bool = False
-    compositing: Compositing = Compositing.blend
+    compositing: Compositing = DEFAULT_COMPOSITING
     contact_sheet: Path | None = None
     side_by_side: Path | None = None
 

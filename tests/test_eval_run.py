@@ -152,8 +152,23 @@ def test_systems_are_refused_by_a_sentence(tmp_path: Path, packages: dict[str, P
         build_systems(["copy", "copy"])
     with pytest.raises(UserError, match="empty name"):
         build_system("=copy")
+    for words in ("num_steps=many", "speed=2", "num_steps", "compositing=glue"):
+        with pytest.raises(UserError, match="option that cannot be read"):
+            build_system(f"{packages['editor']}?{words}")
+    for what in ("copy", str(packages["generator"])):
+        with pytest.raises(UserError, match="no model package of stage 2"):
+            build_system(f"{what}?num_steps=2")
     with pytest.raises(UserError, match="nothing to evaluate"):
         list(evaluate_cases(Request("t", (), tmp_path, ("copy",))))
+
+
+def test_one_package_is_compared_with_itself_under_other_options(packages: dict[str, Path]) -> None:
+    words = [str(packages["editor"]), f"{packages['editor']}?num_steps=2&compositing=residual"]
+    plain, other = build_systems(words)
+    assert other.name == f"{plain.name}-2-residual"
+    assert other.fingerprint != plain.fingerprint
+    named = build_system(f"soft={words[1]}")
+    assert (named.name, named.fingerprint) == ("soft", other.fingerprint)
 
 
 def test_a_damaged_source_is_a_row_with_an_error_and_the_others_go_on(drawn: Path, tmp_path: Path) -> None:

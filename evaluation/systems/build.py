@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from common.errors import UserError
 from common.models.package import METADATA_FILE, read_info
 from evaluation.systems.base import System
 from evaluation.systems.given import CopySystem, FolderSystem
+from stage2_dubber.compositing import Compositing
 
 COPY = "copy"
+# What a stage-2 package can be told behind a question mark.
+_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "num_steps": int,
+    "audio_scale": float,
+    "reference_scale": float,
+    "compositing": Compositing,
+}
 
 
 def build_systems(texts: Sequence[str], device: str = "cpu", **sampling: Any) -> list[System]:
@@ -29,26 +38,32 @@ def build_systems(texts: Sequence[str], device: str = "cpu", **sampling: Any) ->
 
 
 def build_system(text: str, device: str = "cpu", **sampling: Any) -> System:
-    """``[NAME=]WHAT``.
+    """``[NAME=]WHAT[?OPTION=VALUE&...]``.
 
     WHAT is ``copy`` (the untouched input), the folder of a model package of either stage, or a folder of
-    videos that another program has made.
+    videos that another program has made. Packages of stage 2 take options: ``num_steps``, ``audio_scale``,
+    ``reference_scale``, ``compositing``; their names are then made of folder and options.
 
     Args:
-        sampling: num_steps, audio_scale, reference_scale for stage 2; None: the package's own.
+        sampling: num_steps, audio_scale, reference_scale for stage 2; None: the package's own. An option in
+            the text wins.
 
     Raises:
-        UserError: there is nothing of that kind.
+        UserError: there is nothing of that kind, or it has no such option.
     """
-    name, separator, what = text.rpartition("=")
+    words, _, query = text.partition("?")
+    options = _options(text, query)
+    name, separator, what = words.rpartition("=")
     if separator and not name:
         raise UserError(f"The system '{text}' has an empty name: write NAME=FOLDER.")
+    if options and (what == COPY or not _is_editor(Path(what))):
+        raise UserError(f"The system '{text}' has options, but '{what}' is no model package of stage 2.")
     if what == COPY:
         system = CopySystem()
         system.name = name or system.name
         return system
     folder = Path(what)
-    name = _safe(name or folder.name)
+    name = _safe(name or "-".join([folder.name, *(value for _, value in parse_qsl(query))]))
     if not (folder / METADATA_FILE).is_file():
         return FolderSystem(name, folder)
     # Networks are imported only where they are used.
@@ -58,7 +73,24 @@ def build_system(text: str, device: str = "cpu", **sampling: Any) -> System:
         return GeneratorSystem(name, folder, device)
     from evaluation.systems.editor import EditorSystem
 
-    return EditorSystem(name, folder, device, **sampling)
+    return EditorSystem(name, folder, device, **{**sampling, **options})
+
+
+def _is_editor(folder: Path) -> bool:
+    return (folder / METADATA_FILE).is_file() and read_info(folder).stage == 2
+
+
+def _options(text: str, query: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    try:
+        for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)):
+            options[key] = _OPTIONS[key](value)
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"The system '{text}' has an option that cannot be read ({error}); known are "
+            f"{', '.join(_OPTIONS)}, as in FOLDER?num_steps=4&compositing=residual."
+        ) from error
+    return options
 
 
 def _safe(name: str) -> str:

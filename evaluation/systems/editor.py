@@ -14,6 +14,7 @@ from common.files import fingerprint, sha256_file
 from common.media import probe, save_wav
 from evaluation.manifest import Case
 from evaluation.systems.base import Dubbed
+from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.pipeline import DubPipeline
 from stage2_dubber.request import SPEECH_RATE, DubRequest
 
@@ -21,13 +22,22 @@ from stage2_dubber.request import SPEECH_RATE, DubRequest
 class EditorSystem:
     """Dubs with a stage-2 package; loaded when the first dub is asked for."""
 
-    def __init__(self, name: str, package: Path, device: str = "cpu", **sampling: Any) -> None:
-        """``sampling``: num_steps, audio_scale, reference_scale; None: the package's own."""
+    def __init__(
+        self,
+        name: str,
+        package: Path,
+        device: str = "cpu",
+        compositing: Compositing | None = None,
+        **sampling: Any,
+    ) -> None:
+        """``sampling``: num_steps, audio_scale, reference_scale; None, as of ``compositing``: the usual."""
         self.name = name
         self.package = package
         self.device = device
         self.sampling = {key: value for key, value in sampling.items() if value is not None}
-        self.fingerprint = fingerprint({"package": package_digest(package), **self.sampling})
+        self.compositing = compositing or DEFAULT_COMPOSITING
+        facts = {"package": package_digest(package), "compositing": self.compositing.value, **self.sampling}
+        self.fingerprint = fingerprint(facts)
         self._pipeline: DubPipeline | None = None
 
     def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
@@ -35,7 +45,9 @@ class EditorSystem:
         if self._pipeline is None:
             self._pipeline = DubPipeline.from_pretrained(self.package, device=self.device)
         with speech_file(case, video) as audio:
-            request = DubRequest(video, audio, output, track=case.track, overwrite=True)
+            request = DubRequest(
+                video, audio, output, track=case.track, overwrite=True, compositing=self.compositing
+            )
             result = self._pipeline.run(request, **self.sampling)
         return Dubbed(output, sum(result.seconds.values()), result.seams)
 
