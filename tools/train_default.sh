@@ -160,7 +160,7 @@ editor() { # editor PHASE MINUTES START ARGUMENT...: a phase of stage 2
         weights="0.7, 0.3"
     fi
     fit "$phase" "$time" 8 "${program:-$here/stage2_dubber/train.py}" --config "$size" \
-        "$here/configs/${file:-stage2_$phase}.yaml" "$here/configs/small_stage2.yaml" \
+        "$here/configs/${file:-stage2_$phase}.yaml" "$here/configs/${overlay:-small_stage2}.yaml" \
         "data.shards=[$shards]" "data.weights=[$weights]" "train.output=$(quoted "$work/stage2/$phase")" \
         "train.init_from=$(quoted "$start")" "${@:4}"
 }
@@ -217,7 +217,7 @@ if wanted texture; then
     editor texture 8 "$work/stage2/lip/package" "${lora[@]}"
 fi
 if wanted student; then
-    program=$here/stage2_dubber/distill.py file=distill \
+    program=$here/stage2_dubber/distill.py file=distill overlay=small_distill \
         editor student 25 "$work/stage2/texture/package" train.keep_adapters=false
 fi
 if wanted ship; then
