@@ -19,6 +19,7 @@ from common.training.autoencoder import (
     AutoencoderConfig,
     AutoencoderTrainer,
     autoencoder_loss,
+    latent_divisors,
     new_autoencoder,
 )
 from common.training.video_crops import load_clip, load_clips, random_windows
@@ -72,6 +73,15 @@ def test_loss_has_a_gradient_beyond_the_decoders_clamp() -> None:
     loss.backward()
     assert parts["l1"].item() == pytest.approx(1.0)
     assert (vae.decoder.conv_out.bias.grad > 0).all()
+
+
+def test_whitening_says_how_alike_channels_become() -> None:
+    spread = torch.tensor([8.0, 2.0, 0.5], dtype=torch.float64)
+    for whitening in (0.0, 0.3, 1.0):
+        latents = spread / latent_divisors(spread, whitening)
+        assert float(latents.square().mean()) == pytest.approx(1.0)
+        assert float(latents[0] / latents[2]) == pytest.approx(16.0 ** (1 - whitening))
+    assert torch.allclose(latent_divisors(spread, 1.0), spread)
 
 
 def test_it_learns_continues_and_measures_its_latents(videos: Path, tmp_path: Path) -> None:

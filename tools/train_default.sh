@@ -183,6 +183,7 @@ if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
             "autoencoder.output=$(quoted "$work/autoencoder/run")" autoencoder.max_frames=30000 \
             autoencoder.window_size=64 autoencoder.frames_per_step=75 autoencoder.learning_rate=3.0e-3 \
             "autoencoder.time_limit_minutes=$(minutes 25)" autoencoder.edge_weight=1.0 autoencoder.held_out=0.03 \
+            autoencoder.whitening=0.5 \
             "${own[@]+"${own[@]}"}"
     )
     # Narrowed before anything is encoded with it: what is shipped is what the other parts were trained on.

@@ -66,6 +66,7 @@ class AutoencoderConfig:
     log_every: int = 20
     save_minutes: float = 10.0
     stats_windows: int = 48  # windows over which latents are measured
+    whitening: float = 1.0  # 1: every channel gets the same spread; 0: strong channels stay strong
 
     def __post_init__(self) -> None:
         for frames in self.window_frames:
@@ -75,8 +76,24 @@ class AutoencoderConfig:
                 )
         if self.window_size < 0:
             raise UserError(f"autoencoder.window_size is {self.window_size}; give pixels, or 0 for the crop.")
+        if not 0 <= self.whitening <= 1:
+            raise UserError(f"autoencoder.whitening is {self.whitening}; it must be in [0, 1].")
         if not self.window_frames:
             raise UserError("autoencoder.window_frames is empty; give lengths such as [9, 17, 25].")
+
+
+def latent_divisors(spread: Tensor, whitening: float) -> Tensor:
+    """What channels are divided by: ``spread ** whitening``, scaled so that latents have a mean square of 1.
+
+    With principal components (``vae.kind=patch``) a full whitening makes the finest detail as important to a
+    diffusion loss as the mean colour of a block, which is a hundred times as strong in the picture.
+
+    Args:
+        spread: (z_dim,) standard deviations.
+        whitening: 1: the spread itself; 0: one number for all channels.
+    """
+    divisors = spread**whitening
+    return divisors * (spread / divisors).square().mean().sqrt()
 
 
 def new_autoencoder(config: VaeConfig) -> Any:
@@ -275,14 +292,15 @@ class AutoencoderTrainer:
 
     @torch.no_grad()
     def _latent_statistics(self) -> tuple[list[float], list[float]]:
-        """Per-channel mean and std of the posterior's mode over random training windows."""
+        """Per-channel mean and divisor of the posterior's mode over random training windows."""
         rng = np.random.default_rng([self.config.seed, 2**31])
         means = []
         for _ in range(self.config.stats_windows):
             video = random_windows(self.train_clips, rng, 1, self.clip_frames, self.crop_size)
             means.append(self._encode(video.to(self.config.device)).transpose(0, 1).flatten(1).cpu())
         values = torch.cat(means, dim=1).double()
-        return values.mean(dim=1).tolist(), values.std(dim=1).clamp_min(1e-6).tolist()
+        spread = values.std(dim=1).clamp_min(1e-6)
+        return values.mean(dim=1).tolist(), latent_divisors(spread, self.config.whitening).tolist()
 
     @torch.no_grad()
     def _held_out_psnr(self) -> float:
