@@ -85,9 +85,9 @@ def save_package(
 ) -> None:
     """Write a package, whole or not at all; a package that lies there already is replaced.
 
-    The fingerprint of the autoencoder, as it is stored, is filled in here. ``info.adapters`` names the peft adapters to store.
-    ``weights`` (our names) are stored instead of the transformer's own, for a moving average. ``dtype``
-    narrows the stored transformer and autoencoder, except for what must stay float32.
+    The fingerprint of the autoencoder, as it is stored, is filled in here. ``info.adapters`` names the peft
+    adapters to store. ``weights`` (our names) are stored instead of the transformer's own, for a moving
+    average. ``dtype`` narrows the stored transformer and autoencoder, except for what must stay float32.
     """
     if transformer.text_embedding is not None and context is None:
         raise ValueError("A transformer with text attention is stored with its constant context.")
