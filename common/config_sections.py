@@ -166,6 +166,7 @@ class TrainConfig:
     keep_adapters: bool = True  # carry on the adapters of init_from; false starts from its bare transformer
     face_weight: float = 0.3
     lip_weight: float = 0.3
+    loss_of: str = "velocity"  # | "sample": errors of z_0 count alike at every t
     drop_both: float = 0.05
     drop_audio: float = 0.10
     motion_probability: float = 0.5
@@ -184,6 +185,7 @@ class TrainConfig:
                 "train.optimizer=muon needs whole matrices, which train.sharding=fsdp2 splits: use adamw, "
                 "or train.sharding=ddp."
             )
+        _one_of("train.loss_of", self.loss_of, ("velocity", "sample"))
         _one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine"))
         _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "auto"))
         for name in ("max_steps", "global_batch_size", "micro_batch_size", "save_every", "log_every"):

@@ -23,7 +23,7 @@ from common.training.checkpoint import (
 from common.training.conditioning import draw_sample, flow_inputs
 from common.training.draws import Draw, DrawSampler
 from common.training.ema import ParameterAverage
-from common.training.losses import region_weights, weighted_flow_loss
+from common.training.losses import region_weights, time_weights, weighted_flow_loss
 from common.training.precision import resolve_precision
 from common.training.schedule import learning_rate
 
@@ -212,3 +212,15 @@ def test_precision_names_are_checked() -> None:
     assert resolve_precision("auto", "cpu") in ("no", "bf16")
     with pytest.raises(UserError, match="fp8"):
         resolve_precision("fp8", "cpu")
+
+
+def test_a_loss_of_the_sample_is_the_error_of_the_clean_clip() -> None:
+    t, generator = torch.tensor([0.1, 0.5, 1.0]), torch.Generator().manual_seed(0)
+    clean, noise, guess = (torch.randn(3, 2, 3, 2, 2, generator=generator) for _ in range(3))
+    flow, ones, none = FlowMatching(), torch.ones(3, 1, 3, 2, 2), torch.zeros(3, dtype=torch.int64)
+    noisy = flow.add_noise(clean, noise, t)
+    velocity = (noisy - guess) / t.view(-1, 1, 1, 1, 1)
+    loss = weighted_flow_loss(velocity, flow.velocity_target(clean, noise), ones, none)
+    error = (guess - clean).square().mean(dim=(1, 2, 3, 4))
+    assert torch.allclose(loss * time_weights(t, "sample"), error, rtol=1e-4)
+    assert torch.equal(loss * time_weights(t, "velocity"), loss)

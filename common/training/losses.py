@@ -30,3 +30,13 @@ def weighted_flow_loss(velocity: Tensor, target: Tensor, weights: Tensor, clean_
     predicted = (frames >= clean_frames[:, None]).to(error.dtype)  # (B, F)
     per_frame = error.mean(dim=(1, 3, 4))
     return (per_frame * predicted).sum(dim=1) / predicted.sum(dim=1)
+
+
+def time_weights(t: Tensor, loss_of: str) -> Tensor:
+    """(B,) factors of the flow loss at noise levels t (B,).
+
+    "velocity": 1 (P). "sample": t^2, since v_hat - v = (z_0 - z_0_hat) / t: errors of the clean clip count
+    alike at all levels. Small models need that: low t, where little is left to be learnt, would else make up
+    most of a loss on v.
+    """
+    return torch.ones_like(t) if loss_of == "velocity" else t.square()

@@ -18,7 +18,7 @@ from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.flops import Cost, model_cost
 from common.training.loading import Assemble, ClipEncoder, MicroBatch
-from common.training.losses import region_weights, weighted_flow_loss
+from common.training.losses import region_weights, time_weights, weighted_flow_loss
 from common.training.pixel.clip import Conditions
 from common.training.pixel.judge import PixelJudge, one_step_estimate
 from common.training.start import StartingPoint
@@ -162,6 +162,7 @@ class FlowStrategy(ABC):
             batch.face_mask, batch.lip_mask, self.train.face_weight, self.train.lip_weight
         )
         loss = weighted_flow_loss(velocity, inputs.velocity, weights, inputs.clean_frames)
+        loss = loss * time_weights(inputs.t, self.train.loss_of).to(loss)
         if self.judge is None or inputs.judged_from is None:
             return SampleLosses(loss, inputs.t)
         estimate = one_step_estimate(
