@@ -106,14 +106,22 @@ def test_time_of_the_bench_itself_belongs_to_no_part() -> None:
     assert parts.readings["work"][0].cpu_seconds < spent[1]
 
 
-def test_the_public_geometry_takes_no_memory_before_it_is_placed() -> None:
-    size = dub_sizes.named_size("wan5b")
-    model = dub_sizes.materialised(
-        lambda: dub_sizes.build_transformer(size.model), torch.device("meta"), torch.bfloat16, ["modulation"]
-    )
+def test_weights_are_drawn_in_their_own_precision() -> None:
+    model = dub_sizes.random_transformer(dub_sizes.named_size("tiny"), CPU, torch.bfloat16)
     dtypes = {name: parameter.dtype for name, parameter in model.named_parameters()}
-    assert dtypes["blocks.0.modulation"] == torch.float32
-    assert dtypes["blocks.29.ffn.net.2.weight"] == torch.bfloat16
+    assert dtypes["blocks.0.modulation"] == dtypes["time_projection.weight"] == torch.float32
+    assert dtypes["blocks.1.ffn.net.2.weight"] == torch.bfloat16
+    again = dub_sizes.random_transformer(dub_sizes.named_size("tiny"), CPU, torch.bfloat16)
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_the_sizes_are_those_that_are_named() -> None:
+    small, public = (dub_bench.describe(dub_sizes.named_size(name)) for name in ("small", "wan5b"))
+    assert (small["dim"], small["blocks"]) == (768, 8) and (public["dim"], public["blocks"]) == (3072, 30)
+    # 2 x 20 x 16 x 16 tokens: 77 frames at 512x512.
+    assert small["tokens"] == public["tokens"] == {"reference": 5120, "target": 5120}
+    with torch.device("meta"):
+        model = dub_sizes.build_transformer(dub_sizes.named_size("wan5b").model)
     assert sum(p.numel() for p in model.parameters()) > 5e9
 
 

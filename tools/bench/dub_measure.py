@@ -98,10 +98,6 @@ class Parts:
         self.readings.setdefault(name, []).append(Reading(seconds, cpu_seconds, self._memory.peak()))
         self._open = None
 
-    def drop(self) -> None:
-        """Forget the open part: it turned out not to be one."""
-        self._open = None
-
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Time in here is the bench's own and belongs to no part."""

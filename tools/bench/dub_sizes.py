@@ -74,7 +74,7 @@ def named_size(name: str) -> Size:
         return replace(
             public,
             model=model,
-            vae=replace(config.vae, base_dim=32, decoder_base_dim=48),
+            vae=replace(config.vae, base_dim=40, decoder_base_dim=64),
             speech=replace(config.speech, channels=512),
             diffusion=replace(config.diffusion, num_steps=2),
             whisper={

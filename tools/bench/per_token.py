@@ -54,7 +54,7 @@ class PerTokenTransformer:
         sinusoid = timestep_sinusoid(each.flatten(), model.freq_dim)
         embedded = model.time_embedding(sinusoid.to(model.time_embedding.linear_1.weight.dtype))
         embedded = embedded.unflatten(0, each.shape)  # batch tokens D
-        rows = model.time_projection(F.silu(embedded)).unflatten(2, (6, -1))  # batch tokens 6 D
+        rows = model.time_projection(F.silu(embedded)).unflatten(2, (6, -1)).to(dtype)  # batch tokens 6 D
 
         turns = rotary_table(model.head_dim, grid, reference.shape[2], model.reference_layout, x.device)
         turns = torch.view_as_complex(turns.double())
@@ -63,7 +63,7 @@ class PerTokenTransformer:
             context = model.text_embedding(context.to(dtype).expand(len(x), -1, -1))
         for block in model.blocks:
             x = self._block(block, x, rows, turns, context, audio, clean)
-        shift, scale = (model.head.modulation[:, None] + embedded[:, :, None]).unbind(2)
+        shift, scale = (model.head.modulation[:, None] + embedded[:, :, None]).to(dtype).unbind(2)
         x = self._modulated(x, shift, scale)[:, clean:]
         return model._unpatchify(model.head.head(x), grid)
 
@@ -77,7 +77,7 @@ class PerTokenTransformer:
         audio: Tensor,
         clean: int,
     ) -> Tensor:
-        parts = (block.modulation[:, None] + rows).chunk(6, dim=2)
+        parts = (block.modulation[:, None].to(rows.dtype) + rows).chunk(6, dim=2)
         shift, scale, gate, shift_ffn, scale_ffn, gate_ffn = (part.squeeze(2) for part in parts)
         y = self._modulated(x, shift, scale)
         x = (x + gate * self._attention(block.self_attn, y, y, turns)).to(x.dtype)
