@@ -94,8 +94,9 @@ def test_memory_is_that_above_the_beginning() -> None:
         torch.ones(count)
     parts.stop()
     peaks = {name: readings[0].peak_bytes / 4 for name, readings in parts.readings.items()}
-    assert 1 << 24 <= peaks["large"] < 1.5 * (1 << 24)
-    assert 1 << 22 <= peaks["small"] < 1 << 23 and peaks["small again"] < 1 << 23
+    # The kernel counts pages in batches: a few may be missing.
+    assert 0.95 < peaks["large"] / (1 << 24) < 1.5
+    assert 0.9 < peaks["small"] / (1 << 22) < 2 and peaks["small again"] / (1 << 22) < 2
 
 
 def test_time_of_the_bench_itself_belongs_to_no_part() -> None:

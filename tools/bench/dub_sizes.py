@@ -139,11 +139,14 @@ def write_inputs(folder: Path, size: Size, speech: Path | None = None) -> None:
         return
     torch.manual_seed(0)
     # The decoder is never run: the smallest that can be stored.
-    unused = {"decoder_layers": 1, "decoder_attention_heads": 1, "decoder_ffn_dim": 1, "vocab_size": 8}
-    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
-    whisper = WhisperModel(WhisperConfig(**size.whisper, **unused, **tokens, max_target_positions=2))
+    unused: dict[str, Any] = {
+        **{"decoder_layers": 1, "decoder_attention_heads": 1, "decoder_ffn_dim": 1},
+        **{"vocab_size": 8, "max_target_positions": 2},
+        **{"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1},
+    }
+    whisper: Any = WhisperModel(WhisperConfig(**size.whisper, **unused))
     whisper.to(torch.bfloat16).save_pretrained(folder / "speech" / "whisper")
-    wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**size.wav2vec2))
+    wav2vec2: Any = Wav2Vec2Model(Wav2Vec2Config(**size.wav2vec2))
     wav2vec2.to(torch.bfloat16).save_pretrained(folder / "speech" / "wav2vec2")
 
 

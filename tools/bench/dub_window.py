@@ -108,7 +108,7 @@ def run_window(job: Job) -> dict[str, Any]:
 
     def window(own: Parts, tape: Tape, steps: int) -> None:
         codec = (TimedCodec if exact else TwiceDecodedCodec)(vae, own, tape)
-        model = transformer if exact else PerTokenTransformer(transformer)
+        model: Any = transformer if exact else PerTokenTransformer(transformer)
         package = ModelPackage(info, model, codec, context, job.folder)
         sampling = replace(size.diffusion, num_steps=steps)
         # No overlap: parts that run at once have no times of their own.

@@ -99,7 +99,8 @@ class PerTokenTransformer:
         query, key, value = (y.unflatten(2, (layer.heads, -1)) for y in (query, key, layer.to_v(source)))
         if turns is not None:
             query, key = self._rotated(query, turns), self._rotated(key, turns)
-        out = F.scaled_dot_product_attention(*(y.transpose(1, 2) for y in (query, key, value)))
+        query, key, value = (y.transpose(1, 2) for y in (query, key, value))
+        out = F.scaled_dot_product_attention(query, key, value)
         return layer.to_out[0](out.transpose(1, 2).flatten(2))
 
     @staticmethod
