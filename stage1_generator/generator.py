@@ -15,7 +15,6 @@ from common.config import DiffusionConfig, GeometryConfig
 from common.diffusion.sampler import Conditions, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
-from common.models.pixels import to_frames, to_video
 from common.models.vae import VideoCodec
 from common.speech.windows import audio_windows
 from stage1_generator.compositing import put_back
@@ -119,11 +118,11 @@ class CompanionGenerator:
         """(B, window.length, S, S, 3) uint8; `blended` is what the window before became."""
         shown = window.indices()
         masked = np.stack([hide(job.frames[shown], job.inpaint[shown]) for job in jobs])
-        condition = self._codec.encode(to_video(masked))
+        condition = self._codec.encode_frames(masked)
         motion = None
         if window.new_from:
             overlap = np.stack([frames[-window.new_from :] for frames in blended])
-            motion = self._codec.encode(to_video(overlap))
+            motion = self._codec.encode_frames(overlap)
         audio = [
             audio_windows(job.features, job.speech_start + window.start, window.latent_frames, self._extra)
             for job in jobs
@@ -137,7 +136,7 @@ class CompanionGenerator:
         )
         noise = torch.stack([self._noise(job.key, window, condition.shape[1:]) for job in jobs])
         latents = self._sampler.sample(self._model, noise.to(condition.device), conditions)
-        return to_frames(self._codec.decode(latents))
+        return self._codec.decode_frames(latents)
 
     def _noise(self, key: str, window: Window, shape: Sequence[int]) -> torch.Tensor:
         # Always on the CPU: the same noise on every device.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from dub_clips import BOX, picture, steady, uneven, write_clip, write_package, write_speech
 
 from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import VideoWriter, load_audio, probe, read_frames
+from stage2_dubber.ahead import Ahead
 from stage2_dubber.editor import WindowEditor
 from stage2_dubber.pipeline import DubPipeline
 
@@ -207,6 +210,58 @@ def test_telling_changes_changes_no_picture(pipeline: DubPipeline) -> None:
     assert all((a.image == b.image).all() for a, b in zip(told, plain, strict=True))
     assert all(edit.change is None for edit in plain)
     assert any(edit.change is not None and edit.change.any() for edit in told)
+
+
+def test_working_ahead_changes_no_edit(pipeline: DubPipeline) -> None:
+    crops, features = _crops(30), np.zeros((80, 80), np.float32)
+    sampling = pipeline.sampling(num_steps=1)
+    ahead, plain = (
+        list(
+            WindowEditor(pipeline.package, sampling, changes=True, overlap=overlap).stream(
+                iter(crops), 30, features, 0
+            )
+        )
+        for overlap in (True, False)
+    )
+    assert len(ahead) == len(plain) == 30
+    for one, other in zip(ahead, plain, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.change, other.change)
+
+
+def test_the_next_window_is_made_while_the_edits_are_taken(pipeline: DubPipeline) -> None:
+    told, made = [], threading.Event()
+
+    def advance(frames: float) -> None:
+        told.append(frames)
+        if len(told) == 2:
+            made.set()
+
+    editor = WindowEditor(pipeline.package, pipeline.sampling(num_steps=1), advance=advance, overlap=True)
+    stream = editor.stream(iter(_crops(30)), 30, np.zeros((80, 80), np.float32), 0)
+    next(stream)
+    assert made.wait(60), "the second window waits for the first one's edits to be taken"
+    stream.close()
+    assert len(told) < len(editor.windows(30)) + 1
+
+
+def test_a_stream_that_is_left_stops_its_worker(pipeline: DubPipeline) -> None:
+    steps: list[float] = []
+    sampling = pipeline.sampling(num_steps=60)
+    editor = WindowEditor(pipeline.package, sampling, advance=steps.append, overlap=True)
+    stream = editor.stream(iter(_crops(30)), 30, np.zeros((80, 80), np.float32), 0)
+    next(stream)
+    stream.close()
+    assert 60 <= len(steps) < 120
+
+
+def test_a_worker_hands_on_results_and_errors() -> None:
+    for active in (True, False):
+        with Ahead(torch.device("cpu"), active) as ahead:
+            first, second = ahead.start(lambda: 1), ahead.start(lambda: 1 // 0)
+            assert first() == 1
+            with pytest.raises(ZeroDivisionError):
+                second()
 
 
 def test_adapters_act_where_they_should(tmp_path: Path, pipeline: DubPipeline) -> None:

@@ -10,6 +10,7 @@ from model_toys import tiny_inputs, tiny_transformer
 from torch.nn import functional as F
 
 from common.config import ModelConfig
+from common.models.rope import _rotate_complex, _rotate_real, apply_rotary, rotary_table
 from common.models.transformer import DubbingTransformer, build_transformer
 
 
@@ -109,6 +110,37 @@ def test_two_rows_per_sample_equal_one_row_per_token(motion: int) -> None:
     with torch.no_grad():
         expected = per_token_forward(model, inputs, timesteps)
         torch.testing.assert_close(model(**inputs, motion_frames=motion), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("reference_frames", [0, 3])
+def test_inference_computes_what_training_computes(reference_frames: int) -> None:
+    """Without gradients it works in place and leaves out what nobody reads; no input is written over."""
+    model, inputs = tiny_transformer(text_tokens=5), tiny_inputs()
+    inputs["context"] = torch.randn(1, 5, 10)
+    if not reference_frames:
+        inputs["reference"] = None  # type: ignore[assignment]
+    trained = model(**inputs, motion_frames=1).detach()
+    kept = {name: None if value is None else value.clone() for name, value in inputs.items()}
+    entered: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for block in model.blocks:
+        block.register_forward_pre_hook(lambda _, given: entered.append((given[0], given[0].clone())))
+    with torch.inference_mode():
+        torch.testing.assert_close(model(**inputs, motion_frames=1), trained, atol=1e-5, rtol=1e-5)
+    for name, value in inputs.items():
+        assert value is kept[name] or torch.equal(value, kept[name]), name
+    assert len(entered) == 2 and all(torch.equal(now, then) for now, then in entered)
+    # What inference has left in caches must still do for training.
+    model(**inputs, motion_frames=1).mean().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_real_and_complex_rotation_agree(dtype: torch.dtype) -> None:
+    table = rotary_table(12, (2, 3, 2), 2, "spatial", torch.device("cpu"))
+    x = torch.randn(2, 24, 3, 12).to(dtype)
+    expected = _rotate_complex(x.clone().requires_grad_(), table).detach()
+    torch.testing.assert_close(_rotate_real(x, table), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(apply_rotary(x.clone(), table), expected)
 
 
 def test_samples_of_one_batch_may_differ_in_having_motion_frames() -> None:

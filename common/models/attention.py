@@ -35,7 +35,8 @@ class DubbingAttnProcessor:
         key = rms_norm(attn.to_k(source), attn.norm_k).unflatten(2, (attn.heads, -1))
         value = attn.to_v(source).unflatten(2, (attn.heads, -1))
         if rotary_emb is not None:
-            query, key = apply_rotary(query, rotary_emb), apply_rotary(key, rotary_emb)
+            query = apply_rotary(query, rotary_emb[:, -query.shape[1] :])
+            key = apply_rotary(key, rotary_emb)
         if split is not None:
             query, key, value = split.to_heads(query, key, value)
         out = dispatch_attention_fn(
@@ -50,6 +51,7 @@ class DubbingAttention(WanAttention):
     """Self- or cross-attention over (batch, tokens, dim); ``encoder_hidden_states`` gives keys and values.
 
     With ``split`` the tokens are this process' share; it attends to those of the other processes as well.
+    ``rotary_emb`` belongs to the keys; fewer queries are the last ones of that sequence.
     """
 
     _default_processor_cls = DubbingAttnProcessor  # type: ignore[assignment]

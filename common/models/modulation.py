@@ -79,12 +79,30 @@ def modulated_norm(x: torch.Tensor, segments: Segments, shift: int, scale: int, 
 
 
 def gated_add(x: torch.Tensor, y: torch.Tensor, segments: Segments, gate: int) -> torch.Tensor:
-    """x + gate * y, with ``gate`` a group index into the rows; the dtype of x is kept."""
+    """x + gate * y, with ``gate`` a group index into the rows; the dtype of x is kept, x and y as well."""
     pieces = []
-    both = zip(x.split(segments.lengths, 1), y.split(segments.lengths, 1), segments.rows, strict=True)
-    for piece, update, row in both:
-        pieces.append(torch.addcmul(piece, update.to(x.dtype), row[:, gate, None].to(x.dtype)))
+    out = torch.empty_like(x) if works_in_place() else None  # spares a copy of the whole
+    places = [None] * len(segments.lengths) if out is None else out.split(segments.lengths, 1)
+    both = zip(x.split(segments.lengths, 1), y.split(segments.lengths, 1), segments.rows, places, strict=True)
+    for piece, update, row, place in both:
+        gates = row[:, gate, None].to(x.dtype)
+        pieces.append(torch.addcmul(piece, update.to(x.dtype), gates, out=place))
+    if out is not None:
+        return out
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+
+
+def accumulate(x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
+    """x + update; in the memory of x where :func:`works_in_place`."""
+    return x.add_(update) if works_in_place() else x + update
+
+
+def works_in_place() -> bool:
+    """Whether results may be written over values that nobody needs any more.
+
+    Not where a gradient is asked for, and not where a compiler arranges the memory anyway.
+    """
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling())
 
 
 def compute_dtype(x: torch.Tensor) -> torch.dtype:

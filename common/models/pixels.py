@@ -17,4 +17,4 @@ def to_video(frames: NDArray[np.uint8]) -> Tensor:
 def to_frames(video: Tensor) -> NDArray[np.uint8]:
     """The inverse of `to_video`, rounded and clipped."""
     pixels = video.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(pixels.movedim(-4, -1).cpu().numpy())
+    return pixels.movedim(-4, -1).contiguous().cpu().numpy()

@@ -27,7 +27,15 @@ from common.config import ModelConfig
 from common.models.attention import DubbingAttention
 from common.models.audio_projector import AudioProjector
 from common.models.context_parallel import FrameSplit, split_frames
-from common.models.modulation import Segments, gated_add, make_segments, modulated_norm, timestep_sinusoid
+from common.models.modulation import (
+    Segments,
+    accumulate,
+    gated_add,
+    make_segments,
+    modulated_norm,
+    timestep_sinusoid,
+    works_in_place,
+)
 from common.models.prediction import EDIT, PREDICTIONS, as_velocity
 from common.models.rope import rotary_table
 
@@ -59,22 +67,35 @@ class DubbingBlock(nn.Module):
         reference_tokens: int,
         rotary: torch.Tensor,
         split: FrameSplit | None = None,
+        target_only: bool = False,
     ) -> torch.Tensor:
-        """hidden_states (B, reference + target tokens, D), context (B, L, D), audio (B, F, W, D)."""
+        """hidden_states (B, reference + target tokens, D), context (B, L, D), audio (B, F, W, D).
+
+        With ``target_only`` the reference tokens are heard but not worked on: they are returned as they came.
+        """
         x, segments = hidden_states, segments.plus(self.modulation)
         y = modulated_norm(x, segments, ATTN_SHIFT, ATTN_SCALE, self.eps)
-        y = self.self_attn(y, rotary_emb=rotary, split=split)
+        if target_only:
+            y = self.self_attn(y[:, reference_tokens:], y, rotary_emb=rotary)
+            x, segments = x[:, reference_tokens:], segments.after(reference_tokens)
+        else:
+            y = self.self_attn(y, rotary_emb=rotary, split=split)
         x = gated_add(x, y, segments, ATTN_GATE)
+        del y
 
-        reference, target = x.split((reference_tokens, x.shape[1] - reference_tokens), dim=1)
+        untouched = 0 if target_only else reference_tokens
+        reference, target = x.split((untouched, x.shape[1] - untouched), dim=1)
         if self.cross_attn is not None and self.norm3 is not None:
-            target = target + self.cross_attn(self.norm3(target), context)
+            target = accumulate(target, self.cross_attn(self.norm3(target), context))
         per_frame = self.norm4(target).reshape(-1, target.shape[1] // audio.shape[1], target.shape[2])
-        target = target + self.audio_attn(per_frame, audio.flatten(0, 1)).view_as(target)
-        x = torch.cat((reference, target), dim=1) if reference_tokens else target
+        target = accumulate(target, self.audio_attn(per_frame, audio.flatten(0, 1)).view_as(target))
+        del per_frame
+        if not works_in_place():  # else it was done within x
+            x = torch.cat((reference, target), dim=1) if untouched else target
 
         y = self.ffn(modulated_norm(x, segments, FFN_SHIFT, FFN_SCALE, self.eps))
-        return gated_add(x, y, segments, FFN_GATE)
+        x = gated_add(x, y, segments, FFN_GATE)
+        return torch.cat((hidden_states[:, :reference_tokens], x), dim=1) if target_only else x
 
 
 # Step caches of diffusers (enable_cache) ask here what a block returns.
@@ -293,8 +314,12 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         if self.text_embedding is not None:
             context = self.text_embedding(_cast(context, dtype)).expand(batch, -1, -1)
 
-        for block in self.blocks:
-            arguments = (x, context, audio, segments, reference_tokens, rotary, split)
+        for index, block in enumerate(self.blocks):
+            # The head reads the target alone: nobody would see what the last block makes of the reference.
+            # (Training counts and pays for the whole block; a share of a window has no tokens to spare.)
+            last = index == len(self.blocks) - 1
+            target_only = last and reference_tokens > 0 and split is None and not torch.is_grad_enabled()
+            arguments = (x, context, audio, segments, reference_tokens, rotary, split, target_only)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 x = self._gradient_checkpointing_func(block, *arguments)  # type: ignore[misc]
             else:

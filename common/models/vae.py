@@ -6,21 +6,26 @@ It is diffusers' AutoencoderKLWan of either kind (2.1 or 2.2), or the small one 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from numpy.typing import NDArray
 
 from common.config import VaeConfig
 from common.errors import UserError
 from common.files import fingerprint, read_json
 from common.geometry import TEMPORAL_STRIDE, frames_to_latents
 from common.models.patch_autoencoder import PatchAutoencoder
+from common.models.pixels import to_frames, to_video
 from common.models.vae_checkpointing import decode_checkpointed
+from common.models.vae_stream import Tiling, decode_stream, encode_stream, time_chunks
 
 Autoencoder = AutoencoderKLWan | PatchAutoencoder
 
@@ -123,13 +128,17 @@ class VideoCodec:
     """Videos (B, 3, N, H, W) in [-1, 1] <-> normalised latents (B, C, F, h, w).
 
     The autoencoder that it is given gets frozen. ``autocast`` runs the convolutions in that dtype (bfloat16
-    pays off on some machines and not on others); latents and videos are returned in float32.
+    pays off on some machines and not on others); latents and videos are returned in float32. Both ways go a
+    few frames at a time, decoding also in tiles of ``tiling``, see :mod:`common.models.vae_stream`.
     """
 
-    def __init__(self, vae: Autoencoder, autocast: torch.dtype | None = None) -> None:
+    def __init__(
+        self, vae: Autoencoder, autocast: torch.dtype | None = None, tiling: Tiling | None = None
+    ) -> None:
         # Any: diffusers' decorators hide the signatures of encode and decode from type checkers.
         self.vae: Any = vae.eval().requires_grad_(False)
         self.autocast = autocast
+        self.tiling = tiling or Tiling()
         self.stride = (TEMPORAL_STRIDE, self.config.scale_factor_spatial, self.config.scale_factor_spatial)
         self.channels: int = self.config.z_dim
 
@@ -164,21 +173,58 @@ class VideoCodec:
         Raises UserError where N is not 4k + 1 (diffusers would silently drop the rest) or a side is no
         multiple of the spatial stride.
         """
-        frames_to_latents(video.shape[2])
-        if video.shape[3] % self.stride[1] or video.shape[4] % self.stride[2]:
+        return self._encode(video.shape[2:], lambda span: video[:, :, span])
+
+    @torch.no_grad()
+    def encode_frames(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        """As :meth:`encode`, of pictures (B, N, H, W, 3) uint8: they become floats a few at a time."""
+        return self._encode(frames.shape[1:4], lambda span: to_video(frames[:, span]))
+
+    def _encode(self, size: Sequence[int], piece: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+        """Latents of a video of ``size`` (N, H, W), of which ``piece`` gives the frames of a span."""
+        length, height, width = size
+        frames_to_latents(length)
+        if height % self.stride[1] or width % self.stride[2]:
             raise UserError(
-                f"A video of {video.shape[4]}x{video.shape[3]} pixels cannot be encoded; both sides must be "
+                f"A video of {width}x{height} pixels cannot be encoded; both sides must be "
                 f"multiples of {self.stride[1]}."
             )
         with self._precision():
-            latents = self.vae.encode(video.to(self.device, self.dtype)).latent_dist.mode()
+            if isinstance(self.vae, AutoencoderKLWan):
+                pieces = (piece(span).to(self.device, self.dtype) for span in time_chunks(length))
+                latents = torch.cat(list(encode_stream(self.vae, pieces)), dim=2)
+            else:
+                whole = piece(slice(None)).to(self.device, self.dtype)
+                latents = self.vae.encode(whole).latent_dist.mode()
         mean, std = self._statistics()
         return (latents.float() - mean) / std
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Video (B, 3, 4 (F - 1) + 1, h s, w s) float32, clamped to [-1, 1]."""
-        return self.decode_with_grad(latents)
+        return torch.cat(list(self.decode_pieces(latents)), dim=2)
+
+    @torch.no_grad()
+    def decode_pieces(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The frames of :meth:`decode`, in order, in pieces (B, 3, n, H, W); each is made when asked for."""
+        for piece in self._pieces(latents):
+            yield piece.float()
+
+    @torch.no_grad()
+    def decode_frames(self, latents: torch.Tensor) -> NDArray[np.uint8]:
+        """Pictures (B, N, H, W, 3) uint8; nothing of the window's length is ever held as floats."""
+        return np.concatenate([to_frames(piece) for piece in self.decode_pieces(latents)], axis=1)
+
+    def _pieces(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        mean, std = self._statistics()
+        raw = latents.to(self.device, torch.float32) * std + mean
+        pieces = decode_stream(self.vae, raw.to(self.dtype), self.tiling)
+        while True:  # what runs between the pieces is none of autocast's business
+            with self._precision():
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
 
     def decode_with_grad(self, latents: torch.Tensor, checkpointing: bool = False) -> torch.Tensor:
         """As :meth:`decode`, differentiable in the latents (pixel losses of stage 2, P §5).

@@ -1,0 +1,240 @@
+"""One window dubbed by one variant, part by part, and the least that its arithmetic could take."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from dub_measure import Memory, Parts, Tape
+from dub_sizes import Size, meta_autoencoder, random_autoencoder, random_transformer
+from numpy.typing import NDArray
+from per_token import PerTokenTransformer, TwiceDecodedCodec
+from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
+
+from common.diffusion.sampler import build_sampler
+from common.geometry import latents_to_frames
+from common.media import load_audio
+from common.models.package import ModelPackage, PackageInfo
+from common.models.vae import VideoCodec
+from common.models.vae_stream import Tiling, decode_stream, encode_stream, time_chunks
+from common.speech.pretrained import PretrainedEncoder
+from common.training.flops import Shape, token_counts, training_cost
+from common.training.peak import measured_peak
+from stage2_dubber.editor import WindowEditor
+from stage2_dubber.job import FacePlan, composited_frames, plan_face
+from stage2_dubber.request import DubRequest
+
+EXACT, PER_TOKEN = "exact", "per-token"
+RELEASED_STEPS = 30
+WINDOW = ("encode", "step", "decode")
+"""The parts from pixels to pixels, which rates and ratios are about."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run. ``folder`` holds the inputs of ``dub_sizes.write_inputs``; outputs are kept there too if
+    ``keep``."""
+
+    variant: str
+    size: Size
+    device: torch.device
+    dtype: torch.dtype
+    folder: Path
+    keep: bool
+    warmup: bool
+
+
+class TimedCodec(VideoCodec):
+    """The product's codec with a clock."""
+
+    def __init__(self, vae: Any, parts: Parts, tape: Tape) -> None:
+        super().__init__(vae)
+        self.parts, self.tape = parts, tape
+
+    @torch.no_grad()
+    def encode_frames(self, frames: NDArray[np.uint8]) -> torch.Tensor:
+        self.parts.start("encode")
+        latents = super().encode_frames(frames)
+        self.parts.start("step")
+        return latents
+
+    @torch.no_grad()
+    def decode_frames(self, latents: torch.Tensor) -> NDArray[np.uint8]:
+        self.parts.start("decode")
+        with self.parts.apart():
+            self.tape.latents(latents)
+        frames = super().decode_frames(latents)
+        self.parts.start("composite")
+        return frames
+
+    def decode_pieces(self, latents: torch.Tensor) -> Any:
+        for piece in super().decode_pieces(latents):
+            with self.parts.apart():
+                self.tape.video(piece)
+            yield piece
+
+
+def run_window(job: Job) -> dict[str, Any]:
+    """Dub the one window and say what its parts took. All code but the baseline's is what dubs for users."""
+    size, device = job.size, job.device
+    exact = job.variant == EXACT
+    speech = PretrainedEncoder(job.folder / "speech", device)
+    transformer: Any = random_transformer(size, device, job.dtype)
+    vae = random_autoencoder(size, device, job.dtype)
+    context_file = job.folder / "context.safetensors"
+    if not context_file.exists():
+        save_file({"context": empty_prompt(size)}, context_file)
+    request = DubRequest(
+        job.folder / "clip.mp4", job.folder / "speech.wav", job.folder / "out.mp4", box=size.box
+    )
+    plan = plan_face(request, size.geometry.crop_scale, size.geometry.fps, lambda *_: None)
+    assert plan.model_frames == size.geometry.clip_frames
+    memory = Memory(device)
+    parts = Parts(device, memory)
+
+    parts.start("text")
+    context = load_file(context_file, device=str(device))["context"] if size.model.text_tokens else None
+    parts.start("audio")
+    features = speech.encode(load_audio(request.audio))
+    parts.stop()
+
+    info = PackageInfo(2, "bench", size.geometry, size.speech, size.diffusion)
+
+    def window(own: Parts, tape: Tape, steps: int) -> None:
+        codec = (TimedCodec if exact else TwiceDecodedCodec)(vae, own, tape)
+        model: Any = transformer if exact else PerTokenTransformer(transformer)
+        package = ModelPackage(info, model, codec, context, job.folder)
+        sampling = replace(size.diffusion, num_steps=steps)
+        # No overlap: parts that run at once have no times of their own.
+        editor = WindowEditor(
+            package,
+            sampling,
+            advance=lambda _: own.start("step"),
+            sampler=build_sampler(sampling, batch_branches=not exact),
+            overlap=False,
+        )
+        _dub(request.video, plan, editor, features, own)
+
+    if job.warmup:
+        window(Parts(device, memory), Tape(None, job.variant), 1)
+    gc.collect()
+    window(parts, Tape(job.folder if job.keep else None, job.variant), size.diffusion.num_steps)
+    return _report(job, parts, memory)
+
+
+def _dub(video: Path, plan: FacePlan, editor: WindowEditor, features: NDArray, parts: Parts) -> None:
+    parts.start("crops")
+    for _ in composited_frames(video, plan, editor, features):
+        pass
+    parts.stop()
+
+
+def empty_prompt(size: Size) -> torch.Tensor:
+    """(1, L, text_dim): states for the one token of an empty prompt, then the release's zeros."""
+    states = torch.zeros(1, max(size.model.text_tokens, 1), size.model.text_dim)
+    states[:, 0] = torch.randn(size.model.text_dim, generator=torch.Generator().manual_seed(0))
+    return states
+
+
+def _report(job: Job, parts: Parts, memory: Memory) -> dict[str, Any]:
+    # After the last step another one was begun and never done: it holds nothing but a few copies.
+    steps = job.size.diffusion.num_steps
+    readings = {name: each[:steps] if name == "step" else each for name, each in parts.readings.items()}
+    table = {
+        name: {
+            "seconds": sum(reading.seconds for reading in each),
+            "cpu_seconds": sum(reading.cpu_seconds for reading in each),
+            "peak_bytes": max(reading.peak_bytes for reading in each),
+        }
+        for name, each in readings.items()
+    }
+    each_step = [reading.seconds for reading in readings["step"]]
+    others = table["encode"]["seconds"] + table["decode"]["seconds"]
+    per_step = statistics.median(each_step)
+    window, released = others + sum(each_step), others + RELEASED_STEPS * per_step
+    frames = job.size.geometry.clip_frames
+    return {
+        "variant": job.variant,
+        "parts": table,
+        "step_seconds": each_step,
+        "window_seconds": window,
+        "window_cpu_seconds": sum(table[name]["cpu_seconds"] for name in WINDOW),
+        f"window_seconds_at_{RELEASED_STEPS}_steps": released,
+        "fps": frames / window,
+        f"fps_at_{RELEASED_STEPS}_steps": frames / released,
+        "peak_bytes": max(table[name]["peak_bytes"] for name in WINDOW),
+        "weights_bytes": memory.before,
+        "memory_method": memory.method,
+    }
+
+
+def floors(size: Size, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Seconds that the matrix products and convolutions of a window take at the device's measured rate.
+
+    Only what the exact mode computes: three branches per step, nothing of the reference behind the last
+    block's attention, one decode.
+    """
+    rate = measured_peak(device, dtype)
+    shape = latent_shape(size)
+    step = 3 * (training_cost(size.model, shape).forward - unread_flops(size, shape))
+    encode, decode = _autoencoder_flops(size, shape)
+    flops = {"encode": encode, "step": step * size.diffusion.num_steps, "decode": decode}
+    return {
+        "matmul_flops_per_second": rate,
+        "flops": flops,
+        "seconds": {name: value / rate for name, value in flops.items()},
+    }
+
+
+def latent_shape(size: Size) -> Shape:
+    side = size.geometry.crop_size // size.vae.scale_factor_spatial
+    frames = size.geometry.latent_frames
+    return Shape(1, frames, side, side, frames, 8 + 2 * size.speech.extra_window)
+
+
+def unread_flops(size: Size, shape: Shape) -> float:
+    """What the last block would do for reference tokens that no head reads: per token its query, scores and
+    values over all tokens, output projection and FFN."""
+    reference, target = token_counts(size.model, shape)
+    dim, hidden = size.model.dim, size.model.ffn_dim
+    per_token = 2 * 2 * dim**2 + 4 * (reference + target) * dim + 2 * 2 * dim * hidden
+    return float(shape.batch * reference * per_token)
+
+
+def _autoencoder_flops(size: Size, shape: Shape) -> tuple[float, float]:
+    vae = meta_autoencoder(size)
+    frames, side = latents_to_frames(shape.frames), size.geometry.crop_size
+    video = torch.empty(1, 3, frames, side, side, device="meta")
+    latents = torch.empty(1, size.vae.z_dim, shape.frames, shape.height, shape.width, device="meta")
+    counted = []
+    with torch.no_grad():
+        for stream in (
+            encode_stream(vae, (video[:, :, span] for span in time_chunks(frames))),
+            decode_stream(vae, latents, Tiling()),
+        ):
+            with FlopCounterMode(display=False) as counter:
+                for _ in stream:
+                    pass
+            counted.append(float(counter.get_total_flops()))
+    return counted[0], counted[1]
+
+
+def describe(size: Size) -> dict[str, Any]:
+    """The geometry, for the report."""
+    reference, target = token_counts(size.model, latent_shape(size))
+    return {
+        "dim": size.model.dim,
+        "blocks": size.model.num_layers,
+        "tokens": {"reference": reference, "target": target},
+        "latents": list(asdict(latent_shape(size)).values())[1:4],
+        "frames": size.geometry.clip_frames,
+        "crop": size.geometry.crop_size,
+        "steps": size.diffusion.num_steps,
+        "autoencoder": {"encoder": size.vae.base_dim, "decoder": size.vae.decoder_base_dim},
+    }
