@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 import torch
 
 from common.config import DiffusionConfig
+from common.diffusion.branches import batch_branches
 from common.diffusion.sampler import Conditions, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
@@ -67,7 +68,7 @@ class WindowEditor:
         self._changes = changes
         self._geometry = package.info.geometry
         self._device = package.codec.device
-        self._sampler = build_sampler(sampling, before_step=package.adapter_switch())
+        self._sampler = build_sampler(sampling, package.speed, before_step=package.adapter_switch())
 
     @property
     def crop_size(self) -> int:
@@ -135,8 +136,10 @@ class WindowEditor:
             context=self._package.context,
             motion=codec.encode(to_video(tail[None])) if window.new_from else None,
         )
-        latents = self._sampler.sample(
-            self._package.transformer, self._noise(reference, first), conditions, self._progress(window)
+        transformer, mode = self._package.transformer, self._package.speed.guidance_branches
+        batched = batch_branches(mode, transformer, reference.shape, reference.shape[2], self._device)
+        latents = replace(self._sampler, batch_branches=batched).sample(
+            transformer, self._noise(reference, first), conditions, self._progress(window)
         )
         edited = to_frames(codec.decode(latents))[0][: window.valid]
         changes = None
