@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure the exact model, then each variant. Raises UserError for bad input, not for refused switches."""
+    """Measure the exact model, then each variant. UserError for bad input, not for refused switches."""
     device = choose_device(options.device)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, None: default_dtype(device)}[options.dtype]
     material: Material
