@@ -90,14 +90,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE
-    print(table(results))
     if options.json:
         print(json.dumps(results))
     return 0
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure the exact model, then each variant. UserError for bad input, not for refused switches."""
+    """Measure the exact model, then each variant, and print as it goes.
+
+    Raises UserError for bad input; a switch that is refused is a row.
+    """
     device = choose_device(options.device)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, None: default_dtype(device)}[options.dtype]
     material: Material
@@ -112,8 +114,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     # What only the first run of a process pays for (libraries, pools of memory) is in none of the rows.
     measure(material, read_switches(EXACT), device, dtype, steps=1)
     exact = measure(material, read_switches(EXACT), device, dtype)
-    rows = [compare(words, speed, exact, material, device, dtype) for words, speed in variants.items()]
-    return {
+    results: dict[str, Any] = {
         "model": material.name,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
@@ -126,8 +127,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "peak_gib": exact.peak_gib,
             "estimated_gib_per_branch": exact.estimate_gib,
         },
-        "switches": rows,
+        "switches": [],
     }
+    width = max(len(" ".join(words)) for words in variants)
+    print(heading(results, width), flush=True)
+    for words, speed in variants.items():
+        row = compare(words, speed, exact, material, device, dtype)
+        results["switches"].append(row)
+        print(line(row, width), flush=True)
+    return results
 
 
 def read_switches(words: Sequence[str]) -> SpeedConfig:
@@ -212,24 +220,25 @@ def psnr(made: torch.Tensor, exact: torch.Tensor, peak: float | None) -> float |
     return 10 * math.log10(peak**2 / error) if error > 0 else None
 
 
-def table(results: dict[str, Any]) -> str:
-    """For people; refused switches below."""
+def heading(results: dict[str, Any], width: int) -> str:
+    """What is measured, the exact run, and the names of the columns."""
     exact = results["exact"]
     memory = "unknown" if exact["peak_gib"] is None else f"{exact['peak_gib']:.2f} GiB"
-    width = max(len(row["switch"]) for row in results["switches"])
-    lines = [
+    return (
         f"{results['model']} on {results['device']}, {results['dtype']}, latents {results['latents']}, "
-        f"{results['steps']} steps",
-        f"exact: {exact['seconds_per_step']:.4g} s per step, peak {memory}",
-        f"{'switch':<{width}}  PSNR of {results['psnr_of']:<9}  seconds  memory",
-    ]
-    for row in results["switches"]:
-        if row["refused"] is None:
-            level = "identical" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB"
-            share = "-" if row["memory_ratio"] is None else f"{row['memory_ratio']:.2f}"
-            lines.append(f"{row['switch']:<{width}}  {level:<17}  {row['seconds_ratio']:<7.3f}  {share}")
-    lines += [f"not run: {row['switch']}: {row['refused']}" for row in results["switches"] if row["refused"]]
-    return "\n".join(lines)
+        f"{results['steps']} steps\n"
+        f"exact: {exact['seconds_per_step']:.4g} s per step, peak {memory}\n"
+        f"{'switch':<{width}}  PSNR of {results['psnr_of']:<9}  seconds  memory"
+    )
+
+
+def line(row: dict[str, Any], width: int) -> str:
+    """One row for people."""
+    if row["refused"] is not None:
+        return f"{row['switch']:<{width}}  not run: {row['refused']}"
+    level = "identical" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB"
+    share = "-" if row["memory_ratio"] is None else f"{row['memory_ratio']:.2f}"
+    return f"{row['switch']:<{width}}  {level:<17}  {row['seconds_ratio']:<7.3f}  {share}"
 
 
 def _parser() -> argparse.ArgumentParser:
