@@ -36,6 +36,7 @@ from common.config_sections import (
     VaeConfig,
     check_config,
 )
+from common.config_speed import SpeedConfig
 from common.errors import UserError
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "PhaseConfig",
     "SpeechAugmentConfig",
     "SpeechConfig",
+    "SpeedConfig",
     "SyncConfig",
     "TrainConfig",
     "TrainingSections",

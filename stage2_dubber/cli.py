@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from common.errors import EXIT_CODE, UserError
+from stage2_dubber import speed_options as switch
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
 
 INTERRUPTED = 130
@@ -107,6 +108,16 @@ def dub(
     side_by_side: Annotated[
         Path | None, typer.Option(help="Also write a video with source and result side by side.")
     ] = None,
+    speed: switch.FilesOption = None,
+    branches: switch.BranchesOption = None,
+    guidance_interval: switch.IntervalOption = None,
+    cache: switch.CacheOption = None,
+    cache_threshold: switch.ThresholdOption = None,
+    cache_interval: switch.CacheIntervalOption = None,
+    compile: switch.CompileOption = None,
+    attention: switch.AttentionOption = None,
+    quantization: switch.QuantizationOption = None,
+    offload: switch.OffloadOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan, but do not dub.")
     ] = False,
@@ -119,6 +130,18 @@ def dub(
 
         quieten_libraries()
         show_warnings()
+        switches = switch.read_speed(
+            speed,
+            guidance_branches=branches,
+            guidance_interval=guidance_interval,
+            step_cache=cache,
+            cache_threshold=cache_threshold,
+            cache_interval=cache_interval,
+            compile=compile,
+            attention_backend=attention,
+            quantization=quantization,
+            offload=offload,
+        )
         request = DubRequest(
             video=video,
             audio=audio,
@@ -141,14 +164,18 @@ def dub(
             "reference_scale": reference_scale,
         }
         if dry_run:
+            from common.models.switches import check_switches
             from stage2_dubber.dry_run import plan_lines
+            from stage2_dubber.pipeline import choose_device, default_dtype
 
-            for line in plan_lines(request, inputs, folder, sampling):
+            place = choose_device(device.value)
+            check_switches(switches, place, default_dtype(place))
+            for line in plan_lines(request, inputs, folder, sampling, switches):
                 print(line)
             return
         from stage2_dubber.pipeline import DubPipeline
 
-        pipeline = DubPipeline.from_pretrained(folder, device=device.value)
+        pipeline = DubPipeline.from_pretrained(folder, device=device.value, speed=switches)
         with ConsoleProgress() as progress:
             result = pipeline.run(request, inputs=inputs, progress=progress, **sampling)
         _report(result)

@@ -1,4 +1,4 @@
-"""The configuration of stage 2: the shared sections plus the training phase."""
+"""The configuration of stage 2: the shared sections plus the training phase; and that of a dub."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from common.config import (
     ModelSections,
     PhaseConfig,
     SpeechAugmentConfig,
+    SpeedConfig,
     TrainingSections,
 )
 from common.errors import UserError
@@ -21,6 +22,13 @@ class Stage2Config(TrainingSections, ModelSections):
     phase: PhaseConfig = field(default_factory=PhaseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
+
+
+@dataclass
+class DubConfig:
+    """Root of what ``bootdub dub --speed FILE`` reads."""
+
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
 
 
 def check(config: Stage2Config) -> Stage2Config:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common.config import SpeedConfig
 from common.diffusion.windows import plan_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
@@ -15,7 +16,9 @@ from common.models.package import read_info
 from stage2_dubber.request import SPEECH_RATE, DubInputs, DubRequest
 
 
-def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, sampling: Mapping[str, Any]) -> list[str]:
+def plan_lines(
+    request: DubRequest, inputs: DubInputs, model: Path, sampling: Mapping[str, Any], speed: SpeedConfig
+) -> list[str]:
     """Lines that describe the job; the model's metadata are read, its weights are not.
 
     Args:
@@ -23,6 +26,7 @@ def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, sampling: Ma
         inputs: the results of the checks.
         model: the package's folder.
         sampling: values that replace the package's sampler settings, None where they do not.
+        speed: switches; those that are on are listed.
 
     Raises:
         UserError: the model is no package of the second stage, or a setting makes no sense.
@@ -49,6 +53,7 @@ def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, sampling: Ma
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
         f"sampler   {settings.num_steps} steps, shift {settings.shift:g}, reference scale "
         f"{settings.reference_scale:g}, audio scale {settings.audio_scale:g}, seed {request.seed}",
+        f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "
         f"{len(windows) * settings.num_steps} sampler steps (if every frame shows the face)",
         f"output    {request.output}" + (" (lossless)" if request.lossless else ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from threading import Event
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from common.config import DiffusionConfig
+from common.diffusion.branches import batch_branches
 from common.diffusion.sampler import Conditions, EulerSampler, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
@@ -82,7 +83,10 @@ class WindowEditor:
         self._changes = changes
         self._geometry = package.info.geometry
         self._device = package.codec.device
-        self._sampler = sampler or build_sampler(sampling, before_step=package.adapter_switch())
+        self._given = sampler
+        self._sampler = sampler or build_sampler(
+            sampling, package.speed, before_step=package.adapter_switch()
+        )
         self._overlap = self._device.type == "cuda" if overlap is None else overlap
 
     @property
@@ -175,13 +179,23 @@ class WindowEditor:
             plain = beside.start(partial(codec.decode_frames, reference)) if self._changes else None
             progress = self._progress(window, stopping)
             noise = self._noise(reference, first)
-            latents = self._sampler.sample(self._package.transformer, noise, conditions, progress)
+            sampler = self._sampler_for(reference)
+            latents = sampler.sample(self._package.transformer, noise, conditions, progress)
             edited = codec.decode_frames(latents)[0][: window.valid]
             if plain is None:
                 return match_colours(edited, source), None
             unedited = plain()[0][: window.valid]
         changes = match_colours(edited, unedited).astype(np.float32) - unedited
         return match_colours(edited, source), changes
+
+    def _sampler_for(self, reference: torch.Tensor) -> EulerSampler:
+        """Whether branches fit in one batch is asked anew for every window: others take memory meanwhile."""
+        if self._given is not None:
+            return self._given
+        package = self._package
+        frames, mode = reference.shape[2], package.speed.guidance_branches
+        batched = batch_branches(mode, package.transformer, reference.shape, frames, self._device)
+        return replace(self._sampler, batch_branches=batched)
 
     def _progress(self, window: Window, stopping: Event) -> Callable[[int, int], None]:
         share = (window.valid - window.new_from) / self._sampling.num_steps

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.config import DiffusionConfig
+from common.config import DiffusionConfig, SpeedConfig
 from common.errors import UserError
 from common.models.package import ModelPackage, load_package
 from common.speech.base import SpeechEncoder
@@ -67,6 +67,7 @@ class DubPipeline:
         path: str | PathLike[str],
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
+        speed: SpeedConfig | None = None,
     ) -> DubPipeline:
         """Load a model package.
 
@@ -74,15 +75,16 @@ class DubPipeline:
             path: the package's folder.
             device: "cpu", "cuda", or "auto" for the GPU where there is one.
             dtype: of the weights; None: float32 on the CPU, bfloat16 on a GPU.
+            speed: switches that trade pictures or memory for time (docs/speed.md), for example
+                ``SpeedConfig(step_cache="first-block", offload=True)``; None: exact.
 
         Raises:
             UserError: there is no package of the second stage at ``path``, its parts do not fit each other,
-                or the device is not there.
+                the device is not there, or a switch needs what is not there.
         """
         chosen = choose_device(device)
-        if dtype is None:
-            dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
-        package = load_package(Path(path), device=chosen, dtype=dtype, stage=STAGE)
+        dtype = dtype or default_dtype(chosen)
+        package = load_package(Path(path), device=chosen, dtype=dtype, stage=STAGE, speed=speed)
         return cls(package, build_speech_encoder(package.info.speech, chosen))
 
     def __call__(
@@ -270,6 +272,11 @@ def choose_device(name: str | torch.device) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("The device 'cuda' is not there (no GPU, or a build without CUDA): use --device cpu.")
     return device
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """Of the weights: bfloat16 on a GPU, float32 on a CPU."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 class _Clock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from common.config import DiffusionConfig
+from common.config import DiffusionConfig, SpeedConfig
 
 AUDIO_POWER = 1.5
 # (t, factor) of the reference scale: constant outside and between equal neighbours, cosine blends elsewhere.
@@ -33,14 +33,19 @@ class Guidance:
     """Scales of the two guidance directions; with ``dynamic`` they follow the release's schedules over t.
 
     A scale of exactly 1 switches its direction off, schedule included: stage 1 uses ``reference_scale`` = 1.
+    Outside the closed ``interval`` of t there is no guidance: the branch that sees all conditions stands
+    alone (arXiv 2404.07724).
     """
 
     reference_scale: float = 2.0
     audio_scale: float = 7.0
     dynamic: bool = True
+    interval: tuple[float, float] = (0.0, 1.0)
 
     def scales(self, t: float) -> tuple[float, float]:
         """(s_ref, s_aud) at noise level ``t``."""
+        if not self.interval[0] <= t <= self.interval[1]:
+            return 1.0, 1.0
         reference, audio = self.reference_scale, self.audio_scale
         if self.dynamic and reference != 1:
             reference *= reference_factor(t)
@@ -55,9 +60,10 @@ class Guidance:
         return {branch: weight for branch, weight in weights.items() if weight != 0}
 
 
-def build_guidance(config: DiffusionConfig) -> Guidance:
-    """The guidance that a ``diffusion`` section describes."""
-    return Guidance(config.reference_scale, config.audio_scale, config.dynamic_schedule)
+def build_guidance(config: DiffusionConfig, speed: SpeedConfig | None = None) -> Guidance:
+    """The guidance that a ``diffusion`` section describes, in the interval of a ``speed`` section."""
+    low, high = (speed or SpeedConfig()).guidance_interval
+    return Guidance(config.reference_scale, config.audio_scale, config.dynamic_schedule, (low, high))
 
 
 def reference_factor(t: float) -> float:

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from common.config import DiffusionConfig
+from common.config import DiffusionConfig, SpeedConfig
 from common.diffusion.border import Border, ring_mask
 from common.diffusion.flow import FlowMatching
 from common.diffusion.guidance import Branch, Guidance, build_guidance
+from common.models.step_cache import forget_steps
 
 Model = Callable[..., torch.Tensor]  # called like DubbingTransformer
 StepHook = Callable[[float], None]
@@ -70,6 +71,8 @@ class EulerSampler:
     ) -> torch.Tensor:
         """Latents (B, C, F, h, w) float32 from ``noise`` of that shape; a pure function of its arguments.
 
+        Step caches of the model start anew here, and whenever the branches that guidance needs change.
+
         ``progress`` is called with (steps done, steps in all) after every step.
         """
         noise = noise.float()
@@ -93,8 +96,12 @@ class EulerSampler:
         and the border are put in place when the next step is :meth:`shown` or the clip is :meth:`finished`.
         """
         sigmas = self.flow.sigmas(self.num_steps).tolist()
+        branches: list[Branch] = []
         for step in range(first, last):
             t, t_next = sigmas[step], sigmas[step + 1]
+            if list(self.guidance.weights(t)) != branches:
+                branches = list(self.guidance.weights(t))
+                forget_steps(model)
             if self.before_step is not None:
                 self.before_step(t)
             latents = self.shown(latents, t, noise, conditions)
@@ -128,7 +135,7 @@ class EulerSampler:
             arguments = [_arguments(latents, t, conditions, branch) for branch in weights]
             joined = {name: _concatenate([a[name] for a in arguments]) for name in arguments[0]}
             joined["context"] = conditions.context if _is_shared(conditions.context) else joined["context"]
-            outputs = _call(model, joined, conditions, "batched").float().chunk(len(weights))
+            outputs = _call(model, joined, conditions, str([*weights])).float().chunk(len(weights))
         else:
             outputs = tuple(
                 _call(model, _arguments(latents, t, conditions, branch), conditions, str(branch)).float()
@@ -148,11 +155,13 @@ class EulerSampler:
         return Border(reference.float(), noise, self.border, first_frame=conditions.motion_frames)
 
 
-def build_sampler(config: DiffusionConfig, **changes: Any) -> EulerSampler:
-    """The sampler that a ``diffusion`` section describes; ``changes`` are fields of :class:`EulerSampler`."""
-    sampler = EulerSampler(
-        FlowMatching(config.shift, config.timestep_a), build_guidance(config), config.num_steps, config.border
-    )
+def build_sampler(config: DiffusionConfig, speed: SpeedConfig | None = None, **changes: Any) -> EulerSampler:
+    """The sampler that a ``diffusion`` section describes; ``changes`` are fields of :class:`EulerSampler`.
+
+    Of ``speed`` it follows the guidance interval; ``batch_branches`` is the caller's, who knows the memory.
+    """
+    flow = FlowMatching(config.shift, config.timestep_a)
+    sampler = EulerSampler(flow, build_guidance(config, speed), config.num_steps, config.border)
     return replace(sampler, **changes)
 
 

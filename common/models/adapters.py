@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from common.errors import UserError
 from common.files import atomic_path
+from common.models.step_cache import forget_steps
 from common.models.transformer import DubbingTransformer
 
 METADATA_KEY = "bootdub_adapter"
@@ -115,6 +116,7 @@ class AdapterSwitch:
         if not self.adapters or active == self._active:
             return
         self._active = active
+        forget_steps(self.model)  # those were made with other weights
         if active:
             self.model.enable_adapters()
             self.model.set_adapter(active)

@@ -18,10 +18,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.config import DiffusionConfig, GeometryConfig, SpeechConfig, SpeedConfig
 from common.errors import UserError
 from common.files import atomic_dir, read_json, write_json
 from common.models.adapters import Adapter, AdapterSwitch, load_adapter, save_adapter
+from common.models.switches import check_switches, place_transformer
 from common.models.transformer import DubbingTransformer
 from common.models.vae import VideoCodec, load_vae
 
@@ -51,13 +52,17 @@ class PackageInfo:
 
 @dataclass
 class ModelPackage:
-    """A loaded package. ``context`` is (1, L, text_dim) if the transformer has text attention, else None."""
+    """A loaded package. ``context`` is (1, L, text_dim) if the transformer has text attention, else None.
+
+    ``speed``: the switches that are on in this copy of the transformer, and those that its samplers follow.
+    """
 
     info: PackageInfo
     transformer: DubbingTransformer
     codec: VideoCodec
     context: torch.Tensor | None
     folder: Path
+    speed: SpeedConfig = field(default_factory=SpeedConfig)
 
     def adapter_switch(self) -> AdapterSwitch:
         """The ``before_step`` hook that the sampler needs for this package's adapters."""
@@ -141,14 +146,18 @@ def load_package(
     stage: int | None = None,
     vae_dtype: torch.dtype | None = None,
     adapters: bool = True,
+    speed: SpeedConfig | None = None,
 ) -> ModelPackage:
     """Load a package for inference. ``vae_dtype`` defaults to ``dtype``. ``adapters=False`` leaves them out.
 
+    ``speed``: switches of common/models/switches.py; None: the exact model.
+
     Raises UserError where the folder is no package, is incomplete, is of another stage than ``stage``, or
-    holds parts that do not fit each other.
+    holds parts that do not fit each other; or a switch needs what is not there.
     """
-    folder = Path(folder)
+    folder, device, speed = Path(folder), torch.device(device), speed or SpeedConfig()
     info = read_info(folder)
+    check_switches(speed, device, dtype)
     if not adapters:
         info = replace(info, adapters=())
     if stage is not None and info.stage != stage:
@@ -161,10 +170,11 @@ def load_package(
     for adapter in info.adapters:
         load_adapter(transformer, folder / adapter_file(adapter.name))
     context = _load_context(folder) if transformer.text_embedding is not None else None
-    transformer.to(device).eval()  # type: ignore[arg-type]
-    transformer.requires_grad_(False)
+    transformer.eval().requires_grad_(False)
+    place_transformer(transformer, device, speed)
     codec.to(device)
-    return ModelPackage(info, transformer, codec, None if context is None else context.to(device), folder)
+    context = None if context is None else context.to(device)
+    return ModelPackage(info, transformer, codec, context, folder, speed)
 
 
 def load_transformer(folder: Path, dtype: torch.dtype = torch.float32) -> DubbingTransformer:
