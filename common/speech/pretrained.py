@@ -17,7 +17,7 @@ from transformers.audio_utils import mel_filter_bank
 from common.errors import UserError
 from common.files import PathLike, fingerprint
 from common.speech.base import HOP, SAMPLE_RATE, Audio, Features, check_audio, feature_count
-from common.speech.chunks import hard_chunks, overlapping_chunks
+from common.speech.chunks import EncodeChunk, hard_chunks, overlapping_chunks
 
 OVERLAP = 500  # features (10 s) that neighbouring windows share
 
@@ -29,14 +29,19 @@ _WAV2VEC2_FIELD = 400  # samples that one wav2vec2 feature sees in the convoluti
 class PretrainedEncoder:
     """Whisper encoder and wav2vec2 at 50 Hz, joined on the channel axis, Whisper first.
 
-    Whisper gives its last block's output before the final LayerNorm; wav2vec2 its last hidden state. Both
-    work on windows of Whisper's length (30 s). What depends on the level of the sound, Whisper's dynamic
-    range and wav2vec2's unit variance, is taken from the whole recording, so that windows agree.
+    Whisper gives its last block's output before the final LayerNorm; wav2vec2 its last hidden state. What
+    depends on the level of the sound, Whisper's dynamic range and wav2vec2's unit variance, is taken from the
+    whole recording, so that windows agree. Where a network gives no feature for the end of the recording,
+    which may be less than 20 ms long, its last one is repeated: the release clamps to it.
+
+    Up to 30 s both ways of chunking are the same single pass. Beyond, "release" (R) is Whisper in abutting
+    30 s windows and wav2vec2 over the whole recording, whose time and memory then grow with its square;
+    "overlap" (ours) is both in windows of 30 s that share 10 s, cross-faded: no seams, bounded memory.
 
     Args:
         path: folder with ``whisper/`` and ``wav2vec2/``, each as transformers saves a model (safetensors).
         device: where the two networks run.
-        chunking: "overlap" (no seams) or "release" (hard 30 s windows, each cut to its own length).
+        chunking: "overlap" or "release".
 
     Raises:
         UserError: a model is missing in ``path``.
@@ -65,9 +70,7 @@ class PretrainedEncoder:
             bins, bands, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
         )
         self._filters = torch.from_numpy(filters.T.astype(np.float32))
-        self._fingerprint = fingerprint(
-            [self.name, 1, chunking, OVERLAP, _digest(whisper_path), _digest(wav2vec2_path)]
-        )
+        self._fingerprint = pretrained_fingerprint(path, chunking)
 
     @property
     def channels(self) -> int:
@@ -84,22 +87,38 @@ class PretrainedEncoder:
         mel = self._log_mel(audio)
         # wav2vec2 was trained on sound of zero mean and unit variance.
         level = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
-        chunk = partial(self._encode_chunk, mel, level)
+        parts = (
+            self._joined(partial(self._hear_whisper, mel), mel.shape[1] // 2, one_pass=False),
+            self._joined(
+                partial(self._hear_wav2vec2, level),
+                (len(audio) - _WAV2VEC2_FIELD) // HOP + 1,
+                one_pass=self.chunking == "release",
+            ),
+        )
+        return np.concatenate([_filled(part, count) for part in parts], axis=1)
+
+    def _joined(self, chunk: EncodeChunk, count: int, one_pass: bool) -> Features:
+        """The ``count`` features (at least one) that a network has for a recording."""
+        count = max(count, 1)
+        if one_pass:
+            return chunk(0, count)
         if self.chunking == "release":
             return hard_chunks(count, self._window, chunk)
-        overlap = min(OVERLAP, self._window // 3)
-        return overlapping_chunks(count, self._window, overlap, chunk)
+        return overlapping_chunks(count, self._window, min(OVERLAP, self._window // 3), chunk)
 
     @torch.inference_mode()
-    def _encode_chunk(self, mel: Tensor, level: npt.NDArray[np.float32], first: int, end: int) -> Features:
-        whisper = self._whisper(self._mel_window(mel, first)).last_hidden_state[0, : end - first]
-        # Zeros behind the sound, so that the last, partly filled feature exists too.
-        sound = np.zeros(HOP * (end - first - 1) + _WAV2VEC2_FIELD, np.float32)
-        piece = level[HOP * first : HOP * first + len(sound)]
-        sound[: len(piece)] = piece
-        values = torch.from_numpy(sound)[None].to(self.device)
-        wav2vec2 = self._wav2vec2(values).last_hidden_state[0]
-        return torch.cat([whisper, wav2vec2], dim=-1).float().cpu().numpy()
+    def _hear_whisper(self, mel: Tensor, first: int, end: int) -> Features:
+        """(end - first, channels) from the spectrogram of the whole recording."""
+        features = self._whisper(self._mel_window(mel, first)).last_hidden_state
+        return features[0, : end - first].float().cpu().numpy()
+
+    @torch.inference_mode()
+    def _hear_wav2vec2(self, level: npt.NDArray[np.float32], first: int, end: int) -> Features:
+        """(end - first, channels) from the sound of these features and what the last of them reaches into."""
+        sound = level[HOP * first : HOP * (end - 1) + _WAV2VEC2_FIELD]
+        sound = np.pad(sound, (0, max(0, _WAV2VEC2_FIELD - len(sound))))
+        features = self._wav2vec2(torch.from_numpy(sound)[None].to(self.device)).last_hidden_state
+        return features[0].float().cpu().numpy()
 
     def _mel_window(self, mel: Tensor, first: int) -> Tensor:
         """(1, bands, 2 * window) log-mel from feature ``first`` on; beyond the sound it is 0, as in R."""
@@ -116,6 +135,21 @@ class PretrainedEncoder:
         power = self._filters @ spectrum[:, :-1].abs().square()
         log = power.clamp(min=1e-10).log10()
         return (torch.maximum(log, log.max() - 8.0) + 4.0) / 4.0
+
+
+def pretrained_fingerprint(path: PathLike, chunking: str) -> str:
+    """What :class:`PretrainedEncoder` calls itself, without loading it.
+
+    Raises:
+        UserError: a model is missing in ``path``.
+    """
+    parts = [_digest(_require_model(path, name)) for name in ("whisper", "wav2vec2")]
+    return fingerprint([PretrainedEncoder.name, 2, chunking, OVERLAP, *parts])
+
+
+def _filled(features: Features, count: int) -> Features:
+    """(T, C) with the last feature repeated up to ``count``."""
+    return np.pad(features, ((0, count - len(features)), (0, 0)), mode="edge")
 
 
 def _require_model(path: PathLike, name: str) -> Path:
