@@ -52,8 +52,9 @@ def from_public_state_dict(
     """(arguments of DubbingTransformer, its state dict) from a checkpoint in the public key format.
 
     The geometry is read off the tensors. Head counts cannot be: they default to 128 and 64 channels per head.
-    Only shapes are looked at: the tensors may also be ones that are still in their file. ``overrides`` replace inferred arguments (such as ``reference_layout``); ``source`` names the file in
-    errors. Raises UserError that names the first tensor that is missing, foreign or of a wrong shape.
+    Only shapes are looked at: the tensors may also be ones that are still in their file. ``overrides``
+    replace inferred arguments (such as ``reference_layout``); ``source`` names the file in errors. Raises
+    UserError that names the first tensor that is missing, foreign or of a wrong shape.
     """
     ours = {to_our_name(name): tensor for name, tensor in state.items()}
     config = infer_config(ours, num_heads, audio_heads, source) | overrides

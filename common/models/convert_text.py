@@ -1,6 +1,6 @@
 """The empty prompt's states from the umt5 text encoder (R; xdub.md §2), which is never held in memory.
 
-The encoder has 5.7 billion parameters and is needed once: its blocks are read, applied and dropped one by one.
+The encoder has 5.7 billion parameters and is needed once: its blocks are read, applied and dropped in turn.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def prompt_tokens(tokenizer: Path, prompt: str = "") -> list[int]:
     # transformers makes an empty tokenizer where there is neither.
     if not any((tokenizer / name).is_file() for name in ("tokenizer.json", "spiece.model")):
         raise UserError(
-            f"{tokenizer}: no tokenizer there (neither tokenizer.json nor spiece.model); fetch the folder that "
-            "belongs to the text encoder."
+            f"{tokenizer}: no tokenizer there (neither tokenizer.json nor spiece.model); fetch the folder "
+            "that belongs to the text encoder."
         )
     try:
         tokens = AutoTokenizer.from_pretrained(str(tokenizer), local_files_only=True)(prompt)["input_ids"]

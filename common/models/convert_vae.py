@@ -71,9 +71,7 @@ def from_original_vae(
     return vae
 
 
-def map_original_vae(
-    state: State, source: str = "The autoencoder"
-) -> tuple[dict[str, Any], dict[str, str]]:
+def map_original_vae(state: State, source: str = "The autoencoder") -> tuple[dict[str, Any], dict[str, str]]:
     """(constructor arguments without the latent statistics, original name by diffusers' name).
 
     Looks at shapes only. Raises UserError that names the first tensor that is missing, foreign or misshapen.

@@ -31,6 +31,9 @@ METADATA_FILE = "bootdub.json"
 CONTEXT_FILE = "context.safetensors"
 SPEECH_FOLDER = "speech"
 
+BASE_PHASE = "base"
+"""The phase of a package whose audio layers are fresh: training starts there."""
+
 
 @dataclass(frozen=True)
 class PackageInfo:

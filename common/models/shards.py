@@ -41,7 +41,9 @@ def stored_entry(name: str, tensor: StoredTensor, dtype: torch.dtype | None = No
     """
     target = tensor.dtype if dtype is None else dtype
     if target not in _NAMES:
-        raise UserError(f"{tensor.file}: the tensor {tensor.name} holds {target}, not floating point numbers.")
+        raise UserError(
+            f"{tensor.file}: the tensor {tensor.name} holds {target}, not floating point numbers."
+        )
 
     def pieces(limit: int) -> Iterator[Tensor]:
         for piece in tensor.pieces(limit):
@@ -53,8 +55,8 @@ def stored_entry(name: str, tensor: StoredTensor, dtype: torch.dtype | None = No
             narrowed = piece.to(target)
             if not narrowed.isfinite().all():
                 raise UserError(
-                    f"{tensor.file}: the tensor {tensor.name} holds {piece.abs().max().item():.4g}, more than "
-                    f"{str(target).removeprefix('torch.')} can say; choose bf16 or fp32."
+                    f"{tensor.file}: the tensor {tensor.name} holds {piece.abs().max().item():.4g}, more "
+                    f"than {str(target).removeprefix('torch.')} can say; choose bf16 or fp32."
                 )
             yield narrowed
 
@@ -87,7 +89,9 @@ def plan_shards(
             state, filename_pattern=f"{stem}{{suffix}}.safetensors", max_shard_size=max_shard_size
         )
     except ValueError as error:
-        raise UserError(f"The shard size {max_shard_size!r} cannot be read: write it as 5GB or 500MB.") from error
+        raise UserError(
+            f"The shard size {max_shard_size!r} cannot be read: write it as 5GB or 500MB."
+        ) from error
     files = {file: [by_name[name] for name in names] for file, names in split.filename_to_tensors.items()}
     return files, dict(split.tensor_to_filename)
 

@@ -1,14 +1,15 @@
 """Tensors that stay in their files until they are asked for, piece by piece.
 
-A checkpoint of 5 billion parameters is converted by a machine that could not hold it: every piece is read on
-its own, and its file is closed again, so that not even mapped pages of the source stay in memory.
+A checkpoint of 5 billion parameters is converted by a machine that could not hold it: pieces are read one by
+one, and files are opened again now and then, so that not even mapped pages of the source pile up.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +21,8 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import read_json, require_file
 
-PIECE = 16 << 20
-"""Bytes that are read at once."""
-
-Rows = Callable[[int, int], Tensor]
+PIECE = 8 << 20
+"""Bytes that are read at once, and that stay mapped at most."""
 
 _DTYPES = {
     "F64": torch.float64,
@@ -44,18 +43,20 @@ class Shaped(Protocol):
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One tensor of a file. ``opened`` gives access to its rows while the file is open."""
+    """One tensor of a file."""
 
-    file: Path
     name: str
     shape: torch.Size
     dtype: torch.dtype
-    opened: Callable[[], AbstractContextManager[Rows]]
+    source: _File
+
+    @property
+    def file(self) -> Path:
+        return self.source.path
 
     def rows(self, first: int, end: int) -> Tensor:
         """Rows of the first axis, in memory of their own. Raises UserError where the file is damaged."""
-        with self.opened() as read:
-            return read(first, end).clone()
+        return self.source.rows(self, first, end)
 
     def pieces(self, limit: int = PIECE) -> Iterator[Tensor]:
         """The tensor in consecutive runs of rows of about ``limit`` bytes; a scalar is one run."""
@@ -80,17 +81,19 @@ def open_safetensors(path: Path) -> Stored:
     Raises:
         UserError: the file is missing, truncated or holds a kind of number that no model here has.
     """
+    source = _Safetensors(require_file(path, "weights file"))
     found: Stored = {}
-    with _safetensors(require_file(path, "weights file")) as file:
-        for name in file.keys():  # noqa: SIM118  # it is no dict
-            part = file.get_slice(name)
+    with source.errors():
+        content = source.content()
+        for name in content.keys():  # noqa: SIM118  # it is no dict
+            part = content.get_slice(name)
             dtype = _DTYPES.get(part.get_dtype())
             if dtype is None:
                 raise UserError(
                     f"{path}: the tensor {name} is stored as {part.get_dtype()}, which cannot be converted; "
                     "fetch the file in bf16, fp16 or fp32."
                 )
-            found[name] = StoredTensor(path, name, torch.Size(part.get_shape()), dtype, _rows_of(path, name))
+            found[name] = StoredTensor(name, torch.Size(part.get_shape()), dtype, source)
     return found
 
 
@@ -124,64 +127,86 @@ def open_torch(path: Path, entry: str = "") -> tuple[Stored, dict[str, Any]]:
     Raises:
         UserError: the file is missing, damaged, no zip archive of torch, or holds other objects.
     """
-    with _torch(require_file(path, "weights file")) as content:
-        state = content.get(entry) if entry and isinstance(content, dict) else content
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise UserError(f"{path}: holds no weights{f' under {entry}' if entry else ''}; fetch it again.")
-        found = {
-            name: StoredTensor(path, name, tensor.shape, tensor.dtype, _torch_rows_of(path, entry, name))
-            for name, tensor in state.items()
-        }
-        others = {key: value for key, value in content.items() if key != entry} if entry else {}
-    return found, others
+    source = _Torch(require_file(path, "weights file"), entry)
+    with source.errors():
+        content = source.content()
+    state = content.get(entry) if entry and isinstance(content, dict) else content
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path}: holds no weights{f' under {entry}' if entry else ''}; fetch it again.")
+    found = {name: StoredTensor(name, t.shape, t.dtype, source) for name, t in state.items()}
+    return found, {key: value for key, value in content.items() if key != entry} if entry else {}
 
 
-def _rows_of(path: Path, name: str) -> Callable[[], AbstractContextManager[Rows]]:
+class _File(ABC):
+    """A file of tensors that is mapped while it is read, and mapped anew after every PIECE bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._content: Any = None
+        self._given = 0
+
+    def content(self) -> Any:
+        """The open file. To be called within :meth:`errors`."""
+        if self._content is None:
+            self._content = self.opened()
+        return self._content
+
+    def rows(self, tensor: StoredTensor, first: int, end: int) -> Tensor:
+        if self._given > PIECE:
+            self._content, self._given = None, 0
+        with self.errors():
+            found = self.read(tensor, first, end).clone()
+        self._given += found.nbytes
+        return found
+
     @contextmanager
-    def opened() -> Iterator[Rows]:
-        with _safetensors(path) as file:
-            part = file.get_slice(name)
-            scalar = not part.get_shape()
-            yield lambda first, end: file.get_tensor(name) if scalar else part[first:end]
+    def errors(self) -> Iterator[None]:
+        """Damage as a UserError."""
+        try:
+            yield
+        except pickle.UnpicklingError as error:
+            raise UserError(
+                f"{self.path}: holds more than tensors and plain values, and is not opened since that could "
+                "run foreign code; fetch the file from its publisher."
+            ) from error
+        except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].partition(". ")[0]
+            raise UserError(
+                f"{self.path}: not a whole {self.kind} ({reason.rstrip('.')}); fetch it again."
+            ) from error
 
-    return opened
+    kind: str
 
+    @abstractmethod
+    def opened(self) -> Any: ...
 
-def _torch_rows_of(path: Path, entry: str, name: str) -> Callable[[], AbstractContextManager[Rows]]:
-    @contextmanager
-    def opened() -> Iterator[Rows]:
-        with _torch(path) as content:
-            tensor = (content[entry] if entry else content)[name]
-            yield lambda first, end: tensor[first:end] if tensor.ndim else tensor
-
-    return opened
-
-
-@contextmanager
-def _safetensors(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: not a whole safetensors file ({_reason(error)}); fetch it again."
-        ) from error
+    @abstractmethod
+    def read(self, tensor: StoredTensor, first: int, end: int) -> Tensor: ...
 
 
-@contextmanager
-def _torch(path: Path) -> Iterator[Any]:
-    try:
-        yield torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: holds more than tensors and plain values, and is not opened since that could run "
-            "foreign code; fetch the file from its publisher."
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise UserError(
-            f"{path}: not a whole file of torch.save ({_reason(error)}); fetch it again."
-        ) from error
+class _Safetensors(_File):
+    kind = "safetensors file"
+
+    def opened(self) -> Any:
+        return safe_open(self.path, "pt")
+
+    def read(self, tensor: StoredTensor, first: int, end: int) -> Tensor:
+        if not tensor.shape:
+            return self.content().get_tensor(tensor.name)
+        return self.content().get_slice(tensor.name)[first:end]
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+class _Torch(_File):
+    kind = "zip file of torch.save"
+
+    def __init__(self, path: Path, entry: str) -> None:
+        super().__init__(path)
+        self._entry = entry
+
+    def opened(self) -> Any:
+        return torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+
+    def read(self, tensor: StoredTensor, first: int, end: int) -> Tensor:
+        content = self.content()
+        found: Tensor = (content[self._entry] if self._entry else content)[tensor.name]
+        return found[first:end] if tensor.shape else found

@@ -211,7 +211,7 @@ class VideoCodec:
 def autoencoder_fingerprint(
     config: Mapping[str, Any], tensors: Iterable[tuple[str, Iterable[torch.Tensor]]]
 ) -> str:
-    """What :attr:`VideoCodec.fingerprint` says of ``config`` and (name, consecutive pieces), sorted by name."""
+    """:attr:`VideoCodec.fingerprint` of ``config`` and of (name, consecutive pieces), sorted by name."""
     digest = hashlib.sha256()
     for name, pieces in tensors:
         digest.update(name.encode())

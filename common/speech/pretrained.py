@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from transformers import Wav2Vec2Model, WhisperModel
 from transformers.audio_utils import mel_filter_bank
 
 from common.errors import UserError
-from common.files import PathLike, fingerprint
+from common.files import PathLike, fingerprint, sampled_digest
 from common.speech.base import HOP, SAMPLE_RATE, Audio, Features, check_audio, feature_count
 from common.speech.chunks import EncodeChunk, hard_chunks, overlapping_chunks
 
@@ -143,7 +142,10 @@ def pretrained_fingerprint(path: PathLike, chunking: str) -> str:
     Raises:
         UserError: a model is missing in ``path``.
     """
-    parts = [_digest(_require_model(path, name)) for name in ("whisper", "wav2vec2")]
+    folders = (_require_model(path, name) for name in ("whisper", "wav2vec2"))
+    parts = [
+        sampled_digest([folder / "config.json", *sorted(folder.glob("*.safetensors"))]) for folder in folders
+    ]
     return fingerprint([PretrainedEncoder.name, 2, chunking, OVERLAP, *parts])
 
 
@@ -160,16 +162,3 @@ def _require_model(path: PathLike, name: str) -> Path:
             "wav2vec2/, each holding config.json and model.safetensors."
         )
     return folder
-
-
-def _digest(folder: Path) -> str:
-    """Content of a model folder from sizes and 64 samples of each file: whole ones take many seconds."""
-    digest = hashlib.sha256()
-    for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}\0".encode())
-        with file.open("rb") as stream:
-            for part in range(64):
-                stream.seek(part * size // 64)
-                digest.update(stream.read(1 << 16))
-    return digest.hexdigest()
