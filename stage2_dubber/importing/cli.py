@@ -45,7 +45,9 @@ def import_xdub(
     ] = None,
     speech: Annotated[
         Path | None,
-        typer.Option(help="For a base model: folder with whisper/large-v2.pt and wav2vec2-base-960h/."),
+        typer.Option(
+            help="Where whisper/large-v2.pt and wav2vec2-base-960h/ are, if not in FOLDER: for base models."
+        ),
     ] = None,
     latent_statistics: Annotated[
         Path | None,

@@ -82,14 +82,7 @@ def import_package(
     if _is_there(output, mark, overwrite):
         return False
     with _staged(output, sources) as folder, _disk_errors(output):
-        context = sources.context.make()
-        width = sources.part("transformer").facts["text_dim"]
-        if context.shape[2] != width:
-            raise UserError(
-                f"{sources.context.text}: gives states of width {context.shape[2]}, the transformer takes "
-                f"{width}; the files belong to different models."
-            )
-        save_file({"context": context.contiguous()}, folder / CONTEXT_FILE)
+        save_file({"context": sources.context.make().contiguous()}, folder / CONTEXT_FILE)
         for part in sources.parts:
             write_shards(
                 folder / part.folder,

@@ -40,9 +40,10 @@ WAV2VEC2_FOLDER = "wav2vec2-base-960h"
 
 @dataclass(frozen=True)
 class ContextSource:
-    """The empty prompt's states, made when they are asked for: (1, L, text_dim). ``text``: what from."""
+    """The empty prompt's states (1, L, ``width``), made when they are asked for. ``text``: from what."""
 
     make: Callable[[], Tensor]
+    width: int
     text: str
     files: tuple[Path, ...]
 
@@ -83,6 +84,10 @@ def open_sources(folder: Path, config: ImportConfig, given: Given) -> Sources:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the one that the weights were downloaded to.")
+    if config.speech.path:
+        raise UserError(
+            "speech.path is where a package keeps its own encoders: give --speech FOLDER instead."
+        )
     if (folder / "transformer" / "config.json").is_file():
         return _checked(folder, _open_base(folder, config, given), config)
     return _checked(folder, _open_release(folder, config, given), config)
@@ -91,8 +96,13 @@ def open_sources(folder: Path, config: ImportConfig, given: Given) -> Sources:
 def _open_release(folder: Path, config: ImportConfig, given: Given) -> Sources:
     if config.speech.encoder != "whisper+wav2vec2":
         raise UserError("speech.encoder must be whisper+wav2vec2: the release was trained on its features.")
-    wanted = [TRANSFORMER_FILE, VAE_FILE, WHISPER_FILE, f"{WAV2VEC2_FOLDER}/config.json"]
-    missing = [name for name in wanted if not (folder / name).is_file()]
+    ears = given.speech or folder
+    wanted = [folder / TRANSFORMER_FILE, folder / VAE_FILE, ears / WHISPER_FILE, ears / WAV2VEC2_FOLDER]
+    missing = [
+        str(file.relative_to(folder if folder in file.parents else ears))
+        for file in wanted
+        if not file.exists()
+    ]
     if missing:
         raise UserError(
             f"{folder} lacks {', '.join(missing)}; fetch the whole release, or give the folder of a Wan2.2 "
@@ -109,7 +119,7 @@ def _open_release(folder: Path, config: ImportConfig, given: Given) -> Sources:
         raise UserError(f"{file}: no editor with text attention; it is not the released model.")
     transformer = transformer_part(arguments | heads, ours, {}, given.dtype)
     vae = original_vae_part(folder / VAE_FILE, given.latent_statistics)
-    speech = _speech_parts(folder)
+    speech = _speech_parts(ears)
     context = _context(folder / TEXT_FILE, folder / TOKENIZER_FOLDER, open_safetensors, given)
     channels = sum(part.facts["channels"] for part in speech)
     return Sources(
@@ -121,6 +131,8 @@ def _open_base(folder: Path, config: ImportConfig, given: Given) -> Sources:
     wan = read_json(folder / "transformer" / "config.json")
     if not isinstance(wan, dict) or "_class_name" not in wan:
         raise UserError(f"{folder / 'transformer' / 'config.json'}: describes no model; fetch it again.")
+    if given.latent_statistics is not None:
+        raise UserError(f"{folder / 'vae'} says its own statistics: leave --latent-statistics out.")
     speech: tuple[Part, ...] = ()
     settings = replace(config.speech, path="")
     if config.speech.encoder != "mel":
@@ -160,7 +172,12 @@ def _context(place: Path, tokenizer: Path, opened: Callable[[Path], Stored], giv
         stored = open_safetensors(file)
         if "context" not in stored or len(stored["context"].shape) != 3 or stored["context"].shape[0] != 1:
             raise UserError(f"{file}: must hold a tensor 'context' of shape (1, tokens, width).")
-        return ContextSource(lambda: _finite(file, stored["context"].load().float()), str(file), (file,))
+        return ContextSource(
+            lambda: _finite(file, stored["context"].load().float()),
+            stored["context"].shape[2],
+            str(file),
+            (file,),
+        )
     if not place.exists():
         raise UserError(
             f"The text encoder '{place}' is missing: it is read once, for the empty prompt's states; fetch "
@@ -169,9 +186,11 @@ def _context(place: Path, tokenizer: Path, opened: Callable[[Path], Stored], giv
     stored = opened(place)
     config, _ = map_text_encoder(stored, str(place))
     tokens = prompt_tokens(tokenizer)
-    files = tuple(sorted({tensor.file for tensor in stored.values()}))
     return ContextSource(
-        lambda: prompt_context(stored, tokens, str(place)), f"{config.num_layers} layers of {place}", files
+        lambda: prompt_context(stored, tokens, str(place)),
+        config.d_model,
+        f"the empty prompt through {config.num_layers} layers of {place}",
+        tuple(sorted({tensor.file for tensor in stored.values()})),
     )
 
 
@@ -193,6 +212,11 @@ def _checked(folder: Path, sources: Sources, config: ImportConfig) -> Sources:
         raise UserError(
             f"{folder}: the transformer works on {model['latent_channels']} latent channels, the autoencoder "
             f"has {vae['z_dim']}; the files belong to different models."
+        )
+    if model["text_dim"] != sources.context.width:
+        raise UserError(
+            f"{folder}: the transformer takes text states of width {model['text_dim']}, but they have width "
+            f"{sources.context.width} ({sources.context.text}); the files belong to different models."
         )
     step = vae["scale_factor_spatial"] * model["patch_size"][1]
     if config.geometry.crop_size % step:
