@@ -82,7 +82,7 @@ class DubPipeline:
         chosen = choose_device(device)
         if dtype is None:
             dtype = torch.bfloat16 if chosen.type == "cuda" else torch.float32
-        if read_info(path).phase == BASE_PHASE:
+        if read_info(Path(path)).phase == BASE_PHASE:
             raise UserError(
                 f"{path}: the model is a starting point for training that has not heard any speech yet; "
                 "train it first (train.init_from)."

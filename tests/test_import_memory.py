@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from release_toys import OPTIONS, write_release
 from safetensors.torch import load_file, save_file
@@ -71,6 +71,7 @@ def test_peak_memory_is_below_a_shard(tmp_path: Path, kind: str, dtype: str) -> 
     assert all(torch.equal(written[name].load().float(), tensor) for name, tensor in state.items())
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     st.dictionaries(
         st.text("abc.", min_size=1, max_size=5),

@@ -32,7 +32,7 @@ def write_golden(folder: Path, config: dict[str, Any], **tensors: dict[str, torc
 @pytest.mark.parametrize(
     "sizes",
     [
-        {"base_dim": 6, "decoder_base_dim": 4, "z_dim": 5, "dim_mult": [1, 2, 3], "num_res_blocks": 1,
+        {"base_dim": 6, "decoder_base_dim": 4, "z_dim": 5, "dim_mult": [1, 2, 2], "num_res_blocks": 1,
          "temperal_downsample": [True, True]},
         {"base_dim": 4, "decoder_base_dim": 8, "z_dim": 3, "dim_mult": [1, 1, 2, 2], "num_res_blocks": 3,
          "temperal_downsample": [True, False, True]},

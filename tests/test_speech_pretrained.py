@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.speech import build_speech_encoder
 from common.speech.chunks import hard_chunks, overlapping_chunks
 from common.speech.pretrained import PretrainedEncoder, pretrained_fingerprint
+from common.speech.recording_norm import share_norm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "bench"))
 
@@ -228,11 +229,26 @@ def test_seams_against_a_single_pass(tmp_path, capsys):
     numbers = speech_seams.measure_seams(tmp_path, speech_seams.toy_speech())
     for network in ("whisper", "wav2vec2"):
         ours = numbers[f"overlap {network}"]
-        assert ours["jump"] < 1.5
-        assert ours["seam_error"] < 1.25 * ours["error"]  # a seam is no worse than any other place
-    release = numbers["release whisper"]
-    assert release["jump"] > 2 * numbers["overlap whisper"]["jump"]
-    assert release["seam_error"] > numbers["overlap whisper"]["seam_error"]
+        assert ours["jump"] < 1.4  # 1.24 in the single pass itself
+        assert ours["seam_error"] < 1.5 * ours["error"]  # hardly worse than any other place
+    release, ours = numbers["release whisper"], numbers["overlap whisper"]
+    assert release["jump"] > 1.2 * ours["jump"]
+    assert release["seam_error"] > 1.5 * ours["seam_error"]
     assert numbers["release wav2vec2"]["error"] < 1e-4  # it is the single pass
     assert speech_seams.main(["--speech", str(tmp_path)]) == 2
     assert "--audio" in capsys.readouterr().err
+
+
+def test_windows_are_normalised_as_the_whole(models):
+    """wav2vec2's first layer hears other sound in every window, and normalises with one set of numbers."""
+    model = Wav2Vec2Model.from_pretrained(models / "wav2vec2").eval()
+    sound = torch.from_numpy(noise(3)) * torch.linspace(0.1, 1, 48000)
+    with torch.no_grad():
+        whole = model.feature_extractor(sound[None])
+        own = model.feature_extractor(sound[None, 16000:32000])
+        norm = share_norm(model)
+        with norm.over(sound):
+            shared = model.feature_extractor(sound[None, 16000:32000])
+        torch.testing.assert_close(shared, whole[:, :, 50:][:, :, : shared.shape[2]], atol=1e-5, rtol=1e-4)
+        assert (own - shared).abs().max() > 0.01
+        torch.testing.assert_close(model.feature_extractor(sound[None]), whole)  # it is over

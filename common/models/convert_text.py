@@ -68,7 +68,7 @@ def map_text_encoder(
             raise UserError(f"{source} lacks the tensor {name} of a umt5 encoder; choose another file.")
     embedding, query, bias, inner = (state[names[name]].shape for name in needed)
     layers = [int(match[1]) for name in names if (match := re.match(r"encoder\.block\.(\d+)\.", name))]
-    config = UMT5Config(
+    config = UMT5Config(  # type: ignore[call-arg]  # attn_implementation is for every configuration
         vocab_size=embedding[0],
         d_model=embedding[1],
         d_kv=query[0] // bias[1],

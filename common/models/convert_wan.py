@@ -120,7 +120,7 @@ def _maker(module: nn.Module, name: str, seed: int) -> Callable[[], Tensor]:
 
     def make() -> Tensor:
         if isinstance(module, SinusoidalPositionalEmbedding):
-            return SinusoidalPositionalEmbedding(shape[2], max_seq_length=shape[1]).pe
+            return SinusoidalPositionalEmbedding(shape[2], max_seq_length=shape[1]).state_dict()[leaf]
         if isinstance(module, nn.LayerNorm | nn.RMSNorm):
             return torch.ones(shape) if leaf == "weight" else torch.zeros(shape)
         if not isinstance(module, nn.Linear):

@@ -217,7 +217,7 @@ def autoencoder_fingerprint(
         digest.update(name.encode())
         for piece in pieces:
             narrow = piece.to("cpu", torch.bfloat16).contiguous().reshape(-1)
-            digest.update(narrow.view(torch.uint8).numpy())
+            digest.update(narrow.view(torch.uint8).numpy().data)
     plain = {key: _plain(config[key]) for key in sorted(config) if not key.startswith("_")}
     return fingerprint({"config": plain, "weights": digest.hexdigest()})
 

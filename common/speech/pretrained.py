@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from common.errors import UserError
 from common.files import PathLike, fingerprint, sampled_digest
 from common.speech.base import HOP, SAMPLE_RATE, Audio, Features, check_audio, feature_count
 from common.speech.chunks import EncodeChunk, hard_chunks, overlapping_chunks
+from common.speech.recording_norm import share_norm
 
 OVERLAP = 500  # features (10 s) that neighbouring windows share
 
@@ -35,7 +37,8 @@ class PretrainedEncoder:
 
     Up to 30 s both ways of chunking are the same single pass. Beyond, "release" (R) is Whisper in abutting
     30 s windows and wav2vec2 over the whole recording, whose time and memory then grow with its square;
-    "overlap" (ours) is both in windows of 30 s that share 10 s, cross-faded: no seams, bounded memory.
+    "overlap" (ours) is both in windows of 30 s that share 10 s, cross-faded, and normalised over the whole
+    recording: no seams, bounded memory.
 
     Args:
         path: folder with ``whisper/`` and ``wav2vec2/``, each as transformers saves a model (safetensors).
@@ -62,6 +65,7 @@ class PretrainedEncoder:
         # eval(): in training mode LayerDrop leaves out whole blocks.
         self._whisper = whisper.eval().requires_grad_(False).to(self.device)
         wav2vec2 = Wav2Vec2Model.from_pretrained(wav2vec2_path, **options)
+        self._norm = share_norm(wav2vec2)
         self._wav2vec2 = wav2vec2.eval().requires_grad_(False).to(self.device)
         self._window = int(whisper.config.max_source_positions)
         bins, bands = _MEL_FFT // 2 + 1, int(whisper.config.num_mel_bins)
@@ -86,24 +90,24 @@ class PretrainedEncoder:
         mel = self._log_mel(audio)
         # wav2vec2 was trained on sound of zero mean and unit variance.
         level = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
-        parts = (
-            self._joined(partial(self._hear_whisper, mel), mel.shape[1] // 2, one_pass=False),
-            self._joined(
-                partial(self._hear_wav2vec2, level),
-                (len(audio) - _WAV2VEC2_FIELD) // HOP + 1,
-                one_pass=self.chunking == "release",
-            ),
-        )
+        whisper, wav2vec2 = partial(self._hear_whisper, mel), partial(self._hear_wav2vec2, level)
+        # How many features each network has, at least one: two columns of the spectrogram each, and as many
+        # as its convolutions fit into the sound.
+        counts = max(mel.shape[1] // 2, 1), max((len(audio) - _WAV2VEC2_FIELD) // HOP + 1, 1)
+        if self.chunking == "release":
+            parts = hard_chunks(counts[0], self._window, whisper), wav2vec2(0, counts[1])
+        else:
+            with self._one_norm(level, counts[1]):
+                parts = self._overlapping(counts[0], whisper), self._overlapping(counts[1], wav2vec2)
         return np.concatenate([_filled(part, count) for part in parts], axis=1)
 
-    def _joined(self, chunk: EncodeChunk, count: int, one_pass: bool) -> Features:
-        """The ``count`` features (at least one) that a network has for a recording."""
-        count = max(count, 1)
-        if one_pass:
-            return chunk(0, count)
-        if self.chunking == "release":
-            return hard_chunks(count, self._window, chunk)
+    def _overlapping(self, count: int, chunk: EncodeChunk) -> Features:
         return overlapping_chunks(count, self._window, min(OVERLAP, self._window // 3), chunk)
+
+    def _one_norm(self, level: npt.NDArray[np.float32], count: int) -> AbstractContextManager[None]:
+        if self._norm is None or count <= self._window:
+            return nullcontext()
+        return self._norm.over(torch.from_numpy(level).to(self.device))
 
     @torch.inference_mode()
     def _hear_whisper(self, mel: Tensor, first: int, end: int) -> Features:
@@ -114,7 +118,9 @@ class PretrainedEncoder:
     @torch.inference_mode()
     def _hear_wav2vec2(self, level: npt.NDArray[np.float32], first: int, end: int) -> Features:
         """(end - first, channels) from the sound of these features and what the last of them reaches into."""
-        sound = level[HOP * first : HOP * (end - 1) + _WAV2VEC2_FIELD]
+        stop = HOP * (end - 1) + _WAV2VEC2_FIELD
+        # Samples that make no further feature are heard all the same: the network normalises over time.
+        sound = level[HOP * first : stop if stop + HOP <= len(level) else None]
         sound = np.pad(sound, (0, max(0, _WAV2VEC2_FIELD - len(sound))))
         features = self._wav2vec2(torch.from_numpy(sound)[None].to(self.device)).last_hidden_state
         return features[0].float().cpu().numpy()

@@ -93,7 +93,7 @@ def one_pass_folder(speech: Path, whisper: WhisperModel, count: int) -> Iterator
 
 
 def write_toy(folder: Path, seed: int = 0) -> None:
-    """Random networks with windows of 6 s."""
+    """Random networks with windows of 6 s, in which the sound counts for more than the positions do."""
     torch.manual_seed(seed)
     whisper = WhisperConfig(
         d_model=32,
@@ -120,7 +120,10 @@ def write_toy(folder: Path, seed: int = 0) -> None:
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=4,
     )
-    WhisperModel(whisper).save_pretrained(folder / "whisper")
+    model = WhisperModel(whisper)
+    for convolution in (model.get_encoder().conv1, model.get_encoder().conv2):
+        torch.nn.init.normal_(convolution.weight, std=10 / convolution.weight[0].numel() ** 0.5)
+    model.save_pretrained(folder / "whisper")
     Wav2Vec2Model(wav2vec2).save_pretrained(folder / "wav2vec2")
 
 
