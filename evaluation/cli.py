@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+import stage2_dubber.importing.cli  # noqa: F401  # adds import-xdub
 from stage2_dubber.cli import Device, app, clean_errors
 
 

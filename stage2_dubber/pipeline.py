@@ -14,7 +14,7 @@ import torch
 
 from common.config import DiffusionConfig, SpeedConfig
 from common.errors import UserError
-from common.models.package import ModelPackage, load_package
+from common.models.package import BASE_PHASE, ModelPackage, load_package, read_info
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
@@ -84,6 +84,11 @@ class DubPipeline:
         """
         chosen = choose_device(device)
         dtype = dtype or default_dtype(chosen)
+        if read_info(Path(path)).phase == BASE_PHASE:
+            raise UserError(
+                f"{path}: the model is a starting point for training that has not heard any speech yet; "
+                "train it first (train.init_from)."
+            )
         package = load_package(Path(path), device=chosen, dtype=dtype, stage=STAGE, speed=speed)
         return cls(package, build_speech_encoder(package.info.speech, chosen))
 

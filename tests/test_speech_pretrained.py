@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,12 @@ from common.config import SpeechConfig
 from common.errors import UserError
 from common.speech import build_speech_encoder
 from common.speech.chunks import hard_chunks, overlapping_chunks
-from common.speech.pretrained import PretrainedEncoder
+from common.speech.pretrained import PretrainedEncoder, pretrained_fingerprint
+from common.speech.recording_norm import share_norm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "bench"))
+
+import speech_seams
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "whisper_tiny"
 RENAMED = {  # OpenAI's key parts -> transformers'
@@ -183,3 +189,66 @@ def test_whisper_features_are_those_of_the_public_model(tmp_path):
     expected = safetensors.torch.load_file(GOLDEN / "outputs.safetensors")["features_last"].numpy()
     features = PretrainedEncoder(tmp_path, chunking="release").encode(audio)
     np.testing.assert_allclose(features[:, : expected.shape[1]], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [1000, 32000, 32100, 32300])
+def test_features_end_as_those_of_the_release(models, samples):
+    """R: each network has its own number of features, and indices beyond it are clamped."""
+    audio = noise(3)[:samples]
+    features = PretrainedEncoder(models, chunking="release").encode(audio)
+    wav2vec2 = Wav2Vec2Model.from_pretrained(models / "wav2vec2").eval()
+    level = torch.from_numpy((audio - audio.mean()) / np.sqrt(audio.var() + 1e-7))[None]
+    with torch.no_grad():
+        expected = wav2vec2(level).last_hidden_state[0].numpy()
+    own = (samples - 400) // 320 + 1
+    assert len(expected) == own
+    np.testing.assert_allclose(features[:own, 48:], expected, atol=1e-5)
+    assert (features[own:, 48:] == features[own - 1, 48:]).all()
+    whole = samples // 320  # Whisper: two columns of the spectrogram each
+    assert (features[whole:, :48] == features[whole - 1, :48]).all()
+    assert len(features) == -(-samples // 320)
+
+
+def test_the_release_hears_long_recordings_with_wav2vec2_in_one_pass(models):
+    audio = noise(33.5)
+    features = PretrainedEncoder(models, chunking="release").encode(audio)
+    wav2vec2 = Wav2Vec2Model.from_pretrained(models / "wav2vec2").eval()
+    level = torch.from_numpy((audio - audio.mean()) / np.sqrt(audio.var() + 1e-7))[None]
+    with torch.no_grad():
+        expected = wav2vec2(level).last_hidden_state[0].numpy()
+    np.testing.assert_allclose(features[: len(expected), 48:], expected, atol=1e-5)
+
+
+def test_the_fingerprint_needs_no_loading(models):
+    assert pretrained_fingerprint(models, "overlap") == PretrainedEncoder(models).fingerprint
+    assert pretrained_fingerprint(models, "release") != PretrainedEncoder(models).fingerprint
+
+
+def test_seams_against_a_single_pass(tmp_path, capsys):
+    speech_seams.write_toy(tmp_path)
+    numbers = speech_seams.measure_seams(tmp_path, speech_seams.toy_speech())
+    for network in ("whisper", "wav2vec2"):
+        ours = numbers[f"overlap {network}"]
+        assert ours["jump"] < 1.4  # 1.24 in the single pass itself
+        assert ours["seam_error"] < 1.5 * ours["error"]  # hardly worse than any other place
+    release, ours = numbers["release whisper"], numbers["overlap whisper"]
+    assert release["jump"] > 1.2 * ours["jump"]
+    assert release["seam_error"] > 1.5 * ours["seam_error"]
+    assert numbers["release wav2vec2"]["error"] < 1e-4  # it is the single pass
+    assert speech_seams.main(["--speech", str(tmp_path)]) == 2
+    assert "--audio" in capsys.readouterr().err
+
+
+def test_windows_are_normalised_as_the_whole(models):
+    """wav2vec2's first layer hears other sound in every window, and normalises with one set of numbers."""
+    model = Wav2Vec2Model.from_pretrained(models / "wav2vec2").eval()
+    sound = torch.from_numpy(noise(3)) * torch.linspace(0.1, 1, 48000)
+    with torch.no_grad():
+        whole = model.feature_extractor(sound[None])
+        own = model.feature_extractor(sound[None, 16000:32000])
+        norm = share_norm(model)
+        with norm.over(sound):
+            shared = model.feature_extractor(sound[None, 16000:32000])
+        torch.testing.assert_close(shared, whole[:, :, 50:][:, :, : shared.shape[2]], atol=1e-5, rtol=1e-4)
+        assert (own - shared).abs().max() > 0.01
+        torch.testing.assert_close(model.feature_extractor(sound[None]), whole)  # it is over

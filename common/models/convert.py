@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from common.errors import UserError
+from common.models.stored import Shaped
 from common.models.transformer import DubbingTransformer
 
-State = dict[str, torch.Tensor]
+T = TypeVar("T", bound=Shaped)
 
 # (public name, our name); words in braces stand for the same text on both sides. All other names are equal.
 _RENAMED = (
@@ -41,18 +42,19 @@ AUDIO_HEAD_DIM = 64
 
 
 def from_public_state_dict(
-    state: Mapping[str, torch.Tensor],
+    state: Mapping[str, T],
     *,
     num_heads: int | None = None,
     audio_heads: int | None = None,
     source: str = "The checkpoint",
     **overrides: Any,
-) -> tuple[dict[str, Any], State]:
+) -> tuple[dict[str, Any], dict[str, T]]:
     """(arguments of DubbingTransformer, its state dict) from a checkpoint in the public key format.
 
     The geometry is read off the tensors. Head counts cannot be: they default to 128 and 64 channels per head.
-    ``overrides`` replace inferred arguments (such as ``reference_layout``); ``source`` names the file in
-    errors. Raises UserError that names the first tensor that is missing, foreign or of a wrong shape.
+    Only shapes are looked at: the tensors may also be ones that are still in their file. ``overrides``
+    replace inferred arguments (such as ``reference_layout``); ``source`` names the file in errors. Raises
+    UserError that names the first tensor that is missing, foreign or of a wrong shape.
     """
     ours = {to_our_name(name): tensor for name, tensor in state.items()}
     config = infer_config(ours, num_heads, audio_heads, source) | overrides
@@ -60,7 +62,7 @@ def from_public_state_dict(
     return config, ours
 
 
-def to_public_state_dict(state: Mapping[str, torch.Tensor]) -> State:
+def to_public_state_dict(state: Mapping[str, T]) -> dict[str, T]:
     """The state dict of a DubbingTransformer under the public names."""
     return {to_public_name(name): tensor for name, tensor in state.items()}
 
@@ -74,16 +76,21 @@ def to_public_name(name: str) -> str:
 
 
 def infer_config(
-    state: Mapping[str, torch.Tensor], num_heads: int | None, audio_heads: int | None, source: str
+    state: Mapping[str, Shaped], num_heads: int | None, audio_heads: int | None, source: str
 ) -> dict[str, Any]:
     """Constructor arguments that fit the tensors of ``state`` (our names)."""
 
-    def shape(name: str) -> torch.Size:
+    def shape(name: str, axes: int = 2) -> torch.Size:
         if name not in state:
             raise UserError(f"{source} lacks the tensor {to_public_name(name)}; it is no dubbing model.")
+        if len(state[name].shape) != axes or 0 in state[name].shape:
+            raise UserError(
+                f"{source}: the tensor {to_public_name(name)} is {tuple(state[name].shape)}, expected "
+                f"{axes} axes; it is no dubbing model."
+            )
         return state[name].shape
 
-    dim, in_channels, *patch = shape("patch_embedding.weight")
+    dim, in_channels, *patch = shape("patch_embedding.weight", 5)
     latent_channels = shape("head.head.weight")[0] // math.prod(patch)
     audio_dim, audio_channels = shape("audio_embedding.proj_in.weight")
     has_text = any(".cross_attn." in name for name in state)
@@ -105,7 +112,7 @@ def infer_config(
     }
 
 
-def check_state_dict(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], source: str) -> None:
+def check_state_dict(config: Mapping[str, Any], state: Mapping[str, Shaped], source: str) -> None:
     """Raise UserError unless ``state`` (our names) fits a DubbingTransformer made with ``config`` exactly."""
     with torch.device("meta"):
         expected = DubbingTransformer(**config).state_dict()
@@ -123,7 +130,7 @@ def check_state_dict(config: Mapping[str, Any], state: Mapping[str, torch.Tensor
             )
 
 
-def _count(state: Mapping[str, torch.Tensor], prefix: str) -> int:
+def _count(state: Mapping[str, Shaped], prefix: str) -> int:
     found = [re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in state]
     return 1 + max((int(match[1]) for match in found if match), default=-1)
 

@@ -11,8 +11,23 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from common.errors import UserError
+from common.models.stored import Shaped
 
-State = Mapping[str, torch.Tensor]
+State = Mapping[str, Shaped]
+
+# Of the Wan2.2 autoencoder's 48 channels (R: constants of its code, in no file).
+WAN22_LATENTS_MEAN = (
+    -0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
+    0.1570, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
+    -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.1230, -0.0313, -0.1649, 0.0117, 0.0723,
+    -0.2839, -0.2083, -0.0520, 0.3748, 0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667,
+)  # fmt: skip
+WAN22_LATENTS_STD = (
+    0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013, 0.8158, 1.0344, 0.5894, 1.0901,
+    0.6885, 0.6165, 0.8454, 0.4978, 0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
+    0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093, 0.5709, 0.6065, 0.6415, 0.4944,
+    0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744,
+)  # fmt: skip
 
 # A residual block is a sequence in the original: norm, SiLU, convolution, norm, SiLU, dropout, convolution.
 _RESIDUAL = {"0": "norm1", "2": "conv1", "3": "norm2", "6": "conv2"}
@@ -40,17 +55,31 @@ _RULES = (
 
 
 def from_original_vae(
-    state: State, latents_mean: torch.Tensor, latents_std: torch.Tensor, source: str = "The autoencoder"
+    state: Mapping[str, torch.Tensor],
+    latents_mean: torch.Tensor,
+    latents_std: torch.Tensor,
+    source: str = "The autoencoder",
 ) -> AutoencoderKLWan:
     """An autoencoder with the weights of ``state`` (original names), its geometry read off the tensors.
 
     ``latents_mean`` and ``latents_std`` are (z_dim,); the original keeps them in code, not in the file.
     Raises UserError that names the first tensor that is missing, foreign or misshapen.
     """
-    config = infer_vae_config(state, source)
+    config, originals = map_original_vae(state, source)
     vae = AutoencoderKLWan(**config, latents_mean=latents_mean.tolist(), latents_std=latents_std.tolist())
+    vae.load_state_dict({name: state[original] for name, original in originals.items()})
+    return vae
+
+
+def map_original_vae(state: State, source: str = "The autoencoder") -> tuple[dict[str, Any], dict[str, str]]:
+    """(constructor arguments without the latent statistics, original name by diffusers' name).
+
+    Looks at shapes only. Raises UserError that names the first tensor that is missing, foreign or misshapen.
+    """
+    config = infer_vae_config(state, source)
+    with torch.device("meta"):
+        expected = AutoencoderKLWan(**config, latents_mean=[0.0], latents_std=[1.0]).state_dict()
     originals = {to_diffusers_name(name): name for name in state}
-    expected = vae.state_dict()
     for name in sorted(expected.keys() | originals.keys()):
         if name not in originals:
             raise UserError(f"{source} lacks the tensor that diffusers calls {name}; it is incomplete.")
@@ -62,8 +91,7 @@ def from_original_vae(
                 f"{source}: the tensor {original} is {tuple(state[original].shape)}, expected "
                 f"{tuple(expected[name].shape)}; the file contradicts its own geometry."
             )
-    vae.load_state_dict({name: state[original] for name, original in originals.items()})
-    return vae
+    return config, originals
 
 
 def infer_vae_config(state: State, source: str = "The autoencoder") -> dict[str, Any]:
@@ -72,6 +100,11 @@ def infer_vae_config(state: State, source: str = "The autoencoder") -> dict[str,
     def shape(name: str) -> torch.Size:
         if name not in state:
             raise UserError(f"{source} lacks the tensor {name}; it is no Wan2.2 autoencoder.")
+        if len(state[name].shape) != 5 or 0 in state[name].shape:
+            raise UserError(
+                f"{source}: the tensor {name} is {tuple(state[name].shape)}, expected five axes; it is no "
+                "Wan2.2 autoencoder."
+            )
         return state[name].shape
 
     stage = "encoder.downsamples.{0}.downsamples.{1}"

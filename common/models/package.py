@@ -4,6 +4,7 @@ bootdub.json             format, stage, phase, geometry, speech encoder, sampler
 transformer/             save_pretrained format, without adapters
 vae/                     save_pretrained format
 context.safetensors      the constant text states, where the transformer has text attention
+speech/                  the speech encoder's weights, in imported packages
 lora_<name>.safetensors  adapters with their ranges of t
 """
 
@@ -28,6 +29,11 @@ from common.models.vae import VideoCodec, load_vae
 
 FORMAT = 1
 METADATA_FILE = "bootdub.json"
+CONTEXT_FILE = "context.safetensors"
+SPEECH_FOLDER = "speech"
+
+BASE_PHASE = "base"
+"""The phase of a package whose audio layers are fresh: training starts there."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,15 @@ def save_package(
         vae = _copy(codec.vae, dict(codec.vae.state_dict()), dtype)
         vae.save_pretrained(temporary / "vae")
         if context is not None:
-            save_file({"context": context.detach().cpu().contiguous()}, temporary / "context.safetensors")
+            save_file({"context": context.detach().cpu().contiguous()}, temporary / CONTEXT_FILE)
         for adapter in info.adapters:
             save_adapter(transformer, adapter, temporary / adapter_file(adapter.name))
-        write_json(temporary / METADATA_FILE, _to_json(info, VideoCodec(vae).fingerprint))
+        write_info(temporary, replace(info, vae_fingerprint=VideoCodec(vae).fingerprint))
+
+
+def write_info(folder: Path, info: PackageInfo) -> None:
+    """Write the metadata into the folder of a package that is being made."""
+    write_json(folder / METADATA_FILE, _to_json(info))
 
 
 def read_info(folder: Path | str) -> PackageInfo:
@@ -126,7 +137,7 @@ def read_info(folder: Path | str) -> PackageInfo:
             stage=int(content["stage"]),
             phase=str(content["phase"]),
             geometry=GeometryConfig(**content["geometry"]),
-            speech=SpeechConfig(**content["speech"]),
+            speech=_placed(folder, SpeechConfig(**content["speech"])),
             diffusion=DiffusionConfig(**content["diffusion"]),
             speech_fingerprint=str(content["speech_fingerprint"]),
             vae_fingerprint=str(content["vae_fingerprint"]),
@@ -246,7 +257,7 @@ def _check_parts(folder: Path, info: PackageInfo, transformer: DubbingTransforme
 
 def _load_context(folder: Path) -> torch.Tensor:
     try:
-        return load_file(folder / "context.safetensors")["context"]
+        return load_file(folder / CONTEXT_FILE)["context"]
     except (OSError, SafetensorError, KeyError) as error:
         raise UserError(
             f"{folder}: the text states in context.safetensors cannot be read; restore it."
@@ -257,7 +268,13 @@ def adapter_file(name: str) -> str:
     return f"lora_{name}.safetensors"
 
 
-def _to_json(info: PackageInfo, vae_fingerprint: str) -> dict[str, Any]:
+def _placed(folder: Path, speech: SpeechConfig) -> SpeechConfig:
+    """A package that brings its speech encoder says no path: it may be moved."""
+    own = folder / SPEECH_FOLDER
+    return replace(speech, path=str(own)) if not speech.path and own.is_dir() else speech
+
+
+def _to_json(info: PackageInfo) -> dict[str, Any]:
     return {
         "format": info.format,
         "stage": info.stage,
@@ -266,7 +283,7 @@ def _to_json(info: PackageInfo, vae_fingerprint: str) -> dict[str, Any]:
         "speech": info.speech,
         "speech_fingerprint": info.speech_fingerprint,
         "diffusion": info.diffusion,
-        "vae_fingerprint": vae_fingerprint,
+        "vae_fingerprint": info.vae_fingerprint,
         "loras": [
             {"name": adapter.name, "file": adapter_file(adapter.name), "range": list(adapter.active_range)}
             for adapter in info.adapters

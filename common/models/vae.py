@@ -6,7 +6,7 @@ It is diffusers' AutoencoderKLWan of either kind (2.1 or 2.2), or the small one 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import cached_property
@@ -158,13 +158,8 @@ class VideoCodec:
     @cached_property
     def fingerprint(self) -> str:
         """Identifies configuration and weights, the same for float32 and bfloat16 copies of one file."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.vae.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().to("cpu", torch.bfloat16).contiguous().view(torch.uint8).numpy())
-        keys = (k for k in sorted(self.config) if not k.startswith("_"))
-        config = {key: _plain(self.config[key]) for key in keys}
-        return fingerprint({"config": config, "weights": digest.hexdigest()})
+        tensors = ((name, (tensor.detach(),)) for name, tensor in sorted(self.vae.state_dict().items()))
+        return autoencoder_fingerprint(self.config, tensors)
 
     @torch.no_grad()
     def encode(self, video: torch.Tensor) -> torch.Tensor:
@@ -256,6 +251,20 @@ class VideoCodec:
         if self.autocast is None:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.autocast)
+
+
+def autoencoder_fingerprint(
+    config: Mapping[str, Any], tensors: Iterable[tuple[str, Iterable[torch.Tensor]]]
+) -> str:
+    """:attr:`VideoCodec.fingerprint` of ``config`` and of (name, consecutive pieces), sorted by name."""
+    digest = hashlib.sha256()
+    for name, pieces in tensors:
+        digest.update(name.encode())
+        for piece in pieces:
+            narrow = piece.to("cpu", torch.bfloat16).contiguous().reshape(-1)
+            digest.update(narrow.view(torch.uint8).numpy().data)
+    plain = {key: _plain(config[key]) for key in sorted(config) if not key.startswith("_")}
+    return fingerprint({"config": plain, "weights": digest.hexdigest()})
 
 
 def _plain(value: Any) -> Any:

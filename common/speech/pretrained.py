@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from transformers import Wav2Vec2Model, WhisperModel
 from transformers.audio_utils import mel_filter_bank
 
 from common.errors import UserError
-from common.files import PathLike, fingerprint
+from common.files import PathLike, fingerprint, sampled_digest
 from common.speech.base import HOP, SAMPLE_RATE, Audio, Features, check_audio, feature_count
-from common.speech.chunks import hard_chunks, overlapping_chunks
+from common.speech.chunks import EncodeChunk, hard_chunks, overlapping_chunks
+from common.speech.recording_norm import share_norm
 
 OVERLAP = 500  # features (10 s) that neighbouring windows share
 
@@ -29,14 +30,20 @@ _WAV2VEC2_FIELD = 400  # samples that one wav2vec2 feature sees in the convoluti
 class PretrainedEncoder:
     """Whisper encoder and wav2vec2 at 50 Hz, joined on the channel axis, Whisper first.
 
-    Whisper gives its last block's output before the final LayerNorm; wav2vec2 its last hidden state. Both
-    work on windows of Whisper's length (30 s). What depends on the level of the sound, Whisper's dynamic
-    range and wav2vec2's unit variance, is taken from the whole recording, so that windows agree.
+    Whisper gives its last block's output before the final LayerNorm; wav2vec2 its last hidden state. What
+    depends on the level of the sound, Whisper's dynamic range and wav2vec2's unit variance, is taken from the
+    whole recording, so that windows agree. Where a network gives no feature for the end of the recording,
+    which may be less than 20 ms long, its last one is repeated: the release clamps to it.
+
+    Up to 30 s both ways of chunking are the same single pass. Beyond, "release" (R) is Whisper in abutting
+    30 s windows and wav2vec2 over the whole recording, whose time and memory then grow with its square;
+    "overlap" (ours) is both in windows of 30 s that share 10 s, cross-faded, and normalised over the whole
+    recording: no seams, bounded memory.
 
     Args:
         path: folder with ``whisper/`` and ``wav2vec2/``, each as transformers saves a model (safetensors).
         device: where the two networks run.
-        chunking: "overlap" (no seams) or "release" (hard 30 s windows, each cut to its own length).
+        chunking: "overlap" or "release".
 
     Raises:
         UserError: a model is missing in ``path``.
@@ -58,6 +65,7 @@ class PretrainedEncoder:
         # eval(): in training mode LayerDrop leaves out whole blocks.
         self._whisper = whisper.eval().requires_grad_(False).to(self.device)
         wav2vec2 = Wav2Vec2Model.from_pretrained(wav2vec2_path, **options)
+        self._norm = share_norm(wav2vec2)
         self._wav2vec2 = wav2vec2.eval().requires_grad_(False).to(self.device)
         self._window = int(whisper.config.max_source_positions)
         bins, bands = _MEL_FFT // 2 + 1, int(whisper.config.num_mel_bins)
@@ -65,9 +73,7 @@ class PretrainedEncoder:
             bins, bands, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
         )
         self._filters = torch.from_numpy(filters.T.astype(np.float32))
-        self._fingerprint = fingerprint(
-            [self.name, 1, chunking, OVERLAP, _digest(whisper_path), _digest(wav2vec2_path)]
-        )
+        self._fingerprint = pretrained_fingerprint(path, chunking)
 
     @property
     def channels(self) -> int:
@@ -84,22 +90,40 @@ class PretrainedEncoder:
         mel = self._log_mel(audio)
         # wav2vec2 was trained on sound of zero mean and unit variance.
         level = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
-        chunk = partial(self._encode_chunk, mel, level)
+        whisper, wav2vec2 = partial(self._hear_whisper, mel), partial(self._hear_wav2vec2, level)
+        # How many features each network has, at least one: two columns of the spectrogram each, and as many
+        # as its convolutions fit into the sound.
+        counts = max(mel.shape[1] // 2, 1), max((len(audio) - _WAV2VEC2_FIELD) // HOP + 1, 1)
         if self.chunking == "release":
-            return hard_chunks(count, self._window, chunk)
-        overlap = min(OVERLAP, self._window // 3)
-        return overlapping_chunks(count, self._window, overlap, chunk)
+            parts = hard_chunks(counts[0], self._window, whisper), wav2vec2(0, counts[1])
+        else:
+            with self._one_norm(level, counts[1]):
+                parts = self._overlapping(counts[0], whisper), self._overlapping(counts[1], wav2vec2)
+        return np.concatenate([_filled(part, count) for part in parts], axis=1)
+
+    def _overlapping(self, count: int, chunk: EncodeChunk) -> Features:
+        return overlapping_chunks(count, self._window, min(OVERLAP, self._window // 3), chunk)
+
+    def _one_norm(self, level: npt.NDArray[np.float32], count: int) -> AbstractContextManager[None]:
+        if self._norm is None or count <= self._window:
+            return nullcontext()
+        return self._norm.over(torch.from_numpy(level).to(self.device))
 
     @torch.inference_mode()
-    def _encode_chunk(self, mel: Tensor, level: npt.NDArray[np.float32], first: int, end: int) -> Features:
-        whisper = self._whisper(self._mel_window(mel, first)).last_hidden_state[0, : end - first]
-        # Zeros behind the sound, so that the last, partly filled feature exists too.
-        sound = np.zeros(HOP * (end - first - 1) + _WAV2VEC2_FIELD, np.float32)
-        piece = level[HOP * first : HOP * first + len(sound)]
-        sound[: len(piece)] = piece
-        values = torch.from_numpy(sound)[None].to(self.device)
-        wav2vec2 = self._wav2vec2(values).last_hidden_state[0]
-        return torch.cat([whisper, wav2vec2], dim=-1).float().cpu().numpy()
+    def _hear_whisper(self, mel: Tensor, first: int, end: int) -> Features:
+        """(end - first, channels) from the spectrogram of the whole recording."""
+        features = self._whisper(self._mel_window(mel, first)).last_hidden_state
+        return features[0, : end - first].float().cpu().numpy()
+
+    @torch.inference_mode()
+    def _hear_wav2vec2(self, level: npt.NDArray[np.float32], first: int, end: int) -> Features:
+        """(end - first, channels) from the sound of these features and what the last of them reaches into."""
+        stop = HOP * (end - 1) + _WAV2VEC2_FIELD
+        # Samples that make no further feature are heard all the same: the network normalises over time.
+        sound = level[HOP * first : stop if stop + HOP <= len(level) else None]
+        sound = np.pad(sound, (0, max(0, _WAV2VEC2_FIELD - len(sound))))
+        features = self._wav2vec2(torch.from_numpy(sound)[None].to(self.device)).last_hidden_state
+        return features[0].float().cpu().numpy()
 
     def _mel_window(self, mel: Tensor, first: int) -> Tensor:
         """(1, bands, 2 * window) log-mel from feature ``first`` on; beyond the sound it is 0, as in R."""
@@ -118,6 +142,24 @@ class PretrainedEncoder:
         return (torch.maximum(log, log.max() - 8.0) + 4.0) / 4.0
 
 
+def pretrained_fingerprint(path: PathLike, chunking: str) -> str:
+    """What :class:`PretrainedEncoder` calls itself, without loading it.
+
+    Raises:
+        UserError: a model is missing in ``path``.
+    """
+    folders = (_require_model(path, name) for name in ("whisper", "wav2vec2"))
+    parts = [
+        sampled_digest([folder / "config.json", *sorted(folder.glob("*.safetensors"))]) for folder in folders
+    ]
+    return fingerprint([PretrainedEncoder.name, 2, chunking, OVERLAP, *parts])
+
+
+def _filled(features: Features, count: int) -> Features:
+    """(T, C) with the last feature repeated up to ``count``."""
+    return np.pad(features, ((0, count - len(features)), (0, 0)), mode="edge")
+
+
 def _require_model(path: PathLike, name: str) -> Path:
     folder = Path(path) / name
     if not path or not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
@@ -126,16 +168,3 @@ def _require_model(path: PathLike, name: str) -> Path:
             "wav2vec2/, each holding config.json and model.safetensors."
         )
     return folder
-
-
-def _digest(folder: Path) -> str:
-    """Content of a model folder from sizes and 64 samples of each file: whole ones take many seconds."""
-    digest = hashlib.sha256()
-    for file in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}\0".encode())
-        with file.open("rb") as stream:
-            for part in range(64):
-                stream.seek(part * size // 64)
-                digest.update(stream.read(1 << 16))
-    return digest.hexdigest()

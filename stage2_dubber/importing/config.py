@@ -1,0 +1,48 @@
+"""What an import decides that no file says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.errors import UserError
+
+
+@dataclass
+class HeadsConfig:
+    """Head counts, which leave no trace in weights; 0: as in the public models."""
+
+    transformer: int = 0  # 128 channels each
+    audio: int = 0  # of the audio projector: 64 channels each
+
+
+@dataclass
+class FreshConfig:
+    """Audio layers that a base model does not have (R: those of the release)."""
+
+    audio_dim: int = 1536
+    audio_layers: int = 4
+    seed: int = 0
+
+
+@dataclass
+class ImportConfig:
+    """Root of ``bootdub import-xdub``; the defaults are the release's own values."""
+
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    fresh: FreshConfig = field(default_factory=FreshConfig)
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+
+
+def head_count(key: str, given: int, width: int, usual: int) -> int:
+    """``given``, or ``width`` / ``usual``. Raises UserError where ``width`` does not divide."""
+    if given and width % given == 0:
+        return given
+    if not given and width % usual == 0:
+        return width // usual
+    raise UserError(
+        f"{key} is {given}, but the weights are {width} wide, which is no multiple of "
+        f"{given or f'the public {usual} channels per head'}: set it to the model's own number of heads."
+    )
