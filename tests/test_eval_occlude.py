@@ -18,8 +18,9 @@ from common.errors import UserError
 from common.face import FaceTrack, build_detector, track_face
 from common.face.canonical import face_in_box
 from common.media import VideoReader, load_audio, probe, read_frames, write_video
+from evaluation.bench.draw_over import covered
 from evaluation.bench.filmed import face_places, film_look
-from evaluation.bench.occlude import covered, occlude
+from evaluation.bench.occlude import occlude
 from evaluation.bench.track_file import occluder_track
 from evaluation.cli import app
 from evaluation.manifest import read_manifest

@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from common.errors import UserError
-from common.face import FaceDetector, FaceTrack, build_detector, require_face, track_face
+from common.face import FaceDetector, build_detector, require_face, track_face
 from common.face.track import load_arrays
 from common.files import (
     PathLike,
@@ -23,25 +20,17 @@ from common.files import (
     sha256_file,
     write_json,
 )
-from common.media import VideoReader, VideoWriter
-from evaluation.bench.filmed import face_places, film_look
-from evaluation.bench.track_file import occluder_track
+from common.media import VideoReader
+from evaluation.bench.draw_over import Thing, draw_over
 from evaluation.manifest import SELF, SILENCE, Case, read_manifest
 from evaluation.metrics.base import Kind
-from stage1_generator.rendered.overlay import FacePlace, draw_layer, lay_over, pose_on, reaching
-from stage1_generator.rendered.overlay_look import FilmLook, finish_layer, in_the_light_of
-from stage1_generator.rendered.scene import HELD_OUT_SEEDS, OCCLUDERS, Scene, sample_scene
+from stage1_generator.rendered.scene import OCCLUDERS
 
 FORMAT = 1
 """Raised whenever the same row and seed would give another picture, so that old files are made anew."""
 THINGS = tuple(kind for kind in OCCLUDERS if kind != "none")
 COLUMNS = ("name", "video", "audio", "group", "track", "audio_track", "text")
 MANIFEST = "manifest.csv"
-
-Pixels = NDArray[np.uint8]
-
-_CRF = 12
-_SHUTTER = 0.5
 
 
 @dataclass(frozen=True)
@@ -158,71 +147,9 @@ def _make(case: Case, kind: str, seed: int, folder: Path, finder: _Finder) -> bo
     about.unlink(missing_ok=True)  # until all is whole again
     with VideoReader(case.video) as reader:
         track = require_face(track_face((frame.image for frame in reader), finder(case)), case.video)
-        info = reader.info
-    places, look = face_places(track, float(info.average_rate)), film_look(case.video, track)
-    scene = _scene(case.name, kind, seed, look, info.duration)
-    unit = min(pose_on(scene, place).unit for place in places)
-    scene = reaching(scene, (info.height - min(float(place.mouth[1]) for place in places)) / unit)
-    _draw(case.video, video, track_path, track, scene, places, look)
+    scene = draw_over(case.video, video, track_path, track, Thing(kind, seed, case.name))
     write_json(about, {"fingerprint": mark, "occluder": kind, "seed": seed, "scene_seed": scene.seed})
     return True
-
-
-def _scene(name: str, kind: str, seed: int, look: FilmLook, seconds: float) -> Scene:
-    """The scene whose occluder is drawn: one of those that nothing is trained on."""
-    drawn = HELD_OUT_SEEDS[int(fingerprint([seed, name]), 16) % len(HELD_OUT_SEEDS)]
-    scene = in_the_light_of(sample_scene(drawn, style="realistic", occluder=kind), look)
-    assert scene.occluder is not None
-    # Every clip begins with a free face, and something comes in every one, however short it is.
-    visits = replace(scene.occluder, phase=0.0, period=min(scene.occluder.period, seconds))
-    return replace(scene, occluder=visits, shutter=_SHUTTER)
-
-
-def _draw(
-    source: Path,
-    video: Path,
-    track_path: Path,
-    track: FaceTrack,
-    scene: Scene,
-    places: Sequence[FacePlace],
-    look: FilmLook,
-) -> None:
-    """Write the clip with the thing in front, and the track."""
-    with VideoReader(source) as reader:
-        info = reader.info
-        shape = (info.height, info.width)
-        with (
-            VideoWriter(
-                video,
-                info.width,
-                info.height,
-                rate=info.average_rate,
-                time_base=info.time_base,
-                crf=_CRF,
-                audio_from=source if info.has_audio else None,
-                like=info,
-            ) as pictures,
-            occluder_track(track_path, track, shape) as add_alpha,
-        ):
-            for frame, place in zip(reader, places, strict=True):
-                image, alpha = covered(frame.image, scene, look, place, frame.time, frame.index)
-                pictures.write(image, frame.pts, frame.duration)
-                add_alpha(alpha)
-
-
-def covered(
-    image: Pixels, scene: Scene, look: FilmLook, place: FacePlace, seconds: float, index: int
-) -> tuple[Pixels, Pixels]:
-    """A frame with the scene's thing in front of the face.
-
-    Returns:
-        (H, W, 3) uint8, and alpha (H, W) uint8, where 0 says that the pixel is the source's.
-    """
-    layer = draw_layer(scene, seconds, place, image.shape[:2])
-    if layer is None:
-        return image, np.zeros(image.shape[:2], np.uint8)
-    unit = pose_on(scene, place).unit
-    return lay_over(image, finish_layer(layer, scene, look, unit, index)), layer.alpha
 
 
 def _row(case: Case, kind: str, folder: Path) -> dict[str, str]:
