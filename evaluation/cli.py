@@ -35,6 +35,14 @@ class Rule(str, Enum):
     occluded = "occluded"
 
 
+class Thing(str, Enum):
+    """What is drawn in front of a mouth."""
+
+    hand = "hand"
+    microphone = "microphone"
+    cup = "cup"
+
+
 SystemOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -217,6 +225,33 @@ def curate(
             if verdict.reason is not None:
                 print(f"left out {verdict.video}: {verdict.reason}", file=sys.stderr)
         print(f"{output}: {len(result.rows)} of {len(result.verdicts)} videos")
+
+
+@app.command()
+def occlude(
+    manifest: Annotated[Path, typer.Argument(help="CSV as for evaluate; see docs/metrics.md.")],
+    output: Annotated[Path, typer.Option(help="Folder for clips, tracks and manifest.csv.")],
+    kind: Annotated[
+        list[Thing] | None, typer.Option(help="Once per kind, drawn in turn; default: all three.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the things, their ways and their times.")] = 0,
+) -> None:
+    """Draw hands, microphones and cups with a known mask over clips of your own. Goes on where it was cut."""
+    with clean_errors():
+        from common.errors import UserError
+        from evaluation.bench.occlude import MANIFEST, THINGS
+        from evaluation.bench.occlude import occlude as draw
+        from stage2_dubber.console import ConsoleProgress, quieten_libraries
+
+        quieten_libraries()
+        kinds = [thing.value for thing in kind or ()] or THINGS
+        with ConsoleProgress(unit="clips") as progress:
+            result = draw(manifest, output, kinds, seed, lambda done, total: progress("drawing", done, total))
+        for line in result.left_out:
+            print(f"left out: {line}", file=sys.stderr)
+        if not result.rows:
+            raise UserError(f"No row of '{manifest}' could be made: mend what is said above.")
+        print(f"{output / MANIFEST}: {len(result.rows)} clips, {result.kept} of them there already")
 
 
 mos = typer.Typer(help="A blind listening test: make its page, score its answers.", no_args_is_help=True)

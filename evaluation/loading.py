@@ -189,7 +189,7 @@ def _tracked(track: Path | None, name: str) -> NDArray | None:
     """An array that a track file holds besides the face; JSON tracks hold none."""
     if track is None or track.suffix != ".safetensors":
         return None
-    return load_arrays(track).get(name)
+    return load_arrays(track, (name,)).get(name)
 
 
 def _occluder(case: Case, ground: Ground) -> Mask | None:

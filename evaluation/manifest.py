@@ -57,12 +57,17 @@ class Case:
         return {name: path for name in names if (path := getattr(self, name)) is not None}
 
 
-def read_manifest(path: PathLike) -> list[Case]:
+def read_manifest(path: PathLike, left_out: list[str] | None = None) -> list[Case]:
     """Read and check a manifest.
 
     A CSV (UTF-8) with a heading. Columns: ``video`` and ``audio``; optional ``name`` (else that of the two
     files), ``group``, ``truth``, ``track``, ``audio_track``, ``scene``, ``text``. Paths are
     relative to the manifest. ``audio`` may be ``silence``, or ``self`` for the video's own sound.
+
+    Args:
+        path: the CSV.
+        left_out: where given, a row that is bad or names a missing file is left out, and the sentence on it
+            appended here; the other rows are read.
 
     Raises:
         UserError: no such file, an unknown or missing column, a missing file, a name that occurs twice.
@@ -78,7 +83,14 @@ def read_manifest(path: PathLike) -> list[Case]:
         raise UserError(f"The manifest '{source}' is not a CSV file ({error}): export it again.") from error
     if not rows:
         raise UserError(f"The manifest '{source}' has no rows: add one per clip.")
-    cases = [_case(source, line, row) for line, row in rows]
+    cases = []
+    for line, row in rows:
+        try:
+            cases.append(_case(source, line, row))
+        except UserError as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
     seen: set[str] = set()
     for case in cases:
         if case.name in seen:

@@ -32,6 +32,7 @@ MAIN = (
     "silence_closed",
     "truth_psnr_mouth",
     "truth_psnr_occluder",
+    "psnr_occluder",
     "sharpness_mouth",
     "patch_edge",
 )

@@ -102,8 +102,7 @@ def _read_track(source: Path) -> tuple[FloatArray | None, FloatArray | None]:
             )
         raw = {key: _rows(content[key], source, key) for key in ("boxes", "landmarks") if key in content}
     else:
-        arrays = load_arrays(source)
-        raw = {key: arrays[key] for key in ("boxes", "landmarks") if key in arrays}
+        raw = load_arrays(source, ("boxes", "landmarks"))
     if not raw:
         raise UserError(f"The face track '{source}' holds neither 'boxes' nor 'landmarks': give one of them.")
     for key, shape in (("boxes", (4,)), ("landmarks", (68, 3))):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from common.errors import UserError
 from common.face.types import FaceDetector, FaceObservation, FloatArray, ImageArray
@@ -86,10 +86,12 @@ class FaceTrack:
         return cls(arrays["frame_indices"], arrays["landmarks"], arrays["boxes"], arrays["present"])
 
 
-def load_arrays(source: Path) -> dict[str, NDArray]:
-    """Arrays of a safetensors file; UserError where it is none."""
+def load_arrays(source: Path, names: Collection[str] | None = None) -> dict[str, NDArray]:
+    """Arrays of a safetensors file, those of ``names`` that it holds; UserError where it is none."""
     try:
-        return dict(load_file(source))
+        with safe_open(source, framework="np") as arrays:
+            chosen = [key for key in arrays.keys() if names is None or key in names]  # noqa: SIM118 - no mapping
+            return {key: arrays.get_tensor(key) for key in chosen}
     except SafetensorError as error:
         raise UserError(f"The file '{source}' is not a safetensors file ({error}): make it again.") from error
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from evaluation.metrics.base import Better, Metric, Values
-from evaluation.metrics.quality import visible_regions
+from evaluation.metrics.quality import LEAST_PIXELS, clear_regions
 from evaluation.pictures import compare
-from evaluation.take import Mask, Take
-
-# A region of fewer pixels, over the whole clip, is left out.
-_LEAST_PIXELS = 200
+from evaluation.take import Take
 
 _WHERE = {
     "mouth": "lips of source and truth",
@@ -16,20 +13,6 @@ _WHERE = {
     "background": "crop without the face",
     "occluder": "what covers face or mouth; the other regions are without it",
 }
-
-
-def truth_regions(take: Take) -> dict[str, Mask]:
-    """mouth, face, background and, where it is known, occluder: (N, S, S), no pixel in two of them.
-
-    Only the part of an occluder that covers the face is the occluder's: elsewhere nobody touches it, and it
-    is left out altogether.
-    """
-    regions = visible_regions(take)
-    covered = take.regions.occluder
-    if covered is None:
-        return regions
-    clear = {name: region & ~covered for name, region in regions.items()}
-    return {**clear, "occluder": covered & (regions["mouth"] | regions["face"])}
 
 
 class Truth:
@@ -56,13 +39,13 @@ class Truth:
             ("ssim", "", "mean SSIM(made, truth) of luma", "Wang et al. 2004, eq. 13"),
         )
     )
-    fingerprint = "truth-1"
+    fingerprint = "truth-2"
 
     def __call__(self, take: Take) -> Values:
         if take.truth is None:
             return {}
         values: Values = {}
-        for name, found in compare(take.made.crops, take.truth.crops, truth_regions(take)).items():
-            if found.pixels >= _LEAST_PIXELS:
+        for name, found in compare(take.made.crops, take.truth.crops, clear_regions(take)).items():
+            if found.pixels >= LEAST_PIXELS:
                 values[f"truth_psnr_{name}"], values[f"truth_ssim_{name}"] = found.psnr, found.ssim
         return values

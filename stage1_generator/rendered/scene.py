@@ -90,7 +90,11 @@ class Light:
 
 @dataclass(frozen=True)
 class OccluderMotion:
-    """Something that comes up in front of the mouth and goes away again, every `period` seconds."""
+    """Something that comes up in front of the mouth and goes away again, every `period` seconds.
+
+    `further` is never sampled: head units by which arms are longer, and the thing farther down while it is
+    away, than a scene's own picture asks for. Above 0 the hand with the microphone has an arm, too.
+    """
 
     kind: str
     period: float
@@ -102,6 +106,7 @@ class OccluderMotion:
     colour: Colour
     wobble_x: Wobble
     wobble_y: Wobble
+    further: float = 0.0
 
     def presence(self, time: float) -> float:
         """0 = out of the way, 1 = in front of the mouth."""

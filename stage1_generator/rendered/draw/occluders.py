@@ -14,6 +14,11 @@ from stage1_generator.rendered.scene import OccluderMotion
 _AWAY = np.array([0.5, 3.6])  # head units from the mouth: below the picture's edge
 
 
+def away(occluder: OccluderMotion) -> np.ndarray:
+    """Where the thing is while it is away: (2,) head units from its place before the mouth."""
+    return _AWAY * [occluder.side, 1.0] + [0.0, occluder.further]
+
+
 def draw_occluder(view: View) -> None:
     """Draw the scene's occluder where it is in this frame."""
     occluder = view.scene.occluder
@@ -25,8 +30,7 @@ def draw_occluder(view: View) -> None:
         return
     target = view.on_face(np.array([[0.0, view.scene.face.mouth_y]]), 0.3)[0] / view.unit
     wobble = np.array([occluder.wobble_x(time), occluder.wobble_y(time)])
-    away = _AWAY * [occluder.side, 1.0]
-    anchor = target + wobble + [0.0, occluder.reach] + (1.0 - here) * away
+    anchor = target + wobble + [0.0, occluder.reach] + (1.0 - here) * away(occluder)
     angle = occluder.tilt + 0.4 * occluder.side * (1.0 - here) + 0.15 * wobble[0]
     c, s = np.cos(angle), np.sin(angle)
 
@@ -70,7 +74,8 @@ def _fingers(
 def _draw_hand(view: View, occluder: OccluderMotion, place: Place) -> None:
     """A hand raised before the mouth, fingers across it, the arm going down and out."""
     skin = np.asarray(occluder.colour, np.float32) * 0.96
-    arm = spline(np.array([(0.45, 0.55), (0.65, 1.3), (1.1, 3.8), (2.0, 3.8), (1.35, 1.2), (1.05, 0.35)]), 5)
+    end = 3.8 + occluder.further
+    arm = spline(np.array([(0.45, 0.55), (0.65, 1.3), (1.1, end), (2.0, end), (1.35, 1.2), (1.05, 0.35)]), 5)
     view.canvas.fill(place(arm), skin * 0.93)
     view.outline(place(arm))
     palm = place(
@@ -97,6 +102,11 @@ def _draw_microphone(view: View, occluder: OccluderMotion, place: Place) -> None
     canvas, unit = view.canvas, view.unit
     body = np.array([34, 34, 38], np.float32)
     ball = np.array([92, 94, 100], np.float32)
+    skin = np.asarray(view.scene.palette.skin, np.float32) * 0.94
+    if occluder.further > 0:  # a scene's own picture ends at the fingers
+        end = 3.8 + occluder.further
+        arm = [(0.0, 1.1), (0.45, 1.05), (0.72, 1.5), (1.5, end), (0.6, end), (0.05, 2.0)]
+        canvas.fill(place(spline(np.array(arm), 5, closed=True)), skin * 0.93)
     handle = place(np.array([(-0.17, 0.2), (0.17, 0.2), (0.34, 2.9), (0.06, 2.9)]))
     canvas.fill(handle, body)
     canvas.stroke(
@@ -117,7 +127,6 @@ def _draw_microphone(view: View, occluder: OccluderMotion, place: Place) -> None
     band = np.asarray(occluder.colour, np.float32)
     canvas.stroke(place(np.array([(-0.26, 0.38), (0.27, 0.38)])), 0.12 * unit, band)
     view.outline(head)
-    skin = np.asarray(view.scene.palette.skin, np.float32) * 0.94
     _fingers(
         view,
         place,
@@ -157,7 +166,8 @@ def _draw_cup(view: View, occluder: OccluderMotion, place: Place) -> None:
         0.19,
         skin,
     )
+    end = 3.6 + occluder.further
     arm = place(
-        spline(np.array([(0.85, 0.2), (1.25, 0.25), (2.0, 3.6), (1.3, 3.6), (0.85, 1.0)]), 4, closed=True)
+        spline(np.array([(0.85, 0.2), (1.25, 0.25), (2.0, end), (1.3, end), (0.85, 1.0)]), 4, closed=True)
     )
     canvas.fill(arm, skin * 0.95)
