@@ -11,7 +11,7 @@ from model_toys import tiny_inputs, tiny_transformer
 from common.config import ModelConfig
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
-from common.models.prediction import LEAST_TIME, as_velocity
+from common.models.prediction import LEAST_TIME, as_velocity, seen_latents
 from common.models.transformer import DubbingTransformer
 
 T = torch.tensor([0.3, 0.9])
@@ -27,6 +27,26 @@ def test_the_clean_clip_as_output_is_the_velocity_that_training_asks_for():
     for prediction, output in (("velocity", target), ("sample", clean), ("edit", clean - source)):
         made = as_velocity(prediction, output, noisy, 1000 * T, source)
         assert torch.allclose(made, target, atol=1e-5), prediction
+
+
+def test_layers_see_the_best_linear_guess_at_the_clean_clip() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = (torch.randn(2, 4, 3, 64, 64, generator=generator) for _ in range(2))
+    noisy = FlowMatching().add_noise(clean, noise, T)
+    assert torch.equal(seen_latents("velocity", noisy, 1000 * T), noisy)
+    seen = seen_latents("edit", noisy, 1000 * T)
+    for row in range(2):
+        # Orthogonality: what a linear guess gets wrong has nothing of what it was made from.
+        assert abs(float(((seen - clean) * noisy)[row].mean())) < 0.02
+    assert not seen_latents("sample", noisy, torch.full((2,), 1000.0)).any()
+
+
+def test_clean_motion_frames_are_seen_as_they_are() -> None:
+    noisy = _clip(0)
+    seen = seen_latents("edit", noisy, 1000 * T, 2, torch.tensor([True, False]))
+    assert torch.equal(seen[0, :, :2], noisy[0, :, :2])
+    assert torch.equal(seen[1], seen_latents("edit", noisy, 1000 * T)[1])
+    assert torch.equal(seen_latents("edit", noisy, 1000 * T, 3), noisy)
 
 
 def test_errors_count_no_more_below_the_least_time():

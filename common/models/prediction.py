@@ -8,6 +8,9 @@ With z_t = (1 - t) z_0 + t e and v = e - z_0 the three say the same, for v = (z_
   Generative Models Denoise"). Losses and samplers stay those of v.
 - ``edit``: it is z_0 less the source: the clip that the second stage edits, the masked clip that the first
   one fills (gap G). A model that has learnt nothing gives the source back.
+
+The last two also see z_t otherwise: scaled to the best linear guess at z_0, which at t = 1 is nothing. Fed
+with the noise itself, a small model learns late to leave it out of what it puts out.
 """
 
 from __future__ import annotations
@@ -18,6 +21,31 @@ VELOCITY, SAMPLE, EDIT = PREDICTIONS = ("velocity", "sample", "edit")
 
 LEAST_TIME = 0.05
 """Errors of z_0 count as many times in v as 1 / t says; from here on (downwards) no more."""
+
+
+def seen_latents(
+    prediction: str,
+    latents: torch.Tensor,
+    timestep: torch.Tensor,
+    motion_frames: int = 0,
+    motion_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """What the layers see of z_t (B, C, F, h, w): z_t itself, or E[z_0 | z_t] for a z_0 of unit variance.
+
+    Args:
+        timestep: (B,), 1000 t.
+        motion_frames: leading latent frames that are clean and stay as they are,
+        motion_mask: (B,) bool, in these samples; None: in all.
+    """
+    if prediction == VELOCITY:
+        return latents
+    time = timestep / 1000
+    gain = (1 - time) / ((1 - time).square() + time.square())
+    gains = gain[:, None].repeat(1, latents.shape[2])
+    if motion_frames:
+        clean = torch.ones_like(gain, dtype=torch.bool) if motion_mask is None else motion_mask
+        gains[:, :motion_frames] = torch.where(clean[:, None], 1.0, gains[:, :motion_frames])
+    return latents * gains[:, None, :, None, None].to(latents.dtype)
 
 
 def as_velocity(

@@ -36,7 +36,7 @@ from common.models.modulation import (
     timestep_sinusoid,
     works_in_place,
 )
-from common.models.prediction import EDIT, PREDICTIONS, as_velocity
+from common.models.prediction import EDIT, PREDICTIONS, as_velocity, seen_latents
 from common.models.rope import rotary_table
 
 # Groups in DubbingBlock.modulation, in the order of the public checkpoint.
@@ -285,6 +285,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         self._check(latents, reference, audio_features, context, motion_frames, condition)
         batch, _, frames, height, width = latents.shape
         whole, source = latents, condition if self.reference_layout == "temporal" else reference
+        latents = seen_latents(self.prediction, latents, timestep, motion_frames, motion_mask)
         grid = (frames, height // self.patch[1], width // self.patch[2])
         frame_tokens = grid[1] * grid[2]
         reference_frames = 0 if reference is None else reference.shape[2]
