@@ -9,6 +9,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ from common.models.vae import load_vae  # noqa: E402
 SAMPLER = {"num_steps": int, "reference_scale": float, "audio_scale": float, "border": int}
 
 
-def ship(source: Path, output: Path, sampler: dict[str, float]) -> int:
+def ship(source: Path, output: Path, sampler: dict[str, Any]) -> int:
     """Write ``source`` to ``output`` in float16, whole or not at all; the bytes of all files there.
 
     Raises:

@@ -76,10 +76,10 @@ def draw_layer(scene: Scene, seconds: float, place: FacePlace, shape: tuple[int,
         painted += canvas.rgb / len(moments)
         covered += canvas.trace / len(moments)
     sigma = max(0.4, _BLUR * pose.unit)
-    painted = cv2.GaussianBlur(np.ascontiguousarray(painted.transpose(1, 2, 0)), (0, 0), sigma)
-    covered = cv2.GaussianBlur(covered, (0, 0), sigma)
-    alpha = np.rint(255 * np.clip(covered, 0, 1)).astype(np.uint8)
-    return Layer(painted / np.maximum(covered, 1e-6)[..., None], alpha)
+    soft = cv2.GaussianBlur(np.ascontiguousarray(painted.transpose(1, 2, 0)), (0, 0), sigma)
+    cover = np.asarray(cv2.GaussianBlur(covered, (0, 0), sigma), np.float32)
+    alpha = np.rint(255 * np.clip(cover, 0, 1)).astype(np.uint8)
+    return Layer(np.asarray(soft, np.float32) / np.maximum(cover, 1e-6)[..., None], alpha)
 
 
 def _moments(scene: Scene, occluder: OccluderMotion, seconds: float, unit: float) -> list[float]:
