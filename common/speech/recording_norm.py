@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,11 +61,12 @@ class RecordingNorm(nn.Module):
 
 def share_norm(model: Wav2Vec2Model) -> RecordingNorm | None:
     """Put a :class:`RecordingNorm` into ``model``; None where nothing is normalised over time."""
-    first = model.feature_extractor.conv_layers[0]
+    first: Any = model.feature_extractor.conv_layers[0]
     norm = getattr(first, "layer_norm", None)
     if not isinstance(norm, nn.GroupNorm):
         return None
     if norm.num_groups != norm.num_channels:
         raise ValueError("the first layer normalises groups of several channels")
-    first.layer_norm = RecordingNorm(first.conv, norm)
-    return first.layer_norm
+    shared = RecordingNorm(first.conv, norm)
+    first.layer_norm = shared
+    return shared
