@@ -94,9 +94,11 @@ def test_memory_is_that_above_the_beginning() -> None:
         torch.ones(count)
     parts.stop()
     peaks = {name: readings[0].peak_bytes / 4 for name, readings in parts.readings.items()}
-    # The kernel counts pages in batches: a few may be missing.
+    # The kernel counts pages in batches: a few may be missing. What the allocator keeps of the large one may
+    # count in the last.
     assert 0.95 < peaks["large"] / (1 << 24) < 1.5
-    assert 0.9 < peaks["small"] / (1 << 22) < 2 and peaks["small again"] / (1 << 22) < 2
+    assert 0.9 < peaks["small"] / (1 << 22) < 2
+    assert 0.9 < peaks["small again"] / (1 << 22) < 0.75 * peaks["large"] / (1 << 22)
 
 
 def test_time_of_the_bench_itself_belongs_to_no_part() -> None:
