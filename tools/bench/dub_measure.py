@@ -30,8 +30,6 @@ class Memory:
         self._cuda = device if device.type == "cuda" else None
         self._resets = self._cuda is not None or CLEAR_REFS.exists()
         gc.collect()
-        if self._cuda is None and sys.platform == "linux":
-            ctypes.CDLL(None).malloc_trim(0)  # else freed memory of loading would hide what comes
         self.reset()
         self.before = self._highest()
         """Bytes in use at the beginning: the weights and, on a CPU, the libraries."""
@@ -45,6 +43,9 @@ class Memory:
         return "ru_maxrss of the process so far, above the loaded process"
 
     def reset(self) -> None:
+        """Forget the peak so far."""
+        if self._cuda is None and sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)  # else freed memory would hide what comes
         if self._cuda is not None:
             torch.cuda.reset_peak_memory_stats(self._cuda)
         elif self._resets:
@@ -62,6 +63,13 @@ class Memory:
             return int(line.split()[1]) * 1024
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, once the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 @dataclass
@@ -107,9 +115,7 @@ class Parts:
         self._apart = (self._apart[0] + now - begun, self._apart[1] + cpu - cpu_begun)
 
     def _now(self) -> tuple[float, float]:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter(), time.process_time()
+        return clock(self._device), time.process_time()
 
 
 class Tape:

@@ -30,7 +30,7 @@ for _folder in (ROOT, ROOT / "tools" / "bench"):  # also runs from a checkout th
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
 
-from meter import Meter  # noqa: E402
+from dub_measure import Memory, clock  # noqa: E402
 from switch_material import SIZES, Loaded, Material, PackageMaterial, RandomMaterial  # noqa: E402
 
 from common.config import SpeedConfig, load_config  # noqa: E402
@@ -76,7 +76,7 @@ class Measured:
     """One run. latents and view are on the CPU."""
 
     seconds_per_step: float
-    peak_gib: float | None
+    peak_gib: float
     estimate_gib: float
     latents: torch.Tensor
     view: torch.Tensor
@@ -151,9 +151,9 @@ def measure(
     steps: int | None = None,
 ) -> Measured:
     """Load, warm up, sample one window (in ``steps`` steps; None: the material's)."""
-    meter = Meter(device)
+    memory = Memory(device)
     loaded = material.load(speed, device, dtype)
-    meter.forget_peak()
+    memory.reset()  # loading is done: only what comes now counts, on top of what was loaded
     shape, frames = loaded.noise.shape, loaded.noise.shape[2]
     sampler = build_sampler(
         material.diffusion,
@@ -165,10 +165,10 @@ def measure(
     # The compiler meets other shapes and adapters on the way down, so it needs the whole way once.
     warm = sampler.num_steps if speed.compile else min(WARMUP_STEPS, sampler.num_steps)
     _sample(replace(sampler, num_steps=warm), loaded)
-    start = meter.clock()
+    start = clock(device)
     latents = _sample(sampler, loaded)
-    seconds = meter.clock() - start
-    peak = meter.peak_gib()
+    seconds = clock(device) - start
+    peak = memory.peak() / 2**30
     estimate = forward_bytes(loaded.transformer, shape, frames) / 2**30
     view = loaded.view(latents)
     return Measured(seconds / sampler.num_steps, peak, estimate, latents.cpu(), view, loaded.peak)
@@ -205,7 +205,7 @@ def compare(
     row["identical"] = torch.equal(measured.latents, exact.latents)
     row["psnr_db"] = None if row["identical"] else psnr(measured.view, exact.view, exact.peak)
     row["seconds_ratio"] = measured.seconds_per_step / exact.seconds_per_step
-    if measured.peak_gib is not None and exact.peak_gib:
+    if exact.peak_gib > 0:
         row["memory_ratio"] = measured.peak_gib / exact.peak_gib
     return row
 
