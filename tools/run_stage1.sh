@@ -14,26 +14,14 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=/dev/null
+source "$here/tools/shell.sh"
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
-python=${PYTHON:-}
-if [[ -z "$python" ]]; then
-    python=python3
-    if [[ -x "$here/.venv/bin/python" ]]; then
-        python="$here/.venv/bin/python"
-    fi
-fi
-
-usage() {
-    sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
-}
+python=$(find_python "$here")
 
 value() { # value OPTION COUNT VALUE: the option's value as a YAML string, or a clear error
-    if (($2 < 2)); then
-        echo "error: $1 needs a value." >&2
-        exit 2
-    fi
-    # Quoted, so that no folder's name is taken for a number, a list or a truth value.
-    printf "'%s'" "${3//\'/\'\'}"
+    need "$1" "$2"
+    quoted "$3"
 }
 
 configs=()

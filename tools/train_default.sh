@@ -23,31 +23,10 @@
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=/dev/null
+source "$here/tools/shell.sh"
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
-python=${PYTHON:-}
-if [[ -z "$python" ]]; then
-    python=python3
-    if [[ -x "$here/.venv/bin/python" ]]; then
-        python="$here/.venv/bin/python"
-    fi
-fi
-
-usage() {
-    sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
-}
-
-refuse() {
-    echo "error: $1" >&2
-    exit 2
-}
-
-need() { # need OPTION COUNT: there is a value behind the option
-    (($2 >= 2)) || refuse "$1 needs a value."
-}
-
-quoted() { # as a YAML string, so that no folder's name is taken for a number, a list or a truth value
-    printf "'%s'" "${1//\'/\'\'}"
-}
+python=$(find_python "$here")
 
 all=(characters prepare autoencoder encode speech generator pairs structure lip texture student ship)
 videos=

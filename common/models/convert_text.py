@@ -15,6 +15,7 @@ from transformers.models.umt5.modeling_umt5 import UMT5Block, UMT5LayerNorm
 
 from common.errors import UserError
 from common.models.stored import Shaped, StoredTensor
+from common.models.tensor_names import check_tensors
 
 CONTEXT_TOKENS = 512
 """Length of the context; zeros follow the prompt's own tokens (R)."""
@@ -89,16 +90,15 @@ def map_text_encoder(
             for name, tensor in _block(config, 0).state_dict().items()
         },
     }
-    for name in sorted(expected.keys() | names.keys()):
-        if name not in names:
-            raise UserError(f"{source} lacks the tensor {name} of a umt5 encoder; it is incomplete.")
-        if name not in expected:
-            raise UserError(f"{source} holds the foreign tensor {names[name]}; it is no umt5 encoder.")
-        if state[names[name]].shape != expected[name]:
-            raise UserError(
-                f"{source}: the tensor {names[name]} is {tuple(state[names[name]].shape)}, expected "
-                f"{tuple(expected[name])}; the file contradicts its own geometry."
-            )
+    check_tensors(
+        state,
+        names,
+        expected,
+        source,
+        lacks=" of a umt5 encoder; it is incomplete.",
+        foreign="it is no umt5 encoder.",
+        misshapen=("", "the file contradicts its own geometry."),
+    )
     return config, names
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from common.errors import UserError
 from common.models.stored import Shaped
+from common.models.tensor_names import check_tensors
 
 # Weight normalisation has changed its names in torch.
 _RENAMED = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
@@ -36,16 +36,14 @@ def map_wav2vec2(
     originals = {to_model_name(name): name for name in state if not name.startswith(_HEAD)}
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in Wav2Vec2Model(config).state_dict().items()}
-    for name in sorted(expected.keys() | originals.keys()):
-        if name == OPTIONAL and name not in originals:
-            continue
-        if name not in originals:
-            raise UserError(f"{source} lacks the tensor {name}; it is incomplete.")
-        if name not in expected:
-            raise UserError(f"{source} holds the foreign tensor {originals[name]}; it is no wav2vec2 model.")
-        if state[originals[name]].shape != expected[name]:
-            raise UserError(
-                f"{source}: the tensor {originals[name]} is {tuple(state[originals[name]].shape)}, expected "
-                f"{tuple(expected[name])} by its config.json; fetch both again."
-            )
+    check_tensors(
+        state,
+        originals,
+        expected,
+        source,
+        lacks="; it is incomplete.",
+        foreign="it is no wav2vec2 model.",
+        misshapen=(" by its config.json", "fetch both again."),
+        optional=(OPTIONAL,),
+    )
     return expected, originals

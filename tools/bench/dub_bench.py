@@ -26,6 +26,7 @@ for folder in (HERE, HERE.parent.parent):  # also runs from a checkout that is n
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from bench_arguments import positive  # noqa: E402
 from dub_measure import latents_file, video_file  # noqa: E402
 from dub_sizes import Size, named_size, write_inputs  # noqa: E402
 from dub_window import (  # noqa: E402
@@ -218,9 +219,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=("tiny", "small", "wan5b"), default="small")
     parser.add_argument("--baseline", choices=("none", PER_TOKEN), default="none")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
-    parser.add_argument("--steps", type=_positive, help="sampler steps (small: 2, wan5b: 30)")
-    parser.add_argument("--crop", type=_positive, help="side of the crop in pixels")
-    parser.add_argument("--frames", type=_positive, help="frames of the window")
+    parser.add_argument("--steps", type=positive, help="sampler steps (small: 2, wan5b: 30)")
+    parser.add_argument("--crop", type=positive, help="side of the crop in pixels")
+    parser.add_argument("--frames", type=positive, help="frames of the window")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: bfloat16 on a GPU")
     parser.add_argument("--speech", type=Path, help="folder with whisper/ and wav2vec2/ (else random)")
@@ -228,13 +229,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--variant", choices=(EXACT, PER_TOKEN), help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

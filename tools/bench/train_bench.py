@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench_arguments import positive
 
 from common.config import ModelConfig, TrainConfig, load_config
 from common.errors import EXIT_CODE, UserError
@@ -237,7 +238,7 @@ def _print_row(row: dict[str, Any]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Time a training step of the dubbing transformer.")
     parser.add_argument("--size", choices=("tiny", *SIZES), default="tiny")
-    parser.add_argument("--micro-batch", type=_positive, default=1)
+    parser.add_argument("--micro-batch", type=positive, default=1)
     parser.add_argument("--precision", choices=("no", "bf16"), default="no")
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing")
     parser.add_argument("--compile", action="store_true", help="compile the blocks")
@@ -245,21 +246,14 @@ def _parser() -> argparse.ArgumentParser:
         "--lora", type=int, default=0, metavar="RANK", help="train an adapter, not everything"
     )
     parser.add_argument("--baseline", choices=BASELINES, default="none")
-    parser.add_argument("--steps", type=_positive, default=10)
+    parser.add_argument("--steps", type=positive, default=10)
     parser.add_argument(
-        "--warmup", type=_positive, default=3, help="steps before the clock, compiling included"
+        "--warmup", type=positive, default=3, help="steps before the clock, compiling included"
     )
-    parser.add_argument("--crop", type=_positive, default=None, help="side of the clips in pixels")
-    parser.add_argument("--frames", type=_positive, default=None)
+    parser.add_argument("--crop", type=positive, default=None, help="side of the clips in pixels")
+    parser.add_argument("--frames", type=positive, default=None)
     parser.add_argument("--device", default=None)
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":
