@@ -4,6 +4,8 @@ companions/index.json        the plan: one row per clip, and the clips without a
 companions/<key>/generated.mkv, meta.json    the generator's raw output (FFV1) and what made it
 blended/<key>/companion.mkv, meta.json       the same over the original's pixels
 filter/<key>.json                            every score, its threshold, and the verdict
+retimed/index.json                           the clips that were tried
+retimed/<key>/companion.mkv, meta.json       lips of other moments; no video where none will do
 """
 
 from __future__ import annotations
@@ -30,15 +32,15 @@ def write_plan(folder: Path, plan: PlanIndex) -> None:
     write_json(folder / "index.json", asdict(plan))
 
 
-def read_plan(folder: Path) -> PlanIndex:
-    """The plan of the last finished `synthesize`.
+def read_plan(folder: Path, command: str = "synthesize") -> PlanIndex:
+    """The plan of the last finished run of a command.
 
     Raises:
         UserError: there is none.
     """
     path = folder / "index.json"
     if not path.is_file():
-        raise UserError(f"{path} does not exist: run `python -m stage1_generator.synthesize` first.")
+        raise UserError(f"{path} does not exist: run `python -m stage1_generator.{command}` first.")
     content = read_json(path)
     plans = [
         PairPlan(

@@ -77,6 +77,8 @@ class PairsConfig:
     """Borrow another speaker's speech where the own speaker has no second stretch."""
     per_speaker: int = 0
     """Most pairs of one speaker, drawn evenly from all the clips (0 = all)."""
+    retimed: bool = False
+    """Besides, a companion of real pixels for each clip that allows it: its own lips at other moments."""
     augmented_copies: int = 0
     """So many further copies of each pair, changed as `augment` says, each with latents of its own."""
 
@@ -187,6 +189,14 @@ class WorkPaths:
     def pairs(self) -> Path:
         """Pair shards for stage 2 (index.json inside)."""
         return self.root / "pairs"
+
+    @property
+    def retimed(self) -> Path:
+        return self.root / "retimed"
+
+    @property
+    def retimed_pairs(self) -> Path:
+        return self.root / "pairs_retimed"
 
     @property
     def rendered_pairs(self) -> Path:

@@ -1,7 +1,8 @@
 """`python -m stage1_generator.pack`: accepted companions and their originals -> shards of pairs for stage 2.
 
 Source is the companion, target the real clip with its own sound: generator artefacts stay on the input side.
-Exact pairs of rendered characters, where a folder of them is given, become a second set of shards.
+Retimed companions (`pairs.retimed`) and exact pairs of rendered characters, where a folder of them is given,
+become sets of shards of their own.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def dry_run(config: Stage1Config) -> None:
         f"pack: {_count(pairs, copies)} pairs of {config.pairs.clip_frames} frames, {shards} shards -> "
         f"{paths.pairs}"
     )
+    if config.pairs.retimed:
+        print(f"pack: {_count(len(_retimed(config)), copies)} retimed pairs -> {paths.retimed_pairs}")
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
         shards = -(-len(clips) * copies // config.pack.samples_per_shard)
@@ -64,13 +67,18 @@ def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     codec, speech = load_codec(config), EntrySpeech(config)
     packer = _Packer(config, codec, speech)
-    if (paths.companions / "index.json").is_file() or not config.pack.rendered_pairs:
+    others = config.pairs.retimed or config.pack.rendered_pairs
+    if (paths.companions / "index.json").is_file() or not others:
         accepted = _accepted(config)
         keys = [pair.plan.key for pair in accepted]
         contents = [[pair.made["fingerprint"], pair.verdict["fingerprint"]] for pair in accepted]
         packer.write(paths.pairs, accepted, keys, contents, packer.load_generated)
     else:
-        print(f"pack: no companions in {paths.companions}, only rendered pairs", file=sys.stderr)
+        print(f"pack: no generated companions in {paths.companions}, only other pairs", file=sys.stderr)
+    if config.pairs.retimed:
+        pairs = _retimed(config)
+        keys, prints = [pair.plan.key for pair in pairs], [pair.made["fingerprint"] for pair in pairs]
+        packer.write(paths.retimed_pairs, pairs, keys, prints, packer.load_retimed)
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
         keys, prints = [clip.key for clip in clips], [clip.fingerprint for clip in clips]
@@ -108,6 +116,18 @@ def _accepted(config: Stage1Config) -> list[_Pair]:
             made = load_meta(paths.blended / plan.key / "meta.json", "blend")
             pairs.append(_Pair(plan, entries[plan.entry], made, verdict))
     return pairs
+
+
+def _retimed(config: Stage1Config) -> list[_Pair]:
+    paths = work_paths(config)
+    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    plans = read_plan(paths.retimed, "retime").plans
+    made = [load_meta(paths.retimed / plan.key / "meta.json", "retime") for plan in plans]
+    return [
+        _Pair(plan, entries[plan.entry], meta, meta)
+        for plan, meta in zip(plans, made, strict=True)
+        if meta["accepted"]
+    ]
 
 
 class _Packer:
@@ -150,27 +170,37 @@ class _Packer:
         print(f"pack: {len(planned)} pairs -> {folder}", file=sys.stderr)
 
     def load_generated(self, pair: _Pair) -> _Loaded:
-        plan, entry, config = pair.plan, pair.entry, self._config
-        rate = SAMPLE_RATE / config.geometry.fps
+        said = {
+            "kind": "generated",
+            "speech": pair.made["speech"],
+            "generator": pair.made["generator"],
+            "scores": {name: score["value"] for name, score in pair.verdict["scores"].items()},
+        }
+        return self._load_pair(pair, work_paths(self._config).blended, said)
+
+    def load_retimed(self, pair: _Pair) -> _Loaded:
+        said = {"kind": "retimed", "scores": pair.made["scores"]}
+        return self._load_pair(pair, work_paths(self._config).retimed, said)
+
+    def _load_pair(self, pair: _Pair, companions: Path, said: dict[str, Any]) -> _Loaded:
+        plan, entry = pair.plan, pair.entry
+        rate = SAMPLE_RATE / self._config.geometry.fps
         span = slice(plan.start, plan.start + plan.length)
         samples = slice(round(span.start * rate), round(span.stop * rate))
         opened = self._entries.get(entry)
         meta = {
-            "kind": "generated",
             "entry": entry.id,
             "start": plan.start,
             "speaker": entry.speaker,
             "video": entry.meta["video"],
-            "speech": pair.made["speech"],
-            "generator": pair.made["generator"],
-            "scores": {name: score["value"] for name, score in pair.verdict["scores"].items()},
+            **said,
         }
         features = self._speech.features(entry)
         return _Loaded(
             key=plan.key,
             meta=meta,
             target=opened.crops[span],
-            source=read_frames(work_paths(config).blended / plan.key / BLENDED),
+            source=read_frames(companions / plan.key / BLENDED),
             audio=opened.audio[samples],
             landmarks=opened.track.landmarks[span],
             features=clip_features(features, plan.start, plan.length, self._margin),

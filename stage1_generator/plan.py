@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +106,8 @@ def plan_pairs(
     by_speaker: Mapping[str, list[_Voice]] = _voices(entries, length, voiced_min)
     plans: list[PairPlan] = []
     unpaired: list[Unpaired] = []
-    chosen = _chosen(entries, length, stride, seed, per_speaker)
+    lengths = [(entry.entry, entry.speaker, len(entry.voiced)) for entry in entries]
+    chosen = chosen_clips(lengths, length, stride, seed, per_speaker)
     for entry in sorted(entries, key=lambda item: item.entry):
         for start in clip_starts(len(entry.voiced), length, stride):
             key = clip_key(entry.entry, start)
@@ -129,18 +130,27 @@ def plan_pairs(
     return plans, unpaired
 
 
-def _chosen(
-    entries: Sequence[Speakable], length: int, stride: int, seed: int, per_speaker: int
-) -> frozenset[str]:
-    """Keys of the clips that are to be used: of each speaker those with the lowest draws."""
-    keys: dict[str, list[str]] = defaultdict(list)
-    for entry in entries:
-        starts = clip_starts(len(entry.voiced), length, stride)
-        keys[entry.speaker] += [clip_key(entry.entry, start) for start in starts]
-    if per_speaker:
-        for speaker, all_keys in keys.items():
-            keys[speaker] = sorted(all_keys, key=lambda key: clip_seed(seed, key, "chosen"))[:per_speaker]
-    return frozenset(key for some in keys.values() for key in some)
+def chosen_clips(
+    entries: Iterable[tuple[str, str, int]], length: int, stride: int, seed: int, per_speaker: int
+) -> dict[str, tuple[str, int]]:
+    """Clips that are to be used: of each speaker those with the lowest draws.
+
+    Args:
+        entries: (id, speaker, frames) of each.
+        per_speaker: most clips of one speaker (0 = all).
+
+    Returns:
+        (entry, first frame) of each, by the clip's key.
+    """
+    clips: dict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+    for entry, speaker, frames in entries:
+        for start in clip_starts(frames, length, stride):
+            clips[speaker][clip_key(entry, start)] = (entry, start)
+    chosen: dict[str, tuple[str, int]] = {}
+    for own in clips.values():
+        keys = sorted(own, key=lambda key: clip_seed(seed, key, "chosen")) if per_speaker else list(own)
+        chosen |= {key: own[key] for key in keys[: per_speaker or None]}
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def collect(config: Stage1Config) -> dict[str, Any]:
         "synthesize": _planned(paths),
         "filter": _filtered(paths),
         "pack": _shards(paths.pairs, config.pairs.clip_frames, config),
+        "pack_retimed": _shards(paths.retimed_pairs, config.pairs.clip_frames, config),
         "pack_rendered": _shards(paths.rendered_pairs, config.pairs.clip_frames, config),
         "timings": read_timings(Path(config.work)),
     }
@@ -141,6 +142,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     if judged:
         lines.append(f"- filter: {judged['accepted']} of {judged['judged']} accepted")
     lines += _shard_line("pack", "pairs", report["pack"])
+    lines += _shard_line("pack, retimed", "pairs", report["pack_retimed"])
     lines += _shard_line("pack, rendered", "pairs", report["pack_rendered"])
     if judged:
         lines += [

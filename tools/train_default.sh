@@ -132,11 +132,11 @@ fit() { # fit PART MINUTES CLIPS FILE_OR_MODULE ARGUMENT...: a training, in all 
 }
 
 editor() { # editor PHASE MINUTES START ARGUMENT...: a phase of stage 2
-    local phase=$1 time=$2 start=$3 shards weights=1
-    shards=$(quoted "$work/stage1/pairs")
+    local phase=$1 time=$2 start=$3 shards weights="0.4, 0.6"
+    shards="$(quoted "$work/stage1/pairs"), $(quoted "$work/stage1/pairs_retimed")"
     if ((characters)); then
         shards+=", $(quoted "$work/stage1/pairs_rendered")"
-        weights="0.7, 0.3"
+        weights="0.3, 0.45, 0.25"
     fi
     fit "$phase" "$time" 8 "${program:-$here/stage2_dubber/train.py}" --config "$size" \
         "$here/configs/${file:-stage2_$phase}.yaml" "$here/configs/${overlay:-small_stage2}.yaml" \
@@ -182,7 +182,7 @@ fi
 if wanted pairs; then
     rendered=
     if ((characters)); then rendered=$work/characters; fi
-    for name in synthesize blend filters pack report; do
+    for name in retime synthesize blend filters pack report; do
         step pairs "$name" "${common[@]}" "pack.rendered_pairs=$(quoted "$rendered")"
     done
 fi

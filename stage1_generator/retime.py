@@ -1,0 +1,110 @@
+"""`python -m stage1_generator.retime`: real companions, each clip with its own lips of other moments.
+
+Does nothing unless `pairs.retimed` is set. Needs no generator: see `stage1_generator.retiming` for what it is
+good for.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from common.files import atomic_dir, fingerprint, write_json
+from common.media import write_video
+from stage1_generator.command import Progress, run_command, run_parallel, sweep
+from stage1_generator.companions import BLENDED, PlanIndex, load_meta, made_by, write_plan
+from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.entries import Entry, load_entries
+from stage1_generator.plan import PairPlan, chosen_clips, clip_seed
+from stage1_generator.regions import clip_regions
+from stage1_generator.retiming import VERSION, retimed
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("retime", __doc__ or "", run, dry_run, argv)
+
+
+def dry_run(config: Stage1Config) -> None:
+    if config.pairs.retimed:
+        plans = plan_retimed(load_entries(work_paths(config).prepared), config)
+        print(f"retime: {len(plans)} clips, each with its own lips of other moments where such will do")
+    else:
+        print("retime: none (pairs.retimed is false)")
+
+
+def run(config: Stage1Config) -> None:
+    if not config.pairs.retimed:
+        return
+    paths = work_paths(config)
+    sweep(paths.retimed)
+    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    plans = plan_retimed(list(entries.values()), config)
+    progress = Progress("retime", len(plans))
+    jobs = [(plan, entries[plan.entry], config) for plan in plans]
+    made = 0
+    for (plan, _, _), (accepted, worked) in run_parallel(
+        lambda job: retime_clip(*job), jobs, config.blend.workers
+    ):
+        made += accepted
+        progress.step(plan.length if worked else 0)
+    progress.finish(paths.root)
+    # Last, so that the index tells of a finished run.
+    write_plan(paths.retimed, PlanIndex(plans, []))
+    print(f"retime: {made} of {len(plans)} clips have fitting lips at other moments", file=sys.stderr)
+
+
+def plan_retimed(entries: list[Entry], config: Stage1Config) -> list[PairPlan]:
+    """The clips to be tried, in key order: as many of each speaker as get generated companions.
+
+    Clips with known occluders are left out: another moment's hand is no lip.
+    """
+    pairs = config.pairs
+    clips = chosen_clips(
+        [(entry.id, entry.speaker, entry.frames) for entry in entries if not entry.meta["occluder"]],
+        pairs.clip_frames,
+        pairs.stride,
+        config.synthesis.seed,
+        pairs.per_speaker,
+    )
+    plans = [
+        PairPlan(f"{key}-retimed", entry, start, pairs.clip_frames, None)
+        for key, (entry, start) in clips.items()
+    ]
+    return sorted(plans, key=lambda plan: plan.key)
+
+
+def retime_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> tuple[bool, bool]:
+    """Make one companion; whether there is one, and False where that was known."""
+    folder = work_paths(config).retimed / plan.key
+    settings = [config.blend.feather, config.filters.lip_distance_min, config.synthesis.seed]
+    mark = fingerprint([VERSION, entry.fingerprint, plan.start, plan.length, *settings])
+    if made_by(folder / "meta.json") == mark:
+        return bool(load_meta(folder / "meta.json", "retime")["accepted"]), False
+    crops, landmarks = entry.crops(), entry.track().landmarks
+    span = slice(plan.start, plan.start + plan.length)
+    made = retimed(
+        crops,
+        landmarks,
+        span,
+        clip_regions(landmarks[span], crops.shape[1]).inpaint,
+        config.blend.feather * crops.shape[1],
+        config.filters.lip_distance_min,
+        np.random.default_rng(clip_seed(config.synthesis.seed, plan.key, "retime")),
+    )
+    with atomic_dir(folder) as temporary:
+        scores = {}
+        if made is not None:
+            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, lossless=True)
+            scores = {
+                "lip_distance": made.lip_distance,
+                "seam": made.seam,
+            }
+        write_json(
+            temporary / "meta.json", {"fingerprint": mark, "accepted": made is not None, "scores": scores}
+        )
+    return made is not None, True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""A companion without a generator: the clip's own lower face as it was at other moments.
+
+Ours; the paper has generated companions only. A generator leaves traces of its own in every companion, and an
+editor that never saw a clean mouth which says something else learns to look for the traces. Here both sides
+are real: each frame gets the lower face of another moment of the same clip, laid into place by the points
+that the mouth does not move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face import lip_distance
+from common.face.layout import RIGID_UPPER
+from stage1_generator.compositing import put_back, soft_alpha
+
+VERSION = 1
+
+DRAWS = 6
+SLOWEST, FASTEST = 0.5, 1.5
+"""Speed at which the other moments are run through; lips stay as quick as lips are."""
+SEAM_MAX = 12.0
+"""Most mean difference of levels (of 255) on any frame's soft border: above it, the head has turned away."""
+
+
+@dataclass(frozen=True)
+class Retimed:
+    """A companion.
+
+    Attributes:
+        frames: (n, S, S, 3).
+        lip_distance: of its lips to the clip's, pixels of a face of 112.
+        seam: mean difference of levels on the worst frame's border.
+    """
+
+    frames: NDArray[np.uint8]
+    lip_distance: float
+    seam: float
+
+
+def draw_moments(total: int, start: int, length: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """(length,) frames of an entry of ``total`` whose lips frames [start, start + length) get.
+
+    They go to and fro over a stretch that shares no frame with the clip where the entry is long enough, else
+    over a random half of the clip: the other half's mouths are nowhere to be copied from.
+    """
+    width = min(length, total - length)
+    if width >= length // 2:
+        free = [(0, start), (start + length, total)]
+        low, high = max(free, key=lambda span: span[1] - span[0])
+        width = min(width, high - low)
+    else:
+        low, high, width = start, start + length, length // 2
+    first = low + int(random.integers(high - low - width + 1))
+    speed = random.uniform(SLOWEST, FASTEST) * random.choice((-1, 1))
+    place = random.uniform(0, 2 * (width - 1)) + speed * np.arange(length)
+    # A triangle wave: at both ends of the stretch time turns round.
+    folded = (width - 1) - np.abs(place % (2 * (width - 1)) - (width - 1))
+    return first + np.rint(folded).astype(np.int64)
+
+
+def retimed(
+    crops: NDArray[np.uint8],
+    landmarks: NDArray[np.float32],
+    span: slice,
+    mask: NDArray[np.bool_],
+    feather: float,
+    lip_distance_min: float,
+    random: np.random.Generator,
+) -> Retimed | None:
+    """The frames ``span`` of an entry with the lower faces of other moments.
+
+    Of some draws the one whose lips differ most; None where none differs by ``lip_distance_min`` (pixels of a
+    face of 112) without a seam.
+
+    Args:
+        crops: (N, S, S, 3), the whole entry.
+        landmarks: (N, 68, 3), crop pixels.
+        mask: (n, S, S) bool, what is exchanged; its border is softened over ``feather`` pixels inside.
+    """
+    original, points = crops[span], landmarks[span]
+    alpha = soft_alpha(mask, feather)
+    border = (alpha > 0) & (alpha < 0.5)
+    best: Retimed | None = None
+    most = lip_distance_min
+    for _ in range(DRAWS):
+        moments = draw_moments(len(crops), span.start, len(original), random)
+        distance = lip_distance(points, landmarks[moments])
+        if distance < most:
+            continue
+        moved = _in_place(crops[moments], landmarks[moments], points)
+        seam = _seam(original, moved, border)
+        if seam <= SEAM_MAX:
+            best, most = Retimed(moved, distance, seam), distance
+    if best is None:
+        return None
+    return replace(best, frames=put_back(original, best.frames, mask, feather))
+
+
+def _in_place(
+    frames: NDArray[np.uint8], points: NDArray[np.float32], wanted: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Each frame moved, turned and scaled so that its rigid points come to lie on the wanted ones."""
+    rigid, side = list(RIGID_UPPER), frames.shape[1]
+    # As complex numbers a similarity of the plane is one factor and one shift.
+    here, there = (p[:, rigid, 0] + 1j * p[:, rigid, 1] for p in (points, wanted))
+    centre, goal = here.mean(axis=1), there.mean(axis=1)
+    here, there = here - centre[:, None], there - goal[:, None]
+    factor = (there * here.conj()).sum(axis=1) / (np.abs(here) ** 2).sum(axis=1)
+    shift = goal - factor * centre
+    moved = []
+    for frame, f, s in zip(frames, factor, shift, strict=True):
+        matrix = np.array([[f.real, -f.imag, s.real], [f.imag, f.real, s.imag]])
+        warped = cv2.warpAffine(
+            frame, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        )
+        moved.append(warped)
+    return np.stack(moved)
+
+
+def _seam(original: NDArray[np.uint8], moved: NDArray[np.uint8], border: NDArray[np.bool_]) -> float:
+    """The worst frame's mean difference (levels) on the border."""
+    return max(
+        float(cv2.absdiff(ours, theirs)[where].mean()) if where.any() else np.inf
+        for ours, theirs, where in zip(original, moved, border, strict=True)
+    )
