@@ -136,7 +136,7 @@ editor() { # editor PHASE MINUTES START ARGUMENT...: a phase of stage 2
     shards="$(quoted "$work/stage1/pairs"), $(quoted "$work/stage1/pairs_retimed")"
     if ((characters)); then
         shards+=", $(quoted "$work/stage1/pairs_rendered")"
-        weights="0.3, 0.45, 0.25"
+        weights="0.35, 0.55, 0.1"
     fi
     fit "$phase" "$time" 8 "${program:-$here/stage2_dubber/train.py}" --config "$size" \
         "$here/configs/${file:-stage2_$phase}.yaml" "$here/configs/${overlay:-small_stage2}.yaml" \
