@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +87,12 @@ def run(config: Stage1Config) -> None:
 
 @dataclass(frozen=True)
 class _Pair:
+    """A clip and what made its companion; the filters' verdict where there was one."""
+
     plan: PairPlan
     entry: Entry
     made: dict[str, Any]
-    verdict: dict[str, Any]
+    verdict: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _retimed(config: Stage1Config) -> list[_Pair]:
     plans = read_plan(paths.retimed, "retime").plans
     made = [load_meta(paths.retimed / plan.key / "meta.json", "retime") for plan in plans]
     return [
-        _Pair(plan, entries[plan.entry], meta, meta)
+        _Pair(plan, entries[plan.entry], meta)
         for plan, meta in zip(plans, made, strict=True)
         if meta["accepted"]
     ]
