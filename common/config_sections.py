@@ -166,6 +166,9 @@ class TrainConfig:
     keep_adapters: bool = True  # carry on the adapters of init_from; false starts from its bare transformer
     face_weight: float = 0.3
     lip_weight: float = 0.3
+    lip_window: list[int] = field(default_factory=list)
+    """Rows and columns of tokens around the lips that most steps see alone; []: all see the whole picture."""
+    lip_window_share: float = 0.75  # of the steps
     loss_of: str = "velocity"  # | "sample": errors of z_0 count alike at every t
     drop_both: float = 0.05
     drop_audio: float = 0.10
@@ -185,6 +188,12 @@ class TrainConfig:
                 "train.optimizer=muon needs whole matrices, which train.sharding=fsdp2 splits: use adamw, "
                 "or train.sharding=ddp."
             )
+        if self.lip_window and (len(self.lip_window) != 2 or min(self.lip_window) < 1):
+            raise UserError(
+                f"train.lip_window is {self.lip_window}; give rows and columns such as [5, 6], or []."
+            )
+        if not 0 <= self.lip_window_share <= 1:
+            raise UserError(f"train.lip_window_share is {self.lip_window_share}; give a share from 0 to 1.")
         _one_of("train.loss_of", self.loss_of, ("velocity", "sample"))
         _one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine"))
         _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "auto"))

@@ -49,6 +49,7 @@ class GeneratorStrategy(FlowStrategy):
             extra,
             context=self.start.context,
             speech_augment=mel_changes(config.speech_augment, config.speech),
+            patch_size=config.model.patch_size,
         )
 
     def build_model(self) -> nn.Module:

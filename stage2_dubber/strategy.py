@@ -63,7 +63,17 @@ class EditorStrategy(FlowStrategy):
         )
         check_landmarks(judge, dataset)
         changes = mel_changes(config.speech_augment, config.speech)
-        super().__init__(config.train, geometry, flow, extra, encoder, self.start.context, judge, changes)
+        super().__init__(
+            config.train,
+            geometry,
+            flow,
+            extra,
+            encoder,
+            self.start.context,
+            judge,
+            changes,
+            config.model.patch_size,
+        )
         self.adapters: tuple[Adapter, ...] = self.start.adapters
 
     def build_model(self) -> nn.Module:

@@ -37,7 +37,7 @@ from common.models.modulation import (
     works_in_place,
 )
 from common.models.prediction import EDIT, PREDICTIONS, as_velocity, seen_latents
-from common.models.rope import rotary_table
+from common.models.rope import Place, rotary_table
 
 # Groups in DubbingBlock.modulation, in the order of the public checkpoint.
 ATTN_SHIFT, ATTN_SCALE, ATTN_GATE, FFN_SHIFT, FFN_SCALE, FFN_GATE = range(6)
@@ -269,6 +269,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         motion_frames: int = 0,
         condition: torch.Tensor | None = None,
         motion_mask: torch.Tensor | None = None,
+        place: Place | None = None,
     ) -> torch.Tensor:
         """Velocity (B, C, F, h, w) of the target.
 
@@ -281,6 +282,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             motion_frames: leading target latent frames that are clean; their tokens have timestep 0.
             condition: extra channels of the target (B, K, F, h, w), K = ``condition_channels``; None if 0.
             motion_mask: (B,) bool, which samples have those motion frames at all; None: every one.
+            place: where the latents lie, in tokens, if they are a part of a larger picture.
         """
         self._check(latents, reference, audio_features, context, motion_frames, condition)
         batch, _, frames, height, width = latents.shape
@@ -308,7 +310,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         segments = make_segments(lengths, projected, motion_mask)
         head_rows = embedded[:, None].expand(-1, 2, -1)
         head_segments = make_segments(lengths, head_rows, motion_mask).after(reference_tokens)
-        rotary = rotary_table(self.head_dim, grid, reference_frames, self.reference_layout, x.device)
+        rotary = rotary_table(self.head_dim, grid, reference_frames, self.reference_layout, x.device, place)
         if split is not None:
             rotary = split.of_tokens(rotary)
         audio = self.audio_embedding(audio_features.to(dtype))

@@ -11,6 +11,7 @@ from torch import Tensor
 from common.config import TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
+from common.models.rope import Place
 from common.training.draws import Draw
 
 
@@ -36,6 +37,8 @@ class FlowInputs:
     """Largest of ``clean_frames``: the model wants it as a number."""
     judged_from: Tensor | None = None
     """(B,) first latent frame that pixel losses look at, where there are any."""
+    place: Place | None = None
+    """Where all of this lies if it is a part of the picture; h and w are then the part's."""
 
     @property
     def motion_mask(self) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from common.config import GeometryConfig, SpeechAugmentConfig, TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
+from common.errors import UserError
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.flops import Cost, model_cost
+from common.training.lip_window import lip_window
 from common.training.loading import Assemble, ClipEncoder, MicroBatch
 from common.training.losses import region_weights, time_weights, weighted_flow_loss
 from common.training.pixel.clip import Conditions
@@ -99,12 +101,23 @@ class FlowStrategy(ABC):
         context: Tensor | None = None,
         judge: PixelJudge | None = None,
         speech_augment: SpeechAugmentConfig | None = None,
+        patch_size: Sequence[int] = (1, 1, 1),
     ) -> None:
-        """``speech_augment``: changes of cached mel features; None: none."""
+        """``speech_augment``: changes of cached mel features; None: none. ``patch_size``: a token, in cells.
+
+        Raises:
+            UserError: losses on decoded frames, which need the whole picture, with ``train.lip_window``.
+        """
+        if judge is not None and train.lip_window:
+            raise UserError(
+                "train.lip_window is set, but this phase has losses on decoded frames, which need the whole "
+                "picture: set train.lip_window=[]."
+            )
         self.train, self.geometry, self.flow = train, geometry, flow
         self.extra_window, self.encoder = extra_window, encoder
         self.judge = judge  # of decoded frames; None where the phase has no such losses
         self.speech_augment = speech_augment
+        self.patch_size = tuple(patch_size)
         self.context = context  # (1, L, text_dim), the constant text states of models with text attention
 
     @abstractmethod
@@ -135,7 +148,7 @@ class FlowStrategy(ABC):
         batch = self.batch(micro, device)
         inputs = flow_inputs(batch, micro.draws, self.train, self.flow, self.geometry.motion_latents)
         if self.judge is None:
-            return inputs
+            return lip_window(inputs, micro.draws, self.train, self.patch_size)
         return replace(inputs, judged_from=self.judge.draw_start(micro.draws, inputs.noisy.shape[2]))
 
     def dubber(self, wrapped: Any, model: nn.Module) -> tuple[Any, nn.Module]:
@@ -157,6 +170,7 @@ class FlowStrategy(ABC):
             motion_frames=inputs.motion_frames,
             condition=batch.condition,
             motion_mask=inputs.motion_mask,
+            **({} if inputs.place is None else {"place": inputs.place}),
         )
         weights = region_weights(
             batch.face_mask, batch.lip_mask, self.train.face_weight, self.train.lip_weight
