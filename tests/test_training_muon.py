@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from training_toys import torchrun
 
 from common.training.muon import Muon, is_matrix, orthogonalised
 
@@ -39,3 +43,42 @@ def test_a_badly_scaled_regression_is_learnt_in_few_steps() -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.01 * losses[0]
     assert torch.allclose(model.bias, torch.full((8,), 0.5), atol=0.1)
+
+
+def _moved() -> dict[str, torch.Tensor]:
+    """Parameters after three steps on gradients that are the same in every process."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 7, 3), nn.Linear(7, 5), nn.Linear(5, 9), nn.Linear(9, 1))
+    optimizer = Muon(model.parameters(), lr=0.1)
+    for _ in range(3):
+        for name, parameter in model.named_parameters():
+            # Some have none, as parts that are not trained in this step.
+            parameter.grad = None if name == "1.weight" else torch.randn_like(parameter)
+        optimizer.step()
+    return model.state_dict()
+
+
+def test_processes_share_the_work_and_end_alike(tmp_path: Path) -> None:
+    torchrun(2, str(Path(__file__).resolve()), str(tmp_path))
+    alone = _moved()
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for name, value in alone.items():
+        assert torch.equal(ranks[0][name], ranks[1][name]), name
+        torch.testing.assert_close(ranks[0][name], value)
+    done = [int((tmp_path / f"{rank}.count").read_text()) for rank in range(2)]
+    assert sum(done) == 3 * 2 and min(done) > 0, "each matrix once, and none idle"
+
+
+if __name__ == "__main__":
+    import sys
+
+    import common.training.muon as muon
+
+    dist.init_process_group("gloo")
+    made = []
+    whole = muon.orthogonalised
+    muon.orthogonalised = lambda matrix: made.append(1) or whole(matrix)  # type: ignore[func-returns-value]
+    folder, rank = Path(sys.argv[1]), dist.get_rank()
+    torch.save(_moved(), folder / f"{rank}.pt")
+    (folder / f"{rank}.count").write_text(str(len(made)))
+    dist.destroy_process_group()

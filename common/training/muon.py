@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 # Quintic Newton-Schulz coefficients of the paper: singular values end between about 0.7 and 1.2.
@@ -30,6 +31,26 @@ def orthogonalised(matrix: Tensor) -> Tensor:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x if matrix.shape[0] <= matrix.shape[1] else x.T
+
+
+def _all_orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
+    """Each matrix orthogonalised, once among all processes of the default group."""
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    if world == 1 or not matrices:
+        return [orthogonalised(matrix) for matrix in matrices]
+    # In the order of their cost, dealt out in turns: everybody gets about as much to do.
+    order = sorted(range(len(matrices)), key=lambda i: matrices[i].numel() * min(matrices[i].shape))
+    mine = set(order[dist.get_rank() :: world])
+    shared = torch.cat(
+        [
+            (orthogonalised(matrix) if i in mine else torch.zeros_like(matrix)).flatten()
+            for i, matrix in enumerate(matrices)
+        ]
+    )
+    # All but one add exact zeros: everybody ends with the same bits.
+    dist.all_reduce(shared)
+    parts = shared.split([matrix.numel() for matrix in matrices])
+    return [part.view_as(matrix) for part, matrix in zip(parts, matrices, strict=True)]
 
 
 def is_matrix(parameter: Tensor) -> bool:
@@ -52,21 +73,27 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                update = self._matrix if is_matrix(parameter) else self._adam
-                parameter.sub_(update(parameter, parameter.grad, group), alpha=group["lr"])
+        """One update of every parameter that has a gradient.
 
-    def _matrix(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        state = self.state[parameter]
-        mean = state.setdefault("momentum", torch.zeros_like(parameter))
-        mean.lerp_(gradient, 1 - group["momentum"])
-        # Nesterov: one step ahead of the mean.
-        direction = orthogonalised(gradient.lerp(mean, group["momentum"]).flatten(1))
-        return direction.view_as(parameter) * (_ADAM_RMS * max(direction.shape) ** 0.5)
+        Processes of a group, whose gradients must be equal, each orthogonalise a share of the matrices.
+        """
+        for group in self.param_groups:
+            moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+            matrices = [parameter for parameter in moving if is_matrix(parameter)]
+            wanted = [self._ahead(parameter, group["momentum"]) for parameter in matrices]
+            for parameter, direction in zip(matrices, _all_orthogonalised(wanted), strict=True):
+                size = _ADAM_RMS * max(direction.shape) ** 0.5
+                parameter.sub_(direction.view_as(parameter), alpha=group["lr"] * size)
+            for parameter in moving:
+                if not is_matrix(parameter):
+                    parameter.sub_(self._adam(parameter, parameter.grad, group), alpha=group["lr"])
+
+    def _ahead(self, parameter: Tensor, momentum: float) -> Tensor:
+        """The mean gradient one step ahead (Nesterov), as a matrix."""
+        assert parameter.grad is not None
+        mean = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        mean.lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(mean, momentum).flatten(1)
 
     def _adam(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
         state = self.state[parameter]
