@@ -24,7 +24,7 @@ from common.data.dataset import ShardDataset
 from common.data.schema import decode_video
 from common.files import read_json
 from common.media import read_frames
-from stage1_generator import blend, encode, filters, pack, prepare, report, synthesize, train
+from stage1_generator import blend, encode, filters, pack, prepare, report, retime, synthesize, train
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS: dict[str, Callable[[list[str]], int]] = {
@@ -34,6 +34,7 @@ STEPS: dict[str, Callable[[list[str]], int]] = {
     "synthesize": synthesize.main,
     "blend": blend.main,
     "filters": filters.main,
+    "retime": retime.main,
     "pack": pack.main,
     "report": report.main,
 }
