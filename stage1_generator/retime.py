@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 
+from common.data.writer import safe_key
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
 from stage1_generator.command import Progress, run_command, run_parallel, sweep
@@ -68,7 +69,7 @@ def plan_retimed(entries: list[Entry], config: Stage1Config) -> list[PairPlan]:
         pairs.per_speaker,
     )
     plans = [
-        PairPlan(f"{key}-retimed", entry, start, pairs.clip_frames, None)
+        PairPlan(safe_key(f"{key}-retimed"), entry, start, pairs.clip_frames, None)
         for key, (entry, start) in clips.items()
     ]
     return sorted(plans, key=lambda plan: plan.key)
@@ -96,10 +97,7 @@ def retime_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> tuple[boo
         scores = {}
         if made is not None:
             write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, lossless=True)
-            scores = {
-                "lip_distance": made.lip_distance,
-                "seam": made.seam,
-            }
+            scores = {"lip_distance": made.lip_distance, "seam": made.seam}
         write_json(
             temporary / "meta.json", {"fingerprint": mark, "accepted": made is not None, "scores": scores}
         )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face import lip_distance
-from common.face.layout import RIGID_UPPER
+from common.face.pose import rigid_similarity
 from stage1_generator.compositing import put_back, soft_alpha
 
 VERSION = 1
@@ -105,15 +105,8 @@ def _in_place(
     frames: NDArray[np.uint8], points: NDArray[np.float32], wanted: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     """Each frame moved, turned and scaled so that its rigid points come to lie on the wanted ones."""
-    rigid, side = list(RIGID_UPPER), frames.shape[1]
-    # As complex numbers a similarity of the plane is one factor and one shift.
-    here, there = (p[:, rigid, 0] + 1j * p[:, rigid, 1] for p in (points, wanted))
-    centre, goal = here.mean(axis=1), there.mean(axis=1)
-    here, there = here - centre[:, None], there - goal[:, None]
-    factor = (there * here.conj()).sum(axis=1) / (np.abs(here) ** 2).sum(axis=1)
-    shift = goal - factor * centre
-    moved = []
-    for frame, f, s in zip(frames, factor, shift, strict=True):
+    side, moved = frames.shape[1], []
+    for frame, f, s in zip(frames, *rigid_similarity(points, wanted), strict=True):
         matrix = np.array([[f.real, -f.imag, s.real], [f.imag, f.real, s.imag]])
         warped = cv2.warpAffine(
             frame, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT

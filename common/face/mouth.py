@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.layout import CHIN, INNER_LIP_PAIRS, MOUTH, OUTER_EYE_CORNERS, RIGID_UPPER
+from common.face.pose import rigid_similarity
 
 Array = NDArray[np.float64]
 
@@ -46,16 +47,13 @@ def lip_distance(landmarks_a: NDArray[np.floating], landmarks_b: NDArray[np.floa
     if not both.any():
         raise ValueError("no frame shows both faces")
     a, b = a[both], b[both]
-    # As complex numbers a similarity of the plane is one factor and one shift.
+    factor, shift = rigid_similarity(b, a)
     za, zb = (x[..., 0] + 1j * x[..., 1] for x in (a, b))
-    rigid = list(RIGID_UPPER)
-    za, zb = (z - z[:, rigid].mean(axis=1, keepdims=True) for z in (za, zb))
     right, left = OUTER_EYE_CORNERS
-    za = za * (_ALIGNED_OUTER_CORNERS / (za[:, left] - za[:, right]))[:, None]
-    # b onto a by least squares on the rigid points.
-    onto = (za[:, rigid] * zb[:, rigid].conj()).sum(axis=1) / (np.abs(zb[:, rigid]) ** 2).sum(axis=1)
+    unit = np.abs(za[:, left] - za[:, right]) / _ALIGNED_OUTER_CORNERS
     mouth = list(MOUTH)
-    return float(np.abs(za[:, mouth] - onto[:, None] * zb[:, mouth]).mean())
+    apart = za[:, mouth] - (factor[:, None] * zb[:, mouth] + shift[:, None])
+    return float((np.abs(apart) / unit[:, None]).mean())
 
 
 def mouth_shape(landmarks: NDArray[np.floating]) -> Array:

@@ -38,6 +38,26 @@ class HeadPose:
         return self.scale[:, None, None] * turned + self.translation[:, None, :]
 
 
+def rigid_similarity(
+    landmarks: NDArray[np.floating], wanted: NDArray[np.floating]
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """The similarities of the plane, factors and shifts (N,), that take rigid points onto the wanted ones.
+
+    By least squares on :data:`common.face.layout.RIGID_UPPER`, each frame by itself. With points as complex
+    numbers, moved = factor * point + shift.
+
+    Args:
+        landmarks, wanted: (N, 68, 2 or 3) finite; x and y are read.
+    """
+    rigid = list(RIGID_UPPER)
+    here, there = (np.asarray(p[:, rigid, :2], np.float64) for p in (landmarks, wanted))
+    here, there = (p[..., 0] + 1j * p[..., 1] for p in (here, there))
+    centre, goal = here.mean(axis=1), there.mean(axis=1)
+    here, there = here - centre[:, None], there - goal[:, None]
+    factor = (there * here.conj()).sum(axis=1) / (np.abs(here) ** 2).sum(axis=1)
+    return factor, goal - factor * centre
+
+
 def smooth_in_time(values: Array, seconds: float, fps: float) -> Array:
     """Gaussian of standard deviation ``seconds`` along axis 0; ends are held. 0 seconds changes nothing."""
     if seconds <= 0 or len(values) < 2:
