@@ -83,15 +83,15 @@ class VaeConfig:
 class SpeechConfig:
     """Which speech features drive the lips."""
 
-    encoder: str = "whisper+wav2vec2"  # | "mel" (no weights needed)
-    path: str = ""  # folder with whisper/ and wav2vec2/; unused by mel
+    encoder: str = "whisper+wav2vec2"  # | "mel" (no weights needed) | "lips" (shapes read from mel)
+    path: str = ""  # folder with whisper/ and wav2vec2/, or of the lip reader; unused by mel
     extra_window: int = 0  # feature frames (50 Hz) added on each side of the eight (P: 4 in stage 1; R: 0)
     channels: int = 2048
     chunking: str = "overlap"  # of whisper+wav2vec2 beyond 30 s; "release": hard windows (R)
 
     def __post_init__(self) -> None:
         _one_of("speech.chunking", self.chunking, ("overlap", "release"))
-        _one_of("speech.encoder", self.encoder, ("mel", "whisper+wav2vec2"))
+        _one_of("speech.encoder", self.encoder, ("mel", "lips", "whisper+wav2vec2"))
         _at_least("speech.extra_window", self.extra_window, 0)
 
 
@@ -169,6 +169,8 @@ class TrainConfig:
     lip_window: list[int] = field(default_factory=list)
     """Rows and columns of tokens around the lips that most steps see alone; []: all see the whole picture."""
     lip_window_share: float = 0.75  # of the steps
+    true_lips: float = 0.0
+    """Share of the samples that hear their own measured lips; only with speech.encoder=lips."""
     loss_of: str = "velocity"  # | "sample": errors of z_0 count alike at every t
     drop_both: float = 0.05
     drop_audio: float = 0.10
@@ -194,6 +196,8 @@ class TrainConfig:
             )
         if not 0 <= self.lip_window_share <= 1:
             raise UserError(f"train.lip_window_share is {self.lip_window_share}; give a share from 0 to 1.")
+        if not 0 <= self.true_lips <= 1:
+            raise UserError(f"train.true_lips is {self.true_lips}; give a share from 0 to 1.")
         _one_of("train.loss_of", self.loss_of, ("velocity", "sample"))
         _one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine"))
         _one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "auto"))

@@ -50,6 +50,18 @@ class ReferenceConfig:
 
 
 @dataclass
+class ListenConfig:
+    """What a lip reader hears in training."""
+
+    silence: float = 0.2
+    """Share of the clips that get a stretch of silence, in which the mouth is to be closed."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.silence <= 1:
+            raise UserError(f"listen.silence is {self.silence}; give a share from 0 to 1.")
+
+
+@dataclass
 class EncodeConfig:
     """Training clips of the generator, with everything that can be computed once."""
 
@@ -150,6 +162,7 @@ class Stage1Config(TrainingSections, ModelSections):
     speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     references: ReferenceConfig = field(default_factory=ReferenceConfig)
+    listen: ListenConfig = field(default_factory=ListenConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     pairs: PairsConfig = field(default_factory=PairsConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
@@ -167,6 +180,11 @@ class WorkPaths:
     @property
     def prepared(self) -> Path:
         return self.root / "prepared"
+
+    @property
+    def heard(self) -> Path:
+        """Training shards of the lip reader (index.json inside)."""
+        return self.root / "heard"
 
     @property
     def encoded(self) -> Path:

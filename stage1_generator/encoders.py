@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.config import SpeechConfig
 from common.errors import UserError
 from common.media import load_audio
 from common.models.vae import VideoCodec, build_vae
@@ -59,10 +60,12 @@ def load_codec(config: Stage1Config) -> VideoCodec:
 class EntrySpeech:
     """Speech features of whole entries, computed once per sound and kept on disk."""
 
-    def __init__(self, config: Stage1Config) -> None:
+    def __init__(self, config: Stage1Config, speech: SpeechConfig | None = None) -> None:
+        """``speech``: another encoder than the configured one."""
         folder = Path(config.work) / "cache" / "speech"
         sweep(folder)
-        self.encoder: SpeechEncoder = CachedEncoder(build_speech_encoder(config.speech), folder)
+        encoder = build_speech_encoder(speech or config.speech)
+        self.encoder: SpeechEncoder = CachedEncoder(encoder, folder)
         self._recent = lru_cache(maxsize=64)(self._encode)
 
     @property

@@ -1,9 +1,8 @@
-"""What the mouth does when this is heard: training of the speech layers alone, before any picture is drawn.
+"""Training of a lip reader: from log-mel features to the shapes that mouths take, by landmarks alone.
 
-The generator has to learn at once how faces look and which sound belongs to which lips, and the second is a
-small part of its loss. Here the layers that listen learn it from landmarks, at a hundredth of the cost of a
-training step with pictures; the generator then starts from them (gap G: the papers have enough data to do
-without).
+A picture model would have to learn at once how faces look and which sound belongs to which lips, and the second
+is a small part of its loss. Here it is all of it, at a thousandth of the cost (gap G: the papers have enough
+data to do without).
 """
 
 from __future__ import annotations
@@ -13,141 +12,184 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from common.config import SpeechAugmentConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.errors import UserError
-from common.face.layout import INNER_LIP_PAIRS, MOUTH
-from common.face.mouth import mouth_shape
-from common.geometry import TEMPORAL_STRIDE, frames_to_latents
-from common.models.package import save_package
-from common.models.transformer import DubbingTransformer
-from common.speech.mel_augment import mel_changes
-from common.speech.windows import BASE_WINDOW
+from common.face.mouth import LIP_SHAPE, lip_shape
+from common.files import atomic_dir
+from common.models.lip_reader import LipReader
+from common.speech.mel import MelEncoder
+from common.speech.mel_augment import augment_mel
+from common.speech.windows import FEATURES_PER_FRAME
 from common.training.draws import Draw
-from common.training.loading import Assemble, MicroBatch
-from common.training.record import training_record
-from common.training.start import load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import SampleLosses
 from stage1_generator.config import Stage1Config
-from stage1_generator.strategy import STAGE, package_info
 
-PHASE = "speech"
-SHAPE_VALUES = 2 * (len(MOUTH) + 1)
-UNIT = 0.03
-"""Eye-corner distances: about how far lips move in speech."""
-_UPPER, _LOWER = (
-    torch.tensor([2 * (pair[side] - MOUTH[0]) + 1 for pair in INNER_LIP_PAIRS]) for side in (0, 1)
-)
-
-
-class MouthReader(nn.Module):
-    """Speech features in, mouth shapes out, through the transformer's own speech layers.
-
-    forward: (B, F, W, A) -> (B, 4 (F - 1) + 1, 42), in units of :data:`UNIT`.
-    """
-
-    def __init__(self, transformer: DubbingTransformer, window: int) -> None:
-        super().__init__()
-        self.transformer = transformer.requires_grad_(False)
-        self.transformer.audio_embedding.requires_grad_(True)
-        dim = transformer.audio_embedding.proj_out.out_features
-        self.head = nn.Sequential(nn.LayerNorm(window * dim), nn.Linear(window * dim, 4 * SHAPE_VALUES))
-
-    def forward(self, features: Tensor) -> Tensor:
-        tokens = self.transformer.audio_embedding(features)
-        shapes = self.head(tokens.flatten(2)).unflatten(2, (TEMPORAL_STRIDE, SHAPE_VALUES))
-        # The first latent frame is one frame, the others are four.
-        return shapes.flatten(1, 2)[:, TEMPORAL_STRIDE - 1 :]
+GAPS = 3
+_MIDDLE = LIP_SHAPE.index("gap")
+_GAIN_LIMIT = 2.5
+_CALIBRATION_CLIPS = 2000
+_SPREAD_WEIGHT = 0.5
+"""Of the absolute gap against its movement: how far a mouth is open on average is mostly whose it is."""
 
 
 @dataclass(frozen=True)
-class MouthInputs:
-    """``features``: (B, F, W, A). ``shapes``: (B, N, 42) in units of UNIT around the clip's mean."""
+class HeardClips:
+    """``features``: (B, T, 80), with margins. ``shapes``: (B, N, 7) of the N frames between the margins."""
 
+    draws: tuple[Draw, ...]
     features: Tensor
     shapes: Tensor
 
+    def __len__(self) -> int:
+        return len(self.draws)
+
 
 @dataclass(frozen=True)
-class WithShapes:
-    """Collate function: the stages' own, which also checks that every clip has landmarks."""
+class Hear:
+    """Collate function: other recordings of the same words, and silences in which the mouth is closed."""
 
-    assemble: Assemble
+    seed: int
+    augment: SpeechAugmentConfig
+    silence: float
+    """Share of the clips that get a stretch of silence."""
 
-    def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> MicroBatch:
-        for _, sample in items:
-            if "landmarks" not in sample.arrays:
-                raise UserError(f"The sample {sample.key} has no landmarks: run the encode step again.")
-        return self.assemble(items)
+    def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> HeardClips:
+        heard = [self._hear(draw, sample) for draw, sample in items]
+        return HeardClips(
+            tuple(draw for draw, _ in items), *(torch.stack(list(part)) for part in zip(*heard, strict=True))
+        )
+
+    def _hear(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
+        features, shapes = clip_of(sample)
+        generator = draw.generator(self.seed, "silence")
+        chosen, begin, share = torch.rand(3, generator=generator).tolist()
+        if chosen < self.silence:
+            features, shapes = silenced(features, shapes, begin, 0.3 + 0.9 * share)
+        return augment_mel(features, draw.generator(self.seed, "speech"), self.augment), shapes
+
+
+def clip_of(sample: Sample) -> tuple[Tensor, Tensor]:
+    """(T, 80) features and (N, 7) shapes of a sample of `listen`; NaN where there is no face.
+
+    Raises:
+        UserError: the sample has no landmarks.
+    """
+    if "landmarks" not in sample.arrays:
+        raise UserError(f"The sample {sample.key} has no landmarks: run `python -m stage1_generator.listen`.")
+    shapes = lip_shape(sample.arrays["landmarks"].numpy())
+    return sample.cache["audio_features"].float(), torch.from_numpy(shapes).float()
+
+
+def silenced(features: Tensor, shapes: Tensor, begin: float, share: float) -> tuple[Tensor, Tensor]:
+    """A stretch in which nothing is said, and the mouth is as in the clip's most closed frame, but closed.
+
+    Args:
+        begin, share: of the clip's frames; the stretch may reach beyond the end.
+
+    Filmed clips of speech hold few silences. Three frames on each side of the stretch are not judged.
+    """
+    features, shapes = features.clone(), shapes.clone()
+    frames = len(shapes)
+    margin = (len(features) - FEATURES_PER_FRAME * frames) // 2
+    first = round((begin * (1 + share) - share) * frames)
+    last = first + round(share * frames)
+    closed = shapes[shapes[:, _MIDDLE].nan_to_num(nan=torch.inf).argmin()].clone()
+    closed[:GAPS] = 0
+    low = 0 if first <= 0 else margin + FEATURES_PER_FRAME * first
+    high = len(features) if last >= frames else margin + FEATURES_PER_FRAME * last
+    features[low:high] = MelEncoder.floor
+    inner = slice(max(0, first + 3 if first > 0 else 0), max(0, last - 3 if last < frames else frames))
+    shapes[max(0, first - 3) : max(0, last + 3)] = torch.nan
+    shapes[inner] = closed
+    return features, shapes
 
 
 class SpeechStrategy:
-    """Regression of mouth shapes from speech features, for the trainer of the stages."""
+    """Regression of mouth shapes from log-mel features, for the trainer of the stages."""
 
     def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
-        """Raises UserError where data and configuration do not fit each other."""
-        self.config = config
-        self.record = training_record(config.train, dataset)
-        self.start = load_start(config.train.init_from, config.model, config.vae)
-        self.speech_fingerprint, uncached = speech_of(dataset, config.speech, self.start.package)
-        if uncached is not None:
-            raise UserError(
-                "data.shards holds clips without features: run `python -m stage1_generator.encode`."
-            )
+        """Raises UserError where the data are not those of `listen`."""
+        self.config, self.dataset = config, dataset
+        wanted = MelEncoder().fingerprint
+        for index in dataset.indices:
+            if index.meta.get("step") != "listen" or index.meta.get("speech") != wanted:
+                raise UserError(
+                    f"'{index.folder}' does not hold what a lip reader hears: name the shards of "
+                    "`python -m stage1_generator.listen` in data.shards."
+                )
 
     def build_model(self) -> nn.Module:
-        window = BASE_WINDOW + 2 * self.config.speech.extra_window
-        return MouthReader(starting_model(self.start, self.config.model), window)
+        return LipReader(MelEncoder.channels)
 
-    def collate(self) -> WithShapes:
-        config = self.config
-        changes = mel_changes(config.speech_augment, config.speech)
-        extra = config.speech.extra_window
-        return WithShapes(Assemble(config.geometry.clip_frames, extra, config.train.seed, changes))
+    def collate(self) -> Hear:
+        return Hear(self.config.train.seed, self.config.speech_augment, self.config.listen.silence)
 
-    def prepare(self, micro: MicroBatch, device: torch.device) -> MouthInputs:
-        assert micro.batch is not None and micro.batch.landmarks is not None
-        frames = TEMPORAL_STRIDE * (micro.batch.audio_features.shape[1] - 1) + 1
-        assert frames_to_latents(frames) == micro.batch.audio_features.shape[1]
-        shapes = [mouth_shape(points[:frames].numpy()) for points in micro.batch.landmarks]
-        values = np.stack(shapes).reshape(len(shapes), frames, SHAPE_VALUES) / UNIT
-        # Whose mouth it is cannot be heard.
-        values = values - np.nanmean(values, axis=1, keepdims=True)
-        return MouthInputs(micro.batch.audio_features.to(device), torch.from_numpy(values).float().to(device))
+    def prepare(self, micro: HeardClips, device: torch.device) -> HeardClips:
+        return HeardClips(micro.draws, micro.features.to(device), micro.shapes.to(device))
 
-    def loss(self, model: nn.Module, inputs: MouthInputs) -> SampleLosses:
-        made = model(inputs.features)
-        made = made - made.mean(dim=1, keepdim=True)
+    def loss(self, model: nn.Module, inputs: HeardClips) -> SampleLosses:
+        made = per_frame(model(inputs.features), inputs.shapes.shape[1])
         known = inputs.shapes.isfinite()
-        errors = nn.functional.smooth_l1_loss(made, inputs.shapes.nan_to_num(), reduction="none")
-        loss = (errors * known).sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp_min(1)
-        agreement = _pearson(_openings(made.detach()), _openings(inputs.shapes))
+        wanted = torch.where(known, inputs.shapes, made.detach())
+        count = known.sum(dim=(1, 2)).clamp_min(1)
+
+        def distance(a: Tensor, b: Tensor) -> Tensor:
+            errors = functional.smooth_l1_loss(a, b, reduction="none")
+            return (errors * known[..., : a.shape[-1]]).sum(dim=(1, 2)) / count
+
+        moved = distance(_centred(made), _centred(wanted))
+        loss = moved + _SPREAD_WEIGHT * distance(made[..., :GAPS], wanted[..., :GAPS])
+        agreement = _pearson(made[..., _MIDDLE].detach(), wanted[..., _MIDDLE])
         return SampleLosses(loss, torch.zeros(len(loss)), {"opening_r": agreement})
 
     def identity(self) -> dict[str, Any]:
-        return {
-            "stage": STAGE,
-            "phase": PHASE,
-            "model": weight_identity(self.config.model),
-            "speech": self.speech_fingerprint,
-        }
+        return {"stage": "speech", "data": [index.meta for index in self.dataset.indices]}
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
-        assert isinstance(model, MouthReader)
-        info = package_info(self.config, PHASE, self.speech_fingerprint, self.record)
-        save_package(folder, info, model.transformer, self.start.codec, self.start.context)
+        """The lip reader, calibrated on the training's clips."""
+        assert isinstance(model, LipReader)
+        training = model.training
+        model.eval()
+        try:
+            self._calibrate(model)
+            with atomic_dir(folder) as temporary:
+                model.save_pretrained(temporary)
+        finally:
+            model.train(training)
+
+    @torch.no_grad()
+    def _calibrate(self, model: Any) -> None:
+        made, wanted = [], []
+        device = model.offset.device
+        for number in range(0, len(self.dataset), -(-len(self.dataset) // _CALIBRATION_CLIPS)):
+            features, shapes = clip_of(self.dataset.sample(number))
+            read = per_frame(model(features[None].to(device)), len(shapes))[0].cpu()
+            seen = shapes.isfinite().all(dim=1)
+            made.append(read[seen])
+            wanted.append(shapes[seen])
+        read, true = torch.cat(made), torch.cat(wanted)
+        model.offset.copy_(read.mean(dim=0))
+        model.gain.copy_((true.std(dim=0) / read.std(dim=0)).clamp(1.0, _GAIN_LIMIT))
 
 
-def _openings(shapes: Tensor) -> Tensor:
-    """(B, N) inner-lip gaps of (B, N, 42) shapes."""
-    return (shapes[..., _LOWER] - shapes[..., _UPPER]).mean(dim=-1)
+def per_frame(values: Tensor, frames: int) -> Tensor:
+    """(B, T, K) at 50 Hz, with margins -> (B, frames, K) at 25 Hz, without."""
+    margin = (values.shape[1] - FEATURES_PER_FRAME * frames) // 2
+    inner = values[:, margin : margin + FEATURES_PER_FRAME * frames]
+    return inner.unflatten(1, (frames, FEATURES_PER_FRAME)).mean(dim=2)
+
+
+def _centred(values: Tensor) -> Tensor:
+    return values - values.mean(dim=1, keepdim=True)
 
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:
-    """(B,) correlations over frames; NaN where a curve is flat or unknown."""
-    a, b = (x - x.mean(dim=1, keepdim=True) for x in (a, b))
+    """(B,) correlations over frames; NaN where a curve is flat."""
+    a, b = _centred(a), _centred(b)
     return (a * b).sum(dim=1) / (a.square().sum(dim=1) * b.square().sum(dim=1)).sqrt()

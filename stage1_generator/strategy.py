@@ -15,7 +15,7 @@ from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.models.package import PackageInfo, save_package
 from common.models.transformer import DubbingTransformer
-from common.speech.mel_augment import mel_changes
+from common.training.hearing import hearing_of
 from common.training.loading import MicroBatch, check_encoders
 from common.training.record import training_record
 from common.training.start import load_start, speech_of, starting_model, weight_identity
@@ -48,7 +48,7 @@ class GeneratorStrategy(FlowStrategy):
             flow,
             extra,
             context=self.start.context,
-            speech_augment=mel_changes(config.speech_augment, config.speech),
+            hearing=hearing_of(config.train, config.speech, config.speech_augment),
             patch_size=config.model.patch_size,
         )
 

@@ -1,7 +1,7 @@
-"""`python -m stage1_generator.train_speech`: teach the speech layers what mouths do, before any picture.
+"""`python -m stage1_generator.train_speech`: train the lip reader that `speech.encoder: lips` hears with.
 
-Reads the shards of the encode step, like `stage1_generator.train`, which then starts from the package that
-this leaves (`train.init_from`). Also under `torchrun --nproc_per_node=N`; the same command again continues.
+Reads the shards of `listen` (data.shards); `package/` in train.output is what `speech.path` names then. Also under
+`torchrun --nproc_per_node=N`; the same command again continues.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ import sys
 
 from stage1_generator.command import run_command
 from stage1_generator.config import Stage1Config
-from stage1_generator.train import dry_run
 
 
 def main(argv: list[str] | None = None) -> int:
     return run_command("train_speech", __doc__ or "", run, dry_run, argv, lock=False)
+
+
+def dry_run(config: Stage1Config) -> None:
+    shards = ", ".join(config.data.shards)
+    print(f"train_speech: shards {shards or '(none)'}, {config.train.max_steps} steps at most")
+    print(f"train_speech: lip reader into {config.train.output}/package")
 
 
 def run(config: Stage1Config) -> None:
@@ -24,7 +29,7 @@ def run(config: Stage1Config) -> None:
     dataset = open_shards(config.data)
     result = train(config, SpeechStrategy(config, dataset), dataset)
     if is_main_process():
-        print(f"train_speech: {result.step} steps, model package in {result.package}", file=sys.stderr)
+        print(f"train_speech: {result.step} steps, lip reader in {result.package}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.models.adapters import Adapter
 from common.models.package import PackageInfo, save_package
 from common.models.transformer import DubbingTransformer
-from common.speech.mel_augment import mel_changes
+from common.training.hearing import hearing_of
 from common.training.loading import ClipEncoder, MicroBatch, check_encoders
 from common.training.pixel.build import build_judge, check_landmarks, judges_identity
 from common.training.record import training_record
@@ -41,10 +41,13 @@ class EditorStrategy(FlowStrategy):
         self.speech_fingerprint, speech = speech_of(dataset, config.speech, self.start.package)
         check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
         geometry, extra = config.geometry, config.speech.extra_window
+        hearing = hearing_of(config.train, config.speech, config.speech_augment)
         encoder = None
         if speech is not None:
             seed = config.train.seed
-            encoder = ClipEncoder(self.start.codec, speech, geometry.clip_frames, extra, seed, config.augment)
+            encoder = ClipEncoder(
+                self.start.codec, speech, geometry.clip_frames, extra, seed, config.augment, hearing
+            )
         elif config.augment.active:
             raise UserError(
                 "augment changes pixels, but all pairs of data.shards have cached latents: make augmented "
@@ -62,7 +65,6 @@ class EditorStrategy(FlowStrategy):
             config.model.gradient_checkpointing,
         )
         check_landmarks(judge, dataset)
-        changes = mel_changes(config.speech_augment, config.speech)
         super().__init__(
             config.train,
             geometry,
@@ -71,7 +73,7 @@ class EditorStrategy(FlowStrategy):
             encoder,
             self.start.context,
             judge,
-            changes,
+            hearing,
             config.model.patch_size,
         )
         self.adapters: tuple[Adapter, ...] = self.start.adapters

@@ -71,3 +71,26 @@ def mouth_shape(landmarks: NDArray[np.floating]) -> Array:
     direction = (plane[:, left] - plane[:, right]) / unit
     shown = plane[:, [*MOUTH, CHIN]] / direction[:, None] / np.nanmedian(unit)
     return np.stack([shown.real, shown.imag], axis=-1)
+
+
+LIP_SHAPE = ("gap_right", "gap", "gap_left", "width", "chin", "upper_lip", "lower_lip")
+"""What :func:`lip_shape` measures. The gaps are those of the inner lip; the others say how far the mouth's width,
+the chin and the outer lips' middles (downwards) are from where they are on average over the clip."""
+LIP_SHAPE_UNIT = 0.05
+"""Eye-corner distances."""
+
+
+def lip_shape(landmarks: NDArray[np.floating]) -> Array:
+    """What speech does to a mouth, (N, 7) of landmarks (N, 68, 2 or 3), in units of :data:`LIP_SHAPE_UNIT`.
+
+    Gaps are absolute: 0 is closed. How wide a mouth is and where a chin sits says whose they are, which
+    cannot be heard: only their movement is told. NaN rows give NaN.
+    """
+    mouth = mouth_shape(landmarks)
+    first = MOUTH[0]
+    gaps = [mouth[:, low - first, 1] - mouth[:, up - first, 1] for up, low in INNER_LIP_PAIRS]
+    width = mouth[:, 54 - first, 0] - mouth[:, 48 - first, 0]
+    heights = [mouth[:, -1, 1], mouth[:, 51 - first, 1], mouth[:, 57 - first, 1]]
+    moving = np.stack([width, *heights], axis=1)
+    moving = moving - np.nanmean(moving, axis=0)
+    return np.concatenate([np.stack(gaps, axis=1), moving], axis=1) / LIP_SHAPE_UNIT

@@ -4,12 +4,13 @@ bootdub.json             format, stage, phase, geometry, speech encoder, sampler
 transformer/             save_pretrained format, without adapters
 vae/                     save_pretrained format
 context.safetensors      the constant text states, where the transformer has text attention
-speech/                  the speech encoder's weights, in imported packages
+speech/                  the speech encoder's weights, in imported packages and where it is a lip reader
 lora_<name>.safetensors  adapters with their ranges of t
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,9 @@ FORMAT = 1
 METADATA_FILE = "bootdub.json"
 CONTEXT_FILE = "context.safetensors"
 SPEECH_FOLDER = "speech"
+
+OWN_SPEECH = "lips"
+"""The speech encoder that is small enough to lie in every package that needs it."""
 
 BASE_PHASE = "base"
 """The phase of a package whose audio layers are fresh: training starts there."""
@@ -98,7 +102,7 @@ def save_package(
 
     The fingerprint of the autoencoder, as it is stored, is filled in here. ``info.adapters`` names the peft
     adapters to store. ``weights`` (our names) are stored instead of the transformer's own, for a moving
-    average. ``dtype`` narrows the stored transformer and autoencoder, except for what must stay float32.
+    average. A lip reader is copied from ``info.speech.path``. ``dtype`` narrows the stored transformer and autoencoder, except for what must stay float32.
     """
     if transformer.text_embedding is not None and context is None:
         raise ValueError("A transformer with text attention is stored with its constant context.")
@@ -108,6 +112,9 @@ def save_package(
         vae.save_pretrained(temporary / "vae")
         if context is not None:
             save_file({"context": context.detach().cpu().contiguous()}, temporary / CONTEXT_FILE)
+        if info.speech.encoder == OWN_SPEECH:
+            shutil.copytree(info.speech.path, temporary / SPEECH_FOLDER)
+            info = replace(info, speech=replace(info.speech, path=""))
         for adapter in info.adapters:
             save_adapter(transformer, adapter, temporary / adapter_file(adapter.name))
         write_info(temporary, replace(info, vae_fingerprint=VideoCodec(vae).fingerprint))

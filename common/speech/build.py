@@ -21,6 +21,10 @@ def build_speech_encoder(config: SpeechConfig, device: torch.device | str = "cpu
         from common.speech.mel import MelEncoder
 
         encoder = MelEncoder()
+    elif config.encoder == "lips":
+        from common.speech.lips import LipEncoder
+
+        encoder = LipEncoder(config.path, device)
     else:
         from common.speech.pretrained import PretrainedEncoder
 

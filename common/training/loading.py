@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from common.config import AugmentConfig, SpeechAugmentConfig
+from common.config import AugmentConfig
 from common.data.augment import augment_pair, flip_arrays
 from common.data.batch import DubBatch, collate
 from common.data.dataset import ShardDataset
@@ -21,8 +21,8 @@ from common.geometry import TEMPORAL_STRIDE, frames_to_latents
 from common.models.pixels import to_video
 from common.models.vae import VideoCodec
 from common.speech import SpeechEncoder, clip_features, feature_margin
-from common.speech.mel_augment import augment_mel
 from common.training.draws import Draw
+from common.training.hearing import Hearing
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,18 @@ class DrawnSamples(Dataset[tuple[Draw, Sample]]):
 class Assemble:
     """Collate function: stacks clips of ``clip_frames`` frames, or of the draws' own number.
 
-    Runs in the loader's workers. ``seed`` and ``speech_augment``: random changes of cached speech features.
+    Runs in the loader's workers. ``hearing``: random changes of cached speech features.
     """
 
     clip_frames: int
     extra_window: int
-    seed: int = 0
-    speech_augment: SpeechAugmentConfig | None = None
+    hearing: Hearing | None = None
 
     def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> MicroBatch:
         draws, samples = tuple(draw for draw, _ in items), tuple(sample for _, sample in items)
         frames = draws[0].frames or self.clip_frames
         if all(sample.has(CACHE) for sample in samples):
-            speech = partial(self._changed, draws) if self.speech_augment is not None else None
+            speech = None if self.hearing is None else partial(self.hearing, draws, samples)
             return MicroBatch(draws, collate(samples, self.extra_window, frames=frames, speech=speech))
         for sample in samples:
             # Read here and not in the training process; the sample keeps what was decoded.
@@ -76,10 +75,6 @@ class Assemble:
                 _ = sample.source
         return MicroBatch(draws, None, samples)
 
-    def _changed(self, draws: Sequence[Draw], number: int, features: Tensor) -> Tensor:
-        assert self.speech_augment is not None
-        return augment_mel(features, draws[number].generator(self.seed, "speech"), self.speech_augment)
-
 
 @dataclass
 class ClipEncoder:
@@ -91,6 +86,7 @@ class ClipEncoder:
     extra_window: int
     seed: int
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    hearing: Hearing | None = None
 
     def batch(self, micro: MicroBatch) -> DubBatch:
         """Random windows, augmented and encoded, stacked with the samples that have a cache."""
@@ -99,7 +95,8 @@ class ClipEncoder:
             sample if sample.has(CACHE) else self._encode(draw, sample, frames)
             for draw, sample in zip(micro.draws, micro.samples, strict=True)
         ]
-        return collate(ready, self.extra_window, frames=frames)
+        speech = None if self.hearing is None else partial(self.hearing, micro.draws, ready)
+        return collate(ready, self.extra_window, frames=frames, speech=speech)
 
     def _encode(self, draw: Draw, sample: Sample, frames: int) -> Sample:
         if not sample.has(SOURCE):

@@ -11,13 +11,14 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from common.config import GeometryConfig, SpeechAugmentConfig, TrainConfig
+from common.config import GeometryConfig, TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.flops import Cost, model_cost
+from common.training.hearing import Hearing
 from common.training.lip_window import lip_window
 from common.training.loading import Assemble, ClipEncoder, MicroBatch
 from common.training.losses import region_weights, time_weights, weighted_flow_loss
@@ -100,10 +101,10 @@ class FlowStrategy(ABC):
         encoder: ClipEncoder | None = None,
         context: Tensor | None = None,
         judge: PixelJudge | None = None,
-        speech_augment: SpeechAugmentConfig | None = None,
+        hearing: Hearing | None = None,
         patch_size: Sequence[int] = (1, 1, 1),
     ) -> None:
-        """``speech_augment``: changes of cached mel features; None: none. ``patch_size``: a token, in cells.
+        """``hearing``: changes of the speech features; None: none. ``patch_size``: a token, in cells.
 
         Raises:
             UserError: losses on decoded frames, which need the whole picture, with ``train.lip_window``.
@@ -116,7 +117,7 @@ class FlowStrategy(ABC):
         self.train, self.geometry, self.flow = train, geometry, flow
         self.extra_window, self.encoder = extra_window, encoder
         self.judge = judge  # of decoded frames; None where the phase has no such losses
-        self.speech_augment = speech_augment
+        self.hearing = hearing
         self.patch_size = tuple(patch_size)
         self.context = context  # (1, L, text_dim), the constant text states of models with text attention
 
@@ -134,7 +135,7 @@ class FlowStrategy(ABC):
         """The batch with the conditions of this stage chosen, before any is dropped."""
 
     def collate(self) -> Assemble:
-        return Assemble(self.geometry.clip_frames, self.extra_window, self.train.seed, self.speech_augment)
+        return Assemble(self.geometry.clip_frames, self.extra_window, self.hearing)
 
     def batch(self, micro: MicroBatch, device: torch.device) -> DubBatch:
         """The micro-batch with all its conditions, on ``device``."""

@@ -1,0 +1,142 @@
+"""Speech as the lips that say it: the features of small models that see few hours of video.
+
+A picture model that hears spectra must learn from pixels which sound belongs to which lips. Here a
+:class:`~common.models.lip_reader.LipReader` has learnt that from landmarks, and the features are the mouth
+shapes it expects. While training the same features can be measured on the clip itself
+(:func:`true_lip_features`): pixels then follow them closely, and what they say later is what the reader says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from common.config import SpeechConfig
+from common.errors import UserError
+from common.face.mouth import LIP_SHAPE, lip_shape
+from common.files import PathLike, fingerprint, sha256_file
+from common.models.lip_reader import LipReader
+from common.speech.base import Audio, Features
+from common.speech.mel import MelEncoder
+from common.speech.windows import FEATURES_PER_FRAME, stored_margin
+
+NAME = "lips"
+CHANNELS = len(LIP_SHAPE) + 1
+"""The shape and a constant 1: the zeros that stand for no speech (R, guidance) are no closed mouth."""
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+_GAPS = 3
+_CHUNK = 3000  # features (one minute) that are read at once
+
+
+class LipEncoder:
+    """The shapes that a lip reader expects, at 50 Hz: (T, 8) of :data:`common.face.mouth.LIP_SHAPE` and 1.
+
+    Args:
+        path: folder of a :class:`~common.models.lip_reader.LipReader`.
+        device: where it runs.
+
+    Raises:
+        UserError: there is none, or it cannot be loaded.
+    """
+
+    name = NAME
+    channels = CHANNELS
+
+    def __init__(self, path: PathLike, device: torch.device | str = "cpu") -> None:
+        folder = _require(path)
+        try:
+            reader: Any = LipReader.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{folder}: the lip reader cannot be loaded ({reason}); restore it.") from error
+        self._mel = MelEncoder()
+        if reader.config.bands != self._mel.channels:
+            raise UserError(
+                f"{folder}: the lip reader takes {reader.config.bands} bands, not {self._mel.channels}."
+            )
+        self._device = torch.device(device)
+        self._reader = reader.float().eval().requires_grad_(False).to(self._device)
+        files = [sha256_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
+        self._fingerprint = fingerprint([NAME, 1, self._mel.fingerprint, *files])
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def encode(self, audio: Audio) -> Features:
+        """(samples,) at 16 kHz -> (ceil(samples / 320), 8)."""
+        mel, reach = self._mel.encode(audio), self._reader.reach
+        # Beyond its ends a recording goes on as it was: so do the clips that the reader was trained on.
+        padded = np.pad(mel, ((reach, reach), (0, 0)), mode="edge")
+        parts = [
+            self._read(padded[start : start + _CHUNK + 2 * reach])[reach:-reach]
+            for start in range(0, len(mel), _CHUNK)
+        ]
+        return lip_features(np.concatenate(parts))
+
+    @torch.inference_mode()
+    def _read(self, mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return self._reader.calibrated(torch.from_numpy(mel)[None].to(self._device))[0].cpu().numpy()
+
+
+def lip_features(shapes: npt.NDArray[np.floating[Any]]) -> Features:
+    """(T, 7) shapes -> (T, 8) features."""
+    features = np.ones((len(shapes), CHANNELS), np.float32)
+    features[:, :-1] = shapes
+    # Lips do not pass through each other.
+    features[:, :_GAPS] = features[:, :_GAPS].clip(min=0)
+    return features
+
+
+def true_lip_features(landmarks: Tensor, heard: Tensor) -> Tensor:
+    """The features of a clip whose lips are known.
+
+    Args:
+        landmarks: (N, 68, 2 or 3) of its frames; NaN where there is no face.
+        heard: (T, 8) features of its sound, with margins on both sides, where they stay.
+
+    Returns:
+        (T, 8). Frames without a face keep what was heard.
+    """
+    frames = len(landmarks)
+    start = FEATURES_PER_FRAME * stored_margin(len(heard), frames)
+    shapes = lip_shape(landmarks.numpy())
+    # The middle of frame i lies between its two features.
+    at = (np.arange(FEATURES_PER_FRAME * frames) - 0.5) / FEATURES_PER_FRAME
+    known = np.isfinite(shapes).all(axis=1)
+    if not known.any():
+        return heard
+    curves = [np.interp(at, np.flatnonzero(known), shapes[known, i]) for i in range(shapes.shape[1])]
+    true = torch.from_numpy(lip_features(np.stack(curves, axis=1))).to(heard)
+    seen = torch.from_numpy(np.repeat(known, FEATURES_PER_FRAME))
+    result = heard.clone()
+    inside = slice(start, start + len(true))
+    result[inside] = torch.where(seen[:, None], true, heard[inside])
+    return result
+
+
+def require_true_lips(share: float, speech: SpeechConfig) -> float:
+    """``train.true_lips``, if the features are lips. Raises UserError where they are not."""
+    if share and speech.encoder != NAME:
+        raise UserError(
+            f"train.true_lips puts measured lips in the place of heard ones, but speech.encoder is "
+            f"{speech.encoder}: set train.true_lips=0."
+        )
+    return share
+
+
+def _require(path: PathLike) -> Path:
+    folder = Path(path)
+    if not path or not all((folder / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE)):
+        raise UserError(
+            f"There is no lip reader in '{path}': train one with `python -m stage1_generator.train_speech` "
+            "and set speech.path to its folder."
+        )
+    return folder

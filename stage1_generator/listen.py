@@ -1,0 +1,68 @@
+"""`python -m stage1_generator.listen`: prepared faces -> shards of sound and lips, for `train_speech`.
+
+Every sample holds log-mel features of a clip, with a margin on both sides, and the landmarks of its frames.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from common.config import SpeechConfig
+from common.data.schema import encode_sample
+from common.data.writer import ShardWriter
+from common.files import fingerprint
+from common.speech.mel import MelEncoder
+from common.speech.windows import clip_features
+from stage1_generator.command import Progress, run_command, sweep
+from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.encoders import EntrySpeech
+from stage1_generator.entries import load_entries
+from stage1_generator.plan import clip_key, clip_starts
+
+MARGIN = 12
+"""Video frames: more than a lip reader reaches."""
+_MEL = SpeechConfig(encoder=MelEncoder.name, channels=MelEncoder.channels)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("listen", __doc__ or "", run, dry_run, argv)
+
+
+def dry_run(config: Stage1Config) -> None:
+    entries = load_entries(work_paths(config).prepared)
+    print(f"listen: {len(entries)} entries, into {work_paths(config).heard}")
+
+
+def run(config: Stage1Config) -> None:
+    paths, length = work_paths(config), config.geometry.clip_frames
+    sweep(paths.heard)
+    entries = load_entries(paths.prepared)
+    clips = [
+        (clip_key(entry.id, start), entry, start)
+        for entry in entries
+        for start in clip_starts(entry.frames, length, config.encode.stride)
+    ]
+    speech = EntrySpeech(config, _MEL)
+    made_by = {"step": "listen", "speech": speech.fingerprint, "config": fingerprint([1, length, MARGIN])}
+    with ShardWriter(paths.heard, "heard", config.encode.samples_per_shard, made_by) as writer:
+        todo = clips[writer.resume([key for key, _, _ in clips]) :]
+        progress = Progress("listen", len(todo))
+        for key, entry, start in todo:
+            features = clip_features(speech.features(entry), start, length, MARGIN)
+            meta = {"kind": "heard", "frames": length, "fps": config.geometry.fps, "speaker": entry.speaker}
+            writer.add(
+                key,
+                encode_sample(
+                    {**meta, "entry": entry.id, "start": start},
+                    arrays={"landmarks": entry.track(start, length).landmarks},
+                    cache={"audio_features": features},
+                    cache_fingerprint=fingerprint(made_by),
+                ),
+            )
+            progress.step(length)
+    progress.finish(paths.root)
+    print(f"listen: {len(clips)} clips -> {paths.heard}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
