@@ -1,8 +1,8 @@
 """Training of a lip reader: from log-mel features to the shapes that mouths take, by landmarks alone.
 
-A picture model would have to learn at once how faces look and which sound belongs to which lips, and the second
-is a small part of its loss. Here it is all of it, at a thousandth of the cost (gap G: the papers have enough
-data to do without).
+A picture model would have to learn at once how faces look and which sound belongs to which lips, and the
+second is a small part of its loss. Here it is all of it, at a thousandth of the cost (gap G: the papers have
+enough data to do without).
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class Hear:
     def _hear(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
         features, shapes = clip_of(sample)
         generator = draw.generator(self.seed, "silence")
-        chosen, begin, share = torch.rand(3, generator=generator).tolist()
+        chosen, middle, share = torch.rand(3, generator=generator).tolist()
         if chosen < self.silence:
-            features, shapes = silenced(features, shapes, begin, 0.3 + 0.9 * share)
+            features, shapes = silenced(features, shapes, middle, 0.3 + 0.9 * share)
         return augment_mel(features, draw.generator(self.seed, "speech"), self.augment), shapes
 
 
@@ -86,18 +86,18 @@ def clip_of(sample: Sample) -> tuple[Tensor, Tensor]:
     return sample.cache["audio_features"].float(), torch.from_numpy(shapes).float()
 
 
-def silenced(features: Tensor, shapes: Tensor, begin: float, share: float) -> tuple[Tensor, Tensor]:
+def silenced(features: Tensor, shapes: Tensor, middle: float, share: float) -> tuple[Tensor, Tensor]:
     """A stretch in which nothing is said, and the mouth is as in the clip's most closed frame, but closed.
 
     Args:
-        begin, share: of the clip's frames; the stretch may reach beyond the end.
+        middle, share: place and length of the stretch over the clip's; it may reach beyond the clip.
 
     Filmed clips of speech hold few silences. Three frames on each side of the stretch are not judged.
     """
     features, shapes = features.clone(), shapes.clone()
     frames = len(shapes)
     margin = (len(features) - FEATURES_PER_FRAME * frames) // 2
-    first = round((begin * (1 + share) - share) * frames)
+    first = round((middle - share / 2) * frames)
     last = first + round(share * frames)
     closed = shapes[shapes[:, _MIDDLE].nan_to_num(nan=torch.inf).argmin()].clone()
     closed[:GAPS] = 0

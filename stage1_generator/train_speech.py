@@ -1,7 +1,7 @@
 """`python -m stage1_generator.train_speech`: train the lip reader that `speech.encoder: lips` hears with.
 
-Reads the shards of `listen` (data.shards); `package/` in train.output is what `speech.path` names then. Also under
-`torchrun --nproc_per_node=N`; the same command again continues.
+Reads the shards of `listen` (data.shards); `package/` in train.output is what `speech.path` names then. Also
+under `torchrun --nproc_per_node=N`; the same command again continues.
 """
 
 from __future__ import annotations

@@ -110,10 +110,15 @@ def torchrun(processes: int, *command: str) -> str:
 
 
 def write_pairs(
-    folder: Path, count: int = 8, frames: int = FRAMES, landmarks: bool = False, **meta: str
+    folder: Path,
+    count: int = 8,
+    frames: int = FRAMES,
+    landmarks: bool = False,
+    audio_channels: int = 80,
+    **meta: str,
 ) -> ShardDataset:
     """Cached pairs: smooth latents, so that there is something to learn."""
-    return _write(folder, count, frames, meta, stage=2, landmarks=landmarks)
+    return _write(folder, count, frames, meta, stage=2, landmarks=landmarks, audio_channels=audio_channels)
 
 
 def write_sized_pairs(folder: Path, shapes: Sequence[tuple[int, int]]) -> ShardDataset:
@@ -176,6 +181,7 @@ def _write(
     stage: int,
     stills: int = 0,
     landmarks: bool = False,
+    audio_channels: int = 80,
 ) -> ShardDataset:
     rng = np.random.default_rng(0)
     latents = (frames - 1) // 4 + 1
@@ -186,7 +192,7 @@ def _write(
             target = np.broadcast_to(base, (CHANNELS, latents, SIDE, SIDE)).copy()
             cache: dict[str, Any] = {
                 "target_latents": target,
-                "audio_features": rng.normal(size=(2 * frames + 12, 80)).astype(np.float32),
+                "audio_features": rng.normal(size=(2 * frames + 12, audio_channels)).astype(np.float32),
             }
             if stage == 2:
                 cache["source_latents"] = target + 0.1

@@ -12,7 +12,7 @@
 #   --characters N    drawn characters with exact pairs, besides (default 90; 0: none)
 #   --work DIR        everything that is made (default outputs/small)
 #   --output DIR      the finished package (default WORK/bootdub-small)
-#   --parts LIST      only these of: characters prepare autoencoder encode speech generator pairs structure lip
+#   --parts LIST      only these of: characters prepare autoencoder speech encode generator pairs structure lip
 #                     texture student ship
 #   --processes N     of a training (default: 1 with a GPU, else as many as there are cores, at most 8)
 #   --scale F         times the minutes of every training, which are what two CPU cores need (default 1; with a GPU
@@ -28,7 +28,7 @@ source "$here/tools/shell.sh"
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 python=$(find_python "$here")
 
-all=(characters prepare autoencoder encode speech generator pairs structure lip texture student ship)
+all=(characters prepare autoencoder speech encode generator pairs structure lip texture student ship)
 videos=
 speakers=
 characters=90
@@ -80,7 +80,8 @@ fi
 size=$here/configs/small.yaml
 vae=$work/autoencoder/model
 stage1=("$size" "$here/configs/stage1.yaml" "$here/configs/small_stage1.yaml")
-common=("vae.path=$(quoted "$vae")")
+reader=$work/stage1/speech/package
+common=("vae.path=$(quoted "$vae")" "speech.path=$(quoted "$reader")")
 inputs=("work=$(quoted "$work/stage1")" "prepare.videos=$(quoted "$videos")" "prepare.speakers=$(quoted "$speakers")")
 
 wanted() {
@@ -168,16 +169,16 @@ if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
     # Narrowed before anything is encoded with it: what is shipped is what the other parts were trained on.
     call "$python" "$here/tools/ship_model.py" "$work/autoencoder/run/vae" --output "$vae"
 fi
+if wanted speech; then
+    step speech listen
+    fit speech 4 64 -m stage1_generator.train_speech \
+        --config "${stage1[@]}" "$here/configs/small_speech.yaml" "${inputs[@]}"
+fi
 if wanted encode; then
     step encode encode "${common[@]}"
 fi
-if wanted speech; then
-    fit speech 8 64 -m stage1_generator.train_speech \
-        --config "${stage1[@]}" "$here/configs/small_speech.yaml" "${inputs[@]}"
-fi
 if wanted generator; then
-    fit generator 40 8 -m stage1_generator.train --config "${stage1[@]}" "${inputs[@]}" \
-        "train.init_from=$(quoted "$work/stage1/speech/package")"
+    fit generator 40 8 -m stage1_generator.train --config "${stage1[@]}" "${inputs[@]}"
 fi
 if wanted pairs; then
     rendered=

@@ -1,8 +1,8 @@
 """From sound to lips: a small network that says what shape a mouth takes when this is heard.
 
 What it gives is what the dubbing transformer of a small model hears instead of spectra
-(:class:`common.speech.lips.LipEncoder`): which sound belongs to which lips is learnt here from landmarks, at a
-thousandth of the cost of a training step with pictures.
+(:class:`common.speech.lips.LipEncoder`): which sound belongs to which lips is learnt here from landmarks, at
+a thousandth of the cost of a training step with pictures.
 """
 
 from __future__ import annotations

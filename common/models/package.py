@@ -102,7 +102,8 @@ def save_package(
 
     The fingerprint of the autoencoder, as it is stored, is filled in here. ``info.adapters`` names the peft
     adapters to store. ``weights`` (our names) are stored instead of the transformer's own, for a moving
-    average. A lip reader is copied from ``info.speech.path``. ``dtype`` narrows the stored transformer and autoencoder, except for what must stay float32.
+    average. A lip reader is copied from ``info.speech.path``. ``dtype`` narrows the stored transformer and
+    autoencoder, except for what must stay float32.
     """
     if transformer.text_embedding is not None and context is None:
         raise ValueError("A transformer with text attention is stored with its constant context.")

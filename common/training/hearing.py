@@ -31,7 +31,11 @@ class Hearing:
     def __call__(
         self, draws: Sequence[Draw], samples: Sequence[Sample], number: int, features: Tensor
     ) -> Tensor:
-        """The features of the sample at a place of ``samples``. Raises UserError where it has no landmarks."""
+        """The features of the sample at a place of ``samples``.
+
+        Raises:
+            UserError: it has no landmarks, where they are needed.
+        """
         draw, sample = draws[number], samples[number]
         if self.augment is not None:
             features = augment_mel(features, draw.generator(self.seed, "speech"), self.augment)
