@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from model_toys import tiny_codec, tiny_transformer
 from safetensors.torch import load_file
 
 from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.models.lip_reader import LipReader
 from common.models.package import PackageInfo, load_package, read_info, save_package
+from common.speech.lips import LipEncoder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "tools" / "train_default.sh"
@@ -106,4 +109,26 @@ def test_an_autoencoder_is_shipped_alone_and_has_no_sampler(tmp_path: Path) -> N
     stored = load_file(next((tmp_path / "shipped").glob("*.safetensors")))
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
     refused = _ship(str(tmp_path / "vae"), "--output", str(tmp_path / "more"), "--audio-scale", "2")
-    assert refused.returncode == 2 and "no sampler" in refused.stderr and not (tmp_path / "more").exists()
+    assert (
+        refused.returncode == 2 and "no model package" in refused.stderr and not (tmp_path / "more").exists()
+    )
+
+
+def test_a_better_lip_reader_is_put_into_a_trained_package(tmp_path: Path) -> None:
+    for name, seed in (("old", 0), ("new", 1)):
+        torch.manual_seed(seed)
+        LipReader(80, 16, (1,)).save_pretrained(tmp_path / name)
+    speech = SpeechConfig(encoder="lips", channels=8, path=str(tmp_path / "old"))
+    mark = LipEncoder(tmp_path / "old").fingerprint
+    info = PackageInfo(2, "lip", GeometryConfig(crop_size=32), speech, DiffusionConfig(), mark)
+    save_package(tmp_path / "trained", info, tiny_transformer(audio_channels=8), tiny_codec())
+    words = ("--output", str(tmp_path / "shipped"), "--lip-reader", str(tmp_path / "new"))
+    done = _ship(str(tmp_path / "trained"), *words)
+    assert done.returncode == 0, done.stderr
+    found = read_info(tmp_path / "shipped")
+    assert found.speech.path == str(tmp_path / "shipped" / "speech")
+    assert found.speech_fingerprint == LipEncoder(tmp_path / "new").fingerprint != mark
+    mel = replace(info, speech=SpeechConfig(encoder="mel", channels=6))
+    save_package(tmp_path / "mel", mel, tiny_transformer(), tiny_codec())
+    refused = _ship(str(tmp_path / "mel"), "--output", str(tmp_path / "no"), *words[2:])
+    assert refused.returncode == 2 and "no lips" in refused.stderr and not (tmp_path / "no").exists()

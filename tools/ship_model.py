@@ -19,28 +19,44 @@ if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
 
 from common.errors import EXIT_CODE, UserError  # noqa: E402
 from common.files import atomic_dir  # noqa: E402
-from common.models.package import METADATA_FILE, load_package, save_package  # noqa: E402
+from common.models.package import METADATA_FILE, PackageInfo, load_package, save_package  # noqa: E402
 from common.models.vae import load_vae  # noqa: E402
+from common.speech.lips import LipEncoder  # noqa: E402
 
 SAMPLER = {"num_steps": int, "reference_scale": float, "audio_scale": float, "border": int}
 
 
-def ship(source: Path, output: Path, sampler: dict[str, Any]) -> int:
+def ship(source: Path, output: Path, sampler: dict[str, Any], lip_reader: Path | None = None) -> int:
     """Write ``source`` to ``output`` in float16, whole or not at all; the bytes of all files there.
 
+    ``lip_reader`` takes the place of the package's own: the transformer knows shapes, not who expects them.
+
     Raises:
-        UserError: there is no package or autoencoder, or an autoencoder is given sampler values.
+        UserError: there is no package or autoencoder, an autoencoder is given sampler values, or a package
+            that does not hear lips is given a lip reader.
     """
     if (source / METADATA_FILE).is_file():
         package = load_package(source)
         info = replace(package.info, diffusion=replace(package.info.diffusion, **sampler))
+        if lip_reader is not None:
+            info = _heard_by(info, lip_reader)
         save_package(output, info, package.transformer, package.codec, package.context, dtype=torch.float16)
-    elif sampler:
-        raise UserError(f"{source}: holds no model package, so no sampler: leave {sorted(sampler)[0]} out.")
+    elif sampler or lip_reader is not None:
+        given = sorted(sampler)[0] if sampler else "lip_reader"
+        raise UserError(f"{source}: holds no model package: leave {given} out.")
     else:
         with atomic_dir(output) as folder:
             load_vae(source).half().save_pretrained(folder)
     return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+
+
+def _heard_by(info: PackageInfo, lip_reader: Path) -> PackageInfo:
+    if info.speech.encoder != LipEncoder.name:
+        raise UserError(
+            f"The model hears features of the encoder {info.speech.encoder}, no lips: leave --lip-reader out."
+        )
+    speech = replace(info.speech, path=str(lip_reader))
+    return replace(info, speech=speech, speech_fingerprint=LipEncoder(lip_reader).fingerprint)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,10 +65,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder to write; replaced if it is there")
     for name, kind in SAMPLER.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the package's own")
+    parser.add_argument("--lip-reader", type=Path, help="instead of the package's own")
     arguments = parser.parse_args(argv)
     sampler = {name: getattr(arguments, name) for name in SAMPLER if getattr(arguments, name) is not None}
     try:
-        size = ship(arguments.source, arguments.output, sampler)
+        size = ship(arguments.source, arguments.output, sampler, arguments.lip_reader)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE

@@ -68,8 +68,9 @@ def mouth_shape(landmarks: NDArray[np.floating]) -> Array:
     right, left = OUTER_EYE_CORNERS
     # Over a clip the head turns, which shortens the eyes' distance but hardly the mouth's height.
     unit = np.abs(plane[:, left] - plane[:, right])
-    direction = (plane[:, left] - plane[:, right]) / unit
-    shown = plane[:, [*MOUTH, CHIN]] / direction[:, None] / np.nanmedian(unit)
+    with np.errstate(invalid="ignore"):
+        direction = (plane[:, left] - plane[:, right]) / unit
+        shown = plane[:, [*MOUTH, CHIN]] / direction[:, None] / np.nanmedian(unit)
     return np.stack([shown.real, shown.imag], axis=-1)
 
 
