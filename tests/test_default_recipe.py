@@ -46,7 +46,7 @@ def test_every_part_starts_from_the_one_before(tmp_path: Path) -> None:
     ]
     assert starts == [
         str(work / part / "package")
-        for part in ("stage1/speech", "stage1/generator", "stage2/structure", "stage2/lip", "stage2/texture")
+        for part in ("stage1/generator", "stage2/structure", "stage2/lip", "stage2/texture")
     ]
     outputs = [
         words["train.output"].strip("'").replace("''", "'") for words in given if "train.output" in words
@@ -54,6 +54,8 @@ def test_every_part_starts_from_the_one_before(tmp_path: Path) -> None:
     assert outputs == [str(work / "stage2" / part) for part in ("structure", "lip", "texture", "student")]
     rates = [words["train.learning_rate"] for words in given if "train.learning_rate" in words]
     assert rates == ["1.0e-3"]
+    heard = {words["speech.path"].strip("'").replace("''", "'") for words in given if "speech.path" in words}
+    assert heard == {str(work / "stage1" / "speech" / "package")}
     # Everything after the encoding knows the autoencoder that it was encoded with.
     assert len({words["vae.path"] for words in given if words.get("vae.path", "''") != "''"}) == 1
     # 45 minutes for the first phase on a CPU.
