@@ -62,7 +62,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 
 def _seed_that_lets_lone_speak(work: Path) -> int:
-    """Which clips are silent depends on their files' bytes, which encoders write as the processor lets them."""
+    """Which clips are silent depends on their files, whose bytes depend on the processor."""
     (lone,) = [entry for entry in load_entries(work / "prepared") if entry.id.startswith("lone-")]
     voice = Speakable(lone.id, lone.speaker, "", 0, np.ones(lone.frames, bool))
     return next(
