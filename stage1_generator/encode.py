@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     entries = load_entries(work_paths(config).prepared)
-    clips = _clips(entries, config)
+    clips = training_clips(entries, config)
     shards = -(-len(clips) // config.encode.samples_per_shard)
     print(f"encode: {len(entries)} entries -> {len(clips)} clips of {config.geometry.clip_frames} frames")
     print(f"encode: {config.references.count} references each, {shards} shards")
@@ -47,7 +47,7 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     sweep(paths.encoded)
-    clips = _clips(load_entries(paths.prepared), config)
+    clips = training_clips(load_entries(paths.prepared), config)
     codec, speech = load_codec(config), EntrySpeech(config)
     meta = {"step": "encode", "vae": codec.fingerprint, "speech": speech.fingerprint, "config": _mark(config)}
     keys = [clip.key for clip in clips]
@@ -70,7 +70,9 @@ def _mark(config: Stage1Config) -> str:
 
 
 @dataclass(frozen=True)
-class _Clip:
+class Clip:
+    """A stretch of a prepared entry, from frame ``start`` on; ``key`` names its sample."""
+
     key: str
     entry: Entry
     start: int
@@ -80,7 +82,7 @@ class _Clip:
 class _Loaded:
     """What is read and drawn ahead of the networks."""
 
-    clip: _Clip
+    clip: Clip
     frames: NDArray[np.uint8]
     regions: Regions
     landmarks: NDArray[np.float32]
@@ -89,10 +91,11 @@ class _Loaded:
     audio: NDArray[np.float32]
 
 
-def _clips(entries: Sequence[Entry], config: Stage1Config) -> list[_Clip]:
+def training_clips(entries: Sequence[Entry], config: Stage1Config) -> list[Clip]:
+    """What the entries are cut into for trainings of this stage."""
     length, stride = config.geometry.clip_frames, config.encode.stride
     return [
-        _Clip(clip_key(entry.id, start), entry, start)
+        Clip(clip_key(entry.id, start), entry, start)
         for entry in entries
         for start in clip_starts(entry.frames, length, stride)
     ]
@@ -135,7 +138,7 @@ class _Loader:
         self._config = config
         self._entries = OpenEntries()
 
-    def load(self, clip: _Clip) -> _Loaded:
+    def load(self, clip: Clip) -> _Loaded:
         config = self._config
         opened = self._entries.get(clip.entry)
         crops, track, audio = opened.crops, opened.track, opened.audio

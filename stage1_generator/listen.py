@@ -6,6 +6,7 @@ Every sample holds log-mel features of a clip, with a margin on both sides, and 
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 
 from common.config import SpeechConfig
 from common.data.schema import encode_sample
@@ -15,9 +16,9 @@ from common.speech.mel import MelEncoder
 from common.speech.windows import clip_features
 from stage1_generator.command import Progress, run_command, sweep
 from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.encode import training_clips
 from stage1_generator.encoders import EntrySpeech
 from stage1_generator.entries import load_entries
-from stage1_generator.plan import clip_key, clip_starts
 
 MARGIN = 12
 """Video frames: more than a lip reader reaches."""
@@ -37,24 +38,23 @@ def run(config: Stage1Config) -> None:
     paths, length = work_paths(config), config.geometry.clip_frames
     sweep(paths.heard)
     entries = load_entries(paths.prepared)
-    clips = [
-        (clip_key(entry.id, start), entry, start)
-        for entry in entries
-        for start in clip_starts(entry.frames, length, config.encode.stride)
-    ]
+    clips = training_clips(entries, config)
+    # Clips come in entry order: each track is read once.
+    landmarks = lru_cache(maxsize=1)(lambda entry: entry.track().landmarks)
     speech = EntrySpeech(config, _MEL)
     made_by = {"step": "listen", "speech": speech.fingerprint, "config": fingerprint([1, length, MARGIN])}
     with ShardWriter(paths.heard, "heard", config.encode.samples_per_shard, made_by) as writer:
-        todo = clips[writer.resume([key for key, _, _ in clips]) :]
+        todo = clips[writer.resume([clip.key for clip in clips]) :]
         progress = Progress("listen", len(todo))
-        for key, entry, start in todo:
-            features = clip_features(speech.features(entry), start, length, MARGIN)
+        for clip in todo:
+            entry, start = clip.entry, clip.start
             meta = {"kind": "heard", "frames": length, "fps": config.geometry.fps, "speaker": entry.speaker}
+            features = clip_features(speech.features(entry), start, length, MARGIN)
             writer.add(
-                key,
+                clip.key,
                 encode_sample(
                     {**meta, "entry": entry.id, "start": start},
-                    arrays={"landmarks": entry.track(start, length).landmarks},
+                    arrays={"landmarks": landmarks(entry)[start : start + length]},
                     cache={"audio_features": features},
                     cache_fingerprint=fingerprint(made_by),
                 ),

@@ -20,18 +20,19 @@ from common.config import SpeechAugmentConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.errors import UserError
-from common.face.mouth import LIP_SHAPE, lip_shape
+from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import atomic_dir
 from common.models.lip_reader import LipReader
 from common.speech.mel import MelEncoder
 from common.speech.mel_augment import augment_mel
-from common.speech.windows import FEATURES_PER_FRAME
+from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
 from stage1_generator.config import Stage1Config
 
-GAPS = 3
 _MIDDLE = LIP_SHAPE.index("gap")
+_BORDER = 3
+"""Frames before and after the beginning and the end of a silence in which the mouth may be anything."""
 _GAIN_LIMIT = 2.5
 _CALIBRATION_CLIPS = 2000
 _SPREAD_WEIGHT = 0.5
@@ -92,21 +93,23 @@ def silenced(features: Tensor, shapes: Tensor, middle: float, share: float) -> t
     Args:
         middle, share: place and length of the stretch over the clip's; it may reach beyond the clip.
 
-    Filmed clips of speech hold few silences. Three frames on each side of the stretch are not judged.
+    Filmed clips of speech hold few silences. Frames about either end of the stretch are not judged.
     """
     features, shapes = features.clone(), shapes.clone()
     frames = len(shapes)
-    margin = (len(features) - FEATURES_PER_FRAME * frames) // 2
+    margin = FEATURES_PER_FRAME * stored_margin(len(features), frames)
     first = round((middle - share / 2) * frames)
     last = first + round(share * frames)
     closed = shapes[shapes[:, _MIDDLE].nan_to_num(nan=torch.inf).argmin()].clone()
-    closed[:GAPS] = 0
+    closed[:LIP_GAPS] = 0
     low = 0 if first <= 0 else margin + FEATURES_PER_FRAME * first
     high = len(features) if last >= frames else margin + FEATURES_PER_FRAME * last
     features[low:high] = MelEncoder.floor
-    inner = slice(max(0, first + 3 if first > 0 else 0), max(0, last - 3 if last < frames else frames))
-    shapes[max(0, first - 3) : max(0, last + 3)] = torch.nan
-    shapes[inner] = closed
+    shapes[max(0, first - _BORDER) : last + _BORDER] = torch.nan
+    # Where the silence goes on beyond the clip, there is no border.
+    inner_first = first + _BORDER if first > 0 else 0
+    inner_last = max(0, last - _BORDER) if last < frames else frames
+    shapes[inner_first:inner_last] = closed
     return features, shapes
 
 
@@ -144,7 +147,7 @@ class SpeechStrategy:
             return (errors * known[..., : a.shape[-1]]).sum(dim=(1, 2)) / count
 
         moved = distance(_centred(made), _centred(wanted))
-        loss = moved + _SPREAD_WEIGHT * distance(made[..., :GAPS], wanted[..., :GAPS])
+        loss = moved + _SPREAD_WEIGHT * distance(made[..., :LIP_GAPS], wanted[..., :LIP_GAPS])
         agreement = _pearson(made[..., _MIDDLE].detach(), wanted[..., _MIDDLE])
         return SampleLosses(loss, torch.zeros(len(loss)), {"opening_r": agreement})
 
@@ -180,7 +183,7 @@ class SpeechStrategy:
 
 def per_frame(values: Tensor, frames: int) -> Tensor:
     """(B, T, K) at 50 Hz, with margins -> (B, frames, K) at 25 Hz, without."""
-    margin = (values.shape[1] - FEATURES_PER_FRAME * frames) // 2
+    margin = FEATURES_PER_FRAME * stored_margin(values.shape[1], frames)
     inner = values[:, margin : margin + FEATURES_PER_FRAME * frames]
     return inner.unflatten(1, (frames, FEATURES_PER_FRAME)).mean(dim=2)
 

@@ -77,6 +77,8 @@ def mouth_shape(landmarks: NDArray[np.floating]) -> Array:
 LIP_SHAPE = ("gap_right", "gap", "gap_left", "width", "chin", "upper_lip", "lower_lip")
 """What :func:`lip_shape` measures. The gaps are those of the inner lip; the others say how far the mouth's
 width, the chin and the outer lips' middles (downwards) are from where they are on average over the clip."""
+LIP_GAPS = len(INNER_LIP_PAIRS)
+"""So many values of a lip shape, the first, are gaps."""
 LIP_SHAPE_UNIT = 0.05
 """Eye-corner distances."""
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from common.config import SpeechConfig
 from common.errors import UserError
-from common.face.mouth import LIP_SHAPE, lip_shape
+from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import PathLike, fingerprint, sha256_file
 from common.models.lip_reader import LipReader
 from common.speech.base import Audio, Features
@@ -31,7 +31,6 @@ CHANNELS = len(LIP_SHAPE) + 1
 """The shape and a constant 1: the zeros that stand for no speech (R, guidance) are no closed mouth."""
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
-_GAPS = 3
 _CHUNK = 3000  # features (one minute) that are read at once
 
 
@@ -91,7 +90,7 @@ def lip_features(shapes: npt.NDArray[np.floating[Any]]) -> Features:
     features = np.ones((len(shapes), CHANNELS), np.float32)
     features[:, :-1] = shapes
     # Lips do not pass through each other.
-    features[:, :_GAPS] = features[:, :_GAPS].clip(min=0)
+    features[:, :LIP_GAPS] = features[:, :LIP_GAPS].clip(min=0)
     return features
 
 
