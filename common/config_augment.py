@@ -26,6 +26,9 @@ class AugmentConfig:
 
     flip: float = 0.0
     """Probability: left and right change places, in the masks, too."""
+    warp: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.01, 0.04]))
+    """The picture bent smoothly, all frames alike: other proportions of the face; deviation as a share of the
+    side."""
     occluder: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.1, 0.4]))
     """A moving shape; its length as a share of the side."""
     relight: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.1, 0.8]))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.data.augment import augment_pair, flip_landmarks
+from common.data.augment import augment_pair
 from common.data.writer import safe_key
 from stage1_generator.config import Stage1Config
 from stage1_generator.plan import clip_seed
@@ -67,7 +67,6 @@ def changed(pictures: Pictures, copy: Copy, config: Stage1Config) -> Pictures:
     purpose = f"augment{copy.number}"
     generator = torch.Generator().manual_seed(clip_seed(seed, copy.pair_key, purpose))
     pair = augment_pair(target, source, generator, config.augment)
-    if pair.flipped:
-        landmarks = flip_landmarks(torch.from_numpy(landmarks), side).numpy()
+    landmarks = pair.landmarks(torch.from_numpy(landmarks)).numpy()
     said = {"relit": False, "copy_of": copy.pair_key, "changes": list(pair.changes)}
     return Pictures(pair.target, pair.source, landmarks, {**pictures.meta, **said})

@@ -2,8 +2,8 @@
 
 Ours; the paper has generated companions only. A generator leaves traces of its own in every companion, and an
 editor that never saw a clean mouth which says something else learns to look for the traces. Here both sides
-are real: each frame gets the lower face of another moment of the same clip, laid into place by the points
-that the mouth does not move.
+are real: each frame gets the lower face of another moment of the same clip, turned and laid into place by the
+points that the mouth does not move.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face import lip_distance
-from common.face.pose import rigid_similarity
 from stage1_generator.compositing import put_back, soft_alpha
+from stage1_generator.transplant import in_light_of, laid_in, turn_apart
 
-VERSION = 1
+VERSION = 2
 
-DRAWS = 6
+DRAWS = 96
+TRIED = 4
+"""Of all draws those in which the head is held most as in the clip are made into pictures."""
 SLOWEST, FASTEST = 0.5, 1.5
 """Speed at which the other moments are run through; lips stay as quick as lips are."""
-SEAM_MAX = 12.0
+SEAM_MAX = 25.0
 """Most mean difference of levels (of 255) on any frame's soft border: above it, the head has turned away."""
 
 
@@ -51,7 +53,8 @@ def draw_moments(total: int, start: int, length: int, random: np.random.Generato
     width = min(length, total - length)
     if width >= length // 2:
         free = [(0, start), (start + length, total)]
-        low, high = max(free, key=lambda span: span[1] - span[0])
+        free = [side for side in free if side[1] - side[0] >= length // 2]
+        low, high = free[int(random.integers(len(free)))]
         width = min(width, high - low)
     else:
         low, high, width = start, start + length, length // 2
@@ -74,8 +77,8 @@ def retimed(
 ) -> Retimed | None:
     """The frames ``span`` of an entry with the lower faces of other moments.
 
-    Of some draws the one whose lips differ most; None where none differs by ``lip_distance_min`` (pixels of a
-    face of 112) without a seam.
+    Of the draws whose heads are held most alike, the one whose lips differ most; None where none differs by
+    ``lip_distance_min`` (pixels of a face of 112) without a seam.
 
     Args:
         crops: (N, S, S, 3), the whole entry.
@@ -85,34 +88,21 @@ def retimed(
     original, points = crops[span], landmarks[span]
     alpha = soft_alpha(mask, feather)
     border = (alpha > 0) & (alpha < 0.5)
+    draws = [draw_moments(len(crops), span.start, len(original), random) for _ in range(DRAWS)]
+    fitting = [moments for moments in draws if lip_distance(points, landmarks[moments]) >= lip_distance_min]
+    fitting.sort(key=lambda moments: float(np.square(turn_apart(landmarks[moments], points)).mean()))
     best: Retimed | None = None
-    most = lip_distance_min
-    for _ in range(DRAWS):
-        moments = draw_moments(len(crops), span.start, len(original), random)
+    for moments in fitting[:TRIED]:
         distance = lip_distance(points, landmarks[moments])
-        if distance < most:
+        if best is not None and distance <= best.lip_distance:
             continue
-        moved = _in_place(crops[moments], landmarks[moments], points)
+        moved = in_light_of(original, laid_in(crops[moments], landmarks[moments], points), border)
         seam = _seam(original, moved, border)
         if seam <= SEAM_MAX:
-            best, most = Retimed(moved, distance, seam), distance
+            best = Retimed(moved, distance, seam)
     if best is None:
         return None
     return replace(best, frames=put_back(original, best.frames, mask, feather))
-
-
-def _in_place(
-    frames: NDArray[np.uint8], points: NDArray[np.float32], wanted: NDArray[np.float32]
-) -> NDArray[np.uint8]:
-    """Each frame moved, turned and scaled so that its rigid points come to lie on the wanted ones."""
-    side, moved = frames.shape[1], []
-    for frame, f, s in zip(frames, *rigid_similarity(points, wanted), strict=True):
-        matrix = np.array([[f.real, -f.imag, s.real], [f.imag, f.real, s.imag]])
-        warped = cv2.warpAffine(
-            frame, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
-        )
-        moved.append(warped)
-    return np.stack(moved)
 
 
 def _seam(original: NDArray[np.uint8], moved: NDArray[np.uint8], border: NDArray[np.bool_]) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.config import AugmentConfig, load_config
-from common.data.augment import augment_pair, flip_arrays, flip_landmarks
+from common.data.augment import AugmentedPair, augment_pair, flip_landmarks
 from common.data.photometric import blur_reach
 from common.errors import UserError
 from common.face.layout import MIRRORED
@@ -18,7 +18,7 @@ from stage1_generator.config import Stage1Config
 from stage2_dubber.config import Stage2Config
 
 N, S = 5, 48
-SHARED = ("occluder", "relight", "colour", "blur", "compression")
+SHARED = ("warp", "occluder", "relight", "colour", "blur", "compression")
 SOURCE = ("source_shift", "source_blur", "source_noise", "source_compression")
 
 
@@ -67,6 +67,9 @@ def test_what_was_equal_stays_equal_away_from_the_lips(name, seed):
     reach = blur_reach(config.blur.range[1] * S) if name == "blur" else 0
     apart = (pair.target != pair.source).any(axis=(0, 3))
     near = np.zeros((S, S), bool)
+    if name == "warp":
+        # Offsets of three deviations at two knots, and the kernel of four pixels.
+        reach = int(6 * config.warp.range[1] * S) + 5
     if name == "compression":
         # The 16 x 16 blocks that the rectangle touches; the decoder smooths colours across their edges.
         near[16 - 2 : 48, 16 - 2 : 32 + 2] = True
@@ -154,10 +157,57 @@ def test_masks_of_the_flip_are_the_flipped_masks(canonical_landmarks):
         # Rasterisation is not symmetric to the last pixel.
         assert (plain[:, :, ::-1] != mirrored).mean() < 0.01
         pooled = torch.from_numpy(np.asarray(pool_mask_to_latents(plain, 8), np.uint8))
-        arrays = flip_arrays({"lip_mask": pooled, "other": pooled}, size)
+        arrays = mirrored_pair(size).arrays({"lip_mask": pooled, "other": pooled})
         expected = np.asarray(pool_mask_to_latents(np.ascontiguousarray(plain[:, :, ::-1]), 8))
         np.testing.assert_array_equal(arrays["lip_mask"].numpy(), expected)
         assert torch.equal(arrays["other"], pooled)
+
+
+def mirrored_pair(size: int) -> AugmentedPair:
+    black = np.zeros((1, size, size, 3), np.uint8)
+    return AugmentedPair(black, black, True, ("flip",))
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), flip=st.booleans())
+def test_landmarks_and_masks_follow_a_bent_picture(seed, flip):
+    size, stride = 64, 8
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(14, size - 14, (3, 68, 3)).astype(np.float32)
+    points[0, 5] = np.nan
+    config = settings_of("warp", flip=float(flip))
+    # A dot on each point's place, one frame each, must be where the moved point is.
+    video = np.zeros((3, size, size, 3), np.uint8)
+    for frame, (x, y, _) in zip(video, points[:, 20], strict=True):
+        grid_y, grid_x = np.mgrid[:size, :size]
+        dot = np.exp(-((grid_x - x) ** 2 + (grid_y - y) ** 2) / 8)
+        frame[:] = (255 * dot)[..., None].astype(np.uint8)
+    pair = augment_pair(video, video, torch.Generator().manual_seed(seed), config)
+    moved = pair.landmarks(torch.from_numpy(points))
+    assert moved.shape == points.shape and int(moved.isnan().any(dim=-1).sum()) == 1
+    index = [MIRRORED[20] if flip else 20] * 3
+    for frame, place in zip(pair.target, moved[range(3), index], strict=True):
+        weight = frame[..., 0].astype(float)
+        found = [(weight * grid).sum() / weight.sum() for grid in (grid_x, grid_y)]
+        np.testing.assert_allclose(found, place[:2].numpy(), atol=1.0)
+    np.testing.assert_array_equal(moved[..., 2].numpy()[1:, index[0]], points[1:, 20, 2])
+    blocks = torch.from_numpy(rng.random((2, size // stride, size // stride)) < 0.5)
+    made = pair.arrays({"lip_mask": blocks, "landmarks": torch.from_numpy(points), "other": blocks})
+    assert made["lip_mask"].shape == blocks.shape and made["lip_mask"].dtype == blocks.dtype
+    assert torch.equal(made["landmarks"][1:], moved[1:]) and torch.equal(made["other"], blocks)
+
+
+def test_a_mask_is_bent_as_its_picture_is():
+    size, stride = 96, 8
+    config = settings_of("warp")
+    config.warp.range = [0.08, 0.08]
+    blocks = np.zeros((1, size // stride, size // stride), bool)
+    blocks[:, 4:9, 3:8] = True
+    picture = np.repeat(blocks.repeat(stride, 1).repeat(stride, 2)[..., None], 3, 3).astype(np.uint8) * 255
+    pair = augment_pair(picture, picture, torch.Generator().manual_seed(3), config)
+    bent = pair.arrays({"lip_mask": torch.from_numpy(blocks)})["lip_mask"].numpy()
+    middles = pair.target[:, stride // 2 :: stride, stride // 2 :: stride, 0] > 127
+    assert (bent != blocks).any() and (bent != middles).mean() < 0.03
 
 
 @pytest.fixture

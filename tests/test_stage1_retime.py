@@ -76,8 +76,20 @@ def test_lips_that_never_differ_are_no_companion():
     assert _make(crops, landmarks, least=50.0)[2] is None
 
 
-def test_moments_under_another_light_are_refused():
+def test_another_light_is_taken_over():
     crops, landmarks = _speaking(40, turn=2.5)
+    original, mask, made = _make(crops, landmarks)
+    assert made is not None
+    skin = mask & (original[..., 1] > 100) & (made.frames[..., 1] > 100)
+    apart = made.frames[skin].astype(float) - original[skin]
+    assert np.abs(apart.mean(axis=0)).max() < 4
+
+
+def test_other_surroundings_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(retiming, "SEAM_MAX", 12.0)
+    crops, landmarks = _speaking(40)
+    # Later on something stands beside the head and across the cheek.
+    crops[13:, :, :30] = np.random.default_rng(0).integers(0, 255, (27, SIZE, 30, 3), np.uint8)
     assert _make(crops, landmarks)[2] is None
 
 

@@ -27,13 +27,15 @@ from common.data.photometric import (
     to_bytes,
 )
 from common.data.schema import POOLED_MASKS, Frames
+from common.data.warp import Warp, warp
 from common.face.layout import MIRRORED
 
 Make = Callable[[np.random.Generator, float, int, int], Change]
 """(generator, strength, frames, side) -> a change with everything random drawn."""
 
-# In the order of the world: things in front of the face, light on both, the camera, the file.
+# In the order of the world: the face, things in front of it, light on both, the camera, the file.
 _SHARED: dict[str, Make] = {
+    "warp": lambda rng, strength, frames, side: warp(rng, strength * side, side),
     "occluder": lambda rng, strength, frames, side: occlude(rng, strength * side, frames, side),
     "relight": lambda rng, strength, frames, side: relight(rng, strength, frames),
     "colour": lambda rng, strength, frames, side: recolour(rng, strength),
@@ -52,13 +54,34 @@ _SOURCE: dict[str, Make] = {
 class AugmentedPair:
     """Both videos (N, S, S, 3) uint8 and what was done to them, by name, in order.
 
-    Where ``flipped`` is True, masks and landmarks have to follow (:func:`flip_arrays`).
+    Where things have moved (``bent``, ``flipped``), :meth:`landmarks` and :meth:`arrays` follow.
     """
 
     target: Frames
     source: Frames
     flipped: bool
     changes: tuple[str, ...]
+    bent: Warp | None = None
+
+    def landmarks(self, landmarks: Tensor) -> Tensor:
+        """(N, 68, 3) in pixels where the changed pictures show them."""
+        if self.bent is not None:
+            landmarks = self.bent.landmarks(landmarks)
+        return flip_landmarks(landmarks, self.target.shape[2]) if self.flipped else landmarks
+
+    def arrays(self, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Masks and landmarks of a sample (docs/data.md) as those of the changed pictures.
+
+        Other arrays are handed on.
+        """
+        moved = dict(arrays)
+        for name, value in arrays.items():
+            if name in POOLED_MASKS:
+                value = value if self.bent is None else self.bent.masks(value)
+                moved[name] = value.flip(-1) if self.flipped else value
+            elif name.endswith("landmarks"):
+                moved[name] = self.landmarks(value)
+        return moved
 
 
 def augment_pair(
@@ -85,21 +108,8 @@ def augment_pair(
     if flipped:
         target, source = (np.ascontiguousarray(video[:, :, ::-1]) for video in (target, source))
     names = [*shared, *own, *(["flip"] if flipped else [])]
-    return AugmentedPair(target, source, flipped, tuple(names))
-
-
-def flip_arrays(arrays: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
-    """Masks and landmarks of a sample (docs/data.md) as those of the mirrored pictures of ``side`` pixels.
-
-    Other arrays are handed on.
-    """
-    flipped = dict(arrays)
-    for name, value in arrays.items():
-        if name in POOLED_MASKS:
-            flipped[name] = value.flip(-1)
-        elif name.endswith("landmarks"):
-            flipped[name] = flip_landmarks(value, side)
-    return flipped
+    bent = shared.get("warp")
+    return AugmentedPair(target, source, flipped, tuple(names), bent if isinstance(bent, Warp) else None)
 
 
 def flip_landmarks(landmarks: Tensor, side: int) -> Tensor:

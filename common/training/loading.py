@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from common.config import AugmentConfig
-from common.data.augment import augment_pair, flip_arrays
+from common.data.augment import augment_pair
 from common.data.batch import DubBatch, collate
 from common.data.dataset import ShardDataset
 from common.data.schema import CACHE, POOLED_MASKS, SOURCE, Sample, decode_sample, encode_sample
@@ -130,8 +130,7 @@ class ClipEncoder:
         }
         if "landmarks" in sample.arrays:
             arrays["landmarks"] = sample.arrays["landmarks"][span]
-        if pair.flipped:
-            arrays = flip_arrays(arrays, sample.target.shape[2])
+        arrays = pair.arrays(arrays)
         meta = {**sample.meta, "frames": frames}
         return decode_sample(sample.key, encode_sample(meta, arrays=arrays, cache=cache))
 

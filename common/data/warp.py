@@ -1,0 +1,73 @@
+"""A smooth change of shape: the same person with another face, for pairs of few speakers (ours)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from common.data.photometric import Picture
+
+# Rows and columns of random offsets: neighbours are about as far apart as an eye from the mouth.
+_GRID = 4
+# Fixed-point steps from a point to its new place; offsets change by far less than a pixel per pixel.
+_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Every frame of a clip is bent alike.
+
+    Attributes:
+        offsets: (S, S, 2) float32 pixels (x, y): where, from its own place, a pixel is taken from.
+    """
+
+    offsets: NDArray[np.float32]
+
+    def __call__(self, number: int, picture: Picture) -> Picture:
+        """The bent picture (S, S, 3); beyond its border the border is repeated."""
+        height, width = self.offsets.shape[:2]
+        places = np.mgrid[:height, :width][::-1].transpose(1, 2, 0).astype(np.float32) + self.offsets
+        made = cv2.remap(
+            picture, places, None, interpolation=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
+        )
+        return np.asarray(made, np.float32)
+
+    def landmarks(self, points: Tensor) -> Tensor:
+        """(N, 68, 3) in pixels where the bent pictures show them; depth stays."""
+        wanted = points[..., :2].detach().cpu().numpy().astype(np.float32)
+        known = np.isfinite(wanted)
+        start = np.where(known, wanted, 0)
+        place = start
+        for _ in range(_STEPS):
+            place = start - _sampled(self.offsets, place)
+        moved = points.clone()
+        moved[..., :2] = torch.from_numpy(np.where(known, place, np.nan)).to(points)
+        return moved
+
+    def masks(self, pooled: Tensor) -> Tensor:
+        """(F, S/b, S/b) masks of blocks of b pixels: each block as the one that its middle comes from."""
+        rows, columns = pooled.shape[-2:]
+        block = self.offsets.shape[0] / rows
+        middles = (np.mgrid[:rows, :columns][::-1].transpose(1, 2, 0) + 0.5) * block - 0.5
+        taken = middles + _sampled(self.offsets, middles.astype(np.float32))
+        x, y = np.floor((taken + 0.5) / block).astype(np.int64).transpose(2, 0, 1)
+        return pooled[..., y.clip(0, rows - 1), x.clip(0, columns - 1)]
+
+
+def warp(rng: np.random.Generator, deviation: float, side: int) -> Warp:
+    """A random field of offsets for pictures of ``side`` pixels; ``deviation`` in pixels, at its knots."""
+    knots = rng.normal(0, deviation, (_GRID, _GRID, 2)).astype(np.float32)
+    return Warp(np.asarray(cv2.resize(knots, (side, side), interpolation=cv2.INTER_CUBIC), np.float32))
+
+
+def _sampled(field: NDArray[np.float32], places: NDArray[np.float32]) -> NDArray[Any]:
+    """A field (S, S, 2) at places (..., 2), between its pixels linearly."""
+    flat = places.reshape(1, -1, 2)
+    made = cv2.remap(field, flat, None, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(made).reshape(places.shape)
