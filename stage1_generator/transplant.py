@@ -1,4 +1,4 @@
-"""The lower face of one frame laid into another: turned with the head, bent into place, in the other's light."""
+"""The lower face of one frame laid into another: turned with the head, bent into place, in its light."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOCKS = 16
 _SLACK = 4.0
 # Light differs smoothly over a face: deviation of the weights, as a share of the side.
 _LIGHT = 0.1
-# Levels beside the usual difference from which on one counts less: there is something else, not another light.
+# Levels beside the usual difference from which on one counts less: that is no light but another thing.
 _ODD = 16.0
 
 
@@ -82,9 +82,7 @@ def _rigid(
     return scale, rotation, goal - scale[:, None] * np.einsum("nij,nj->ni", rotation, centre)
 
 
-def _bent(
-    frame: NDArray[np.uint8], own: NDArray[np.float64], goal: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+def _bent(frame: NDArray[np.uint8], own: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.uint8]:
     side = frame.shape[0]
     middles = (np.arange(_BLOCKS) + 0.5) * side / _BLOCKS - 0.5
     grid = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)

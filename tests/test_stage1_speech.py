@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from training_toys import metrics, run_editor, stage1_config, toy_face, toy_vae, write_clips, write_pairs
+from training_toys import (
+    metrics,
+    run_editor,
+    stage1_config,
+    stage2_config,
+    toy_face,
+    toy_vae,
+    write_clips,
+    write_pairs,
+    write_raw_pairs,
+)
 
 from common.config import SpeechConfig
 from common.data.dataset import ShardDataset
@@ -21,10 +32,12 @@ from common.models.package import load_package
 from common.speech import build_speech_encoder
 from common.speech.lips import LipEncoder, true_lip_features
 from common.speech.mel import MelEncoder
-from common.training.launch import train
+from common.training.draws import Draw
+from common.training.launch import open_shards, train
 from stage1_generator.listen import MARGIN
 from stage1_generator.speech_strategy import SpeechStrategy, silenced
 from stage2_dubber.pipeline import DubPipeline
+from stage2_dubber.strategy import EditorStrategy
 
 FRAMES = 17
 LOWER = [pair[1] for pair in INNER_LIP_PAIRS]
@@ -157,6 +170,30 @@ def test_an_editor_trains_on_measured_lips_and_its_package_brings_the_reader(tmp
     package = load_package(seen.package)
     assert package.info.speech.path == str(seen.package / "speech")
     assert DubPipeline.from_pretrained(seen.package).speech.fingerprint == package.info.speech_fingerprint
+
+
+def test_pairs_that_are_encoded_while_training_bring_the_lips_of_their_bent_window(
+    tmp_path: Path, moving_frames: Callable[..., np.ndarray], tone: Callable[..., np.ndarray]
+) -> None:
+    toy_vae(tmp_path)
+    path = reader(tmp_path / "reader")
+    words = ["speech.encoder=lips", "speech.channels=8", f"speech.path={path}", "model.audio_channels=8"]
+    points = talking(np.linspace(0, 4, 29)).astype(np.float32)
+    write_raw_pairs(tmp_path / "pairs", 1, 29, moving_frames, tone, landmarks=points)
+    changes = ["augment.warp.probability=1", "augment.warp.range=[0.05,0.05]", "train.true_lips=1"]
+    config = stage2_config(tmp_path, "geometry.clip_frames=21", *words, *changes)
+    dataset = open_shards(config.data)
+    strategy = EditorStrategy(config, dataset)
+    collate = strategy.collate()
+    for step in range(3):
+        batch = strategy.prepare(collate([(Draw(0, step, 0), dataset.sample(0))]), torch.device("cpu")).batch
+        assert batch.landmarks is not None
+        bent = batch.landmarks[0].numpy()
+        assert np.abs(bent - points[:21]).max() > 0.2
+        # Latents after the first hear four frames each, with two features for each frame.
+        heard = batch.audio_features[0, 1:].flatten(0, 1).unflatten(0, (20, 2)).mean(dim=1)
+        # At the end a frame's two features lean on what was heard beyond.
+        np.testing.assert_allclose(heard[:-1, 1], lip_shape(bent)[1:-1, 1].clip(min=0), rtol=0.02)
 
 
 def test_measured_lips_need_features_that_are_lips_and_landmarks(tmp_path: Path) -> None:

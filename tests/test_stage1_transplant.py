@@ -43,7 +43,7 @@ def test_pixels_follow_the_head_and_keep_their_mouth(yaw, other, roll):
     expected = _head(other, roll, gap=0.3)[0]
     for point in (33, 57, 8):
         frame = np.zeros((SIZE, SIZE, 3), np.uint8)
-        cv2.circle(frame, tuple(int(round(v * 16)) for v in own[0, point, :2]), 32, (255,) * 3, -1, shift=4)
+        cv2.circle(frame, tuple(round(float(v) * 16) for v in own[0, point, :2]), 32, (255,) * 3, -1, shift=4)
         weight = laid_in(frame[None], own, wanted)[0, ..., 0].astype(float)
         y, x = np.mgrid[:SIZE, :SIZE]
         found = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
