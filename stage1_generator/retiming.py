@@ -50,12 +50,11 @@ def draw_moments(total: int, start: int, length: int, random: np.random.Generato
     They go to and fro over a stretch that shares no frame with the clip where the entry is long enough, else
     over a random half of the clip: the other half's mouths are nowhere to be copied from.
     """
-    width = min(length, total - length)
-    if width >= length // 2:
-        free = [(0, start), (start + length, total)]
-        free = [side for side in free if side[1] - side[0] >= length // 2]
+    sides = [(0, start), (start + length, total)]
+    free = [side for side in sides if side[1] - side[0] >= max(length // 2, 2)]
+    if free:
         low, high = free[int(random.integers(len(free)))]
-        width = min(width, high - low)
+        width = min(length, high - low)
     else:
         low, high, width = start, start + length, length // 2
     first = low + int(random.integers(high - low - width + 1))

@@ -90,6 +90,7 @@ def _bent(frame: NDArray[np.uint8], own: NDArray[np.float64], goal: NDArray[np.f
     plates = RBFInterpolator(goal, own - goal, kernel="thin_plate_spline", smoothing=slack)
     offsets = plates(grid).reshape(_BLOCKS, _BLOCKS, 2).astype(np.float32)
     whole = cv2.resize(offsets, (side, side), interpolation=cv2.INTER_CUBIC)
-    places = np.mgrid[:side, :side][::-1].transpose(1, 2, 0).astype(np.float32) + whole
-    bent = cv2.remap(frame, places, None, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    x, y = x + whole[..., 0], y + whole[..., 1]
+    bent = cv2.remap(frame, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
     return np.asarray(bent, np.uint8)

@@ -181,6 +181,7 @@ def test_pairs_that_are_encoded_while_training_bring_the_lips_of_their_bent_wind
     points = talking(np.linspace(0, 4, 29)).astype(np.float32)
     write_raw_pairs(tmp_path / "pairs", 1, 29, moving_frames, tone, landmarks=points)
     changes = ["augment.warp.probability=1", "augment.warp.range=[0.05,0.05]", "train.true_lips=1"]
+    changes += ["train.drop_audio=0", "train.drop_both=0"]
     config = stage2_config(tmp_path, "geometry.clip_frames=21", *words, *changes)
     dataset = open_shards(config.data)
     strategy = EditorStrategy(config, dataset)

@@ -32,10 +32,9 @@ class Warp:
     def __call__(self, number: int, picture: Picture) -> Picture:
         """The bent picture (S, S, 3); beyond its border the border is repeated."""
         height, width = self.offsets.shape[:2]
-        places = np.mgrid[:height, :width][::-1].transpose(1, 2, 0).astype(np.float32) + self.offsets
-        made = cv2.remap(
-            picture, places, None, interpolation=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
-        )
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        x, y = x + self.offsets[..., 0], y + self.offsets[..., 1]
+        made = cv2.remap(picture, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(made, np.float32)
 
     def landmarks(self, points: Tensor) -> Tensor:
@@ -68,6 +67,6 @@ def warp(rng: np.random.Generator, deviation: float, side: int) -> Warp:
 
 def _sampled(field: NDArray[np.float32], places: NDArray[np.float32]) -> NDArray[Any]:
     """A field (S, S, 2) at places (..., 2), between its pixels linearly."""
-    flat = places.reshape(1, -1, 2)
-    made = cv2.remap(field, flat, None, interpolation=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = places.reshape(1, -1, 2).transpose(2, 0, 1)
+    made = cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(made).reshape(places.shape)
