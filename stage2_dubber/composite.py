@@ -14,6 +14,9 @@ CHANGE_RANGE = (0.02, 0.06)
 """Change of the local mean colour (black 0 .. white 1) below which the source stays and above which the edit
 is taken: above what a video autoencoder does to colours, and well below what lips that moved do."""
 
+NEW_RANGE = (0.05, 0.12)
+"""The same where the source's fine detail gives way to the edit's: lips, teeth, not a cheek that moved."""
+
 CHANGE_MEMORY = 0.75
 """Share of the opacity that stays from one model frame to the next where nothing changes any more."""
 
@@ -59,11 +62,14 @@ class ChangeAlpha:
 
     Args:
         size: side of the crops in pixels.
+        limits: change of the local mean colour at which the opacity begins to rise, and at which it is 1.
+        reach: by how much the region is widened, as a share of the side.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, limits: tuple[float, float] = CHANGE_RANGE, reach: float = 1 / 16) -> None:
+        self._limits = limits
         self._sigma = size / 48
-        self._reach = 2 * max(1, round(size / 16)) + 1
+        self._reach = 2 * max(1, round(size * reach)) + 1
         self._last = np.zeros((size, size), np.float32)
 
     def __call__(self, change: np.ndarray) -> np.ndarray:
@@ -73,7 +79,7 @@ class ChangeAlpha:
         """
         # Blurred with its sign: lost sharpness and noise cancel out, a mouth that opened does not.
         change = np.abs(self._blur(change.astype(np.float32))).mean(axis=-1)
-        low, high = CHANGE_RANGE
+        low, high = self._limits
         ramp = np.clip((change / 255.0 - low) / (high - low), 0.0, 1.0)
         wide = cv2.dilate(ramp, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (self._reach, self._reach)))
         faded = self._last * CHANGE_MEMORY

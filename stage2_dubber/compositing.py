@@ -10,10 +10,15 @@ class Compositing(str, Enum):
 
     residual = "residual"
     """What the edit adds is added to the source's own pixels, faded to nothing where it is small."""
+    fused = "fused"
+    """A residual, but where the lips are new the edited crop itself: fine edges of the old lips go."""
     blend = "blend"
     """The edited crop takes the source's place, softly, near what it changed."""
     whole_crop = "whole-crop"
     """The whole square but its border takes the source's place (R)."""
 
+
+TELL_CHANGES = frozenset({Compositing.residual, Compositing.fused})
+"""Those that want to know what the edit adds, for which every window is decoded a second time, unedited."""
 
 DEFAULT_COMPOSITING = Compositing.blend

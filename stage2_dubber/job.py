@@ -19,8 +19,8 @@ import numpy as np
 from common.errors import UserError
 from common.face import CropTrack, FaceTrack, build_detector, plan_crops, require_face, track_face
 from common.media import Frame, VideoInfo, VideoReader
-from stage2_dubber.composite import ChangeAlpha, border_alpha
-from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.composite import NEW_RANGE, ChangeAlpha, border_alpha
+from stage2_dubber.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
 from stage2_dubber.editor import Edit
 from stage2_dubber.request import DubRequest
 from stage2_dubber.timeline import Segment, Timeline
@@ -163,7 +163,7 @@ def composited_frames(
         plan: of :func:`plan_face` for the same video.
         editor: edits the crops.
         features: (T, C) speech features at 50 Hz, on the clock of the video's first frame.
-        compositing: how edits go back. "residual" wants an editor that tells changes.
+        compositing: how edits go back. "residual" and "fused" want an editor that tells changes.
     """
     waiting = deque(plan.segments)
     position = 0
@@ -178,10 +178,11 @@ def composited_frames(
                 yield Composite(frame, frame.image)
                 continue
             edit = edits.at(plan.timeline.model_frame(segment, frame.index))
-            if compositing is Compositing.residual:
-                image = plan.crops.add(frame.image, edit.change, edit.alpha, frame.index)
-            else:
-                image = plan.crops.paste(frame.image, edit.after, edit.alpha, frame.index)
+            image = frame.image
+            if edit.taken is not None:
+                image = plan.crops.paste(image, edit.after, edit.taken, frame.index)
+            if edit.added is not None:
+                image = plan.crops.add(image, edit.change, edit.added, frame.index)
             yield Composite(frame, image, position, edit.before, edit.after)
             position += 1
             if frame.index == segment.source.stop - 1:
@@ -211,12 +212,20 @@ class _Cutter:
 
 @dataclass(frozen=True)
 class _Placed:
-    """One model frame: crops (S, S, 3) before and after, what was added, and its opacity (S, S)."""
+    """One model frame.
+
+    Attributes:
+        before, after: crops (S, S, 3).
+        change: (S, S, 3), what the edit adds.
+        taken: opacity (S, S) with which ``after`` takes the source's place; None: nowhere.
+        added: opacity (S, S) with which ``change`` is added to that; None: nowhere.
+    """
 
     before: np.ndarray
     after: np.ndarray
     change: np.ndarray
-    alpha: np.ndarray
+    taken: np.ndarray | None
+    added: np.ndarray | None
 
 
 class _Edits:
@@ -236,6 +245,7 @@ class _Edits:
         self._border = border_alpha(editor.crop_size)
         self._compositing = compositing
         self._change = ChangeAlpha(editor.crop_size)
+        self._new = ChangeAlpha(editor.crop_size, NEW_RANGE, 1 / 32)
         self._newest: _Placed | None = None
 
     def _remembered(self, crops: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -251,10 +261,15 @@ class _Edits:
         return self._newest
 
     def _placed(self, before: np.ndarray, edit: Edit) -> _Placed:
-        change = edit.change
-        if change is None or self._compositing is not Compositing.residual:
+        way, change = self._compositing, edit.change
+        if change is None or way not in TELL_CHANGES:
             change = edit.image.astype(np.float32) - before
         alpha = self._border
-        if self._compositing is not Compositing.whole_crop:
+        if way is not Compositing.whole_crop:
             alpha = alpha * self._change(change)
-        return _Placed(before, edit.image, change, alpha)
+        if way is Compositing.residual:
+            return _Placed(before, edit.image, change, None, alpha)
+        if way is Compositing.fused:
+            new = self._new(change)
+            return _Placed(before, edit.image, change, alpha * new, alpha * (1 - new))
+        return _Placed(before, edit.image, change, alpha, None)

@@ -17,7 +17,7 @@ from common.errors import UserError
 from common.models.package import BASE_PHASE, ModelPackage, load_package, read_info
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
-from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
 from stage2_dubber.editor import Advance, WindowEditor
 from stage2_dubber.job import DUBBING, Progress, composited_frames, plan_face
 from stage2_dubber.outputs import write_outputs
@@ -126,7 +126,7 @@ class DubPipeline:
             detector, box, track: where the face comes from, see :class:`stage2_dubber.request.DubRequest`.
             overwrite: replace files that exist.
             lossless: write FFV1 into .mkv.
-            compositing: how edits go back: "blend", "residual" or "whole-crop".
+            compositing: how edits go back: "fused", "residual", "blend" or "whole-crop".
             contact_sheet, side_by_side: pictures to write too.
             progress: called with stage, frames done, frames in all.
 
@@ -189,7 +189,7 @@ class DubPipeline:
 
         with clock.part("dubbing"), _memory_errors(self.package.codec.device):
             tell(DUBBING, 0, plan.model_frames)
-            changes = request.compositing is Compositing.residual
+            changes = request.compositing in TELL_CHANGES
             editor = WindowEditor(self.package, sampling, request.seed, advance, changes)
             frames = composited_frames(request.video, plan, editor, features, request.compositing)
             count = write_outputs(request, inputs.info, plan, frames)
