@@ -138,13 +138,17 @@ def test_only_what_the_edit_changed_is_taken(tmp_path: Path) -> None:
 class BrighteningEditor(MarkingEditor):
     """Adds light in the middle of every crop, and returns a picture that has lost all detail."""
 
+    def __init__(self, light: float = 40) -> None:
+        super().__init__()
+        self.light = light
+
     def stream(
         self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
     ) -> Iterator[Edit]:
         for _ in range(count):
             crop = next(crops)
             change = np.zeros(crop.shape, np.float32)
-            change[24:40, 24:40] = 40
+            change[24:40, 24:40] = self.light
             yield Edit(np.full_like(crop, crop.mean()), change)
 
 
@@ -168,7 +172,26 @@ def test_a_residual_keeps_the_sources_detail_and_every_byte_outside(tmp_path: Pa
         assert (moved[far] == 0).all()
 
 
-def test_a_residual_of_nothing_changes_no_byte(tmp_path: Path) -> None:
+def test_fused_takes_the_edit_where_much_is_new_and_adds_to_the_source_where_little_is(
+    tmp_path: Path,
+) -> None:
+    video = write_clip(tmp_path / "v.mkv", steady(12, 25), lossless=True)
+    plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
+    x, y = plan.crops.centers[0].astype(int)
+    middle = (slice(y - 3, y + 3), slice(x - 3, x + 3))
+
+    def made(light: float, way: Compositing) -> np.ndarray:
+        return np.stack([item.image for item in _run(video, plan, BrighteningEditor(light), way)])
+
+    fused, source = made(60, Compositing.fused), read_frames(video)
+    # The edited picture of this editor is flat.
+    spread = [frames[(slice(None), *middle)].std(axis=(1, 2)) for frames in (fused, source)]
+    assert (spread[0] < 1).all() and (spread[1] > 2).all()
+    np.testing.assert_array_equal(made(10, Compositing.fused), made(10, Compositing.residual))
+
+
+@pytest.mark.parametrize("way", [Compositing.residual, Compositing.fused])
+def test_a_residual_of_nothing_changes_no_byte(tmp_path: Path, way: Compositing) -> None:
     class Nothing(MarkingEditor):
         def stream(
             self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
@@ -179,7 +202,7 @@ def test_a_residual_of_nothing_changes_no_byte(tmp_path: Path) -> None:
 
     video = write_clip(tmp_path / "v.mkv", steady(12, 25), lossless=True)
     plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
-    for item in _run(video, plan, Nothing(), Compositing.residual):
+    for item in _run(video, plan, Nothing(), way):
         np.testing.assert_array_equal(item.image, item.frame.image)
 
 
