@@ -12,6 +12,7 @@ from common.files import atomic_path, read_json, write_json
 from stage1_generator.command import format_seconds, run_command
 from stage1_generator.companions import read_plan
 from stage1_generator.config import Stage1Config, WorkPaths, work_paths
+from stage1_generator.speakers import speaker_table, speakers
 from stage1_generator.timing import read_timings
 
 
@@ -38,6 +39,7 @@ def collect(config: Stage1Config) -> dict[str, Any]:
     paths = work_paths(config)
     return {
         "prepare": _prepared(paths),
+        "speakers": speakers(paths),
         "encode": _shards(paths.encoded, config.geometry.clip_frames, config),
         "synthesize": _planned(paths),
         "filter": _filtered(paths),
@@ -165,6 +167,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         for step, row in report["timings"].items():
             rate = row["frames"] / max(row["seconds"], 1e-6)
             lines.append(f"| {step} | {format_seconds(row['seconds'])} | {row['frames']} | {rate:.1f} |")
+    lines += speaker_table(report["speakers"] or {})
     for title, rows in _left_out(report):
         lines += ["", f"## {title}", "", *(f"- {row}" for row in rows)]
     return "\n".join(lines) + "\n"

@@ -121,7 +121,13 @@ def test_they_become_shards_of_their_own(words: list[str], tmp_path: Path, capsy
         assert (sample.source != sample.target).any()
         outside = ~clip_regions(sample.arrays["landmarks"].numpy(), 32).inpaint
         np.testing.assert_array_equal(sample.source[outside], sample.target[outside])
-    assert read_json(work / "report.json")["pack_retimed"]["samples"] == 3
+    told = read_json(work / "report.json")
+    assert told["pack_retimed"]["samples"] == 3
+    assert sum(row["retimed"] for row in told["speakers"].values()) == 3
+    # The clip with an occluder has no retimed companion, and its speaker leads the table of the poor.
+    assert told["speakers"]["b"]["retimed"] == 0
+    table = (work / "report.md").read_text().split("| speaker | seconds | retimed |")[1]
+    assert table.index("| b |") < table.index("| a |")
 
 
 def test_a_second_run_makes_nothing_again(words: list[str], tmp_path: Path):
