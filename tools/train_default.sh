@@ -132,17 +132,17 @@ fit() { # fit PART MINUTES CLIPS FILE_OR_MODULE ARGUMENT...: a training, in all 
         "train.global_batch_size=$clips" "train.micro_batch_size=$((clips / processes))" "${own[@]+"${own[@]}"}"
 }
 
-editor() { # editor PHASE MINUTES START ARGUMENT...: a phase of stage 2
-    local phase=$1 time=$2 start=$3 shards weights="0.2, 0.8"
+editor() { # editor PHASE MINUTES CLIPS START ARGUMENT...: a phase of stage 2
+    local phase=$1 time=$2 clips=$3 start=$4 shards weights="0.1, 0.9"
     shards="$(quoted "$work/stage1/pairs"), $(quoted "$work/stage1/pairs_retimed")"
     if ((characters)); then
         shards+=", $(quoted "$work/stage1/pairs_rendered")"
-        weights="0.15, 0.7, 0.15"
+        weights="0.06, 0.84, 0.1"
     fi
-    fit "$phase" "$time" 8 "${program:-$here/stage2_dubber/train.py}" --config "$size" \
+    fit "$phase" "$time" "$clips" "${program:-$here/stage2_dubber/train.py}" --config "$size" \
         "$here/configs/${file:-stage2_$phase}.yaml" "$here/configs/${overlay:-small_stage2}.yaml" \
         "data.shards=[$shards]" "data.weights=[$weights]" "train.output=$(quoted "$work/stage2/$phase")" \
-        "train.init_from=$(quoted "$start")" "${@:4}"
+        "train.init_from=$(quoted "$start")" "${@:5}"
 }
 
 if wanted characters && ((characters)); then
@@ -189,20 +189,20 @@ if wanted pairs; then
 fi
 # An adapter is for models that know faces already: here all parameters go on learning, more of them about lips.
 lips=(phase.lora_rank=0 "phase.active_range=[0.0, 1.0]" diffusion.timestep_a=2.0 train.lip_weight=5.0
-    train.lip_window_share=0.85 train.learning_rate=1.2e-3)
+    train.lip_window_share=0.85 "train.lip_window=[4, 5]" train.learning_rate=1.6e-3)
 lora=(phase.lora_rank=16 phase.lora_alpha=16)
 if wanted structure; then
-    editor structure 45 "$work/stage1/generator/package"
+    editor structure 90 8 "$work/stage1/generator/package"
 fi
 if wanted lip; then
-    editor lip 15 "$work/stage2/structure/package" "${lips[@]}"
+    editor lip 45 16 "$work/stage2/structure/package" "${lips[@]}"
 fi
 if wanted texture; then
-    editor texture 8 "$work/stage2/lip/package" "${lora[@]}"
+    editor texture 4 8 "$work/stage2/lip/package" "${lora[@]}"
 fi
 if wanted student; then
     program=$here/stage2_dubber/distill.py file=distill overlay=small_distill \
-        editor student 25 "$work/stage2/texture/package" train.keep_adapters=false
+        editor student 25 8 "$work/stage2/texture/package" train.keep_adapters=false
 fi
 if wanted ship; then
     settings_of ship
