@@ -21,4 +21,4 @@ class Compositing(str, Enum):
 TELL_CHANGES = frozenset({Compositing.residual, Compositing.fused})
 """Those that want to know what the edit adds, for which every window is decoded a second time, unedited."""
 
-DEFAULT_COMPOSITING = Compositing.blend
+DEFAULT_COMPOSITING = Compositing.fused
