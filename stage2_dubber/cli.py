@@ -98,8 +98,9 @@ def dub(
     compositing: Annotated[
         Compositing,
         typer.Option(
-            help="How edits go back: blend takes them near what they changed, residual adds their change to "
-            "the source's own pixels, whole-crop takes all of the square."
+            help="How edits go back: residual adds their change to the source's own pixels, blend takes them "
+            "near what they changed, fused does this where lips are new and that elsewhere, whole-crop takes "
+            "all of the square."
         ),
     ] = DEFAULT_COMPOSITING,
     contact_sheet: Annotated[
