@@ -37,9 +37,13 @@ def run(config: Stage1Config) -> None:
 def collect(config: Stage1Config) -> dict[str, Any]:
     """Counts of all steps; a step that has not run yet is None."""
     paths = work_paths(config)
+    index = paths.prepared / "index.json"
+    content = read_json(index) if index.is_file() else None
+    names = content["entries"] if content else []
+    prepared = {name: read_json(paths.prepared / name / "meta.json") for name in names}
     return {
-        "prepare": _prepared(paths),
-        "speakers": speakers(paths),
+        "prepare": _prepared(content, list(prepared.values())) if content else None,
+        "speakers": speakers(paths, prepared) if content else None,
         "encode": _shards(paths.encoded, config.geometry.clip_frames, config),
         "synthesize": _planned(paths),
         "filter": _filtered(paths),
@@ -50,12 +54,7 @@ def collect(config: Stage1Config) -> dict[str, Any]:
     }
 
 
-def _prepared(paths: WorkPaths) -> dict[str, Any] | None:
-    index = paths.prepared / "index.json"
-    if not index.is_file():
-        return None
-    content = read_json(index)
-    metas = [read_json(paths.prepared / name / "meta.json") for name in content["entries"]]
+def _prepared(content: dict[str, Any], metas: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "videos": content["videos"],
         "entries": len(metas),

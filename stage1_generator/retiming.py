@@ -88,11 +88,11 @@ def retimed(
     alpha = soft_alpha(mask, feather)
     border = (alpha > 0) & (alpha < 0.5)
     draws = [draw_moments(len(crops), span.start, len(original), random) for _ in range(DRAWS)]
-    fitting = [moments for moments in draws if lip_distance(points, landmarks[moments]) >= lip_distance_min]
-    fitting.sort(key=lambda moments: float(np.square(turn_apart(landmarks[moments], points)).mean()))
+    distances = [(moments, lip_distance(points, landmarks[moments])) for moments in draws]
+    fitting = [one for one in distances if one[1] >= lip_distance_min]
+    fitting.sort(key=lambda one: float(np.square(turn_apart(landmarks[one[0]], points)).mean()))
     best: Retimed | None = None
-    for moments in fitting[:TRIED]:
-        distance = lip_distance(points, landmarks[moments])
+    for moments, distance in fitting[:TRIED]:
         if best is not None and distance <= best.lip_distance:
             continue
         moved = in_light_of(original, laid_in(crops[moments], landmarks[moments], points), border)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,13 @@ from stage1_generator.config import WorkPaths
 SHOWN = 12
 
 
-def speakers(paths: WorkPaths) -> dict[str, dict[str, float]] | None:
+def speakers(paths: WorkPaths, prepared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Of each speaker the seconds that were prepared, and the companions of both kinds that were accepted.
 
-    A kind that was not made is left out; None before `prepare`.
+    A kind that was not made is left out. ``prepared``: the meta.json of each entry, by its name.
     """
-    index = paths.prepared / "index.json"
-    if not index.is_file():
-        return None
     found: dict[str, dict[str, float]] = defaultdict(lambda: {"seconds": 0.0})
-    owner: dict[str, str] = {}
-    for name in read_json(index)["entries"]:
-        meta = read_json(paths.prepared / name / "meta.json")
-        owner[name] = meta["speaker"]
+    for meta in prepared.values():
         found[meta["speaker"]]["seconds"] += meta["frames"] / meta["fps"]
     kinds = {
         "generated": (paths.companions, lambda key: paths.filtered / f"{key}.json"),
@@ -38,7 +32,7 @@ def speakers(paths: WorkPaths) -> dict[str, dict[str, float]] | None:
                 row[kind] = 0
             plans = read_plan(folder).plans
             for entry in _accepted((plan.entry, verdict(plan.key)) for plan in plans):
-                found[owner[entry]][kind] += 1
+                found[prepared[entry]["speaker"]][kind] += 1
     return dict(found)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
+from common.data.warp import bent
 from common.face.layout import RIGID_UPPER
 
 # The bend is found at the middles of blocks of so many pixels (of a crop of 128) and smooth between them.
@@ -40,7 +41,7 @@ def laid_in(
     scale, rotation, shift = _rigid(landmarks, wanted)
     turned = scale[:, None, None] * np.einsum("nij,npj->npi", rotation, landmarks) + shift[:, None]
     pairs = zip(frames, np.asarray(landmarks[..., :2], np.float64), turned[..., :2], strict=True)
-    return np.stack([_bent(frame, own, goal) for frame, own, goal in pairs])
+    return np.stack([_plated(frame, own, goal) for frame, own, goal in pairs])
 
 
 def in_light_of(
@@ -82,7 +83,9 @@ def _rigid(
     return scale, rotation, goal - scale[:, None] * np.einsum("nij,nj->ni", rotation, centre)
 
 
-def _bent(frame: NDArray[np.uint8], own: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _plated(
+    frame: NDArray[np.uint8], own: NDArray[np.float64], goal: NDArray[np.float64]
+) -> NDArray[np.uint8]:
     side = frame.shape[0]
     middles = (np.arange(_BLOCKS) + 0.5) * side / _BLOCKS - 0.5
     grid = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
@@ -90,7 +93,4 @@ def _bent(frame: NDArray[np.uint8], own: NDArray[np.float64], goal: NDArray[np.f
     plates = RBFInterpolator(goal, own - goal, kernel="thin_plate_spline", smoothing=slack)
     offsets = plates(grid).reshape(_BLOCKS, _BLOCKS, 2).astype(np.float32)
     whole = cv2.resize(offsets, (side, side), interpolation=cv2.INTER_CUBIC)
-    y, x = np.mgrid[:side, :side].astype(np.float32)
-    x, y = x + whole[..., 0], y + whole[..., 1]
-    bent = cv2.remap(frame, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    return np.asarray(bent, np.uint8)
+    return bent(frame, np.asarray(whole, np.float32), cv2.INTER_CUBIC, cv2.BORDER_REFLECT)

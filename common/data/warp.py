@@ -31,10 +31,7 @@ class Warp:
 
     def __call__(self, number: int, picture: Picture) -> Picture:
         """The bent picture (S, S, 3); beyond its border the border is repeated."""
-        height, width = self.offsets.shape[:2]
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        x, y = x + self.offsets[..., 0], y + self.offsets[..., 1]
-        made = cv2.remap(picture, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+        made = bent(picture, self.offsets, cv2.INTER_LANCZOS4, cv2.BORDER_REPLICATE)
         return np.asarray(made, np.float32)
 
     def landmarks(self, points: Tensor) -> Tensor:
@@ -63,6 +60,19 @@ def warp(rng: np.random.Generator, deviation: float, side: int) -> Warp:
     """A random field of offsets for pictures of ``side`` pixels; ``deviation`` in pixels, at its knots."""
     knots = rng.normal(0, deviation, (_GRID, _GRID, 2)).astype(np.float32)
     return Warp(np.asarray(cv2.resize(knots, (side, side), interpolation=cv2.INTER_CUBIC), np.float32))
+
+
+def bent(
+    picture: NDArray[Any], offsets: NDArray[np.float32], interpolation: int, border: int
+) -> NDArray[Any]:
+    """A picture (S, S, 3) whose pixels are taken ``offsets`` (S, S, 2), x and y, from their own places.
+
+    ``interpolation`` and ``border`` are OpenCV's.
+    """
+    height, width = offsets.shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x, y = x + offsets[..., 0], y + offsets[..., 1]
+    return np.asarray(cv2.remap(picture, x, y, interpolation, borderMode=border))
 
 
 def _sampled(field: NDArray[np.float32], places: NDArray[np.float32]) -> NDArray[Any]:
