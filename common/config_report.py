@@ -97,7 +97,8 @@ def _token_rows(config: Any, reference_frames: int | None) -> Rows:
         rows.append(
             (
                 "sampler",
-                f"{diffusion.num_steps} steps, at most {3 * diffusion.num_steps} model calls per window",
+                f"{diffusion.passes} x {diffusion.num_steps} steps, at most "
+                f"{3 * diffusion.passes * diffusion.num_steps} model calls per window",
             )
         )
     return rows

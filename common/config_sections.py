@@ -128,6 +128,7 @@ class DiffusionConfig:
 
     shift: float = 5.0
     num_steps: int = 30
+    passes: int = 1  # stage 2: so often is a clip dubbed, from what the pass before made of it
     reference_scale: float = 2.0
     audio_scale: float = 7.0
     dynamic_schedule: bool = True
@@ -136,6 +137,7 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         _at_least("diffusion.num_steps", self.num_steps, 1)
+        _at_least("diffusion.passes", self.passes, 1)
         _at_least("diffusion.timestep_a", self.timestep_a, 0)
 
 
@@ -267,8 +269,11 @@ class PhaseConfig:
     identity: IdentityLossConfig = field(default_factory=IdentityLossConfig)  # P: .05 in the texture phase
     perceptual: PerceptualLossConfig = field(default_factory=PerceptualLossConfig)  # P: as identity
     judged_latents: int = 4  # latent frames that losses on decoded frames look at: 4 frames of video each
+    own_references: float = 0.0  # share of the steps whose references the editor makes itself, in one step
 
     def __post_init__(self) -> None:
+        if not 0 <= self.own_references <= 1:
+            raise UserError(f"phase.own_references is {self.own_references}; give a share from 0 to 1.")
         _at_least("phase.sync.weight", self.sync.weight, 0.0)
         if self.sync.weight and not self.sync.model:
             raise UserError(

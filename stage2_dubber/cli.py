@@ -73,7 +73,10 @@ def dub(
     ] = None,
     device: Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")] = Device.auto,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video on the same machine.")] = 0,
-    num_steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps per window.")] = None,
+    num_steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps per window and pass.")] = None,
+    passes: Annotated[
+        int | None, typer.Option(min=1, help="How often a window is dubbed, from what the last pass made.")
+    ] = None,
     audio_scale: Annotated[
         float | None, typer.Option(help="How strongly the lips follow the speech.")
     ] = None,
@@ -161,6 +164,7 @@ def dub(
         folder = model or default_model_path()
         sampling: dict[str, Any] = {
             "num_steps": num_steps,
+            "passes": passes,
             "audio_scale": audio_scale,
             "reference_scale": reference_scale,
         }

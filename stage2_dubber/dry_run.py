@@ -45,17 +45,19 @@ def plan_lines(
     detector, options = request.face_backend()
     given = "".join(f", {name} {value}" for name, value in options.items())
     speech = len(inputs.speech) / SPEECH_RATE
+    steps = len(windows) * settings.passes * settings.num_steps
     lines = [
         f"video     {request.video}: {video.width}x{video.height}, {video.frame_count} frames at "
         f"{float(video.average_rate):.3f} frames/s, {video.duration:.2f} s",
         f"speech    {request.audio}: {speech:.2f} s",
         f"face      {detector}{given}",
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
-        f"sampler   {settings.num_steps} steps, shift {settings.shift:g}, reference scale "
-        f"{settings.reference_scale:g}, audio scale {settings.audio_scale:g}, seed {request.seed}",
+        f"sampler   {settings.passes} x {settings.num_steps} steps, shift {settings.shift:g}, "
+        f"reference scale {settings.reference_scale:g}, audio scale {settings.audio_scale:g}, "
+        f"seed {request.seed}",
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "
-        f"{len(windows) * settings.num_steps} sampler steps (if every frame shows the face)",
+        f"{steps} sampler steps (if every frame shows the face)",
         f"output    {request.output}" + (" (lossless)" if request.lossless else ""),
     ]
     lines += [

@@ -198,7 +198,7 @@ class WindowEditor:
         return replace(self._sampler, batch_branches=batched)
 
     def _progress(self, window: Window, stopping: Event) -> Callable[[int, int], None]:
-        share = (window.valid - window.new_from) / self._sampling.num_steps
+        share = (window.valid - window.new_from) / self._sampler.all_steps
 
         def tell(done: int, total: int) -> None:
             if stopping.is_set():

@@ -100,6 +100,7 @@ class DubPipeline:
         *,
         seed: int = 0,
         num_steps: int | None = None,
+        passes: int | None = None,
         reference_scale: float | None = None,
         audio_scale: float | None = None,
         detector: str = "mediapipe",
@@ -122,7 +123,7 @@ class DubPipeline:
             audio: a sound file, or a video whose sound is meant.
             output: the video to write; it appears when it is whole.
             seed: of all noise.
-            num_steps, reference_scale, audio_scale: None: what the package says.
+            num_steps, passes, reference_scale, audio_scale: None: what the package says.
             detector, box, track: where the face comes from, see :class:`stage2_dubber.request.DubRequest`.
             overwrite: replace files that exist.
             lossless: write FFV1 into .mkv.
@@ -151,6 +152,7 @@ class DubPipeline:
             request,
             progress=progress,
             num_steps=num_steps,
+            passes=passes,
             reference_scale=reference_scale,
             audio_scale=audio_scale,
         )
@@ -162,6 +164,7 @@ class DubPipeline:
         inputs: DubInputs | None = None,
         progress: Progress | None = None,
         num_steps: int | None = None,
+        passes: int | None = None,
         reference_scale: float | None = None,
         audio_scale: float | None = None,
     ) -> DubResult:
@@ -173,7 +176,7 @@ class DubPipeline:
         clock = _Clock()
         tell = progress or _say_nothing
         geometry = self.package.info.geometry
-        sampling = self.sampling(num_steps, reference_scale, audio_scale)
+        sampling = self.sampling(num_steps, passes, reference_scale, audio_scale)
         with clock.part("checks"):
             inputs = inputs or check_request(request)
         with clock.part("face"):
@@ -211,6 +214,7 @@ class DubPipeline:
         start_frame: int = 0,
         seed: int = 0,
         num_steps: int | None = None,
+        passes: int | None = None,
         reference_scale: float | None = None,
         audio_scale: float | None = None,
         advance: Advance | None = None,
@@ -222,7 +226,7 @@ class DubPipeline:
             audio: (samples,) float32 mono at 16 kHz; shorter than the crops means silence afterwards. Or
             features: (T, C) speech features at 50 Hz of the package's encoder.
             start_frame: position of the first crop on the clock of the speech, in frames.
-            seed, num_steps, reference_scale, audio_scale: as in a dub.
+            seed, num_steps, passes, reference_scale, audio_scale: as in a dub.
             advance: told how many frames were done since the last call.
 
         Returns:
@@ -241,7 +245,7 @@ class DubPipeline:
             needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SPEECH_RATE))
             features = self.speech.encode(np.pad(audio, (0, max(0, needed - len(audio)))))
         assert features is not None
-        sampling = self.sampling(num_steps, reference_scale, audio_scale)
+        sampling = self.sampling(num_steps, passes, reference_scale, audio_scale)
         editor = WindowEditor(self.package, sampling, seed, advance)
         edits = editor.stream(iter(crops), len(crops), features, start_frame)
         return np.stack([edit.image for edit in edits])
@@ -249,6 +253,7 @@ class DubPipeline:
     def sampling(
         self,
         num_steps: int | None = None,
+        passes: int | None = None,
         reference_scale: float | None = None,
         audio_scale: float | None = None,
     ) -> DiffusionConfig:
@@ -257,7 +262,12 @@ class DubPipeline:
         Raises:
             UserError: a value makes no sense.
         """
-        given = {"num_steps": num_steps, "reference_scale": reference_scale, "audio_scale": audio_scale}
+        given = {
+            "num_steps": num_steps,
+            "passes": passes,
+            "reference_scale": reference_scale,
+            "audio_scale": audio_scale,
+        }
         changes = {name: value for name, value in given.items() if value is not None}
         return replace(self.package.info.diffusion, **changes)  # type: ignore[arg-type]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from common.data.batch import DubBatch
@@ -15,15 +16,24 @@ from common.errors import UserError
 from common.models.adapters import Adapter
 from common.models.package import PackageInfo, save_package
 from common.models.transformer import DubbingTransformer
+from common.training.conditioning import FlowInputs
 from common.training.hearing import hearing_of
 from common.training.loading import ClipEncoder, MicroBatch, check_encoders
 from common.training.pixel.build import build_judge, check_landmarks, judges_identity
 from common.training.record import training_record
 from common.training.start import add_phase_adapter, load_start, speech_of, starting_model, weight_identity
-from common.training.strategy import FlowStrategy
+from common.training.strategy import FlowStrategy, SampleLosses
 from stage2_dubber.config import Stage2Config
+from stage2_dubber.own_references import OwnReference, draw_own_reference, with_own_reference
 
 STAGE = 2
+
+
+@dataclass(frozen=True)
+class EditInputs(FlowInputs):
+    """Of a micro-batch that may make its own references."""
+
+    own: OwnReference | None = None
 
 
 class EditorStrategy(FlowStrategy):
@@ -92,9 +102,27 @@ class EditorStrategy(FlowStrategy):
             )
         return batch
 
+    def prepare(self, micro: MicroBatch, device: torch.device) -> EditInputs:
+        inputs, config = super().prepare(micro, device), self.config
+        own = draw_own_reference(
+            micro.draws,
+            inputs.batch.audio_features,
+            config.train.seed,
+            config.phase.own_references,
+            config.diffusion.audio_scale,
+        )
+        return EditInputs(**vars(inputs), own=own)
+
+    def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
+        if isinstance(inputs, EditInputs) and inputs.own is not None:
+            context = None if self.context is None else self.context.to(inputs.noisy)
+            inputs = with_own_reference(model, inputs, inputs.own, context)
+        return super().loss(model, inputs)
+
     def identity(self) -> dict[str, Any]:
         phase = asdict(self.config.phase)
         phase.pop("active_range")  # acts at inference only
+        phase.pop("own_references")  # how, not what: may change from one run to the next
         for name in ("identity", "perceptual", "judged_latents"):  # said by the judges, where there are any
             phase.pop(name)
         phase["sync"].pop("model")  # a path; other places may hold the same expert

@@ -156,6 +156,33 @@ def test_hook_and_progress_see_every_step() -> None:
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_a_second_pass_starts_from_what_the_first_has_made() -> None:
+    told: list[tuple[int, int]] = []
+    noise, given, once = torch.randn(SHAPE), conditions(), sampler(1, 1, border=1)
+
+    class Halfway(Recorder):
+        def __call__(self, latents: torch.Tensor, **arguments: Any) -> torch.Tensor:
+            super().__call__(latents, **arguments)
+            return noise - arguments["reference"] / 2
+
+    model = Halfway()
+    made = replace(once, passes=3).sample(model, noise, given, lambda *steps: told.append(steps))
+    assert given.reference is not None
+    inner = (..., slice(1, -1), slice(1, -1))
+    torch.testing.assert_close(made[inner], given.reference[inner] / 8)
+    first = once.sample(Halfway(), noise, given)
+    assert torch.equal(model.calls[4]["reference"], first)
+    ring = ring_mask(noise.shape[2:], 1)
+    assert torch.equal(made[..., ring], given.reference[..., ring])
+    assert told == [(step, 12) for step in range(1, 13)]
+
+
+def test_a_second_pass_without_an_aligned_reference_is_refused() -> None:
+    stills = replace(conditions(), reference=torch.zeros(1, 4, 1, 4, 6))
+    with pytest.raises(ValueError, match="second pass"):
+        sampler(passes=2).sample(Recorder(), torch.randn(SHAPE), stills)
+
+
 def test_stage_one_samples_with_condition_channels_and_still_references() -> None:
     model = tiny_transformer(reference_layout="temporal", condition_channels=4)
     inputs = tiny_inputs(1, reference_frames=2)

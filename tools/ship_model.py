@@ -23,7 +23,7 @@ from common.models.package import METADATA_FILE, PackageInfo, load_package, save
 from common.models.vae import load_vae  # noqa: E402
 from common.speech.lips import LipEncoder  # noqa: E402
 
-SAMPLER = {"num_steps": int, "reference_scale": float, "audio_scale": float, "border": int}
+SAMPLER = {"num_steps": int, "passes": int, "reference_scale": float, "audio_scale": float, "border": int}
 
 
 def ship(source: Path, output: Path, sampler: dict[str, Any], lip_reader: Path | None = None) -> int:

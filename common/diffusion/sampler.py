@@ -51,8 +51,10 @@ class Conditions:
 
 @dataclass(frozen=True)
 class EulerSampler:
-    """From noise to latents in ``num_steps`` Euler steps.
+    """From noise to latents in ``num_steps`` Euler steps, ``passes`` times over.
 
+    passes: a small editor moves lips a part of the way; a second pass takes what the first has made for its
+    reference, and goes on from there. Only where reference and target are aligned, stage 2.
     border: width of the latent ring that follows ``reference`` (0: none; only where reference and target are
     aligned, stage 2). batch_branches: evaluate all guidance branches in one batch (more memory, fewer calls).
     before_step: called with t before every step, for adapters that act in a range of t.
@@ -62,6 +64,7 @@ class EulerSampler:
     guidance: Guidance
     num_steps: int = 30
     border: int = 0
+    passes: int = 1
     batch_branches: bool = False
     before_step: StepHook | None = None
 
@@ -74,10 +77,24 @@ class EulerSampler:
         Step caches of the model start anew here, and whenever the branches that guidance needs change.
 
         ``progress`` is called with (steps done, steps in all) after every step.
+
+        Raises:
+            ValueError: more than one pass, or a border, where reference and target are not aligned.
         """
         noise = noise.float()
-        latents = self.run(model, noise, noise, conditions, 0, self.num_steps, progress)
-        return self.finished(latents, noise, conditions)
+        if self.passes > 1 and (conditions.reference is None or conditions.reference.shape != noise.shape):
+            raise ValueError("A second pass needs a reference that is aligned with the target.")
+        for number in range(self.passes):
+            tell = _later(progress, number * self.num_steps, self.all_steps)
+            latents = self.run(model, noise, noise, conditions, 0, self.num_steps, tell)
+            latents = self.finished(latents, noise, conditions)
+            conditions = replace(conditions, reference=latents)
+        return latents
+
+    @property
+    def all_steps(self) -> int:
+        """Of all passes."""
+        return self.passes * self.num_steps
 
     @torch.no_grad()
     def run(
@@ -161,8 +178,14 @@ def build_sampler(config: DiffusionConfig, speed: SpeedConfig | None = None, **c
     Of ``speed`` it follows the guidance interval; ``batch_branches`` is the caller's, who knows the memory.
     """
     flow = FlowMatching(config.shift, config.timestep_a)
-    sampler = EulerSampler(flow, build_guidance(config, speed), config.num_steps, config.border)
+    guidance = build_guidance(config, speed)
+    sampler = EulerSampler(flow, guidance, config.num_steps, config.border, config.passes)
     return replace(sampler, **changes)
+
+
+def _later(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """``progress`` of one pass told as that of all."""
+    return None if progress is None else lambda done, _: progress(before + done, total)
 
 
 def _with_motion(latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:

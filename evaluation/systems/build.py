@@ -17,6 +17,7 @@ COPY = "copy"
 # What a stage-2 package can be told behind a question mark.
 _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "num_steps": int,
+    "passes": int,
     "audio_scale": float,
     "reference_scale": float,
     "compositing": Compositing,
@@ -41,12 +42,12 @@ def build_system(text: str, device: str = "cpu", **sampling: Any) -> System:
     """``[NAME=]WHAT[?OPTION=VALUE&...]``.
 
     WHAT is ``copy`` (the untouched input), the folder of a model package of either stage, or a folder of
-    videos that another program has made. Packages of stage 2 take options: ``num_steps``, ``audio_scale``,
-    ``reference_scale``, ``compositing``; their names are then made of folder and options.
+    videos that another program has made. Packages of stage 2 take options: ``num_steps``, ``passes``,
+    ``audio_scale``, ``reference_scale``, ``compositing``; their names are then made of folder and options.
 
     Args:
-        sampling: num_steps, audio_scale, reference_scale for stage 2; None: the package's own. An option in
-            the text wins.
+        sampling: num_steps, passes, audio_scale, reference_scale for stage 2; None: the package's own. An
+            option in the text wins.
 
     Raises:
         UserError: there is nothing of that kind, or it has no such option.

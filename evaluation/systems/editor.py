@@ -30,7 +30,10 @@ class EditorSystem:
         compositing: Compositing | None = None,
         **sampling: Any,
     ) -> None:
-        """``sampling``: num_steps, audio_scale, reference_scale; None, as of ``compositing``: the usual."""
+        """``sampling``: num_steps, passes, audio_scale, reference_scale.
+
+        What is None, ``compositing`` too: the usual.
+        """
         self.name = name
         self.package = package
         self.device = device

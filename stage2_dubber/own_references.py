@@ -1,0 +1,84 @@
+"""References that the editor makes itself: a clip that it has dubbed with other speech, to be dubbed back.
+
+A dub may edit a clip more than once (``diffusion.passes``) and then sees its own lips. What is wrong with
+them, a mouth moved half of the way or a doubled lip, no companion of stage 1 shows; here the model learns to
+put it right, the real clip being the target all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from common.diffusion.flow import FlowMatching
+from common.training.conditioning import FlowInputs
+from common.training.draws import Draw
+
+
+@dataclass(frozen=True)
+class OwnReference:
+    """How a micro-batch of B samples is dubbed to become its own references."""
+
+    speech: Tensor
+    """(B, F, W, A): what is said instead."""
+    guidance: Tensor
+    """(B,): how far beyond what the model makes without speech."""
+
+
+def draw_own_reference(
+    draws: Sequence[Draw], audio_features: Tensor, seed: int, share: float, most_guidance: float
+) -> OwnReference | None:
+    """What this micro-batch does, a pure function of its arguments; None: it keeps its companions.
+
+    Decided by step, not by sample: all processes run the model equally often. Everyone gets his neighbour's
+    speech, and who is alone his own backwards.
+
+    Args:
+        audio_features: (B, F, W, A).
+        share: of the steps.
+        most_guidance: the guidance is uniform from 1 to this.
+    """
+    first = Draw(0, draws[0].step, 0).generator(seed, "own references")
+    if not share or float(torch.rand(1, generator=first)) >= share:
+        return None
+    speech = audio_features.roll(1, dims=0) if len(audio_features) > 1 else audio_features.flip(1)
+    drawn = [float(torch.rand(1, generator=draw.generator(seed, "own guidance"))) for draw in draws]
+    return OwnReference(speech, 1 + (most_guidance - 1) * audio_features.new_tensor(drawn))
+
+
+@torch.no_grad()
+def with_own_reference(
+    model: nn.Module, inputs: FlowInputs, own: OwnReference, context: Tensor | None
+) -> FlowInputs:
+    """The inputs with each reference dubbed as ``own`` says, in one step from noise.
+
+    Dropped references stay dropped. ``context``: (1, L, text_dim) where the model has text attention.
+    """
+    batch = inputs.batch
+    reference, target = batch.reference_latents, batch.target_latents
+    noise = inputs.velocity + target
+    timestep = FlowMatching.model_timestep(torch.ones_like(inputs.t))
+    where = {} if inputs.place is None else {"place": inputs.place}
+
+    def dubbed(speech: Tensor) -> Tensor:
+        velocity = model(
+            latents=noise,
+            timestep=timestep,
+            reference=reference,
+            audio_features=speech,
+            context=context,
+            motion_frames=0,
+            condition=None,
+            motion_mask=None,
+            **where,
+        )
+        return (noise - velocity).to(reference)
+
+    silent, speaking = dubbed(torch.zeros_like(own.speech)), dubbed(own.speech)
+    guidance = own.guidance.view(-1, 1, 1, 1, 1).to(reference)
+    keep = inputs.has_reference.to(reference.device).view(-1, 1, 1, 1, 1)
+    made = torch.where(keep, silent + guidance * (speaking - silent), reference)
+    return replace(inputs, batch=replace(batch, reference_latents=made))
