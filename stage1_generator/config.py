@@ -55,8 +55,12 @@ class ListenConfig:
 
     silence: float = 0.2
     """Share of the clips that get a stretch of silence, in which the mouth is to be closed."""
+    tempo: float = 0.2
+    """Half of the clips are played faster or slower by up to this share."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.tempo < 1:
+            raise UserError(f"listen.tempo is {self.tempo}; give a share from 0 to below 1.")
         if not 0 <= self.silence <= 1:
             raise UserError(f"listen.silence is {self.silence}; give a share from 0 to 1.")
 

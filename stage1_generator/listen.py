@@ -21,7 +21,7 @@ from stage1_generator.encoders import EntrySpeech
 from stage1_generator.entries import load_entries
 
 MARGIN = 12
-"""Video frames: more than a lip reader reaches."""
+"""Video frames that a lip reader hears on both sides of a clip."""
 _MEL = SpeechConfig(encoder=MelEncoder.name, channels=MelEncoder.channels)
 
 

@@ -53,12 +53,14 @@ class HeardClips:
 
 @dataclass(frozen=True)
 class Hear:
-    """Collate function: other recordings of the same words, and silences in which the mouth is closed."""
+    """Collate function: other recordings of the same words, faster and slower ones, and silences."""
 
     seed: int
     augment: SpeechAugmentConfig
     silence: float
     """Share of the clips that get a stretch of silence."""
+    tempo: float
+    """Half of the clips are faster or slower by up to this share."""
 
     def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> HeardClips:
         heard = [self._hear(draw, sample) for draw, sample in items]
@@ -68,6 +70,9 @@ class Hear:
 
     def _hear(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
         features, shapes = clip_of(sample)
+        changed, speed = torch.rand(2, generator=draw.generator(self.seed, "tempo")).tolist()
+        if self.tempo and changed < 0.5:
+            features, shapes = at_tempo(features, shapes, (1 + self.tempo) ** (2 * speed - 1))
         generator = draw.generator(self.seed, "silence")
         chosen, middle, share = torch.rand(3, generator=generator).tolist()
         if chosen < self.silence:
@@ -113,6 +118,26 @@ def silenced(features: Tensor, shapes: Tensor, middle: float, share: float) -> t
     return features, shapes
 
 
+def at_tempo(features: Tensor, shapes: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """A clip played ``factor`` times as fast about its middle, at the length that it had.
+
+    Faster: sound and mouth before its beginning and after its end are not known. Sound goes on as it was
+    there, and the mouth, NaN, is not judged.
+    """
+
+    def played(values: Tensor) -> tuple[Tensor, Tensor]:
+        last = len(values) - 1
+        at = (torch.arange(last + 1) - last / 2) * factor + last / 2
+        known = (at >= 0) & (at <= last)
+        at = at.clamp(0, last)
+        below = at.floor().long()
+        share = (at - below)[:, None].to(values)
+        return torch.lerp(values[below], values[(below + 1).clamp(max=last)], share), known
+
+    (sound, _), (mouth, known) = played(features), played(shapes)
+    return sound, torch.where(known[:, None], mouth, torch.nan)
+
+
 class SpeechStrategy:
     """Regression of mouth shapes from log-mel features, for the trainer of the stages."""
 
@@ -131,7 +156,8 @@ class SpeechStrategy:
         return LipReader(MelEncoder.channels)
 
     def collate(self) -> Hear:
-        return Hear(self.config.train.seed, self.config.speech_augment, self.config.listen.silence)
+        listen = self.config.listen
+        return Hear(self.config.train.seed, self.config.speech_augment, listen.silence, listen.tempo)
 
     def prepare(self, micro: HeardClips, device: torch.device) -> HeardClips:
         return HeardClips(micro.draws, micro.features.to(device), micro.shapes.to(device))

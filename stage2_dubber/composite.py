@@ -14,7 +14,7 @@ CHANGE_RANGE = (0.02, 0.06)
 """Change of the local mean colour (black 0 .. white 1) below which the source stays and above which the edit
 is taken: above what a video autoencoder does to colours, and well below what lips that moved do."""
 
-NEW_RANGE = (0.05, 0.12)
+NEW_RANGE = (0.03, 0.08)
 """The same where the source's fine detail gives way to the edit's: lips, teeth, not a cheek that moved."""
 
 CHANGE_MEMORY = 0.75

@@ -21,6 +21,7 @@ from common.face import CropTrack, FaceTrack, build_detector, plan_crops, requir
 from common.media import Frame, VideoInfo, VideoReader
 from stage2_dubber.composite import NEW_RANGE, ChangeAlpha, border_alpha
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
+from stage2_dubber.detail import DetailMatch
 from stage2_dubber.editor import Edit
 from stage2_dubber.request import DubRequest
 from stage2_dubber.timeline import Segment, Timeline
@@ -174,13 +175,18 @@ def composited_frames(
             if segment is None and waiting and frame.index == waiting[0].source.start:
                 segment = waiting.popleft()
                 edits = _Edits(editor, cutter.crops(segment), segment.model, features, compositing)
+                detail = DetailMatch()
             if segment is None:
                 yield Composite(frame, frame.image)
                 continue
             edit = edits.at(plan.timeline.model_frame(segment, frame.index))
             image = frame.image
             if edit.taken is not None:
-                image = plan.crops.paste(image, edit.after, edit.taken, frame.index)
+                after = edit.after
+                if compositing is Compositing.fused:
+                    square = plan.crops.extract(image, frame.index, round(plan.crops.sizes[frame.index]))
+                    after = detail(square, edit.after - edit.change, after)
+                image = plan.crops.paste(image, after, edit.taken, frame.index)
             if edit.added is not None:
                 image = plan.crops.add(image, edit.change, edit.added, frame.index)
             yield Composite(frame, image, position, edit.before, edit.after)

@@ -32,6 +32,10 @@ CHANNELS = len(LIP_SHAPE) + 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 _CHUNK = 3000  # features (one minute) that are read at once
+_CONTEXT = 100
+"""Features on each side of those that are heard, too: what is farther away, a reader has forgotten."""
+_EDGE = 24
+"""Features that a recording goes on beyond its ends, as it was there: so do the clips of the training."""
 
 
 class LipEncoder:
@@ -71,13 +75,14 @@ class LipEncoder:
 
     def encode(self, audio: Audio) -> Features:
         """(samples,) at 16 kHz -> (ceil(samples / 320), 8)."""
-        mel, reach = self._mel.encode(audio), self._reader.reach
-        # Beyond its ends a recording goes on as it was: so do the clips that the reader was trained on.
-        padded = np.pad(mel, ((reach, reach), (0, 0)), mode="edge")
-        parts = [
-            self._read(padded[start : start + _CHUNK + 2 * reach])[reach:-reach]
-            for start in range(0, len(mel), _CHUNK)
-        ]
+        mel = self._mel.encode(audio)
+        padded = np.pad(mel, ((_EDGE, _EDGE), (0, 0)), mode="edge")
+        parts = []
+        for start in range(0, len(mel), _CHUNK):
+            first, last = start + _EDGE, min(start + _CHUNK, len(mel)) + _EDGE
+            heard_from = max(0, first - _CONTEXT)
+            read = self._read(padded[heard_from : last + _CONTEXT])
+            parts.append(read[first - heard_from : last - heard_from])
         return lip_features(np.concatenate(parts))
 
     @torch.inference_mode()
