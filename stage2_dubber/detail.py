@@ -1,9 +1,9 @@
 """Giving back the detail that an edit has lost on its way through the crop and the autoencoder.
 
-A face of 300 pixels passes through a crop of 128 and comes back soft, lips most visibly. How much is lost the
-source itself tells: it went the same way unedited. The edit is sharpened by as much as would make the
-unedited crop as sharp as the source is in the frame. (EdiDub section 3.2 has a diffusion model for the
-enlarged lips; this costs a blur per frame.)
+A face of 300 pixels passes through a crop of 128 and comes back soft, lips most visibly. It is sharpened until
+the lower face is as sharp as the source's is in the frame, and not at all where it is so already: a strong
+guidance makes sharp edits, and more of it would make specks of them. (EdiDub section 3.2 has a diffusion
+model for the enlarged lips; this costs a blur per frame.)
 """
 
 from __future__ import annotations
@@ -24,25 +24,24 @@ _LEAST = 16  # pixels; a smaller square says nothing
 
 
 class DetailMatch:
-    """Sharpens the crops of one run of frames, in order, by as much as their way has cost."""
+    """Sharpens the edits of one run of frames, in order, to what their sources have."""
 
     def __init__(self) -> None:
         self._strength: float | None = None
         self._seen = 0
 
-    def __call__(self, source: np.ndarray, unedited: np.ndarray, edited: np.ndarray) -> np.ndarray:
+    def __call__(self, source: np.ndarray, edited: np.ndarray) -> np.ndarray:
         """The next frame's edit, sharpened.
 
         Args:
             source: (h, h, 3) uint8, the square of the frame in the frame's own pixels.
-            unedited: (S, S, 3), the source after its way through crop and autoencoder.
             edited: (S, S, 3) uint8.
 
         Returns:
             (S, S, 3) uint8.
         """
         if self._seen % _EVERY == 0:
-            now = matching_strength(source, unedited)
+            now = matching_strength(source, edited)
             last = now if self._strength is None else self._strength
             self._strength = _MEMORY * last + (1 - _MEMORY) * now
         self._seen += 1
@@ -56,7 +55,7 @@ def sharpened(crop: np.ndarray, strength: float) -> np.ndarray:
     return np.asarray(values + strength * (values - cv2.GaussianBlur(values, (0, 0), _SIGMA)), np.float32)
 
 
-def matching_strength(source: np.ndarray, unedited: np.ndarray) -> float:
+def matching_strength(source: np.ndarray, crop: np.ndarray) -> float:
     """Strength, 0 to :data:`MOST`, that makes a crop (S, S, 3) as sharp as its square (h, h, 3) in the frame.
 
     Both are compared in the frame's pixels, by the variance of the Laplacian, which of x + a d is quadratic
@@ -65,8 +64,8 @@ def matching_strength(source: np.ndarray, unedited: np.ndarray) -> float:
     side = len(source)
     if side < _LEAST:
         return 0.0
-    base = _laplacian(_shown(unedited.astype(np.float32), side))
-    added = _laplacian(_shown(sharpened(unedited, 1.0), side)) - base
+    base = _laplacian(_shown(crop.astype(np.float32), side))
+    added = _laplacian(_shown(sharpened(crop, 1.0), side)) - base
     missing = float(_laplacian(_middle(source)).var() - base.var())
     linear, square = float(np.cov(base.ravel(), added.ravel())[0, 1]), float(added.var())
     if missing <= 0 or square <= 0:

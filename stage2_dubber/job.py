@@ -185,7 +185,7 @@ def composited_frames(
                 after = edit.after
                 if compositing is Compositing.fused:
                     square = plan.crops.extract(image, frame.index, round(plan.crops.sizes[frame.index]))
-                    after = detail(square, edit.after - edit.change, after)
+                    after = detail(square, after)
                 image = plan.crops.paste(image, after, edit.taken, frame.index)
             if edit.added is not None:
                 image = plan.crops.add(image, edit.change, edit.added, frame.index)

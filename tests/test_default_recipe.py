@@ -58,8 +58,8 @@ def test_every_part_starts_from_the_one_before(tmp_path: Path) -> None:
     assert heard == {str(work / "stage1" / "speech" / "package")}
     # Everything after the encoding knows the autoencoder that it was encoded with.
     assert len({words["vae.path"] for words in given if words.get("vae.path", "''") != "''"}) == 1
-    # 45 minutes for the first phase on a CPU.
-    assert any(words.get("train.time_limit_minutes") == "18.00" for words in given)
+    # 90 minutes for the first phase on a CPU.
+    assert any(words.get("train.time_limit_minutes") == "36.00" for words in given)
 
 
 @pytest.mark.parametrize(

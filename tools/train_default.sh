@@ -16,7 +16,7 @@
 #                     texture student ship
 #   --processes N     of a training (default: 1 with a GPU, else as many as there are cores, at most 8)
 #   --scale F         times the minutes of every training, which are what two CPU cores need (default 1; with a GPU
-#                     0.4 and 16 times the batch is a good beginning: --scale 0.4 --batch 16)
+#                     0.25 and 16 times the batch is a good beginning: --scale 0.25 --batch 16)
 #   --batch N         times the clips of every step (default 1)
 #   --dry-run         print the commands, and do nothing
 #   PART:key=value    a setting of one part, as in generator:train.learning_rate=1.0e-3
@@ -196,7 +196,7 @@ if wanted structure; then
     editor structure 90 8 "$work/stage1/generator/package"
 fi
 if wanted lip; then
-    editor lip 45 16 "$work/stage2/structure/package" "${lips[@]}"
+    editor lip 80 16 "$work/stage2/structure/package" "${lips[@]}"
 fi
 if wanted texture; then
     editor texture 4 8 "$work/stage2/lip/package" "${lora[@]}"
