@@ -187,7 +187,8 @@ def test_landmarks_and_masks_follow_a_bent_picture(seed, flip):
     assert moved.shape == points.shape and int(moved.isnan().any(dim=-1).sum()) == 1
     index = [MIRRORED[20] if flip else 20] * 3
     for frame, place in zip(pair.target, moved[range(3), index], strict=True):
-        weight = frame[..., 0].astype(float)
+        # The dot's top: a border that is mirrored into the picture has a faint one of its own.
+        weight = frame[..., 0].astype(float) ** 4
         found = [(weight * grid).sum() / weight.sum() for grid in (grid_x, grid_y)]
         np.testing.assert_allclose(found, place[:2].numpy(), atol=1.0)
     np.testing.assert_array_equal(moved[..., 2].numpy()[1:, index[0]], points[1:, 20, 2])
