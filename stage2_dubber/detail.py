@@ -1,9 +1,9 @@
 """Giving back the detail that an edit has lost on its way through the crop and the autoencoder.
 
-A face of 300 pixels passes through a crop of 128 and comes back soft, lips most visibly. It is sharpened until
-the lower face is as sharp as the source's is in the frame, and not at all where it is so already: a strong
-guidance makes sharp edits, and more of it would make specks of them. (EdiDub section 3.2 has a diffusion
-model for the enlarged lips; this costs a blur per frame.)
+A face of 300 pixels passes through a crop of 128 and comes back soft, lips most visibly. It is sharpened
+until the lower face is as sharp as the source's is in the frame, and not at all where it is so already: a
+strong guidance makes sharp edits, and more of it would make specks of them. (EdiDub section 3.2 has a
+diffusion model for the enlarged lips; this costs a blur per frame.)
 """
 
 from __future__ import annotations
