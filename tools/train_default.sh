@@ -190,7 +190,8 @@ fi
 # An adapter is for models that know faces already: here all parameters go on learning, more of them about lips, and
 # at the noise levels that a few steps pass through.
 lips=(phase.lora_rank=0 "phase.active_range=[0.0, 1.0]" phase.own_references=0.35 diffusion.timestep_a=4.0
-    diffusion.audio_scale=2.5 train.lip_weight=5.0 train.lip_window_share=0.85 "train.lip_window=[4, 5]" train.learning_rate=1.6e-3)
+    diffusion.audio_scale=2.5 train.lip_weight=5.0 train.lip_window_share=0.85 "train.lip_window=[4, 5]"
+    train.learning_rate=1.6e-3)
 lora=(phase.lora_rank=16 phase.lora_alpha=16)
 if wanted structure; then
     editor structure 90 8 "$work/stage1/generator/package"
