@@ -8,6 +8,8 @@ diffusion model for the enlarged lips; this costs a blur per frame.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -30,18 +32,18 @@ class DetailMatch:
         self._strength: float | None = None
         self._seen = 0
 
-    def __call__(self, source: np.ndarray, edited: np.ndarray) -> np.ndarray:
+    def __call__(self, source: Callable[[], np.ndarray], edited: np.ndarray) -> np.ndarray:
         """The next frame's edit, sharpened.
 
         Args:
-            source: (h, h, 3) uint8, the square of the frame in the frame's own pixels.
+            source: gives (h, h, 3) uint8, the square of the frame in its own pixels, where it is asked.
             edited: (S, S, 3) uint8.
 
         Returns:
             (S, S, 3) uint8.
         """
         if self._seen % _EVERY == 0:
-            now = matching_strength(source, edited)
+            now = matching_strength(source(), edited)
             last = now if self._strength is None else self._strength
             self._strength = _MEMORY * last + (1 - _MEMORY) * now
         self._seen += 1

@@ -8,7 +8,8 @@ Three networks of one kind, all started from the teacher's package:
 
 Warm-up, student alone: its velocity at its own noise levels is regressed to the teacher's mean velocity up to
 the next one, with the weight on the lips. Then, in turn, several steps of the fake score and one of the
-student. The student's samples are made by the very sampler that dubs, stopped at a random one of its steps.
+student. The student's samples are made by the very sampler that dubs, stopped at a random one of its steps
+and, where it dubs in several passes, in a random one of these: the reference is then what it made before.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from common.diffusion.sampler import Conditions, EulerSampler, build_sampler
 from common.errors import UserError
 from common.models.package import read_info
 from common.models.transformer import DubbingTransformer
+from common.training.lip_window import draw_lip_window
 from common.training.loading import MicroBatch
 from common.training.losses import region_weights, weighted_flow_loss
 from common.training.start import add_phase_adapter, starting_model
@@ -100,16 +102,23 @@ class StudentStrategy(EditorStrategy):
         batch = self.batch(micro, device)
         self.teacher.to(device)
         distill, seed = self.config.distill, self.train.seed
-        plan = plan_step(micro.draws[0], distill, self.train.motion_probability, seed)
+        passes = self.config.diffusion.passes
+        plan = plan_step(micro.draws[0], distill, self.train.motion_probability, seed, passes)
+        window = draw_lip_window(batch, micro.draws, self.train, self.patch_size)
+        if window is not None:
+            batch = window.of(batch)
         target = batch.target_latents
         given = target[:, :, : self.geometry.motion_latents] if plan.motion else None
         context = None if self.context is None else self.context.to(target)
-        conditions = Conditions(batch.reference_latents, batch.audio_features, context, motion=given)
+        place = None if window is None else window.place
+        conditions = Conditions(
+            batch.reference_latents, batch.audio_features, context, motion=given, place=place
+        )
         rows = draw_rows(micro.draws, distill, self.flow, target, seed)
         return StudentInputs(plan, batch, conditions, rows)
 
     def loss(self, model: nn.Module, inputs: Any) -> SampleLosses:
-        kind = inputs.plan.kind
+        kind, inputs = inputs.plan.kind, self.in_pass(model, inputs)
         if kind == WARMUP:
             return self._warm_up(model, inputs)
         return self._fit_fake(model, inputs) if kind == FAKE else self._match(model, inputs)
@@ -176,6 +185,17 @@ class StudentStrategy(EditorStrategy):
             loss, parts["truth"] = loss + truth, truth.detach()
         return SampleLosses(loss, torch.full_like(loss, self._at(inputs.plan)[1]), parts)
 
+    @torch.no_grad()
+    def in_pass(self, model: nn.Module, inputs: StudentInputs) -> StudentInputs:
+        """The inputs with the reference that the student sees in the pass that is planned."""
+        plan, noise, conditions = inputs.plan, inputs.rows.noise, inputs.conditions
+        if not plan.passes_before:
+            return inputs
+        sampler = replace(self.sampler, num_steps=plan.num_steps, passes=plan.passes_before)
+        made = sampler.sample(partial(model, "student"), noise, conditions)
+        reference = made.to(inputs.batch.reference_latents)
+        return replace(inputs, conditions=replace(conditions, reference=reference))
+
     def sample(self, model: nn.Module, inputs: StudentInputs) -> Tensor:
         """The student's clean clip (B, C, F, h, w) after step ``plan.stop``; gradients of that step alone."""
         conditions, noise, stop = inputs.conditions, inputs.rows.noise, inputs.plan.stop
@@ -197,6 +217,7 @@ class StudentStrategy(EditorStrategy):
             audio_features=conditions.audio_features,
             context=conditions.context,
             motion_frames=conditions.motion_frames,
+            **({} if conditions.place is None else {"place": conditions.place}),
         )
         return velocity.float()
 

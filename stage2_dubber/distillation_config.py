@@ -68,7 +68,6 @@ def check_student(config: StudentConfig) -> StudentConfig:
         ("phase.sync.weight", phase.sync.weight, 0),
         ("train.drop_both", train.drop_both, 0),
         ("train.drop_audio", train.drop_audio, 0),
-        ("train.lip_window", list(train.lip_window), []),
         ("diffusion.reference_scale", diffusion.reference_scale, 1),
         ("diffusion.audio_scale", diffusion.audio_scale, 1),
     ):

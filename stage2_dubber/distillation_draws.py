@@ -37,15 +37,23 @@ class StepPlan:
     """The sampler step, from 0, whose output is looked at."""
     motion: bool
     """Whether the window goes on from an earlier one."""
+    passes_before: int = 0
+    """How often the student has dubbed the reference already."""
 
 
-def plan_step(draw: Draw, config: DistillConfig, motion_probability: float, seed: int) -> StepPlan:
-    """The plan of the optimiser step that ``draw`` belongs to."""
+def plan_step(
+    draw: Draw, config: DistillConfig, motion_probability: float, seed: int, passes: int = 1
+) -> StepPlan:
+    """The plan of the optimiser step that ``draw`` belongs to; ``passes``: of the student's sampler."""
     generator = replace(draw, number=0, position=0).generator(seed, "distillation")
-    which, stop, moved = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+    which, stop, moved, again = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
     num_steps = config.steps[int(which * len(config.steps))]
     return StepPlan(
-        step_kind(config, draw.step), num_steps, int(stop * num_steps), moved < motion_probability
+        step_kind(config, draw.step),
+        num_steps,
+        int(stop * num_steps),
+        moved < motion_probability,
+        int(again * passes),
     )
 
 

@@ -20,9 +20,12 @@ def distillation_numbers(config: StudentConfig) -> str:
     teacher = info.diffusion
     branches = len(build_guidance(teacher).weights(1.0))
     kinds = Counter(step_kind(distill, step) for step in range(config.train.max_steps))
-    rollout = sum((steps - 1) / 2 for steps in distill.steps) / len(distill.steps)
+    mean_steps = sum(distill.steps) / len(distill.steps)
+    before = (config.diffusion.passes - 1) / 2 * mean_steps
+    rollout = before + (mean_steps - 1) / 2
+    again = f"{before:g} of the student, " if before else ""
     frozen = {
-        WARMUP: f"{distill.teacher_substeps * branches} of the teacher",
+        WARMUP: f"{again}{distill.teacher_substeps * branches} of the teacher",
         FAKE: f"{rollout + 1:g} of the student",
         STUDENT: f"{rollout:g} of the student, {branches} of the teacher, 1 of the fake score",
     }
@@ -32,7 +35,7 @@ def distillation_numbers(config: StudentConfig) -> str:
             f"phase {info.phase}: {teacher.num_steps} steps with reference scale "
             f"{teacher.reference_scale:g}, audio scale {teacher.audio_scale:g}, {branches} model calls each",
         ),
-        ("student", f"{' or '.join(map(str, distill.steps))} steps, one model call each"),
+        ("student", f"{_passes(config)}{' or '.join(map(str, distill.steps))} steps, one model call each"),
     ]
     rows += [
         (f"{kind} steps", f"{kinds[kind]:,}; forward passes without gradient: {frozen[kind]}")
@@ -40,3 +43,8 @@ def distillation_numbers(config: StudentConfig) -> str:
     ]
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
+
+
+def _passes(config: StudentConfig) -> str:
+    count = config.diffusion.passes
+    return "" if count == 1 else f"{count} passes of "

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -184,8 +185,7 @@ def composited_frames(
             if edit.taken is not None:
                 after = edit.after
                 if compositing is Compositing.fused:
-                    square = plan.crops.extract(image, frame.index, round(plan.crops.sizes[frame.index]))
-                    after = detail(square, after)
+                    after = detail(partial(_square, plan.crops, image, frame.index), after)
                 image = plan.crops.paste(image, after, edit.taken, frame.index)
             if edit.added is not None:
                 image = plan.crops.add(image, edit.change, edit.added, frame.index)
@@ -193,6 +193,11 @@ def composited_frames(
             position += 1
             if frame.index == segment.source.stop - 1:
                 segment = None
+
+
+def _square(crops: CropTrack, image: np.ndarray, index: int) -> np.ndarray:
+    """(h, h, 3) uint8: the face's square in the frame's own pixels."""
+    return crops.extract(image, index, round(crops.sizes[index]))
 
 
 class _Cutter:

@@ -7,15 +7,16 @@ put it right, the real clip being the target all the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from common.diffusion.flow import FlowMatching
 from common.training.conditioning import FlowInputs
-from common.training.draws import Draw
+from common.training.draws import Draw, is_chosen
+
+Predict = Callable[[FlowInputs], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ def draw_own_reference(
         share: of the steps.
         most_guidance: the guidance is uniform from 1 to this.
     """
-    first = Draw(0, draws[0].step, 0).generator(seed, "own references")
-    if not share or float(torch.rand(1, generator=first)) >= share:
+    if not is_chosen(draws[0].step, share, seed, "own references"):
         return None
     speech = audio_features.roll(1, dims=0) if len(audio_features) > 1 else audio_features.flip(1)
     drawn = [float(torch.rand(1, generator=draw.generator(seed, "own guidance"))) for draw in draws]
@@ -50,32 +50,24 @@ def draw_own_reference(
 
 
 @torch.no_grad()
-def with_own_reference(
-    model: nn.Module, inputs: FlowInputs, own: OwnReference, context: Tensor | None
-) -> FlowInputs:
+def with_own_reference(velocity: Predict, inputs: FlowInputs, own: OwnReference) -> FlowInputs:
     """The inputs with each reference dubbed as ``own`` says, in one step from noise.
 
-    Dropped references stay dropped. ``context``: (1, L, text_dim) where the model has text attention.
+    Dropped references stay dropped. ``velocity``: what the model predicts for inputs.
     """
     batch = inputs.batch
-    reference, target = batch.reference_latents, batch.target_latents
-    noise = inputs.velocity + target
-    timestep = FlowMatching.model_timestep(torch.ones_like(inputs.t))
-    where = {} if inputs.place is None else {"place": inputs.place}
+    reference, noise = batch.reference_latents, inputs.velocity + batch.target_latents
+    start = replace(
+        inputs,
+        t=torch.ones_like(inputs.t),
+        noisy=noise,
+        clean_frames=torch.zeros_like(inputs.clean_frames),
+        motion_frames=0,
+    )
 
     def dubbed(speech: Tensor) -> Tensor:
-        velocity = model(
-            latents=noise,
-            timestep=timestep,
-            reference=reference,
-            audio_features=speech,
-            context=context,
-            motion_frames=0,
-            condition=None,
-            motion_mask=None,
-            **where,
-        )
-        return (noise - velocity).to(reference)
+        made = noise - velocity(replace(start, batch=replace(batch, audio_features=speech)))
+        return made.to(reference)
 
     silent, speaking = dubbed(torch.zeros_like(own.speech)), dubbed(own.speech)
     guidance = own.guidance.view(-1, 1, 1, 1, 1).to(reference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,7 @@ class EditorStrategy(FlowStrategy):
 
     def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
         if isinstance(inputs, EditInputs) and inputs.own is not None:
-            context = None if self.context is None else self.context.to(inputs.noisy)
-            inputs = with_own_reference(model, inputs, inputs.own, context)
+            inputs = with_own_reference(partial(self.velocity, model), inputs, inputs.own)
         return super().loss(model, inputs)
 
     def identity(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from common.diffusion.guidance import Guidance
 from common.diffusion.sampler import EulerSampler
 from common.models.adapters import Adapter, add_adapter
 from common.models.package import PackageInfo, load_package, read_info, save_package
+from common.models.rope import Place
 from common.models.transformer import build_transformer
 from common.models.vae import VideoCodec, build_vae
 from common.training.draws import Draw, DrawSampler
@@ -209,6 +210,45 @@ def test_the_students_samples_are_those_of_inference(work: Path, num_steps: int,
     sampler = EulerSampler(FlowMatching(3.0), Guidance(1.0, 1.0, False), num_steps, border=1)
     dubbed = sampler.sample(model.student, inputs.rows.noise, inputs.conditions)
     assert torch.equal(made.detach(), dubbed)
+
+
+def test_a_later_pass_sees_what_the_student_has_made(work: Path) -> None:
+    strategy, model, inputs = prepared(work, 4, "diffusion.passes=2")
+    conditions, noise = inputs.conditions, inputs.rows.noise
+    seen = {
+        strategy.in_pass(model, replace(inputs, plan=replace(inputs.plan, passes_before=count)))
+        .conditions.reference.double()
+        .sum()
+        .item()  # type: ignore[union-attr]
+        for count in (0, 1)
+    }
+    assert len(seen) == 2
+    plan = replace(inputs.plan, num_steps=2, stop=1, passes_before=1)
+    later = strategy.in_pass(model, replace(inputs, plan=plan))
+    assert later.conditions.reference is not None and not later.conditions.reference.requires_grad
+    made = strategy.sample(model, later)
+    dubbed = replace(strategy.sampler, num_steps=2).sample(model.student, noise, conditions)
+    assert strategy.sampler.passes == 2 and torch.equal(made.detach(), dubbed)
+    planned = [plan_step(Draw(0, step, 0), DistillConfig(), 0.5, 0, passes=2) for step in range(200)]
+    assert 60 < sum(one.passes_before for one in planned) < 140
+
+
+@pytest.mark.parametrize("step", [0, 2, 4])
+def test_a_student_may_be_trained_around_the_lips_alone(work: Path, step: int) -> None:
+    window = ["train.lip_window=[2, 2]", "train.lip_window_share=1.0", "diffusion.passes=2"]
+    strategy, model, inputs = prepared(work, step, *window, teacher="teacher")
+    assert inputs.conditions.place is not None
+    rows, columns = (2 * size for size in strategy.patch_size[1:])
+    clips = (inputs.batch.target_latents, inputs.conditions.reference, inputs.rows.noise)
+    assert all(clip is not None and clip.shape[-2:] == (rows, columns) for clip in clips)
+    assert strategy.sampler.generated(inputs.rows.noise, inputs.conditions)[-1].all(), "a part has no ring"
+    elsewhere = replace(inputs.conditions, place=Place(0, 0, 4, 4))
+    one, two = (
+        strategy.loss(model, replace(inputs, conditions=conditions))
+        for conditions in (inputs.conditions, elsewhere)
+    )
+    assert one.loss.isfinite().all() and (step == 4 or not torch.equal(one.loss, two.loss))
+    one.loss.mean().backward()
 
 
 def test_a_fake_score_that_equals_the_teacher_gives_no_gradient(work: Path) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from training_toys import metrics, run_editor, stage2_config, toy_vae, write_pairs
 
 from common.config import TrainConfig
@@ -21,13 +19,11 @@ from stage2_dubber.own_references import OwnReference, draw_own_reference, with_
 DRAWS = [Draw(i, 7, i) for i in range(3)]
 
 
-class Adder(nn.Module):
-    """An editor that adds the mean of the speech, plus one, to its reference, whatever the noise level."""
-
-    def forward(self, latents: torch.Tensor, **given: Any) -> torch.Tensor:
-        assert given["motion_frames"] == 0 and float(given["timestep"].min()) == 1000
-        added = 1 + given["audio_features"].mean(dim=(1, 2, 3)).view(-1, 1, 1, 1, 1)
-        return latents - (given["reference"] + added)
+def _adder(inputs: FlowInputs) -> torch.Tensor:
+    """An editor that adds the mean of the speech, plus one, to its reference, from pure noise on."""
+    assert inputs.motion_mask is None and float(inputs.t.min()) == 1
+    added = 1 + inputs.batch.audio_features.mean(dim=(1, 2, 3)).view(-1, 1, 1, 1, 1)
+    return inputs.noisy - (inputs.batch.reference_latents + added)
 
 
 def _inputs(drop_both: float = 0.0) -> FlowInputs:
@@ -72,18 +68,19 @@ def test_everybody_hears_somebody_else():
 def test_a_reference_is_what_the_editor_makes_of_it():
     inputs = _inputs()
     own = OwnReference(inputs.batch.audio_features.roll(1, dims=0), torch.tensor([1.0, 1.0, 2.0]))
-    made = with_own_reference(Adder(), inputs, own, None)
+    made = with_own_reference(_adder, inputs, own)
     # Adds 1 + speech; guidance goes twice as far from silence, which adds 1.
     added = torch.tensor([1 + 3.0, 1 + 1.0, 1 + 2 * 2.0]).view(-1, 1, 1, 1, 1)
     torch.testing.assert_close(made.batch.reference_latents, inputs.batch.reference_latents + added)
     assert torch.equal(made.batch.target_latents, inputs.batch.target_latents)
+    assert made.motion_frames == inputs.motion_frames and torch.equal(made.t, inputs.t)
     assert torch.equal(made.noisy, inputs.noisy) and torch.equal(made.velocity, inputs.velocity)
 
 
 def test_a_dropped_reference_stays_dropped():
     inputs = _inputs(drop_both=1.0)
     own = OwnReference(torch.ones(3, 3, 8, 5), torch.ones(3))
-    assert not with_own_reference(Adder(), inputs, own, None).batch.reference_latents.any()
+    assert not with_own_reference(_adder, inputs, own).batch.reference_latents.any()
 
 
 def test_the_editor_trains_on_its_own_references(tmp_path: Path):

@@ -90,7 +90,7 @@ def compute_xdub(golden: Golden) -> Tensors:
     model.eval()
 
     noise, motion = inputs["noise"], inputs["motion_latents"]
-    given = {"reference": inputs["ref_latents"], "audio_features": inputs["audio_feats"]}
+    given: dict[str, Any] = {"reference": inputs["ref_latents"], "audio_features": inputs["audio_feats"]}
     given["context"] = inputs["context"]
     started = noise.clone()
     started[:, :, : motion.shape[2]] = motion

@@ -13,6 +13,7 @@ from common.config import DiffusionConfig, SpeedConfig
 from common.diffusion.border import Border, ring_mask
 from common.diffusion.flow import FlowMatching
 from common.diffusion.guidance import Branch, Guidance, build_guidance
+from common.models.rope import Place
 from common.models.step_cache import forget_steps
 
 Model = Callable[..., torch.Tensor]  # called like DubbingTransformer
@@ -26,7 +27,8 @@ class Conditions:
 
     reference: (B, C, Fr, h, w) clean latents. audio_features: (B, F, W, A). context: (B or 1, L, text_dim) if
     the model has text attention. condition: (B, K, F, h, w) extra channels of the target (stage 1).
-    motion: (B, C, m, h, w) clean latents of the first m target frames, from the window before.
+    motion: (B, C, m, h, w) clean latents of the first m target frames, from the window before. place: where
+    all this lies if it is a part of a larger picture, which then has no border of its own.
     """
 
     reference: torch.Tensor | None
@@ -34,6 +36,7 @@ class Conditions:
     context: torch.Tensor | None = None
     condition: torch.Tensor | None = None
     motion: torch.Tensor | None = None
+    place: Place | None = None
 
     @property
     def motion_frames(self) -> int:
@@ -41,10 +44,10 @@ class Conditions:
 
     def row(self, index: int) -> Conditions:
         """The conditions of one sample, as a batch of one."""
-        own = {
+        own: dict[str, Any] = {
             name: value if name == "context" and _is_shared(value) else value[index : index + 1]
             for name, value in vars(self).items()
-            if value is not None
+            if isinstance(value, torch.Tensor)
         }
         return replace(self, **own)
 
@@ -141,7 +144,7 @@ class EulerSampler:
 
     def generated(self, latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """(F, h, w) bool: the cells that are the model's own, neither motion latents nor border."""
-        mask = ~ring_mask(latents.shape[2:], self.border)
+        mask = ~ring_mask(latents.shape[2:], self.border if conditions.place is None else 0)
         mask[: conditions.motion_frames] = False
         return mask.to(latents.device)
 
@@ -164,7 +167,7 @@ class EulerSampler:
         )
 
     def _border(self, noise: torch.Tensor, conditions: Conditions) -> Border | None:
-        if self.border == 0:
+        if self.border == 0 or conditions.place is not None:
             return None
         reference = conditions.reference
         if reference is None or reference.shape != noise.shape:
@@ -227,5 +230,6 @@ def _call(
     context: AbstractContextManager[Any] = nullcontext()
     if getattr(model, "is_cache_enabled", False):
         context = model.cache_context(cache)
+    where = {} if conditions.place is None else {"place": conditions.place}
     with context:
-        return model(**arguments, motion_frames=conditions.motion_frames)
+        return model(**arguments, motion_frames=conditions.motion_frames, **where)

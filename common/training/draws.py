@@ -35,6 +35,13 @@ class Draw:
         return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
 
 
+def is_chosen(step: int, share: float, seed: int, purpose: str) -> bool:
+    """Whether optimiser step ``step`` is of the ``share`` of steps that do something: alike in all processes,
+    so that none waits for another that computes more."""
+    generator = Draw(0, step, 0).generator(seed, purpose)
+    return float(torch.rand(1, generator=generator)) < share
+
+
 class DrawSampler(Sampler[list[Draw]]):
     """Endless micro-batches of this rank: positions [rank * n, (rank + 1) * n) of each global batch."""
 

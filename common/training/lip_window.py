@@ -8,16 +8,17 @@ et al. 2023, "Patch Diffusion", whose windows lie anywhere).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.config import TrainConfig
+from common.data.batch import DubBatch
 from common.models.rope import Place
 from common.training.conditioning import FlowInputs
-from common.training.draws import Draw
+from common.training.draws import Draw, is_chosen
 
 _SPATIAL = (
     "target_latents",
@@ -30,41 +31,61 @@ _SPATIAL = (
 
 
 def is_windowed(step: int, config: TrainConfig) -> bool:
-    """Whether optimiser step ``step`` sees windows: the same in all processes, so that none waits."""
-    if not config.lip_window:
-        return False
-    generator = Draw(0, step, 0).generator(config.seed, "lip window")
-    return float(torch.rand(1, generator=generator)) < config.lip_window_share
+    """Whether optimiser step ``step`` sees windows."""
+    return bool(config.lip_window) and is_chosen(step, config.lip_window_share, config.seed, "lip window")
 
 
-def lip_window(
-    inputs: FlowInputs, draws: Sequence[Draw], config: TrainConfig, patch: Sequence[int]
-) -> FlowInputs:
-    """The inputs, or what of them lies in the window around the lips of the micro-batch.
+@dataclass(frozen=True)
+class LipWindow:
+    """A part of the picture: whole tokens around the lips of a micro-batch."""
+
+    place: Place
+    rows: slice
+    columns: slice
+
+    def cut(self, values: Tensor) -> Tensor:
+        """(..., h, w) of the whole picture -> what lies in the window."""
+        return values[..., self.rows, self.columns]
+
+    def of(self, batch: DubBatch) -> DubBatch:
+        """The batch with all that has rows and columns cut."""
+        parts: dict[str, Any] = {
+            name: self.cut(values) for name in _SPATIAL if (values := getattr(batch, name)) is not None
+        }
+        return replace(batch, **parts)
+
+
+def draw_lip_window(
+    batch: DubBatch, draws: Sequence[Draw], config: TrainConfig, patch: Sequence[int]
+) -> LipWindow | None:
+    """The window of this micro-batch; None: it sees the whole picture.
 
     Args:
         patch: size of a token in latent cells, (frames, rows, columns).
     """
     if not is_windowed(draws[0].step, config):
-        return inputs
-    place = window_place(inputs.batch.lip_mask, config.lip_window, patch)
+        return None
+    place = window_place(batch.lip_mask, config.lip_window, patch)
     rows, columns = (
         slice(start * size, (start + count) * size)
         for start, count, size in zip((place.top, place.left), config.lip_window, patch[1:], strict=True)
     )
+    return LipWindow(place, rows, columns)
 
-    def cut(values: Tensor) -> Tensor:
-        return values[..., rows, columns]
 
-    parts: dict[str, Any] = {
-        name: cut(values) for name in _SPATIAL if (values := getattr(inputs.batch, name)) is not None
-    }
+def lip_window(
+    inputs: FlowInputs, draws: Sequence[Draw], config: TrainConfig, patch: Sequence[int]
+) -> FlowInputs:
+    """The inputs, or what of them lies in the window around the lips. ``patch``: as above."""
+    window = draw_lip_window(inputs.batch, draws, config, patch)
+    if window is None:
+        return inputs
     return replace(
         inputs,
-        batch=replace(inputs.batch, **parts),
-        noisy=cut(inputs.noisy),
-        velocity=cut(inputs.velocity),
-        place=place,
+        batch=window.of(inputs.batch),
+        noisy=window.cut(inputs.noisy),
+        velocity=window.cut(inputs.velocity),
+        place=window.place,
     )
 
 

@@ -160,9 +160,10 @@ class FlowStrategy(ABC):
         """What forward and backward of the transformer cost; None for models of another kind."""
         return model_cost(model, inputs) if isinstance(model, DubbingTransformer) else None
 
-    def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
+    def velocity(self, model: nn.Module, inputs: FlowInputs) -> Tensor:
+        """(B, C, F, h, w): what the model predicts."""
         batch = inputs.batch
-        velocity = model(
+        velocity: Tensor = model(
             latents=inputs.noisy,
             timestep=self.flow.model_timestep(inputs.t),
             reference=batch.reference_latents,
@@ -173,6 +174,11 @@ class FlowStrategy(ABC):
             motion_mask=inputs.motion_mask,
             **({} if inputs.place is None else {"place": inputs.place}),
         )
+        return velocity
+
+    def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
+        batch = inputs.batch
+        velocity = self.velocity(model, inputs)
         weights = region_weights(
             batch.face_mask, batch.lip_mask, self.train.face_weight, self.train.lip_weight
         )
