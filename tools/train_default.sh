@@ -204,7 +204,7 @@ if wanted texture; then
 fi
 if wanted student; then
     program=$here/stage2_dubber/distill.py file=distill overlay=small_distill \
-        editor student 25 8 "$work/stage2/texture/package" train.keep_adapters=false
+        editor student 22 16 "$work/stage2/texture/package" train.keep_adapters=false
 fi
 if wanted ship; then
     settings_of ship
