@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import stage2_dubber.importing.cli  # noqa: F401  # adds import-xdub
 from stage2_dubber.cli import Device, app, clean_errors
+
+if TYPE_CHECKING:
+    from evaluation.command import Request
 
 
 class Probe(str, Enum):
@@ -70,6 +73,9 @@ JudgeOption = Annotated[
     Path | None, typer.Option(help="Sync expert that no training's loss used; default: the shipped one.")
 ]
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Sampler steps per window of stage-2 models.")]
+PassesOption = Annotated[
+    int | None, typer.Option(min=1, help="How often stage-2 models dub each window, from what they made.")
+]
 PicturesOption = Annotated[
     bool, typer.Option("--pictures/--no-pictures", help="Clips and strips in the report.")
 ]
@@ -88,6 +94,7 @@ def evaluate(
     weights: WeightsOption = None,
     judge: JudgeOption = None,
     num_steps: StepsOption = None,
+    passes: PassesOption = None,
     limit: Annotated[int, typer.Option(min=0, help="Only the first so many rows; 0: all.")] = 0,
     title: Annotated[str, typer.Option(help="Of the report.")] = "Evaluation",
     pictures: PicturesOption = True,
@@ -96,22 +103,23 @@ def evaluate(
 ) -> None:
     """Dub the clips of a manifest with several systems, measure, write a report. Goes on where it was cut."""
     with clean_errors():
+        from evaluation.command import Request
         from evaluation.manifest import read_manifest
 
-        cases = read_manifest(manifest)
-        _evaluate(
+        request = Request(
             title,
-            cases[: limit or None],
+            tuple(read_manifest(manifest)[: limit or None]),
             output,
-            system,
-            probe,
+            tuple(system or ()),
+            tuple(one.value for one in probe or ()),
             weights,
             judge,
             num_steps,
+            passes,
             pictures,
-            device,
-            dry_run,
+            device.value,
         )
+        _evaluate(request, dry_run)
 
 
 @app.command()
@@ -127,6 +135,7 @@ def bench(
     weights: WeightsOption = None,
     judge: JudgeOption = None,
     num_steps: StepsOption = None,
+    passes: PassesOption = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2,
     pictures: PicturesOption = True,
     device: DeviceOption = Device.auto,
@@ -134,57 +143,32 @@ def bench(
 ) -> None:
     """The benchmark: characters drawn from seeds, whose true answer is known, and clips of your own."""
     with clean_errors():
-        from evaluation.command import bench_manifest
+        from evaluation.command import Request, bench_manifest
         from evaluation.manifest import read_manifest
 
         drawn = bench_manifest(output / "footage", size.value, group, workers, dry_run)
-        cases = [case for path in (drawn, real) if path is not None for case in read_manifest(path)]
-        _evaluate(
+        request = Request(
             f"BootDub benchmark, {size.value}",
-            cases,
+            tuple(case for path in (drawn, real) if path is not None for case in read_manifest(path)),
             output,
-            system,
-            probe,
+            tuple(system or ()),
+            tuple(one.value for one in probe or ()),
             weights,
             judge,
             num_steps,
+            passes,
             pictures,
-            device,
-            dry_run,
+            device.value,
         )
+        _evaluate(request, dry_run)
 
 
-def _evaluate(
-    title: str,
-    cases: list[Any],
-    output: Path,
-    systems: list[str] | None,
-    probes: list[Probe] | None,
-    weights: Path | None,
-    judge: Path | None,
-    num_steps: int | None,
-    pictures: bool,
-    device: Device,
-    dry_run: bool,
-) -> None:
-    from evaluation.command import Request, evaluate_cases, plan_lines
+def _evaluate(request: Request, dry_run: bool) -> None:
+    from evaluation.command import evaluate_cases, plan_lines
     from stage2_dubber.console import quieten_libraries, show_warnings
-    from stage2_dubber.locate import default_model_path
 
     quieten_libraries()
     show_warnings()
-    request = Request(
-        title=title,
-        cases=tuple(cases),
-        output=output,
-        systems=tuple(systems or (str(default_model_path()), "copy")),
-        probes=tuple(probe.value for probe in probes or ()),
-        weights=weights,
-        judge=judge,
-        num_steps=num_steps,
-        pictures=pictures,
-        device=device.value,
-    )
     if dry_run:
         print("\n".join(plan_lines(request)))
         return

@@ -17,6 +17,7 @@ from evaluation.metrics.base import Kind
 
 if TYPE_CHECKING:
     from evaluation.mos import ListeningItem
+    from evaluation.systems import System
 
 CASES = "cases.json"
 """Which files each row was made of, for the listening test."""
@@ -30,11 +31,12 @@ class Request:
         title: of the report.
         cases: rows of the manifest.
         output: folder.
-        systems: as :func:`evaluation.systems.build_system` reads them.
+        systems: as :func:`evaluation.systems.build_system` reads them; none: the default model and the
+            untouched input.
         probes: "self", "silence", "cycle".
         weights: folder with public weights; None: what needs them is not measured.
         judge: sync expert; None: the shipped one.
-        num_steps: sampler steps of stage-2 packages; None: their own.
+        num_steps, passes: of the sampler of stage-2 packages; None: their own.
         pictures: previews and strips for the report.
         device: "auto", "cpu" or "cuda".
     """
@@ -42,11 +44,12 @@ class Request:
     title: str
     cases: tuple[Case, ...]
     output: Path
-    systems: tuple[str, ...]
+    systems: tuple[str, ...] = ()
     probes: tuple[str, ...] = ()
     weights: Path | None = None
     judge: Path | None = None
     num_steps: int | None = None
+    passes: int | None = None
     pictures: bool = True
     device: str = "cpu"
 
@@ -64,9 +67,8 @@ def plan_lines(request: Request) -> list[str]:
         UserError: as :func:`evaluate_cases` would before the first dub.
     """
     from evaluation.registry import load_measures
-    from evaluation.systems import build_systems
 
-    systems = build_systems(request.systems, request.device, num_steps=request.num_steps)
+    systems = _systems(request)
     measures = load_measures(request.weights, request.judge)
     rows = request.rows
     kinds = ", ".join(f"{sum(r.kind is kind for r in rows)} {kind.value}" for kind in Kind)
@@ -90,13 +92,12 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     from evaluation.run import Evaluation, Plan
     from evaluation.storage import write_csv, write_json
     from evaluation.summary import summary_lines
-    from evaluation.systems import build_systems
     from evaluation.tables import aggregate
     from stage2_dubber.console import ConsoleProgress
 
     if not request.cases:
         raise UserError("There is nothing to evaluate: name groups or a manifest that hold clips.")
-    systems = build_systems(request.systems, request.device, num_steps=request.num_steps)
+    systems = _systems(request)
     measures = load_measures(request.weights, request.judge)
     plan = Plan(request.title, request.rows, tuple(systems), request.pictures)
     with ConsoleProgress(unit="rows") as progress:
@@ -109,6 +110,14 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     report = write_report(results, request.output, tables=tables)
     yield from summary_lines(results, tables)
     yield f"report: {report}"
+
+
+def _systems(request: Request) -> list[System]:
+    from evaluation.systems import build_systems
+    from stage2_dubber.locate import default_model_path
+
+    texts = request.systems or (str(default_model_path()), "copy")
+    return build_systems(texts, request.device, num_steps=request.num_steps, passes=request.passes)
 
 
 def listening_items(folder: Path, systems: Sequence[str] | None) -> tuple[list[ListeningItem], list[str]]:

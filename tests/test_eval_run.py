@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from dub_clips import write_package
+from typer.testing import CliRunner
 
+from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import read_frames
+from evaluation.cli import app
 from evaluation.command import Request, evaluate_cases, listening_items, plan_lines
 from evaluation.manifest import Case, read_manifest
 from evaluation.storage import read_json as read_results
 from evaluation.systems import build_system, build_systems
 from stage1_generator.rendered.clips import ClipRequest, make_clips
+from stage2_dubber.locate import default_model_path
 
 SECONDS = 0.8
 
@@ -143,6 +149,29 @@ def test_a_plan_names_rows_systems_and_metrics(drawn: Path, tmp_path: Path) -> N
     assert lines[0].startswith("2 rows (1 cross, 0 self, 0 silence, 1 cycle)")
     assert lines[1] == "1 systems: copy-input" and "mouth_r" in lines[2]
     assert not (tmp_path / "never").exists()
+
+
+def test_the_command_takes_the_default_model_and_its_options(drawn: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--manifest", str(drawn), "--output", str(tmp_path / "never"), "--dry-run"]
+    plain = CliRunner().invoke(app, [*words, "--probe", "silence"])
+    assert plain.exit_code == 0 and not (tmp_path / "never").exists()
+    assert "2 rows (1 cross, 0 self, 1 silence, 0 cycle)" in plain.output
+    assert f"2 systems: {default_model_path().name}, copy-input" in plain.output
+    refused = CliRunner().invoke(app, [*words, "--passes", "0"])
+    assert refused.exit_code == 2 and "--passes" in click.unstyle(refused.output)
+
+
+def test_sampler_options_reach_the_models(
+    drawn: Path, packages: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(drawn, tmp_path, str(packages["editor"]), num_steps=3, passes=2)
+    seen: list[EulerSampler] = []
+    sample = EulerSampler.sample
+    monkeypatch.setattr(
+        EulerSampler, "sample", lambda self, *given: (seen.append(self), sample(self, *given))[1]
+    )
+    list(evaluate_cases(replace(asked, pictures=False)))
+    assert seen and all((one.num_steps, one.passes) == (3, 2) for one in seen)
 
 
 def test_systems_are_refused_by_a_sentence(tmp_path: Path, packages: dict[str, Path]) -> None:
