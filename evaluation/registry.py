@@ -19,6 +19,7 @@ from evaluation.metrics.mouth_curve import MouthCurve
 from evaluation.metrics.patch import Patch
 from evaluation.metrics.perception import PerceptionWeights
 from evaluation.metrics.perception import load_measures as load_perception
+from evaluation.metrics.pooled_lag import PooledLag
 from evaluation.metrics.presence import Presence
 from evaluation.metrics.quality import Quality
 from evaluation.metrics.seams import Seams
@@ -114,7 +115,8 @@ def load_measures(weights: Path | None = None, judge: Path | None = None, device
     taken: dict[str, Any] = known
     measures, pooled, more = load_perception(PerceptionWeights(**taken), device)
     paired = tuple(metric for one in sync for metric in lsd_metrics(one.metrics))
-    return Measures((*sync, *picture_measures(), *measures), tuple(pooled), paired, {**facts, **more})
+    many = (PooledLag(), *pooled)
+    return Measures((*sync, *picture_measures(), *measures), many, paired, {**facts, **more})
 
 
 def _published(folder: Path) -> dict[str, Path]:

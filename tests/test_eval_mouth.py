@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from evaluation.metrics.lmd import LandmarkDistance
 from evaluation.metrics.mar import MouthAspectRatio, mouth_aspect_ratio
 from evaluation.metrics.mouth_curve import MouthCurve, agreement
+from evaluation.metrics.pooled_lag import PooledLag
 
 N = 75
 
@@ -58,6 +59,43 @@ def test_mouth_curve_needs_a_driver_and_enough_frames():
     hidden[11:] = np.nan
     assert measure(take(made, driver_opening=hidden)) == {}
     assert measure(take(made, driver_opening=np.full(N, 0.1))) == {}
+
+
+@pytest.mark.parametrize("k", [-2, 0, 3])
+def test_many_short_clips_tell_a_lag_that_none_of_them_tells(k):
+    measure, short, seeds = PooledLag(), 30, range(24)
+    drivers = [speaking_curve(short, seed) for seed in seeds]
+    # Made mouths are mostly somebody else's: their own largest r may be anywhere.
+    mades = [
+        late(driver, k) + 0.8 * speaking_curve(short, seed + 1000)
+        for seed, driver in zip(seeds, drivers, strict=True)
+    ]
+    alone = [
+        agreement(made, driver).get("mouth_lag", 99) for made, driver in zip(mades, drivers, strict=True)
+    ]
+    assert any(value != k for value in alone)
+    kept = [
+        measure.features(take(footage(made), driver_opening=driver))
+        for made, driver in zip(mades, drivers, strict=True)
+    ]
+    assert measure.pool([{}, *kept]) == {"mouth_lag_pooled": k}
+    assert measure.pool(kept[:2]) == {}
+
+
+def test_clips_without_a_common_lag_have_no_pooled_one():
+    measure = PooledLag()
+    others = [
+        measure.features(
+            take(footage(speaking_curve(30, seed)), driver_opening=speaking_curve(30, seed + 500))
+        )
+        for seed in range(12)
+    ]
+    assert measure.pool(others) == {}
+    driver = speaking_curve(30)
+    assert measure.features(take(footage(driver), driver_opening=driver, kind="self")) == {}
+    assert measure.features(take(footage(driver))) == {}
+    hidden = np.full(30, np.nan)
+    assert measure.features(take(footage(driver), driver_opening=hidden)) == {}
 
 
 @settings(max_examples=25, deadline=None)
