@@ -190,7 +190,7 @@ fi
 # An adapter is for models that know faces already: here all parameters go on learning, more of them about lips, and
 # at the noise levels that a few steps pass through.
 lips=(phase.lora_rank=0 "phase.active_range=[0.0, 1.0]" phase.own_references=0.35 diffusion.timestep_a=4.0
-    diffusion.audio_scale=2.5 train.lip_weight=5.0 train.lip_window_share=0.85 "train.lip_window=[4, 5]"
+    diffusion.audio_scale=2.25 train.lip_weight=5.0 train.lip_window_share=0.85 "train.lip_window=[4, 5]"
     train.learning_rate=1.6e-3)
 lora=(phase.lora_rank=16 phase.lora_alpha=16)
 if wanted structure; then
@@ -200,11 +200,12 @@ if wanted lip; then
     editor lip 80 16 "$work/stage2/structure/package" "${lips[@]}"
 fi
 if wanted texture; then
-    editor texture 4 8 "$work/stage2/lip/package" "${lora[@]}"
+    # The guidance that its package names is the one that the student learns to do without.
+    editor texture 4 8 "$work/stage2/lip/package" "${lora[@]}" diffusion.audio_scale=2.0
 fi
 if wanted student; then
     program=$here/stage2_dubber/distill.py file=distill overlay=small_distill \
-        editor student 22 16 "$work/stage2/texture/package" train.keep_adapters=false
+        editor student 18 16 "$work/stage2/texture/package" train.keep_adapters=false
 fi
 if wanted ship; then
     settings_of ship
