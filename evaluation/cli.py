@@ -107,17 +107,17 @@ def evaluate(
         from evaluation.manifest import read_manifest
 
         request = Request(
-            title,
-            tuple(read_manifest(manifest)[: limit or None]),
-            output,
-            tuple(system or ()),
-            tuple(one.value for one in probe or ()),
-            weights,
-            judge,
-            num_steps,
-            passes,
-            pictures,
-            device.value,
+            title=title,
+            cases=tuple(read_manifest(manifest)[: limit or None]),
+            output=output,
+            systems=tuple(system or ()),
+            probes=tuple(one.value for one in probe or ()),
+            weights=weights,
+            judge=judge,
+            num_steps=num_steps,
+            passes=passes,
+            pictures=pictures,
+            device=device.value,
         )
         _evaluate(request, dry_run)
 
@@ -148,17 +148,17 @@ def bench(
 
         drawn = bench_manifest(output / "footage", size.value, group, workers, dry_run)
         request = Request(
-            f"BootDub benchmark, {size.value}",
-            tuple(case for path in (drawn, real) if path is not None for case in read_manifest(path)),
-            output,
-            tuple(system or ()),
-            tuple(one.value for one in probe or ()),
-            weights,
-            judge,
-            num_steps,
-            passes,
-            pictures,
-            device.value,
+            title=f"BootDub benchmark, {size.value}",
+            cases=tuple(case for path in (drawn, real) if path is not None for case in read_manifest(path)),
+            output=output,
+            systems=tuple(system or ()),
+            probes=tuple(one.value for one in probe or ()),
+            weights=weights,
+            judge=judge,
+            num_steps=num_steps,
+            passes=passes,
+            pictures=pictures,
+            device=device.value,
         )
         _evaluate(request, dry_run)
 

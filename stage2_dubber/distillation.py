@@ -217,7 +217,7 @@ class StudentStrategy(EditorStrategy):
             audio_features=conditions.audio_features,
             context=conditions.context,
             motion_frames=conditions.motion_frames,
-            **({} if conditions.place is None else {"place": conditions.place}),
+            place=conditions.place,
         )
         return velocity.float()
 

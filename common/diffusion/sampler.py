@@ -144,7 +144,7 @@ class EulerSampler:
 
     def generated(self, latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:
         """(F, h, w) bool: the cells that are the model's own, neither motion latents nor border."""
-        mask = ~ring_mask(latents.shape[2:], self.border if conditions.place is None else 0)
+        mask = ~ring_mask(latents.shape[2:], self._ring(conditions))
         mask[: conditions.motion_frames] = False
         return mask.to(latents.device)
 
@@ -167,12 +167,17 @@ class EulerSampler:
         )
 
     def _border(self, noise: torch.Tensor, conditions: Conditions) -> Border | None:
-        if self.border == 0 or conditions.place is not None:
+        width = self._ring(conditions)
+        if width == 0:
             return None
         reference = conditions.reference
         if reference is None or reference.shape != noise.shape:
             raise ValueError("Border replacement needs a reference that is aligned with the target.")
-        return Border(reference.float(), noise, self.border, first_frame=conditions.motion_frames)
+        return Border(reference.float(), noise, width, first_frame=conditions.motion_frames)
+
+    def _ring(self, conditions: Conditions) -> int:
+        """Width of the border: a part of a picture has none."""
+        return self.border if conditions.place is None else 0
 
 
 def build_sampler(config: DiffusionConfig, speed: SpeedConfig | None = None, **changes: Any) -> EulerSampler:

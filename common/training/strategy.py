@@ -172,7 +172,7 @@ class FlowStrategy(ABC):
             motion_frames=inputs.motion_frames,
             condition=batch.condition,
             motion_mask=inputs.motion_mask,
-            **({} if inputs.place is None else {"place": inputs.place}),
+            place=inputs.place,
         )
         return velocity
 
