@@ -1,20 +1,22 @@
 """Distillation of the guided editor into a student of a few steps without guidance (DMD2, Yin et al. 2024).
 
-Three networks of one kind, all started from the teacher's package:
+Networks of one kind, started from packages:
 
     teacher   frozen; its guided velocity says where the real distribution lies
     fake      follows the student's samples by flow matching; says where the student's distribution lies
     student   dubs; x0_fake - x0_real at its noised samples is the gradient that moves it
 
-Warm-up, student alone: its velocity at its own noise levels is regressed to the teacher's mean velocity up to
-the next one, with the weight on the lips. Then, in turn, several steps of the fake score and one of the
-student. The student's samples are made by the very sampler that dubs, stopped at a random one of its steps
-and, where it dubs in several passes, in a random one of these: the reference is then what it made before.
+and, where it has a weight, a critic that tells the student's clips from filmed ones (distillation_critic.py).
+
+Warm-up, student alone: its velocity at its own noise levels is regressed to the teacher's mean velocity up
+to the next one, with the weight on the lips. Then, in turn, several steps of its opponents, the fake score
+and the critic, and one of the student. The student's samples are made by the very sampler that dubs, stopped
+at a random one of its steps and, where it dubs in several passes, in a random one of these: the reference is
+then what it made before.
 """
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,32 +31,20 @@ from common.diffusion.flow import FlowMatching
 from common.diffusion.sampler import Conditions, EulerSampler, build_sampler
 from common.errors import UserError
 from common.models.package import read_info
-from common.models.transformer import DubbingTransformer
 from common.training.lip_window import draw_lip_window
 from common.training.loading import MicroBatch
 from common.training.losses import region_weights, weighted_flow_loss
 from common.training.start import add_phase_adapter, starting_model
 from common.training.strategy import SampleLosses
 from stage2_dubber.distillation_config import StudentConfig
+from stage2_dubber.distillation_critic import critic_loss, lesson, student_gradient, with_gradient
 from stage2_dubber.distillation_draws import FAKE, WARMUP, RowDraws, StepPlan, draw_rows, plan_step, step_kind
 from stage2_dubber.distillation_losses import matching_gradient, matching_loss, root_mean_square
+from stage2_dubber.distillation_networks import CRITIC, OPPONENTS, STUDENT, StudentAndOpponents, by_itself
+from stage2_dubber.distillation_networks import FAKE as FAKE_SCORE
 from stage2_dubber.distillation_teacher import Teacher
+from stage2_dubber.own_references import others_speech
 from stage2_dubber.strategy import EditorStrategy
-
-
-class StudentAndFake(nn.Module):
-    """The two networks that are trained, in one module for the trainer; calls name the one that is meant."""
-
-    # What sharding asks of a model.
-    _no_split_modules = DubbingTransformer._no_split_modules
-    _keep_in_fp32_modules = DubbingTransformer._keep_in_fp32_modules
-
-    def __init__(self, student: DubbingTransformer) -> None:
-        super().__init__()
-        self.student, self.fake = student, deepcopy(student)
-
-    def forward(self, net: str = "student", **inputs: Any) -> Tensor:
-        return self.get_submodule(net)(**inputs)
 
 
 @dataclass(frozen=True)
@@ -67,24 +57,38 @@ class StudentInputs:
     rows: RowDraws
 
 
+@dataclass(frozen=True)
+class Rollout:
+    """What the student does at one of its steps, each (B, C, F, h, w)."""
+
+    latents: Tensor
+    """What it sees."""
+    velocity: Tensor
+    """What it says."""
+    sample: Tensor
+    """The clean clip that this makes."""
+
+
 class StudentStrategy(EditorStrategy):
     """The student's training, on the data path and the trainer of the editor."""
 
-    packaged = "student."
+    packaged = f"{STUDENT}."
     config: StudentConfig
 
     def __init__(self, config: StudentConfig, dataset: ShardDataset) -> None:
         """Raises UserError where the teacher, the data and the configuration do not fit each other."""
-        teacher = read_info(config.train.init_from).diffusion
+        teacher = config.distill.teacher or config.train.init_from
+        settings = read_info(teacher).diffusion
         for name in ("shift", "border"):
-            ours, theirs = getattr(config.diffusion, name), getattr(teacher, name)
+            ours, theirs = getattr(config.diffusion, name), getattr(settings, name)
             if ours != theirs:
                 raise UserError(
-                    f"diffusion.{name} is {ours} but the teacher in train.init_from has {theirs}: the "
+                    f"diffusion.{name} is {ours} but the teacher in {teacher} has {theirs}: the "
                     f"student takes steps of the teacher's path, set diffusion.{name}={theirs}."
                 )
-        self.teacher = Teacher(config.train)
+        self.teacher = Teacher(teacher, config.train.mixed_precision)
         super().__init__(config, dataset)
+        self.teacher.check(self.start.codec.fingerprint, self.speech_fingerprint)
         self.record |= {"distill": asdict(config.distill)}
         self.sampler = build_sampler(config.diffusion)
 
@@ -93,10 +97,16 @@ class StudentStrategy(EditorStrategy):
         adapter = add_phase_adapter(student, self.config.phase, self.start.adapters)
         if adapter is not None:
             self.adapters = (adapter,)
-        return StudentAndFake(student)
+        return StudentAndOpponents(student, self.config.model, self.config.distill)
 
     def trained_at(self, step: int) -> str:
-        return "fake." if step_kind(self.config.distill, step) == FAKE else self.packaged
+        return self.packaged if self._is_students(step) else f"{OPPONENTS}."
+
+    def rate_at(self, step: int) -> float:
+        return 1.0 if self._is_students(step) else self.config.distill.opponents_rate
+
+    def _is_students(self, step: int) -> bool:
+        return step_kind(self.config.distill, step) != FAKE
 
     def prepare(self, micro: MicroBatch, device: torch.device) -> Any:
         batch = self.batch(micro, device)
@@ -121,11 +131,11 @@ class StudentStrategy(EditorStrategy):
         kind, inputs = inputs.plan.kind, self.in_pass(model, inputs)
         if kind == WARMUP:
             return self._warm_up(model, inputs)
-        return self._fit_fake(model, inputs) if kind == FAKE else self._match(model, inputs)
+        return self._fit_opponents(model, inputs) if kind == FAKE else self._learn(model, inputs)
 
     def dubber(self, wrapped: Any, model: nn.Module) -> tuple[Any, nn.Module]:
-        assert isinstance(model, StudentAndFake)
-        return partial(wrapped, "student"), model.student
+        assert isinstance(model, StudentAndOpponents)
+        return partial(wrapped, STUDENT), model.student
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -136,7 +146,7 @@ class StudentStrategy(EditorStrategy):
         }
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
-        assert isinstance(model, StudentAndFake)
+        assert isinstance(model, StudentAndOpponents)
         super().save_package(model.student, folder)
 
     def _warm_up(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
@@ -145,45 +155,88 @@ class StudentStrategy(EditorStrategy):
         sampler, t = self._at(plan)
         clean = inputs.batch.target_latents
         latents = sampler.shown((1 - t) * clean + t * noise, t, noise, conditions)
-        substeps = self.config.distill.teacher_substeps
-        wanted = self.teacher.average_velocity(
-            latents, noise, conditions, plan.num_steps, plan.stop, substeps
-        )
-        velocity = sampler.velocity(partial(model, "student"), latents, t, conditions)
-        distill = self.config.distill
-        weights = self._weights(inputs, distill.warmup_face_weight, distill.warmup_lip_weight)
-        loss = weighted_flow_loss(velocity, wanted, weights, _given(conditions, velocity))
+        velocity = sampler.velocity(partial(model, STUDENT), latents, t, conditions)
+        loss = self._to_teacher(inputs, latents, velocity)
         return SampleLosses(loss, torch.full_like(loss, t), {"warmup": loss.detach()})
 
-    def _fit_fake(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
-        """Flow matching of the fake score on the student's samples."""
+    def _fit_opponents(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
+        """Flow matching of the fake score, and the critic's lesson, on the student's samples."""
+        distill, rows, conditions = self.config.distill, inputs.rows, inputs.conditions
         with torch.no_grad():
-            sample = self.sample(model, inputs)
-        velocity = self._fake(model, self._noised(sample, inputs), inputs)
-        wanted = FlowMatching.velocity_target(sample, inputs.rows.score_noise)
-        weights = self._weights(inputs, self.train.face_weight, self.train.lip_weight)
-        loss = weighted_flow_loss(velocity, wanted, weights, _given(inputs.conditions, sample))
-        return SampleLosses(loss, inputs.rows.score_t, {"fake": loss.detach()})
+            sample = self.rollout(model, inputs).sample
+        asked: dict[str, dict[str, Any]] = {}
+        if distill.matching_weight:
+            asked["fake"] = self._scored(self._noised(sample, inputs), inputs)
+        if distill.critic.weight:
+            filmed, speech = inputs.batch.target_latents, conditions.audio_features
+            others = others_speech(speech)
+            asked["critic"] = lesson(filmed, sample, speech, others, rows.score_noise, distill.critic)
+        said = model(OPPONENTS, **asked)
+        weights, losses = self._weights(inputs, self.train.face_weight, self.train.lip_weight), {}
+        if "fake" in said:
+            wanted = FlowMatching.velocity_target(sample, rows.score_noise)
+            losses["fake"] = weighted_flow_loss(said["fake"], wanted, weights, _given(conditions, sample))
+        if "critic" in said:
+            losses["critic"] = critic_loss(said["critic"], weights, distill.critic)
+        total = torch.stack([*losses.values()]).sum(dim=0)
+        return SampleLosses(total, rows.score_t, {name: one.detach() for name, one in losses.items()})
 
-    def _match(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
-        """One step of the student towards the teacher's distribution."""
-        sample, t = self.sample(model, inputs), inputs.rows.score_t
-        generated = self.sampler.generated(sample, inputs.conditions)
-        with torch.no_grad():
-            noisy = self._noised(sample, inputs)
-            guided = self.teacher.velocity(noisy, t, inputs.conditions)
-            real = FlowMatching.estimate_clean(noisy, guided, t)
-            fake = FlowMatching.estimate_clean(noisy, self._fake(model, noisy, inputs), t)
-            gradient = matching_gradient(sample, real, fake, generated)
-        given = _given(inputs.conditions, sample)
+    def _learn(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
+        """One step of the student: to the teacher's distribution, its path and the truth, past the critic."""
+        distill, made = self.config.distill, self.rollout(model, inputs)
+        generated = self.sampler.generated(made.sample, inputs.conditions)
+        given = _given(inputs.conditions, made.sample)
         weights = self._weights(inputs, self.train.face_weight, self.train.lip_weight)
-        loss = matching_loss(sample, gradient, weights, given)
-        parts = {"dmd": loss.detach(), "dmd_gradient": root_mean_square(gradient, generated)}
-        if truth_weight := self.config.distill.truth_weight:
+        losses: list[Tensor] = []
+        parts: dict[str, Tensor] = {}
+        if distill.matching_weight:
+            gradient = self._matching_gradient(model, made.sample, inputs, generated)
+            loss = matching_loss(made.sample, gradient, weights, given)
+            losses.append(distill.matching_weight * loss)
+            parts |= {"dmd": loss.detach(), "dmd_gradient": root_mean_square(gradient, generated)}
+        if distill.teacher_weight:
+            loss = distill.teacher_weight * self._to_teacher(inputs, made.latents, made.velocity)
+            losses.append(loss)
+            parts["teacher"] = loss.detach()
+        if distill.truth_weight:
             lips = inputs.batch.lip_mask[:, None] * generated
-            truth = truth_weight * weighted_flow_loss(sample, inputs.batch.target_latents, lips, given)
-            loss, parts["truth"] = loss + truth, truth.detach()
-        return SampleLosses(loss, torch.full_like(loss, self._at(inputs.plan)[1]), parts)
+            loss = distill.truth_weight * weighted_flow_loss(
+                made.sample, inputs.batch.target_latents, lips, given
+            )
+            losses.append(loss)
+            parts["truth"] = loss.detach()
+        if distill.critic.weight:
+            with by_itself(model):
+                values, gradient = student_gradient(
+                    partial(model, CRITIC), made.sample, inputs.conditions.audio_features, weights
+                )
+            weight = distill.critic.weight
+            losses.append(with_gradient(weight * values, made.sample, weight * gradient))
+            # Per value, not per mean: as the gradients of the other terms, whatever the size of a clip.
+            slope = root_mean_square(gradient, generated) * gradient[0].numel()
+            parts |= {"adversarial": values, "adversarial_gradient": slope}
+        total = torch.stack(losses).sum(dim=0)
+        return SampleLosses(total, torch.full_like(total, self._at(inputs.plan)[1]), parts)
+
+    def _to_teacher(self, inputs: StudentInputs, latents: Tensor, velocity: Tensor) -> Tensor:
+        """(B,) squared errors of the student's velocity to the teacher's mean one up to the next level."""
+        plan, conditions, distill = inputs.plan, inputs.conditions, self.config.distill
+        wanted = self.teacher.average_velocity(
+            latents, inputs.rows.noise, conditions, plan.num_steps, plan.stop, distill.teacher_substeps
+        )
+        weights = self._weights(inputs, distill.warmup_face_weight, distill.warmup_lip_weight)
+        return weighted_flow_loss(velocity, wanted, weights, _given(conditions, velocity))
+
+    @torch.no_grad()
+    def _matching_gradient(
+        self, model: nn.Module, sample: Tensor, inputs: StudentInputs, generated: Tensor
+    ) -> Tensor:
+        """(B, C, F, h, w): from the student's distribution to the teacher's."""
+        noisy, t = self._noised(sample, inputs), inputs.rows.score_t
+        guided = self.teacher.velocity(noisy, t, inputs.conditions)
+        real = FlowMatching.estimate_clean(noisy, guided, t)
+        fake = FlowMatching.estimate_clean(noisy, model(FAKE_SCORE, **self._scored(noisy, inputs)).float(), t)
+        return matching_gradient(sample, real, fake, generated)
 
     @torch.no_grad()
     def in_pass(self, model: nn.Module, inputs: StudentInputs) -> StudentInputs:
@@ -192,34 +245,32 @@ class StudentStrategy(EditorStrategy):
         if not plan.passes_before:
             return inputs
         sampler = replace(self.sampler, num_steps=plan.num_steps, passes=plan.passes_before)
-        made = sampler.sample(partial(model, "student"), noise, conditions)
+        made = sampler.sample(partial(model, STUDENT), noise, conditions)
         reference = made.to(inputs.batch.reference_latents)
         return replace(inputs, conditions=replace(conditions, reference=reference))
 
-    def sample(self, model: nn.Module, inputs: StudentInputs) -> Tensor:
-        """The student's clean clip (B, C, F, h, w) after step ``plan.stop``; gradients of that step alone."""
+    def rollout(self, model: nn.Module, inputs: StudentInputs) -> Rollout:
+        """The student's samples after step ``plan.stop``; gradients of that step alone."""
         conditions, noise, stop = inputs.conditions, inputs.rows.noise, inputs.plan.stop
         sampler, t = self._at(inputs.plan)
-        student = partial(model, "student")
+        student = partial(model, STUDENT)
         latents = sampler.run(student, noise, noise, conditions, 0, stop)
         latents = sampler.shown(latents, t, noise, conditions)
         velocity = sampler.velocity(student, latents, t, conditions)
-        return sampler.finished(latents - t * velocity, noise, conditions)
+        return Rollout(latents, velocity, sampler.finished(latents - t * velocity, noise, conditions))
 
-    def _fake(self, model: nn.Module, noisy: Tensor, inputs: StudentInputs) -> Tensor:
-        """Velocity of the fake score, fully conditioned: the student has no guidance."""
+    def _scored(self, noisy: Tensor, inputs: StudentInputs) -> dict[str, Any]:
+        """Arguments of the fake score, fully conditioned: the student has no guidance."""
         conditions = inputs.conditions
-        velocity = model(
-            "fake",
-            latents=noisy,
-            timestep=FlowMatching.model_timestep(inputs.rows.score_t),
-            reference=conditions.reference,
-            audio_features=conditions.audio_features,
-            context=conditions.context,
-            motion_frames=conditions.motion_frames,
-            place=conditions.place,
-        )
-        return velocity.float()
+        return {
+            "latents": noisy,
+            "timestep": FlowMatching.model_timestep(inputs.rows.score_t),
+            "reference": conditions.reference,
+            "audio_features": conditions.audio_features,
+            "context": conditions.context,
+            "motion_frames": conditions.motion_frames,
+            "place": conditions.place,
+        }
 
     def _noised(self, sample: Tensor, inputs: StudentInputs) -> Tensor:
         """The samples at ``score_t``; given frames stay clean, as both scores know them."""

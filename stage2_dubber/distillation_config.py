@@ -11,31 +11,77 @@ PHASE = "student"
 
 
 @dataclass
-class DistillConfig:
-    """How a student is made from a teacher, ``train.init_from`` (distillation.py).
+class CriticConfig:
+    """A critic of the student's latents, trained against it in the rounds (distillation_critic.py)."""
 
-    ``train.max_steps`` counts all three kinds of optimiser steps: ``warmup_steps`` first, then rounds of
-    ``fake_steps`` steps of the fake score and one of the student.
+    weight: float = 0.0  # of its verdict in the student's loss; 0: no critic
+    width: int = 12  # channels of each of the 8 groups
+    num_layers: int = 4
+    wrong_speech: float = 0.5  # weight of filmed lips with another's speech, which it shall refuse as well
+    noise: float = 0.05  # deviation of the noise that must not change its verdict
+    penalty: float = 10.0  # weight of the squared change that it makes
+
+    def __post_init__(self) -> None:
+        for name in ("width", "num_layers"):
+            if getattr(self, name) < 1:
+                raise UserError(f"distill.critic.{name} is {getattr(self, name)}; it must be at least 1.")
+        for name in ("weight", "wrong_speech", "noise", "penalty"):
+            if getattr(self, name) < 0:
+                raise UserError(f"distill.critic.{name} is {getattr(self, name)}; it must not be negative.")
+
+
+@dataclass
+class DistillConfig:
+    """How a student is made from a teacher (distillation.py).
+
+    ``train.max_steps`` counts all kinds of optimiser steps: ``warmup_steps`` of the student first, then
+    ``opponents_steps`` of its opponents, the fake score and the critic, then rounds of ``fake_steps`` of
+    theirs and one of the student.
     """
 
+    teacher: str = ""  # its package; empty: the one that the student starts as, train.init_from
     steps: list[int] = field(default_factory=lambda: [2, 4])  # sampler steps that the student shall do with
     warmup_steps: int = 500
     warmup_face_weight: float = 0.3
     warmup_lip_weight: float = 2.0  # few steps blur the lips first
     teacher_substeps: int = 4  # of the teacher for one of the student, during warm-up
+    opponents_steps: int = 0  # a critic that knows nothing yet leads nowhere
+    opponents_rate: float = 1.0  # times train.learning_rate (Heusel et al. 2017, two time scales)
     fake_steps: int = 5
     score_range: list[float] = field(default_factory=lambda: [0.02, 0.98])  # t of scoring, before the shift
-    truth_weight: float = 0.0  # squared error of the student's lips to the real clip's, beside the matching
+    matching_weight: float = 1.0  # of the distribution matching in the rounds; 0: no fake score
+    teacher_weight: float = 0.0  # in the rounds: squared error to the teacher's velocity, as in the warm-up
+    truth_weight: float = 0.0  # in the rounds: squared error of the student's lips to the real clip's
+    critic: CriticConfig = field(default_factory=CriticConfig)
 
     def __post_init__(self) -> None:
         if not self.steps or min(self.steps) < 1:
             raise UserError(f"distill.steps is {self.steps}; give numbers of steps such as [2, 4].")
-        for name, least in (("warmup_steps", 0), ("teacher_substeps", 1), ("fake_steps", 1)):
+        for name, least in (
+            ("warmup_steps", 0),
+            ("opponents_steps", 0),
+            ("teacher_substeps", 1),
+            ("fake_steps", 1),
+        ):
             if getattr(self, name) < least:
                 raise UserError(f"distill.{name} is {getattr(self, name)}; it must be at least {least}.")
-        for name in ("warmup_face_weight", "warmup_lip_weight", "truth_weight"):
+        if self.opponents_rate <= 0:
+            raise UserError(f"distill.opponents_rate is {self.opponents_rate}; it must be positive.")
+        weights = (
+            "warmup_face_weight",
+            "warmup_lip_weight",
+            "matching_weight",
+            "teacher_weight",
+            "truth_weight",
+        )
+        for name in weights:
             if getattr(self, name) < 0:
                 raise UserError(f"distill.{name} is {getattr(self, name)}; it must not be negative.")
+        if not self.matching_weight and not self.critic.weight:
+            raise UserError(
+                "distill.matching_weight and distill.critic.weight are both 0: rounds would have nobody to "
+                "learn against; set one of them."
+            )
         span = self.score_range
         if len(span) != 2 or not 0 < span[0] < span[1] <= 1:
             raise UserError(f"distill.score_range is {span}; give two rising numbers in (0, 1].")
@@ -66,6 +112,7 @@ def check_student(config: StudentConfig) -> StudentConfig:
         ("phase.name", phase.name, PHASE),
         ("phase.active_range", list(phase.active_range), [0.0, 1.0]),
         ("phase.sync.weight", phase.sync.weight, 0),
+        ("phase.own_references", phase.own_references, 0),
         ("train.drop_both", train.drop_both, 0),
         ("train.drop_audio", train.drop_audio, 0),
         ("diffusion.reference_scale", diffusion.reference_scale, 1),

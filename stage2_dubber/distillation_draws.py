@@ -16,11 +16,13 @@ WARMUP, FAKE, STUDENT = "warmup", "fake", "student"
 
 
 def step_kind(config: DistillConfig, step: int) -> str:
-    """What optimiser step ``step`` (from 0) does: warm-up, then rounds that end with the student."""
+    """What optimiser step ``step`` (from 0) does: warm-up, opponents alone, rounds that the student ends."""
     if step < config.warmup_steps:
         return WARMUP
-    round_length = config.fake_steps + 1
-    return STUDENT if (step - config.warmup_steps) % round_length == config.fake_steps else FAKE
+    of_rounds = step - config.warmup_steps - config.opponents_steps
+    if of_rounds < 0:
+        return FAKE
+    return STUDENT if of_rounds % (config.fake_steps + 1) == config.fake_steps else FAKE
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ def distillation_numbers(config: StudentConfig) -> str:
     """A table of the teacher, the kinds of steps and the forward passes that each makes per sample.
 
     Raises:
-        UserError: ``train.init_from`` is no model package.
+        UserError: the teacher is no model package.
     """
-    distill, info = config.distill, read_info(config.train.init_from)
+    distill = config.distill
+    info = read_info(distill.teacher or config.train.init_from)
     teacher = info.diffusion
     branches = len(build_guidance(teacher).weights(1.0))
     kinds = Counter(step_kind(distill, step) for step in range(config.train.max_steps))

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.config import TrainConfig
 from common.diffusion.sampler import Conditions, build_sampler
+from common.errors import UserError
 from common.models.package import load_package
 from common.training.precision import resolve_precision
 from common.training.start import weights_fingerprint
@@ -22,18 +22,31 @@ class Teacher:
     that it computes in.
     """
 
-    def __init__(self, train: TrainConfig) -> None:
-        """Raises UserError where ``train.init_from`` is no package of stage 2."""
+    def __init__(self, path: str, mixed_precision: str) -> None:
+        """Raises UserError where ``path`` is no package of stage 2."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._narrow = resolve_precision(train.mixed_precision, device) == "bf16"
+        self._narrow = resolve_precision(mixed_precision, device) == "bf16"
         dtype = torch.bfloat16 if self._narrow else torch.float32
-        package = load_package(train.init_from, stage=2, dtype=dtype)
+        package = load_package(path, stage=2, dtype=dtype)
         settings = package.info.diffusion
         self.fingerprint = weights_fingerprint(package)
+        self._path = path
+        self._encoders = (package.codec.fingerprint, package.info.speech_fingerprint)
         # Any: diffusers' decorators hide the signature of `to` from type checkers.
         self.network: Any = package.transformer
         self._switch = package.adapter_switch()
         self.sampler = build_sampler(settings, batch_branches=True, before_step=self._switch)
+
+    def check(self, codec: str, speech: str) -> None:
+        """Raises UserError unless it knows latents and speech by these fingerprints."""
+        for name, theirs, ours in zip(
+            ("autoencoder", "speech encoder"), self._encoders, (codec, speech), strict=True
+        ):
+            if theirs != ours:
+                raise UserError(
+                    f"{self._path}: the teacher has another {name} than the student; name one that has the "
+                    "same."
+                )
 
     def to(self, device: torch.device) -> Teacher:
         self.network.to(device)

@@ -29,13 +29,17 @@ class OwnReference:
     """(B,): how far beyond what the model makes without speech."""
 
 
+def others_speech(audio_features: Tensor) -> Tensor:
+    """(B, F, W, A): everyone's neighbour's speech, and who is alone his own backwards."""
+    return audio_features.roll(1, dims=0) if len(audio_features) > 1 else audio_features.flip(1)
+
+
 def draw_own_reference(
     draws: Sequence[Draw], audio_features: Tensor, seed: int, share: float, most_guidance: float
 ) -> OwnReference | None:
     """What this micro-batch does, a pure function of its arguments; None: it keeps its companions.
 
-    Decided by step, not by sample: all processes run the model equally often. Everyone gets his neighbour's
-    speech, and who is alone his own backwards.
+    Decided by step, not by sample: all processes run the model equally often.
 
     Args:
         audio_features: (B, F, W, A).
@@ -44,9 +48,10 @@ def draw_own_reference(
     """
     if not is_chosen(draws[0].step, share, seed, "own references"):
         return None
-    speech = audio_features.roll(1, dims=0) if len(audio_features) > 1 else audio_features.flip(1)
     drawn = [float(torch.rand(1, generator=draw.generator(seed, "own guidance"))) for draw in draws]
-    return OwnReference(speech, 1 + (most_guidance - 1) * audio_features.new_tensor(drawn))
+    return OwnReference(
+        others_speech(audio_features), 1 + (most_guidance - 1) * audio_features.new_tensor(drawn)
+    )
 
 
 @torch.no_grad()

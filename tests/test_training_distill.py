@@ -9,122 +9,46 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from distill_toys import (
+    OVERLAY,
+    checkpoint,
+    distil,
+    losses,
+    prepared,
+    same,
+    words,
+    write_pairs_and_teachers,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 from training_toys import (
-    fingerprints,
     metrics,
-    saved,
-    stage2_config,
     torchrun,
     toy_file,
-    toy_vae,
-    write_pairs,
 )
 
-from common.config import DiffusionConfig, load_config
-from common.data.order import build_order
 from common.diffusion.flow import FlowMatching
 from common.diffusion.guidance import Guidance
 from common.diffusion.sampler import EulerSampler
-from common.models.adapters import Adapter, add_adapter
-from common.models.package import PackageInfo, load_package, read_info, save_package
+from common.models.adapters import Adapter
+from common.models.package import load_package, read_info
 from common.models.rope import Place
-from common.models.transformer import build_transformer
-from common.models.vae import VideoCodec, build_vae
-from common.training.draws import Draw, DrawSampler
-from common.training.launch import open_shards, train
-from common.training.loading import DrawnSamples
-from common.training.trainer import TrainResult
+from common.training.draws import Draw
 from stage2_dubber.distill import main
-from stage2_dubber.distillation import StudentAndFake, StudentInputs, StudentStrategy
-from stage2_dubber.distillation_config import DistillConfig, StudentConfig, check_student
+from stage2_dubber.distillation import StudentStrategy
+from stage2_dubber.distillation_config import DistillConfig
 from stage2_dubber.distillation_draws import FAKE, STUDENT, WARMUP, plan_step, step_kind
 from stage2_dubber.distillation_losses import matching_gradient, matching_loss
 from stage2_dubber.editor import WindowEditor
 
-OVERLAY = Path(__file__).resolve().parent.parent / "configs" / "distill.yaml"
-CPU = torch.device("cpu")
-SHORT = ["distill.warmup_steps=2", "distill.fake_steps=2", "distill.teacher_substeps=2"]
-
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pairs, and two teachers: one with guidance and an adapter, one whose path is its bare velocity."""
     folder = tmp_path_factory.mktemp("distill")
-    toy_vae(folder)
-    write_pairs(folder / "pairs")
-    guided = DiffusionConfig(shift=3.0, num_steps=4, reference_scale=1.5, audio_scale=3.0)
-    write_teacher(folder, "teacher", guided, adapter=True)
-    write_teacher(folder, "bare", replace(guided, reference_scale=1.0, audio_scale=1.0))
-    write_teacher(folder, "generator", guided, stage=1)
+    write_pairs_and_teachers(folder)
     return folder
-
-
-def write_teacher(
-    folder: Path, name: str, diffusion: DiffusionConfig, adapter: bool = False, stage: int = 2
-) -> None:
-    config = stage2_config(folder)
-    torch.manual_seed(1)
-    model = build_transformer(config.model)
-    torch.nn.init.normal_(model.head.head.weight, std=0.3)
-    adapters: tuple[Adapter, ...] = ()
-    if adapter:
-        add_adapter(model, "lip", 2, 2, ["ffn.net.2"])
-        adapters = (Adapter("lip", (0.4, 0.8)),)
-        for parameter in (value for key, value in model.named_parameters() if "lora_B" in key):
-            torch.nn.init.normal_(parameter)
-    speech = fingerprints(folder)["speech"]
-    info = PackageInfo(stage, "texture", config.geometry, config.speech, diffusion, speech, adapters=adapters)
-    save_package(folder / name, info, model, VideoCodec(build_vae(config.vae)))
-
-
-def words(work: Path, output: str, *overrides: str, teacher: str = "teacher") -> list[str]:
-    known = [f"vae.path={work / 'vae'}", f"data.shards=[{work / 'pairs'}]", f"train.output={work / output}"]
-    toy = ["diffusion.shift=3.0", "train.global_batch_size=4", "train.learning_rate=3.0e-3"]
-    return [*known, *toy, *SHORT, f"train.init_from={work / teacher}", *overrides]
-
-
-def config_of(work: Path, output: str, *overrides: str, teacher: str = "teacher") -> StudentConfig:
-    # The toy comes last: its batch and learning rate are not those of a large model.
-    files = [OVERLAY, toy_file(work)]
-    return check_student(load_config(StudentConfig, files, words(work, output, *overrides, teacher=teacher)))
-
-
-def distil(work: Path, output: str, *overrides: str) -> TrainResult:
-    config = config_of(work, output, *overrides)
-    dataset = open_shards(config.data)
-    return train(config, StudentStrategy(config, dataset), dataset)
-
-
-def prepared(
-    work: Path, step: int, *overrides: str, teacher: str = "bare"
-) -> tuple[StudentStrategy, StudentAndFake, StudentInputs]:
-    """A strategy, its model as at the start, and the inputs of one optimiser step."""
-    config = config_of(work, "unused", *overrides, teacher=teacher)
-    dataset = open_shards(config.data)
-    strategy = StudentStrategy(config, dataset)
-    model = strategy.build_model()
-    assert isinstance(model, StudentAndFake)
-    draws = next(iter(DrawSampler(build_order(dataset, config.data, 4, 0), 4, 4, 1, 0, step)))
-    samples = DrawnSamples(dataset)
-    return strategy, model, strategy.prepare(strategy.collate()([samples[draw] for draw in draws]), CPU)
-
-
-def checkpoint(work: Path, output: str, step: int) -> dict[str, dict[str, Tensor]]:
-    return {name: saved(work / output, step, name) for name in ("model", "ema", "optimizer")}
-
-
-def same(one: dict[str, Tensor], two: dict[str, Tensor], prefix: str = "") -> bool:
-    names = {name for name in {*one, *two} if name.startswith(prefix)}
-    assert names
-    return all(name in one and name in two and torch.equal(one[name], two[name]) for name in names)
-
-
-def losses(work: Path, output: str) -> list[float]:
-    return [row["loss"] for row in metrics(work / output)]
 
 
 def test_each_step_trains_one_network_and_the_package_dubs_in_few_calls(work: Path) -> None:
@@ -137,7 +61,7 @@ def test_each_step_trains_one_network_and_the_package_dubs_in_few_calls(work: Pa
 
     states = [checkpoint(work, "run", step) for step in range(1, 9)]
     for kind, before, after in zip(kinds[1:], states, states[1:], strict=False):
-        trained, other = ("fake.", "student.") if kind == FAKE else ("student.", "fake.")
+        trained, other = ("opponents.", "student.") if kind == FAKE else ("student.", "opponents.")
         assert same(before["model"], after["model"], other)
         assert not same(before["model"], after["model"], trained)
         held = {name: value for name, value in before["optimizer"].items() if name.startswith(other)}
@@ -205,7 +129,7 @@ def test_the_students_samples_are_those_of_inference(work: Path, num_steps: int,
     strategy, model, inputs = prepared(work, 4, f"train.motion_probability={float(motion)}")
     assert (inputs.conditions.motion is not None) == motion
     plan = replace(inputs.plan, num_steps=num_steps, stop=num_steps - 1)
-    made = strategy.sample(model, replace(inputs, plan=plan))
+    made = strategy.rollout(model, replace(inputs, plan=plan)).sample
     assert made.requires_grad
     sampler = EulerSampler(FlowMatching(3.0), Guidance(1.0, 1.0, False), num_steps, border=1)
     dubbed = sampler.sample(model.student, inputs.rows.noise, inputs.conditions)
@@ -226,7 +150,7 @@ def test_a_later_pass_sees_what_the_student_has_made(work: Path) -> None:
     plan = replace(inputs.plan, num_steps=2, stop=1, passes_before=1)
     later = strategy.in_pass(model, replace(inputs, plan=plan))
     assert later.conditions.reference is not None and not later.conditions.reference.requires_grad
-    made = strategy.sample(model, later)
+    made = strategy.rollout(model, later).sample
     dubbed = replace(strategy.sampler, num_steps=2).sample(model.student, noise, conditions)
     assert strategy.sampler.passes == 2 and torch.equal(made.detach(), dubbed)
     planned = [plan_step(Draw(0, step, 0), DistillConfig(), 0.5, 0, passes=2) for step in range(200)]
@@ -257,12 +181,12 @@ def test_a_fake_score_that_equals_the_teacher_gives_no_gradient(work: Path) -> N
     same_score = strategy.loss(model, inputs)
     assert same_score.parts["dmd_gradient"].max() < 1e-4
     with torch.no_grad():
-        model.fake.head.head.weight.mul_(0.5)  # type: ignore[operator]
+        model.opponents["fake"].head.head.weight.mul_(0.5)  # type: ignore[operator]
     other_score = strategy.loss(model, inputs)
     assert other_score.parts["dmd_gradient"].min() > 1e-2
     other_score.loss.mean().backward()
     assert any(value.grad is not None and value.grad.any() for value in model.student.parameters())
-    assert all(value.grad is None for value in model.fake.parameters())
+    assert all(value.grad is None for value in model.opponents["fake"].parameters())
 
 
 def test_the_truth_term_looks_at_generated_lips_alone(work: Path) -> None:
@@ -332,7 +256,7 @@ def test_adapters_can_be_distilled_instead(work: Path) -> None:
     lora = ["phase.lora_rank=2", "phase.lora_alpha=2", "phase.lora_targets=[self_attn.to_q,ffn.net.2]"]
     result = distil(work, "lora", *lora, "train.max_steps=5")
     model = checkpoint(work, "lora", 5)["model"]
-    assert {name.split(".")[0] for name in model} == {"student", "fake"}
+    assert {name.split(".")[0] for name in model} == {"student", "opponents"}
     assert all(".lora_" in name for name in model)
     package = load_package(result.package, stage=2)
     assert package.info.adapters == (Adapter("student", (0.0, 1.0)),)
@@ -355,6 +279,7 @@ def test_adapters_can_be_distilled_instead(work: Path) -> None:
         (["distill.fake_steps=0"], "distill.fake_steps"),
         (["distill.score_range=[0,1]"], "distill.score_range"),
         (["phase.active_range=[0,0.5]"], "phase.active_range"),
+        (["phase.own_references=0.3"], "phase.own_references"),
     ],
 )
 def test_what_cannot_become_a_student_is_refused_in_one_line(

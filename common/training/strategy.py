@@ -85,6 +85,10 @@ class Alternating(Protocol):
         """The part that optimiser step ``step`` (from 0) trains."""
         ...
 
+    def rate_at(self, step: int) -> float:
+        """Times ``train.learning_rate``, for that part."""
+        ...
+
 
 class FlowStrategy(ABC):
     """Flow matching on latents with face and lip weights; subclasses say what the model is conditioned on."""

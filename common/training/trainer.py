@@ -143,6 +143,8 @@ class Trainer:
             self._watch(watching, at_save=True)
             while self.step < config.max_steps and (progress := self._progress()) < 1.0:
                 rate = learning_rate(config, self.step, progress)
+                if isinstance(self.strategy, Alternating):
+                    rate *= self.strategy.rate_at(self.step)
                 grad_norm = self._optimiser_step(batches, meter, rate)
                 if self.step % config.log_every == 0 or self.step == config.max_steps:
                     loss = self._log(log, meter, grad_norm, rate)
