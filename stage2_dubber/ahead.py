@@ -1,4 +1,4 @@
-"""Work that goes on beside other work, on a CUDA stream of its own."""
+"""Work that goes on beside other work, on a GPU on a stream of its own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -16,9 +17,9 @@ T = TypeVar("T")
 class Ahead:
     """A worker that starts jobs at once, one after the other; used as a context manager.
 
-    On a GPU the worker is a thread, since the queue of a stream is short and whoever fills it waits, and has
-    its own stream, which first waits for what was asked of the current one. A job must give back what lies in
-    the memory of the host: it is ready when the job is.
+    The worker is a thread. With a GPU as ``device`` it has its own stream, which first waits for what was
+    asked of the current one (a thread all the same: the queue of a stream is short and whoever fills it
+    waits). A job must then give back what lies in the memory of the host: it is ready when the job is.
 
     With ``active`` false there is no worker: a job runs when its result is asked for.
 
@@ -26,27 +27,26 @@ class Ahead:
     that was not begun is dropped.
     """
 
-    def __init__(self, device: torch.device, active: bool) -> None:
+    def __init__(self, active: bool = True, device: torch.device | None = None) -> None:
         self.stopping = Event()
         self._pool = ThreadPoolExecutor(1) if active else None
-        self._stream = torch.cuda.Stream(device) if active and device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        if active and device is not None and device.type == "cuda":
+            import torch
+
+            self._stream = torch.cuda.Stream(device)
 
     def start(self, job: Callable[[], T]) -> Callable[[], T]:
         """Begin ``job``; the call that is returned waits for it and gives its result, or raises its error."""
         if self._pool is None:
             return job
-        if self._stream is not None:
-            self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
-        future: Future[T] = self._pool.submit(self._on_stream, job)
-        return future.result
-
-    def _on_stream(self, job: Callable[[], T]) -> T:
         if self._stream is None:
-            return job()
-        with torch.cuda.stream(self._stream):
-            result = job()
-        self._stream.synchronize()
-        return result
+            return self._pool.submit(job).result
+        import torch
+
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        future: Future[T] = self._pool.submit(_on_stream, self._stream, job)
+        return future.result
 
     def __enter__(self) -> Ahead:
         return self
@@ -60,3 +60,12 @@ class Ahead:
         self.stopping.set()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _on_stream(stream: torch.cuda.Stream, job: Callable[[], T]) -> T:
+    import torch
+
+    with torch.cuda.stream(stream):
+        result = job()
+    stream.synchronize()
+    return result

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -178,11 +179,18 @@ def dub(
             for line in plan_lines(request, inputs, folder, sampling, switches):
                 print(line)
             return
-        from stage2_dubber.pipeline import DubPipeline
+        from stage2_dubber.ahead import Ahead
+        from stage2_dubber.follow import follow_face
 
-        pipeline = DubPipeline.from_pretrained(folder, device=device.value, speed=switches)
-        with ConsoleProgress() as progress:
-            result = pipeline.run(request, inputs=inputs, progress=progress, **sampling)
+        # Libraries and weights take seconds to load; the face is followed meanwhile.
+        with Ahead() as ahead:
+            progress = ConsoleProgress()
+            face = ahead.start(partial(follow_face, request, progress, ahead.stopping))
+            from stage2_dubber.pipeline import DubPipeline
+
+            pipeline = DubPipeline.from_pretrained(folder, device=device.value, speed=switches)
+            with progress:
+                result = pipeline.run(request, inputs=inputs, face=face, progress=progress, **sampling)
         _report(result)
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from threading import RLock
 from types import TracebackType
 
 from rich.console import Console
@@ -56,7 +57,8 @@ class ConsoleProgress:
 
     An instance is what :class:`stage2_dubber.pipeline.DubPipeline` takes as ``progress``: it is called
     with the stage's name, the frames done (fractions of a window count) and the frames in all, or None
-    where that is not known. ``unit``: what is counted.
+    where that is not known. ``unit``: what is counted. It is a context manager, and what it is told before
+    it is entered shows then: an error in the meantime stands alone.
     """
 
     def __init__(self, console: Console | None = None, unit: str = "frames") -> None:
@@ -76,10 +78,17 @@ class ConsoleProgress:
         self._started: dict[str, float] = {}
         self._shown: dict[str, float] = {}
         self._finished: set[str] = set()
+        self._entered = False
+        self._lock = RLock()  # several threads may tell
+        self._early: dict[str, tuple[float, float | None]] = {}
 
     def __enter__(self) -> ConsoleProgress:
         if self._bars:
             self._bars.start()
+        with self._lock:
+            self._entered = True
+            for stage, (done, total) in self._early.items():
+                self(stage, done, total)
         return self
 
     def __exit__(
@@ -89,6 +98,14 @@ class ConsoleProgress:
             self._bars.stop()
 
     def __call__(self, stage: str, done: float, total: float | None) -> None:
+        with self._lock:
+            if self._entered:
+                self._show(stage, done, total)
+            else:
+                self._started.setdefault(stage, time.monotonic())
+                self._early[stage] = (done, total)
+
+    def _show(self, stage: str, done: float, total: float | None) -> None:
         if self._bars:
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(stage, total=max(total or 0, done, 1))

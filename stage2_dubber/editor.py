@@ -132,7 +132,7 @@ class WindowEditor:
                 partial(self._edit, window, source, tail, features, start_frame, ahead.stopping)
             )
 
-        with Ahead(self._device, self._overlap) as ahead:
+        with Ahead(self._overlap, self._device) as ahead:
             pending = begin(windows[0])
             for number, window in enumerate(windows):
                 edited, changes = pending()
@@ -175,7 +175,7 @@ class WindowEditor:
             context=self._package.context,
             motion=codec.encode_frames(tail[None]) if window.new_from else None,
         )
-        with Ahead(self._device, self._overlap) as beside:
+        with Ahead(self._overlap, self._device) as beside:
             plain = beside.start(partial(codec.decode_frames, reference)) if self._changes else None
             progress = self._progress(window, stopping)
             noise = self._noise(reference, first)

@@ -9,7 +9,7 @@ therefore one window of crops and a few frames, whatever the length and the size
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,19 +18,16 @@ from typing import Protocol
 import numpy as np
 
 from common.errors import UserError
-from common.face import CropTrack, FaceTrack, build_detector, plan_crops, require_face, track_face
-from common.media import Frame, VideoInfo, VideoReader
+from common.face import CropTrack, FaceTrack, plan_crops
+from common.media import Frame, VideoReader
 from stage2_dubber.composite import NEW_RANGE, ChangeAlpha, border_alpha
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
 from stage2_dubber.detail import DetailMatch
 from stage2_dubber.editor import Edit
+from stage2_dubber.follow import FollowedFace, Progress, follow_face
 from stage2_dubber.request import DubRequest
 from stage2_dubber.timeline import Segment, Timeline
 
-Progress = Callable[[str, float, float | None], None]
-"""Called with a stage's name, the frames done so far (fractions of a window count) and the frames in all."""
-
-TRACKING = "finding face"
 DUBBING = "dubbing"
 
 MIN_SEGMENT_SECONDS = 0.36
@@ -102,49 +99,41 @@ class FacePlan:
 
 
 def plan_face(request: DubRequest, crop_scale: float, fps: float, progress: Progress) -> FacePlan:
-    """First pass: follow the face and decide what is dubbed.
-
-    Args:
-        request: whose video and face backend are used.
-        crop_scale: side of the crops over the size of the face.
-        fps: the model's frames per second.
-        progress: told about :data:`TRACKING`.
+    """Follow the face of the request's video and decide what is dubbed; arguments as below.
 
     Raises:
         UserError: no face, or none for long enough.
     """
-    name, options = request.face_backend()
-    detector = build_detector(name, **options)
-    with VideoReader(request.video) as reader:
-        times, info = reader.times(), reader.info
-        track = track_face(_counted(reader, info, progress), detector)
-    require_face(track, request.video)
-    return _plan(request.video, track, times, info, crop_scale, fps)
+    return plan_followed(request.video, follow_face(request, progress), crop_scale, fps)
 
 
-def _plan(
-    video: Path, track: FaceTrack, times: np.ndarray, info: VideoInfo, crop_scale: float, fps: float
-) -> FacePlan:
-    timeline = Timeline.of(times, fps)
+def plan_followed(video: Path, face: FollowedFace, crop_scale: float, fps: float) -> FacePlan:
+    """Decide what is dubbed.
+
+    Args:
+        video: the source.
+        face: of :func:`stage2_dubber.follow.follow_face` for it.
+        crop_scale: side of the crops over the size of the face.
+        fps: the model's frames per second.
+
+    Raises:
+        UserError: the face does not stay for long enough.
+    """
+    track = face.track
+    timeline = Timeline.of(face.times, fps)
     segments = timeline.segments(track.segments(), round(MIN_SEGMENT_SECONDS * fps))
     if not segments:
         raise UserError(
             f"No face stays in view for {MIN_SEGMENT_SECONDS} s in '{video}': use a clip in which it does, "
             "or give its place with --box or --track."
         )
-    crops = plan_crops(track, scale=crop_scale, fps=float(info.average_rate))
+    crops = plan_crops(track, scale=crop_scale, fps=float(face.info.average_rate))
     plan = FacePlan(timeline, segments, crops, track)
     missing = len(track) - plan.dubbed_frames
     if missing == 0:
         return plan
     warning = f"{missing} of {len(track)} frames show no face for long enough and pass through untouched."
     return replace(plan, warnings=(warning,))
-
-
-def _counted(reader: VideoReader, info: VideoInfo, progress: Progress) -> Iterator[np.ndarray]:
-    for frame in reader:
-        yield frame.image
-        progress(TRACKING, frame.index + 1, info.frame_count)
 
 
 def composited_frames(

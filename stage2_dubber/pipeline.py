@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -19,7 +19,8 @@ from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
 from stage2_dubber.editor import Advance, WindowEditor
-from stage2_dubber.job import DUBBING, Progress, composited_frames, plan_face
+from stage2_dubber.follow import FollowedFace, Progress, follow_face
+from stage2_dubber.job import DUBBING, composited_frames, plan_followed
 from stage2_dubber.outputs import write_outputs
 from stage2_dubber.request import SPEECH_RATE, DubInputs, DubRequest, check_request
 
@@ -162,13 +163,20 @@ class DubPipeline:
         request: DubRequest,
         *,
         inputs: DubInputs | None = None,
+        face: Callable[[], FollowedFace] | None = None,
         progress: Progress | None = None,
         num_steps: int | None = None,
         passes: int | None = None,
         reference_scale: float | None = None,
         audio_scale: float | None = None,
     ) -> DubResult:
-        """Dub what ``request`` says; ``inputs`` are the results of its checks where these were made already.
+        """Dub what ``request`` says.
+
+        Args:
+            request: the job.
+            inputs: the results of its checks, where these were made already.
+            face: gives where the face is, where somebody follows it already.
+            progress, num_steps, passes, reference_scale, audio_scale: as in a call.
 
         Raises:
             UserError: bad input; nothing is written then.
@@ -180,7 +188,8 @@ class DubPipeline:
         with clock.part("checks"):
             inputs = inputs or check_request(request)
         with clock.part("face"):
-            plan = plan_face(request, geometry.crop_scale, geometry.fps, tell)
+            followed = face() if face is not None else follow_face(request, tell)
+            plan = plan_followed(request.video, followed, geometry.crop_scale, geometry.fps)
         with clock.part("speech"):
             features = self.speech.encode(inputs.padded_speech(plan.timeline.duration))
         done = 0.0

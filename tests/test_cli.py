@@ -241,3 +241,15 @@ def test_progress_tells_rate_and_time_left(terminal: bool, monkeypatch: pytest.M
         assert lines[0] == "dubbing: 25/100 frames, 2.5 frames/s, 30 s left"
         assert lines[-1] == "dubbing: 100/100 frames, 2.5 frames/s"
         assert len(lines) == 4
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_that_is_told_early_shows_when_it_is_entered(terminal: bool) -> None:
+    shown = io.StringIO()
+    progress = ConsoleProgress(Console(file=shown, force_terminal=terminal, width=120))
+    for done in range(1, 5):
+        progress("finding face", done, 4)
+    assert shown.getvalue() == ""
+    with progress:
+        progress("dubbing", 1, 1)
+    assert "finding face" in shown.getvalue() and "4/4 frames" in shown.getvalue()

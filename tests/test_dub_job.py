@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.media import read_frames
+from stage2_dubber.ahead import Ahead
 from stage2_dubber.compositing import Compositing
 from stage2_dubber.editor import Edit
-from stage2_dubber.job import Composite, FacePlan, composited_frames, plan_face
+from stage2_dubber.follow import follow_face
+from stage2_dubber.job import Composite, FacePlan, composited_frames, plan_face, plan_followed
 from stage2_dubber.request import DubRequest, check_request
 from stage2_dubber.timeline import Timeline
 
@@ -270,6 +273,45 @@ def test_tracking_tells_how_far_it_is(tmp_path: Path) -> None:
     plan_face(_request(tmp_path, video), 1.45, 25.0, lambda *args: told.append(args))
     assert [done for _, done, _ in told] == list(range(1, 13))
     assert {total for _, _, total in told} == {12}
+
+
+def test_following_a_face_ends_soon_when_nobody_wants_it_any_more(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mp4", steady(12, 25))
+    stopping, told = Event(), list[float]()
+
+    def stop_after_three(stage: str, done: float, total: float | None) -> None:
+        told.append(done)
+        if done == 3:
+            stopping.set()
+
+    face = follow_face(_request(tmp_path, video), stop_after_three, stopping)
+    assert told == [1, 2, 3] and len(face.track) == 3
+
+
+def test_a_face_that_was_followed_already_makes_the_same_plan(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "v.mp4", steady(12, 25))
+    request = _request(tmp_path, video)
+    with Ahead() as ahead:
+        face = ahead.start(lambda: follow_face(request, _silent, ahead.stopping))
+        plan = plan_followed(video, face(), 1.45, 25.0)
+    other = plan_face(request, 1.45, 25.0, _silent)
+    assert plan.segments == other.segments
+    np.testing.assert_array_equal(plan.crops.sizes, other.crops.sizes)
+
+
+def test_work_beside_a_failure_is_stopped_and_waited_for() -> None:
+    begun, ended = Event(), Event()
+
+    def job(stopping: Event) -> None:
+        begun.set()
+        if stopping.wait(60):
+            ended.set()
+
+    with pytest.raises(KeyboardInterrupt), Ahead() as ahead:
+        ahead.start(lambda: job(ahead.stopping))
+        assert begun.wait(60)
+        raise KeyboardInterrupt
+    assert ended.is_set()
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import torch
 from dub_clips import BOX, picture, steady, uneven, write_clip, write_package, write_speech
 
 from common.diffusion.sampler import EulerSampler
@@ -257,7 +256,7 @@ def test_a_stream_that_is_left_stops_its_worker(pipeline: DubPipeline) -> None:
 
 def test_a_worker_hands_on_results_and_errors() -> None:
     for active in (True, False):
-        with Ahead(torch.device("cpu"), active) as ahead:
+        with Ahead(active) as ahead:
             first, second = ahead.start(lambda: 1), ahead.start(lambda: 1 // 0)
             assert first() == 1
             with pytest.raises(ZeroDivisionError):

@@ -1,0 +1,69 @@
+"""Where the face is in every frame of a clip; needs no model, so that it may go on while one is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from common.media import VideoInfo, VideoReader
+from stage2_dubber.request import DubRequest
+
+if TYPE_CHECKING:
+    from common.face import FaceTrack
+
+Progress = Callable[[str, float, float | None], None]
+"""Called with a stage's name, the frames done so far (fractions of a window count) and the frames in all."""
+
+TRACKING = "finding face"
+
+
+@dataclass(frozen=True)
+class FollowedFace:
+    """One person followed through a clip.
+
+    Attributes:
+        track: the face per source frame; there is one in some of them.
+        times: (N,) float64 seconds of the frames.
+        info: of the video.
+    """
+
+    track: FaceTrack
+    times: np.ndarray
+    info: VideoInfo
+
+
+def follow_face(request: DubRequest, progress: Progress, stopping: Event | None = None) -> FollowedFace:
+    """The first pass over the video.
+
+    Args:
+        request: whose video and face backend are used.
+        progress: told about :data:`TRACKING`.
+        stopping: once it is set nobody wants the result, and the next frame is the last.
+
+    Raises:
+        UserError: no face.
+    """
+    # Seconds of libraries, which go on loading beside the model's where this runs beside that.
+    from common.face import build_detector, require_face, track_face
+
+    name, options = request.face_backend()
+    detector = build_detector(name, **options)
+    with VideoReader(request.video) as reader:
+        times, info = reader.times(), reader.info
+        track = track_face(_counted(reader, info, progress, stopping or Event()), detector)
+    require_face(track, request.video)
+    return FollowedFace(track, times, info)
+
+
+def _counted(
+    reader: VideoReader, info: VideoInfo, progress: Progress, stopping: Event
+) -> Iterator[np.ndarray]:
+    for frame in reader:
+        if stopping.is_set():
+            return
+        yield frame.image
+        progress(TRACKING, frame.index + 1, info.frame_count)
