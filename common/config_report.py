@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from common.config import DiffusionConfig
+
 Rows = list[tuple[str, str]]
 
 
@@ -97,11 +99,20 @@ def _token_rows(config: Any, reference_frames: int | None) -> Rows:
         rows.append(
             (
                 "sampler",
-                f"{diffusion.passes} x {diffusion.num_steps} steps, at most "
-                f"{3 * diffusion.passes * diffusion.num_steps} model calls per window",
+                f"{diffusion.passes} x {diffusion.num_steps} steps, {_model_calls(diffusion)} model calls "
+                "per window",
             )
         )
     return rows
+
+
+def _model_calls(diffusion: DiffusionConfig) -> int:
+    """Of one window: the branches of guidance that have a weight, at every step of every pass."""
+    from common.diffusion.sampler import build_sampler
+
+    sampler = build_sampler(diffusion)
+    levels = sampler.flow.sigmas(diffusion.num_steps)[:-1].tolist()
+    return diffusion.passes * sum(len(sampler.guidance.weights(t)) for t in levels)
 
 
 def _training_rows(config: Any, world: int, samples: int | None, shards: int | None) -> Rows:

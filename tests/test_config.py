@@ -246,6 +246,16 @@ def test_describe_gives_the_public_numbers(tmp_path):
     assert built_on == ["meta"]
 
 
+@pytest.mark.parametrize(
+    ("scales", "calls"),
+    [((2.0, 7.0), 2 * 4 * 3), ((1.0, 3.0), 2 * 4 * 2), ((2.0, 2.0), 2 * 4 * 2), ((1.0, 1.0), 2 * 4)],
+)
+def test_describe_counts_the_branches_that_the_sampler_runs(scales: tuple[float, float], calls: int) -> None:
+    words = ["diffusion.num_steps=4", "diffusion.passes=2", "diffusion.dynamic_schedule=false"]
+    words += [f"diffusion.reference_scale={scales[0]}", f"diffusion.audio_scale={scales[1]}"]
+    assert f"2 x 4 steps, {calls} model calls" in describe(load_config(Root, [], words))
+
+
 def test_describe_counts_references_of_the_temporal_layout():
     config = load_config(Root, [], ["model.reference_layout=temporal", "geometry.clip_frames=25"])
     assert "1,792 target + 256 per reference frame" in describe(config)
