@@ -19,9 +19,10 @@ from common.training.draws import DrawSampler
 from common.training.launch import open_shards, train
 from common.training.loading import DrawnSamples
 from common.training.trainer import TrainResult
-from stage2_dubber.distillation import StudentInputs, StudentStrategy
+from stage2_dubber.distillation import StudentStrategy
 from stage2_dubber.distillation_config import StudentConfig, check_student
 from stage2_dubber.distillation_networks import StudentAndOpponents
+from stage2_dubber.distillation_objective import StudentInputs
 
 OVERLAY = Path(__file__).resolve().parent.parent / "configs" / "distill.yaml"
 CPU = torch.device("cpu")

@@ -112,7 +112,7 @@ def test_the_warm_up_brings_the_student_to_the_teachers_samples(work: Path) -> N
     strategy, model, inputs = prepared(work, 100, *warm, teacher="teacher")
     noise, conditions = inputs.rows.noise, inputs.conditions
     guided = replace(strategy.teacher.sampler, num_steps=4)
-    own = replace(strategy.sampler, num_steps=2)
+    own = replace(strategy.objective.sampler, num_steps=2)
     wanted = guided.sample(load_teacher(strategy), noise, conditions)
     before = (own.sample(model.student, noise, conditions) - wanted).square().mean()
     after = (own.sample(package.transformer, noise, conditions) - wanted).square().mean()
@@ -129,7 +129,7 @@ def test_the_students_samples_are_those_of_inference(work: Path, num_steps: int,
     strategy, model, inputs = prepared(work, 4, f"train.motion_probability={float(motion)}")
     assert (inputs.conditions.motion is not None) == motion
     plan = replace(inputs.plan, num_steps=num_steps, stop=num_steps - 1)
-    made = strategy.rollout(model, replace(inputs, plan=plan)).sample
+    made = strategy.objective.rollout(model, replace(inputs, plan=plan)).sample
     assert made.requires_grad
     sampler = EulerSampler(FlowMatching(3.0), Guidance(1.0, 1.0, False), num_steps, border=1)
     dubbed = sampler.sample(model.student, inputs.rows.noise, inputs.conditions)
@@ -140,7 +140,7 @@ def test_a_later_pass_sees_what_the_student_has_made(work: Path) -> None:
     strategy, model, inputs = prepared(work, 4, "diffusion.passes=2")
     conditions, noise = inputs.conditions, inputs.rows.noise
     seen = {
-        strategy.in_pass(model, replace(inputs, plan=replace(inputs.plan, passes_before=count)))
+        strategy.objective.in_pass(model, replace(inputs, plan=replace(inputs.plan, passes_before=count)))
         .conditions.reference.double()
         .sum()
         .item()  # type: ignore[union-attr]
@@ -148,11 +148,11 @@ def test_a_later_pass_sees_what_the_student_has_made(work: Path) -> None:
     }
     assert len(seen) == 2
     plan = replace(inputs.plan, num_steps=2, stop=1, passes_before=1)
-    later = strategy.in_pass(model, replace(inputs, plan=plan))
+    later = strategy.objective.in_pass(model, replace(inputs, plan=plan))
     assert later.conditions.reference is not None and not later.conditions.reference.requires_grad
-    made = strategy.rollout(model, later).sample
-    dubbed = replace(strategy.sampler, num_steps=2).sample(model.student, noise, conditions)
-    assert strategy.sampler.passes == 2 and torch.equal(made.detach(), dubbed)
+    made = strategy.objective.rollout(model, later).sample
+    dubbed = replace(strategy.objective.sampler, num_steps=2).sample(model.student, noise, conditions)
+    assert strategy.objective.sampler.passes == 2 and torch.equal(made.detach(), dubbed)
     planned = [plan_step(Draw(0, step, 0), DistillConfig(), 0.5, 0, passes=2) for step in range(200)]
     assert 60 < sum(one.passes_before for one in planned) < 140
 
@@ -165,7 +165,9 @@ def test_a_student_may_be_trained_around_the_lips_alone(work: Path, step: int) -
     rows, columns = (2 * size for size in strategy.patch_size[1:])
     clips = (inputs.batch.target_latents, inputs.conditions.reference, inputs.rows.noise)
     assert all(clip is not None and clip.shape[-2:] == (rows, columns) for clip in clips)
-    assert strategy.sampler.generated(inputs.rows.noise, inputs.conditions)[-1].all(), "a part has no ring"
+    assert strategy.objective.sampler.generated(inputs.rows.noise, inputs.conditions)[-1].all(), (
+        "a part has no ring"
+    )
     elsewhere = replace(inputs.conditions, place=Place(0, 0, 4, 4))
     one, two = (
         strategy.loss(model, replace(inputs, conditions=conditions))

@@ -19,10 +19,10 @@ def training_record(train: TrainConfig, dataset: ShardDataset) -> dict[str, Any]
         number of its samples and the SHA-256 of its tars.
     """
     settings = {name: value for name, value in asdict(train).items() if name != "output"}
-    settings["init_from"] = _short(train.init_from)
+    settings["init_from"] = short_name(train.init_from)
     data = [
         {
-            "folder": _short(index.folder),
+            "folder": short_name(index.folder),
             "samples": index.num_samples,
             "sha256": [shard.sha256 for shard in index.shards],
         }
@@ -38,5 +38,6 @@ def data_fingerprint(dataset: ShardDataset, data: DataConfig) -> str:
     return fingerprint({"tars": tars, **drawn})
 
 
-def _short(folder: str | Path) -> str:
+def short_name(folder: str | Path) -> str:
+    """The last two names of a path."""
     return "/".join(Path(folder).parts[-2:])
