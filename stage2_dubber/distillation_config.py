@@ -50,7 +50,7 @@ class DistillConfig:
     fake_steps: int = 5
     score_range: list[float] = field(default_factory=lambda: [0.02, 0.98])  # t of scoring, before the shift
     matching_weight: float = 1.0  # of the distribution matching in the rounds; 0: no fake score
-    teacher_weight: float = 0.0  # in the rounds: squared error to the teacher's velocity, as in the warm-up
+    teacher_weight: float = 0.0  # in the rounds: squared error to the teacher's velocity where the student is
     truth_weight: float = 0.0  # in the rounds: squared error of the student's lips to the real clip's
     critic: CriticConfig = field(default_factory=CriticConfig)
 
@@ -77,14 +77,19 @@ class DistillConfig:
         for name in weights:
             if getattr(self, name) < 0:
                 raise UserError(f"distill.{name} is {getattr(self, name)}; it must not be negative.")
-        if not self.matching_weight and not self.critic.weight:
+        if not any((self.matching_weight, self.teacher_weight, self.truth_weight, self.critic.weight)):
             raise UserError(
-                "distill.matching_weight and distill.critic.weight are both 0: rounds would have nobody to "
-                "learn against; set one of them."
+                "distill.matching_weight, teacher_weight, truth_weight and critic.weight are all 0: the "
+                "student would have nothing to learn after its warm-up; set one of them."
             )
         span = self.score_range
         if len(span) != 2 or not 0 < span[0] < span[1] <= 1:
             raise UserError(f"distill.score_range is {span}; give two rising numbers in (0, 1].")
+
+    @property
+    def has_opponents(self) -> bool:
+        """Whether there is a fake score or a critic; without, rounds are steps of the student alone."""
+        return bool(self.matching_weight or self.critic.weight)
 
 
 @dataclass

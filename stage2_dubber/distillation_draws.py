@@ -19,6 +19,8 @@ def step_kind(config: DistillConfig, step: int) -> str:
     """What optimiser step ``step`` (from 0) does: warm-up, opponents alone, rounds that the student ends."""
     if step < config.warmup_steps:
         return WARMUP
+    if not config.has_opponents:
+        return STUDENT
     of_rounds = step - config.warmup_steps - config.opponents_steps
     if of_rounds < 0:
         return FAKE

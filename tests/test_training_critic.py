@@ -207,10 +207,28 @@ def test_the_steps_come_in_their_order() -> None:
     assert kinds == [WARMUP] * 2 + [FAKE] * 5 + [STUDENT] + [FAKE] * 2 + [STUDENT]
 
 
+def test_without_opponents_the_student_follows_its_teacher_on_its_own_way(work: Path) -> None:
+    alone = ["distill.matching_weight=0", "distill.teacher_weight=1", "distill.warmup_steps=0"]
+    fewer = ["distill.steps=[2]", "diffusion.num_steps=2", "distill.teacher_substeps=1"]
+    assert step_kind(DistillConfig(matching_weight=0, teacher_weight=1, warmup_steps=1), 1) == STUDENT
+    distil(work, "alone", *alone, *fewer, "train.max_steps=40")
+    rows = metrics(work / "alone")
+    assert all({"teacher"} == set(row) & {"teacher", "fake", "critic", "dmd"} for row in rows)
+    assert not any(name.startswith("opponents.") for name in checkpoint(work, "alone", 40)["model"])
+    strategy, model, inputs = prepared(work, 0, *alone, *fewer)
+    plan = replace(inputs.plan, num_steps=2, stop=1)
+    own = strategy.objective.rollout(model, replace(inputs, plan=plan)).latents
+    assert strategy.loss(model, replace(inputs, plan=plan)).loss.max() < 1e-8, "the bare teacher's own step"
+    clean, noise = inputs.batch.target_latents, inputs.rows.noise
+    assert not torch.allclose(own, 0.25 * clean + 0.75 * noise, atol=1e-2), "not from the filmed clip"
+    mean = np.mean([row["loss"] for row in rows[:8]]), np.mean([row["loss"] for row in rows[-8:]])
+    assert mean[1] < 0.8 * mean[0]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["distill.matching_weight=0"], "both 0"),
+        (["distill.matching_weight=0"], "all 0"),
         (["distill.critic.weight=-1"], "distill.critic.weight"),
         (["distill.critic.num_layers=0"], "distill.critic.num_layers"),
         (["distill.opponents_rate=0"], "distill.opponents_rate"),
