@@ -23,6 +23,7 @@ from common.speech.lips import LipEncoder
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "tools" / "train_default.sh"
 SHIP = REPOSITORY / "tools" / "ship_model.py"
+AVERAGE = REPOSITORY / "tools" / "average_models.py"
 
 
 def _script(*words: str) -> subprocess.CompletedProcess[str]:
@@ -134,3 +135,30 @@ def test_a_better_lip_reader_is_put_into_a_trained_package(tmp_path: Path) -> No
     save_package(tmp_path / "mel", mel, tiny_transformer(), tiny_codec())
     refused = _ship(str(tmp_path / "mel"), "--output", str(tmp_path / "no"), *words[2:])
     assert refused.returncode == 2 and "no lips" in refused.stderr and not (tmp_path / "no").exists()
+
+
+def test_the_mean_of_two_packages_has_the_mean_of_their_weights(tmp_path: Path) -> None:
+    models, codec = [tiny_transformer(), tiny_transformer()], tiny_codec()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in models[1].parameters():
+        parameter.data += torch.randn(parameter.shape, generator=generator)
+    speech = SpeechConfig(encoder="mel", channels=6)
+    info = PackageInfo(2, "lip", GeometryConfig(crop_size=32), speech, DiffusionConfig())
+    for name, model in zip("ab", models, strict=True):
+        save_package(tmp_path / name, info, model, codec)
+    save_package(tmp_path / "other", replace(info, geometry=GeometryConfig(crop_size=64)), models[0], codec)
+
+    def run(*names: str) -> subprocess.CompletedProcess[str]:
+        words = [str(tmp_path / name) for name in names]
+        command = [sys.executable, str(AVERAGE), *words, "--output", str(tmp_path / "mean")]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    for refused, why in ((run("a"), "two or more"), (run("a", "other"), "not of one model")):
+        assert refused.returncode == 2 and why in refused.stderr and not (tmp_path / "mean").exists()
+    done = run("a", "b")
+    assert done.returncode == 0, done.stderr
+    mean = load_package(tmp_path / "mean", stage=2)
+    assert [Path(name).name for name in mean.info.training["mean_of"]] == ["a", "b"]
+    states = [model.state_dict() for model in models]
+    for name, tensor in mean.transformer.state_dict().items():
+        torch.testing.assert_close(tensor, (states[0][name] + states[1][name]) / 2)
