@@ -40,8 +40,8 @@ def average(sources: list[Path], output: Path) -> None:
         _refuse_adapters(other)
         if _kind(other) != _kind(first):
             raise UserError(
-                f"{source}: is not of one model with '{sources[0]}' (stage, geometry, encoders, transformer); "
-                "average runs of one configuration."
+                f"{source}: is not of one model with '{sources[0]}' (stage, geometry, encoders, "
+                "transformer); average runs of one configuration."
             )
         for name, value in other.transformer.state_dict().items():
             mean[name] += value.double()
