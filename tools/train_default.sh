@@ -201,11 +201,11 @@ if wanted lip; then
 fi
 if wanted texture; then
     # The guidance that its package names is the one that the student learns to do without.
-    editor texture 4 8 "$work/stage2/lip/package" "${lora[@]}" diffusion.audio_scale=2.0
+    editor texture 4 8 "$work/stage2/lip/package" "${lora[@]}" diffusion.audio_scale=2.75
 fi
 if wanted student; then
     program=$here/stage2_dubber/distill.py file=distill overlay=small_distill \
-        editor student 18 16 "$work/stage2/texture/package" train.keep_adapters=false
+        editor student 24 16 "$work/stage2/texture/package" train.keep_adapters=false
 fi
 if wanted ship; then
     settings_of ship
