@@ -38,6 +38,14 @@ class Device(str, Enum):
     cuda = "cuda"
 
 
+class Dtype(str, Enum):
+    """What the weights are in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 class Detector(str, Enum):
     """Who finds the face."""
 
@@ -73,6 +81,9 @@ def dub(
         Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
     ] = None,
     device: Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")] = Device.auto,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Of the weights; auto: bfloat16 where the device computes in it natively.")
+    ] = Dtype.auto,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video on the same machine.")] = 0,
     num_steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps per window and pass.")] = None,
     passes: Annotated[
@@ -172,10 +183,10 @@ def dub(
         if dry_run:
             from common.models.switches import check_switches
             from stage2_dubber.dry_run import plan_lines
-            from stage2_dubber.pipeline import choose_device, default_dtype
+            from stage2_dubber.pipeline import choose_device, choose_dtype
 
             place = choose_device(device.value)
-            check_switches(switches, place, default_dtype(place))
+            check_switches(switches, place, choose_dtype(dtype.value, place))
             for line in plan_lines(request, inputs, folder, sampling, switches):
                 print(line)
             return
@@ -188,7 +199,7 @@ def dub(
             face = ahead.start(partial(follow_face, request, progress, ahead.stopping))
             from stage2_dubber.pipeline import DubPipeline
 
-            pipeline = DubPipeline.from_pretrained(folder, device=device.value, speed=switches)
+            pipeline = DubPipeline.from_pretrained(folder, device.value, dtype.value, speed=switches)
             with progress:
                 result = pipeline.run(request, inputs=inputs, face=face, progress=progress, **sampling)
         _report(result)

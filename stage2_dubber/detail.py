@@ -13,7 +13,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-MOST = 3.0
+MOST = 2.5
 """Times what a blur takes away; more makes outlines of noise."""
 
 _SIGMA = 1.0  # pixels of the crop: the finest octave that it can hold

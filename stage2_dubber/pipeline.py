@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.arithmetic import has_bf16
 from common.config import DiffusionConfig, SpeedConfig
 from common.errors import UserError
 from common.models.package import BASE_PHASE, ModelPackage, load_package, read_info
@@ -67,7 +68,7 @@ class DubPipeline:
         cls,
         path: str | PathLike[str],
         device: str | torch.device = "cpu",
-        dtype: torch.dtype | None = None,
+        dtype: str | torch.dtype = "auto",
         speed: SpeedConfig | None = None,
     ) -> DubPipeline:
         """Load a model package.
@@ -75,7 +76,8 @@ class DubPipeline:
         Args:
             path: the package's folder.
             device: "cpu", "cuda", or "auto" for the GPU where there is one.
-            dtype: of the weights; None: float32 on the CPU, bfloat16 on a GPU.
+            dtype: of the weights: a torch.dtype or its name, or "auto" for bfloat16 on a GPU and on a CPU
+                that computes in it, else float32.
             speed: switches that trade pictures or memory for time (docs/speed.md), for example
                 ``SpeedConfig(step_cache="first-block", offload=True)``; None: exact.
 
@@ -84,13 +86,13 @@ class DubPipeline:
                 the device is not there, or a switch needs what is not there.
         """
         chosen = choose_device(device)
-        dtype = dtype or default_dtype(chosen)
+        weights = choose_dtype(dtype, chosen)
         if read_info(Path(path)).phase == BASE_PHASE:
             raise UserError(
                 f"{path}: the model is a starting point for training that has not heard any speech yet; "
                 "train it first (train.init_from)."
             )
-        package = load_package(Path(path), device=chosen, dtype=dtype, stage=STAGE, speed=speed)
+        package = load_package(Path(path), device=chosen, dtype=weights, stage=STAGE, speed=speed)
         return cls(package, build_speech_encoder(package.info.speech, chosen))
 
     def __call__(
@@ -298,9 +300,21 @@ def choose_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def default_dtype(device: torch.device) -> torch.dtype:
-    """Of the weights: bfloat16 on a GPU, float32 on a CPU."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype of the weights that ``wanted`` means: "auto" is bfloat16 on a GPU and on a CPU that computes
+    in it, else float32.
+
+    Raises:
+        UserError: there is no such dtype.
+    """
+    if isinstance(wanted, torch.dtype):
+        return wanted
+    if wanted == "auto":
+        return torch.bfloat16 if device.type == "cuda" or has_bf16(device.type) else torch.float32
+    named = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if wanted not in named:
+        raise UserError(f"There is no dtype '{wanted}' for weights: choose auto, {' or '.join(named)}.")
+    return named[wanted]
 
 
 class _Clock:

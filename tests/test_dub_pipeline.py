@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from dub_clips import BOX, picture, steady, uneven, write_clip, write_package, write_speech
 
 from common.diffusion.sampler import EulerSampler
@@ -261,6 +262,24 @@ def test_a_worker_hands_on_results_and_errors() -> None:
             assert first() == 1
             with pytest.raises(ZeroDivisionError):
                 second()
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_weights_are_in_bf16_where_the_device_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, native: bool
+) -> None:
+    monkeypatch.setattr("stage2_dubber.pipeline.has_bf16", lambda kind: native)
+    package = write_package(tmp_path / "model")
+    known = {"auto": torch.bfloat16 if native else torch.float32, "float32": torch.float32}
+    edits = []
+    for name, expected in known.items():
+        made = DubPipeline.from_pretrained(package, dtype=name)
+        assert made.package.transformer.patch_embedding.weight.dtype == expected
+        edits.append(made.edit_crops(_crops(9), np.zeros(6400, np.float32)).astype(int))
+    apart = np.abs(edits[0] - edits[1])
+    assert apart.any() == native and apart.mean() < 2
+    with pytest.raises(UserError, match="no dtype 'half'"):
+        DubPipeline.from_pretrained(package, dtype="half")
 
 
 def test_adapters_act_where_they_should(tmp_path: Path, pipeline: DubPipeline) -> None:

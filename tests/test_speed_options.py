@@ -108,7 +108,7 @@ def test_the_pipeline_follows_the_section(model: Path) -> None:
     speech = np.sin(np.arange(16000) / 20).astype(np.float32)
 
     def edited(**switches: Any) -> np.ndarray:
-        pipeline = DubPipeline.from_pretrained(model, speed=SpeedConfig(**switches))
+        pipeline = DubPipeline.from_pretrained(model, dtype="float32", speed=SpeedConfig(**switches))
         return pipeline.edit_crops(crops, speech, num_steps=6)
 
     exact = edited()

@@ -38,7 +38,7 @@ from common.diffusion.branches import batch_branches, forward_bytes  # noqa: E40
 from common.diffusion.sampler import EulerSampler, build_sampler  # noqa: E402
 from common.errors import EXIT_CODE, UserError  # noqa: E402
 from stage2_dubber.config import DubConfig  # noqa: E402
-from stage2_dubber.pipeline import choose_device, default_dtype  # noqa: E402
+from stage2_dubber.pipeline import choose_device, choose_dtype  # noqa: E402
 
 EXACT = ("guidance_branches=sequential",)
 VARIANTS: tuple[tuple[str, ...], ...] = (
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     Raises UserError for bad input; a switch that is refused is a row.
     """
     device = choose_device(options.device)
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, None: default_dtype(device)}[options.dtype]
+    dtype = choose_dtype(options.dtype or "auto", device)
     material: Material
     if options.package is not None:
         material = PackageMaterial(options.package, options.clip, options.audio, options.frames)
