@@ -34,13 +34,22 @@ def run_configured(
     if show_timesteps is not None:
         about = "print which noise levels the training draws, and stop"
         parser.add_argument("--show-timesteps", action="store_true", help=about)
-    try:
+
+    def work() -> None:
         arguments = parse_config_arguments(parser, argv)
         config = load_config(schema, arguments.config, arguments.overrides)
         if show_timesteps is not None and arguments.show_timesteps:
             print(show_timesteps(config))
         else:
             body(config, arguments.dry_run)
+
+    return exit_code_of(work)
+
+
+def exit_code_of(work: Callable[[], None]) -> int:
+    """Do ``work``: 0, or what a UserError is to a command, one line on stderr and exit code 2."""
+    try:
+        work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE

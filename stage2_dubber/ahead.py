@@ -6,10 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
 T = TypeVar("T")
 
@@ -32,8 +31,6 @@ class Ahead:
         self._pool = ThreadPoolExecutor(1) if active else None
         self._stream: torch.cuda.Stream | None = None
         if active and device is not None and device.type == "cuda":
-            import torch
-
             self._stream = torch.cuda.Stream(device)
 
     def start(self, job: Callable[[], T]) -> Callable[[], T]:
@@ -42,8 +39,6 @@ class Ahead:
             return job
         if self._stream is None:
             return self._pool.submit(job).result
-        import torch
-
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         future: Future[T] = self._pool.submit(_on_stream, self._stream, job)
         return future.result
@@ -63,8 +58,6 @@ class Ahead:
 
 
 def _on_stream(stream: torch.cuda.Stream, job: Callable[[], T]) -> T:
-    import torch
-
     with torch.cuda.stream(stream):
         result = job()
     stream.synchronize()

@@ -50,7 +50,7 @@ class StudentStrategy(EditorStrategy):
 
     def __init__(self, config: StudentConfig, dataset: ShardDataset) -> None:
         """Raises UserError where the teacher, the data and the configuration do not fit each other."""
-        teacher = config.distill.teacher or config.train.init_from
+        teacher = config.teacher
         settings = read_info(teacher).diffusion
         for name in ("shift", "border"):
             ours, theirs = getattr(config.diffusion, name), getattr(settings, name)
@@ -59,9 +59,10 @@ class StudentStrategy(EditorStrategy):
                     f"diffusion.{name} is {ours} but the teacher in {teacher} has {theirs}: the "
                     f"student takes steps of the teacher's path, set diffusion.{name}={theirs}."
                 )
-        self.teacher = Teacher(teacher, config.train.mixed_precision)
         super().__init__(config, dataset)
-        self.teacher.check(self.start.codec.fingerprint, self.speech_fingerprint)
+        speech = (config.speech.encoder, self.speech_fingerprint)
+        vae = self.start.codec.fingerprint
+        self.teacher = Teacher(teacher, config.train.mixed_precision, vae, speech)
         self.record |= {"distill": self._settings() | {"teacher": short_name(config.distill.teacher)}}
         sampler = build_sampler(config.diffusion)
         self.objective = Objective(config.distill, config.train, self.teacher, sampler)

@@ -44,7 +44,7 @@ class DistillConfig:
     warmup_steps: int = 500
     warmup_face_weight: float = 0.3
     warmup_lip_weight: float = 2.0  # few steps blur the lips first
-    teacher_substeps: int = 4  # of the teacher for one of the student, during warm-up
+    teacher_substeps: int = 4  # of the teacher for one of the student
     opponents_steps: int = 0  # a critic that knows nothing yet leads nowhere
     opponents_rate: float = 1.0  # times train.learning_rate (Heusel et al. 2017, two time scales)
     fake_steps: int = 5
@@ -97,6 +97,11 @@ class StudentConfig(Stage2Config):
     """Root of the distillation. ``diffusion`` is the student's: no guidance."""
 
     distill: DistillConfig = field(default_factory=DistillConfig)
+
+    @property
+    def teacher(self) -> str:
+        """The teacher's package."""
+        return self.distill.teacher or self.train.init_from
 
 
 def check_student(config: StudentConfig) -> StudentConfig:

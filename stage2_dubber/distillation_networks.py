@@ -15,7 +15,7 @@ from common.models.transformer import DubbingTransformer
 from stage2_dubber.distillation_config import DistillConfig
 from stage2_dubber.distillation_critic import LatentCritic
 
-STUDENT, OPPONENTS, FAKE, CRITIC = "student", "opponents", "opponents.fake", "opponents.critic"
+STUDENT, OPPONENTS, FAKE_SCORE, CRITIC = "student", "opponents", "opponents.fake", "opponents.critic"
 
 
 class StudentAndOpponents(nn.Module):

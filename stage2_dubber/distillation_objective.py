@@ -19,8 +19,7 @@ from stage2_dubber.distillation_config import DistillConfig
 from stage2_dubber.distillation_critic import critic_loss, lesson, student_gradient, with_gradient
 from stage2_dubber.distillation_draws import FAKE, WARMUP, RowDraws, StepPlan
 from stage2_dubber.distillation_losses import matching_gradient, matching_loss, root_mean_square
-from stage2_dubber.distillation_networks import CRITIC, OPPONENTS, STUDENT, by_itself
-from stage2_dubber.distillation_networks import FAKE as FAKE_SCORE
+from stage2_dubber.distillation_networks import CRITIC, FAKE_SCORE, OPPONENTS, STUDENT, by_itself
 from stage2_dubber.distillation_teacher import Teacher
 from stage2_dubber.own_references import others_speech
 

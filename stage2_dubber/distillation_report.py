@@ -6,7 +6,7 @@ from collections import Counter
 
 from common.diffusion.guidance import build_guidance
 from common.models.package import read_info
-from stage2_dubber.distillation_config import StudentConfig
+from stage2_dubber.distillation_config import DistillConfig, StudentConfig
 from stage2_dubber.distillation_draws import FAKE, STUDENT, WARMUP, step_kind
 
 
@@ -16,8 +16,7 @@ def distillation_numbers(config: StudentConfig) -> str:
     Raises:
         UserError: the teacher is no model package.
     """
-    distill = config.distill
-    info = read_info(distill.teacher or config.train.init_from)
+    distill, info = config.distill, read_info(config.teacher)
     teacher = info.diffusion
     branches = len(build_guidance(teacher).weights(1.0))
     kinds = Counter(step_kind(distill, step) for step in range(config.train.max_steps))
@@ -28,7 +27,7 @@ def distillation_numbers(config: StudentConfig) -> str:
     frozen = {
         WARMUP: f"{again}{distill.teacher_substeps * branches} of the teacher",
         FAKE: f"{rollout + 1:g} of the student",
-        STUDENT: f"{rollout:g} of the student, {branches} of the teacher, 1 of the fake score",
+        STUDENT: ", ".join([f"{rollout:g} of the student", *_asked_by_the_student(distill, branches)]),
     }
     rows = [
         (
@@ -41,9 +40,19 @@ def distillation_numbers(config: StudentConfig) -> str:
     rows += [
         (f"{kind} steps", f"{kinds[kind]:,}; forward passes without gradient: {frozen[kind]}")
         for kind in (WARMUP, FAKE, STUDENT)
+        if kinds[kind]
     ]
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
+
+
+def _asked_by_the_student(distill: DistillConfig, branches: int) -> list[str]:
+    """Forward passes of other networks that a step of the student makes."""
+    of_teacher = branches * (
+        bool(distill.matching_weight) + distill.teacher_substeps * bool(distill.teacher_weight)
+    )
+    calls = {"teacher": of_teacher, "fake score": bool(distill.matching_weight)}
+    return [f"{count:d} of the {name}" for name, count in calls.items() if count]
 
 
 def _passes(config: StudentConfig) -> str:

@@ -22,31 +22,32 @@ class Teacher:
     that it computes in.
     """
 
-    def __init__(self, path: str, mixed_precision: str) -> None:
-        """Raises UserError where ``path`` is no package of stage 2."""
+    def __init__(self, path: str, mixed_precision: str, vae: str, speech: tuple[str, str]) -> None:
+        """Load the package at ``path`` for a student that knows latents and speech by fingerprints.
+
+        Args:
+            path: the package's folder.
+            mixed_precision: of the training.
+            vae: fingerprint of the student's autoencoder.
+            speech: name and fingerprint of its speech encoder.
+
+        Raises:
+            UserError: there is no package of stage 2, or one with other encoders.
+        """
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._narrow = resolve_precision(mixed_precision, device) == "bf16"
         dtype = torch.bfloat16 if self._narrow else torch.float32
         package = load_package(path, stage=2, dtype=dtype)
-        settings = package.info.diffusion
+        package.require_speech(*speech)
+        if package.codec.fingerprint != vae:
+            raise UserError(
+                f"{path}: the teacher has another autoencoder than the student; name one that has the same."
+            )
         self.fingerprint = weights_fingerprint(package)
-        self._path = path
-        self._encoders = (package.codec.fingerprint, package.info.speech_fingerprint)
         # Any: diffusers' decorators hide the signature of `to` from type checkers.
         self.network: Any = package.transformer
         self._switch = package.adapter_switch()
-        self.sampler = build_sampler(settings, batch_branches=True, before_step=self._switch)
-
-    def check(self, codec: str, speech: str) -> None:
-        """Raises UserError unless it knows latents and speech by these fingerprints."""
-        for name, theirs, ours in zip(
-            ("autoencoder", "speech encoder"), self._encoders, (codec, speech), strict=True
-        ):
-            if theirs != ours:
-                raise UserError(
-                    f"{self._path}: the teacher has another {name} than the student; name one that has the "
-                    "same."
-                )
+        self.sampler = build_sampler(package.info.diffusion, batch_branches=True, before_step=self._switch)
 
     def to(self, device: torch.device) -> Teacher:
         self.network.to(device)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Event
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.face import FaceTrack, build_detector, require_face, track_face
 from common.media import VideoInfo, VideoReader
 from stage2_dubber.request import DubRequest
-
-if TYPE_CHECKING:
-    from common.face import FaceTrack
 
 Progress = Callable[[str, float, float | None], None]
 """Called with a stage's name, the frames done so far (fractions of a window count) and the frames in all."""
@@ -47,9 +44,6 @@ def follow_face(request: DubRequest, progress: Progress, stopping: Event | None 
     Raises:
         UserError: no face.
     """
-    # Seconds of libraries, which go on loading beside the model's where this runs beside that.
-    from common.face import build_detector, require_face, track_face
-
     name, options = request.face_backend()
     detector = build_detector(name, **options)
     with VideoReader(request.video) as reader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 from training_toys import fingerprints, metrics, saved, stage2_config, toy_file, toy_vae, write_pairs
@@ -19,6 +20,7 @@ from common.training.draws import DrawSampler
 from common.training.launch import open_shards, train
 from common.training.loading import DrawnSamples
 from common.training.trainer import TrainResult
+from stage2_dubber.distill import main
 from stage2_dubber.distillation import StudentStrategy
 from stage2_dubber.distillation_config import StudentConfig, check_student
 from stage2_dubber.distillation_networks import StudentAndOpponents
@@ -87,6 +89,15 @@ def prepared(
     draws = next(iter(DrawSampler(build_order(dataset, config.data, 4, 0), 4, 4, 1, 0, step)))
     samples = DrawnSamples(dataset)
     return strategy, model, strategy.prepare(strategy.collate()([samples[draw] for draw in draws]), CPU)
+
+
+def refusal(work: Path, capsys: pytest.CaptureFixture[str], *given: str) -> str:
+    """The one line with which the command refuses these words, having written nothing."""
+    assert main(["--config", str(OVERLAY), str(toy_file(work)), *words(work, "refused", *given)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert not (work / "refused").exists()
+    return error
 
 
 def checkpoint(work: Path, output: str, step: int) -> dict[str, dict[str, Tensor]]:

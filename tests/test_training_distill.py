@@ -15,6 +15,7 @@ from distill_toys import (
     distil,
     losses,
     prepared,
+    refusal,
     same,
     words,
     write_pairs_and_teachers,
@@ -288,10 +289,7 @@ def test_what_cannot_become_a_student_is_refused_in_one_line(
     work: Path, overrides: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [word.format(work=work) for word in overrides]
-    assert main(["--config", str(OVERLAY), str(toy_file(work)), *words(work, "refused", *given)]) == 2
-    error = capsys.readouterr().err.strip()
-    assert message in error and len(error.splitlines()) == 1
-    assert not (work / "refused").exists()
+    assert message in refusal(work, capsys, *given)
 
 
 def test_another_teacher_does_not_continue_the_run(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -309,3 +307,14 @@ def test_dry_run_says_what_each_kind_of_step_costs(work: Path, capsys: pytest.Ca
     assert "fake steps     4; forward passes without gradient: 2 of the student" in out
     assert "student steps  2" in out and not (work / "dry").exists()
     assert read_info(work / "teacher").phase in out
+
+
+def test_dry_run_counts_what_a_student_without_opponents_asks_for(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = ["distill.matching_weight=0", "distill.teacher_weight=1", "distill.warmup_steps=0"]
+    given = words(work, "dry", *alone, "train.max_steps=8", "--dry-run")
+    assert main(["--config", str(OVERLAY), str(toy_file(work)), *given]) == 0
+    out = capsys.readouterr().out
+    assert "student steps  8; forward passes without gradient: 1 of the student, 6 of the teacher" in out
+    assert "fake" not in out

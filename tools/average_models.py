@@ -19,13 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
     sys.path.insert(0, str(ROOT))
 
-from common.errors import EXIT_CODE, UserError  # noqa: E402
+from common.command import exit_code_of  # noqa: E402
+from common.errors import UserError  # noqa: E402
 from common.models.package import ModelPackage, load_package, save_package  # noqa: E402
 from common.training.record import short_name  # noqa: E402
 
 
 def average(sources: list[Path], output: Path) -> None:
-    """Write the mean of ``sources`` to ``output``, whole or not at all. One package at a time is in memory.
+    """Write the mean of ``sources`` to ``output``, whole or not at all.
 
     Raises:
         UserError: fewer than two packages, or they are not of one model.
@@ -70,13 +71,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("sources", type=Path, nargs="+", metavar="TRAINED", help="model packages")
     parser.add_argument("--output", type=Path, required=True, help="folder to write; replaced if it is there")
     arguments = parser.parse_args(argv)
-    try:
+
+    def work() -> None:
         average(arguments.sources, arguments.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    print(f"{arguments.output}: the mean of {len(arguments.sources)} packages")
-    return 0
+        print(f"{arguments.output}: the mean of {len(arguments.sources)} packages")
+
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
     sys.path.insert(0, str(ROOT))
 
-from common.errors import EXIT_CODE, UserError  # noqa: E402
+from common.command import exit_code_of  # noqa: E402
+from common.errors import UserError  # noqa: E402
 from common.files import atomic_dir  # noqa: E402
 from common.models.package import METADATA_FILE, PackageInfo, load_package, save_package  # noqa: E402
 from common.models.vae import load_vae  # noqa: E402
@@ -68,13 +69,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--lip-reader", type=Path, help="instead of the package's own")
     arguments = parser.parse_args(argv)
     sampler = {name: getattr(arguments, name) for name in SAMPLER if getattr(arguments, name) is not None}
-    try:
+
+    def work() -> None:
         size = ship(arguments.source, arguments.output, sampler, arguments.lip_reader)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    print(f"{arguments.output}: {size / 1e6:.1f} MB")
-    return 0
+        print(f"{arguments.output}: {size / 1e6:.1f} MB")
+
+    return exit_code_of(work)
 
 
 if __name__ == "__main__":
