@@ -57,12 +57,44 @@ class ListenConfig:
     """Share of the clips that get a stretch of silence, in which the mouth is to be closed."""
     tempo: float = 0.2
     """Half of the clips are played faster or slower by up to this share."""
+    phonetics: str = ""
+    """Folder of a phonetic encoder (`train_phonetics`), or of a lip reader that has one, which it hears with
+    besides; empty: none."""
+    dropout: float = 0.2
+    input_dropout: float = 0.0
+    """Of what the first layer hears."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tempo < 1:
             raise UserError(f"listen.tempo is {self.tempo}; give a share from 0 to below 1.")
         if not 0 <= self.silence <= 1:
             raise UserError(f"listen.silence is {self.silence}; give a share from 0 to 1.")
+
+
+@dataclass
+class PhoneticsConfig:
+    """A phonetic encoder and the speech that it learns from."""
+
+    teacher: str = ""
+    """ONNX file of a Whisper encoder."""
+    output: str = "last_hidden_state"
+    """The tensor inside it whose features are learnt."""
+    unit_variance: bool = True
+    """The teacher hears sound of mean 0 and variance 1."""
+    speeds: list[float] = field(default_factory=lambda: [1.0, 0.85, 1.2])
+    """At which the speech of every face is played, pitch and all."""
+    synthesised_minutes: float = 45.0
+    synthesised_seconds: float = 6.0
+    """Of one synthesised voice."""
+    width: int = 256
+    channels: int = 96
+
+    def __post_init__(self) -> None:
+        for speed in self.speeds:
+            if not 0.5 <= speed <= 2:
+                raise UserError(f"phonetics.speeds has {speed}; give numbers from 0.5 to 2.")
+        if self.synthesised_seconds < 2:
+            raise UserError(f"phonetics.synthesised_seconds is {self.synthesised_seconds}; give at least 2.")
 
 
 @dataclass
@@ -167,6 +199,7 @@ class Stage1Config(TrainingSections, ModelSections):
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     references: ReferenceConfig = field(default_factory=ReferenceConfig)
     listen: ListenConfig = field(default_factory=ListenConfig)
+    phonetics: PhoneticsConfig = field(default_factory=PhoneticsConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     pairs: PairsConfig = field(default_factory=PairsConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
@@ -189,6 +222,11 @@ class WorkPaths:
     def heard(self) -> Path:
         """Training shards of the lip reader (index.json inside)."""
         return self.root / "heard"
+
+    @property
+    def phonetics(self) -> Path:
+        """Training shards of the phonetic encoder (index.json inside)."""
+        return self.root / "phonetics"
 
     @property
     def encoded(self) -> Path:

@@ -21,8 +21,8 @@ from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
-from common.files import atomic_dir
-from common.models.lip_reader import LipReader
+from common.files import atomic_dir, sampled_digest
+from common.models.lip_reader import LipReader, load_phonetics
 from common.speech.mel import MelEncoder
 from common.speech.mel_augment import augment_mel
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
@@ -153,7 +153,17 @@ class SpeechStrategy:
                 )
 
     def build_model(self) -> nn.Module:
-        return LipReader(MelEncoder.channels)
+        listen = self.config.listen
+        encoder = load_phonetics(listen.phonetics) if listen.phonetics else None
+        reader = LipReader(
+            MelEncoder.channels,
+            dropout=listen.dropout,
+            input_dropout=listen.input_dropout,
+            phonetics=encoder.settings if encoder else None,
+        )
+        if encoder and reader.phonetic_encoder:
+            reader.phonetic_encoder.load_state_dict(encoder.state_dict())
+        return reader
 
     def collate(self) -> Hear:
         listen = self.config.listen
@@ -178,7 +188,11 @@ class SpeechStrategy:
         return SampleLosses(loss, torch.zeros(len(loss)), {"opening_r": agreement})
 
     def identity(self) -> dict[str, Any]:
-        return {"stage": "speech", "data": [index.meta for index in self.dataset.indices]}
+        listen = self.config.listen
+        made_of = {"stage": "speech", "data": [index.meta for index in self.dataset.indices]}
+        if listen.phonetics:
+            made_of["phonetics"] = sampled_digest(sorted(Path(listen.phonetics).glob("*.safetensors")))
+        return made_of
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
         """The lip reader, calibrated on the training's clips."""

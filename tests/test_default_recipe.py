@@ -63,6 +63,27 @@ def test_every_part_starts_from_the_one_before(tmp_path: Path) -> None:
     assert any(words.get("train.time_limit_minutes") == "36.00" for words in given)
 
 
+@pytest.mark.parametrize("teacher", ["", "the teacher.onnx"])
+def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
+    tmp_path: Path, teacher: str
+) -> None:
+    words = ["--videos", "clips", "--work", str(tmp_path), "--parts", "phonetics,speech", "--dry-run"]
+    done = _script(*words, *(["--teacher", teacher] if teacher else []))
+    assert done.returncode == 0, done.stderr
+    given = {
+        name: value.strip("'")
+        for line in done.stdout.splitlines()
+        for name, value in (word.split("=", 1) for word in shlex.split(line) if "=" in word)
+    }
+    if teacher:
+        assert given["phonetics.teacher"] == teacher
+        assert given["listen.phonetics"] == str(tmp_path / "stage1" / "phonetic_encoder" / "package")
+    else:
+        assert "phonetics.teacher" not in given and "train_phonetics" not in done.stdout
+        shipped = Path(given["listen.phonetics"])
+        assert shipped == REPOSITORY / "models" / "bootdub-small" / "speech"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

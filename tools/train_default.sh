@@ -4,7 +4,7 @@
 # interruption.
 #
 #   bash tools/train_default.sh --videos DIR [--speakers FILE] [--characters N] [--work DIR] [--output DIR]
-#                               [--parts NAME,NAME,...] [--processes N] [--scale F] [--batch N] [--dry-run]
+#                               [--teacher FILE] [--parts NAME,NAME,...] [--processes N] [--scale F] [--batch N] [--dry-run]
 #                               [PART:key=value ...]
 #
 #   --videos DIR      clips of speaking people, with their sound
@@ -12,8 +12,10 @@
 #   --characters N    drawn characters with exact pairs, besides (default 90; 0: none)
 #   --work DIR        everything that is made (default outputs/small)
 #   --output DIR      the finished package (default WORK/bootdub-small)
-#   --parts LIST      only these of: characters prepare autoencoder speech encode generator pairs structure lip
-#                     texture student ship
+#   --teacher FILE    an ONNX file of Smart Turn's Whisper encoder, which a phonetic encoder is taught by
+#                     (docs/training.md; default: the one that bootdub-small was shipped with)
+#   --parts LIST      only these of: characters prepare autoencoder phonetics speech encode generator pairs
+#                     structure lip texture student ship
 #   --processes N     of a training (default: 1 with a GPU, else as many as there are cores, at most 8)
 #   --scale F         times the minutes of every training, which are what two CPU cores need (default 1; with a GPU
 #                     0.25 and 16 times the batch is a good beginning: --scale 0.25 --batch 16)
@@ -28,12 +30,13 @@ source "$here/tools/shell.sh"
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 python=$(find_python "$here")
 
-all=(characters prepare autoencoder speech encode generator pairs structure lip texture student ship)
+all=(characters prepare autoencoder phonetics speech encode generator pairs structure lip texture student ship)
 videos=
 speakers=
 characters=90
 work=outputs/small
 output=
+teacher=
 parts=("${all[@]}")
 processes=
 scale=1
@@ -46,6 +49,7 @@ while (($#)); do
         --speakers) need "$1" $#; speakers=$2; shift 2 ;;
         --characters) need "$1" $#; characters=$2; shift 2 ;;
         --work) need "$1" $#; work=$2; shift 2 ;;
+        --teacher) need "$1" $#; teacher=$2; shift 2 ;;
         --output) need "$1" $#; output=$2; shift 2 ;;
         --parts) need "$1" $#; IFS=, read -ra parts <<<"$2"; shift 2 ;;
         --processes) need "$1" $#; processes=$2; shift 2 ;;
@@ -81,6 +85,8 @@ size=$here/configs/small.yaml
 vae=$work/autoencoder/model
 stage1=("$size" "$here/configs/stage1.yaml" "$here/configs/small_stage1.yaml")
 reader=$work/stage1/speech/package
+phonetics=$here/models/bootdub-small/speech
+if [[ -n $teacher ]]; then phonetics=$work/stage1/phonetic_encoder/package; fi
 common=("vae.path=$(quoted "$vae")" "speech.path=$(quoted "$reader")")
 inputs=("work=$(quoted "$work/stage1")" "prepare.videos=$(quoted "$videos")" "prepare.speakers=$(quoted "$speakers")")
 
@@ -169,10 +175,17 @@ if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
     # Narrowed before anything is encoded with it: what is shipped is what the other parts were trained on.
     call "$python" "$here/tools/ship_model.py" "$work/autoencoder/run/vae" --output "$vae"
 fi
+if [[ -n $teacher ]] && wanted phonetics; then
+    step phonetics phonetics "phonetics.teacher=$(quoted "$teacher")" phonetics.output=layer_norm_4
+    fit phonetics 12 48 -m stage1_generator.train_phonetics \
+        --config "${stage1[@]}" "$here/configs/small_phonetics.yaml" "${inputs[@]}" \
+        "train.output=$(quoted "$work/stage1/phonetic_encoder")"
+fi
 if wanted speech; then
     step speech listen
     fit speech 4 64 -m stage1_generator.train_speech \
-        --config "${stage1[@]}" "$here/configs/small_speech.yaml" "${inputs[@]}"
+        --config "${stage1[@]}" "$here/configs/small_speech.yaml" "${inputs[@]}" \
+        "listen.phonetics=$(quoted "$phonetics")"
 fi
 if wanted encode; then
     step encode encode "${common[@]}"

@@ -12,18 +12,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import Wav2Vec2Model, WhisperModel
-from transformers.audio_utils import mel_filter_bank
 
 from common.errors import UserError
 from common.files import PathLike, fingerprint, sampled_digest
-from common.speech.base import HOP, SAMPLE_RATE, Audio, Features, check_audio, feature_count
+from common.speech.base import HOP, Audio, Features, check_audio, feature_count
 from common.speech.chunks import EncodeChunk, hard_chunks, overlapping_chunks
 from common.speech.recording_norm import share_norm
+from common.speech.whisper_mel import whisper_filters, whisper_log_mel
 
 OVERLAP = 500  # features (10 s) that neighbouring windows share
 
-_MEL_HOP = 160
-_MEL_FFT = 400
 _WAV2VEC2_FIELD = 400  # samples that one wav2vec2 feature sees in the convolutions
 
 
@@ -68,11 +66,7 @@ class PretrainedEncoder:
         self._norm = share_norm(wav2vec2)
         self._wav2vec2 = wav2vec2.eval().requires_grad_(False).to(self.device)
         self._window = int(whisper.config.max_source_positions)
-        bins, bands = _MEL_FFT // 2 + 1, int(whisper.config.num_mel_bins)
-        filters = mel_filter_bank(
-            bins, bands, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-        )
-        self._filters = torch.from_numpy(filters.T.astype(np.float32))
+        self._filters = whisper_filters(int(whisper.config.num_mel_bins))
         self._fingerprint = pretrained_fingerprint(path, chunking)
 
     @property
@@ -87,7 +81,7 @@ class PretrainedEncoder:
         """(samples,) at 16 kHz -> (ceil(samples / 320), Whisper channels + wav2vec2 channels)."""
         audio = check_audio(audio)
         count = feature_count(len(audio))
-        mel = self._log_mel(audio)
+        mel = whisper_log_mel(torch.from_numpy(audio), self._filters)
         # wav2vec2 was trained on sound of zero mean and unit variance.
         level = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
         whisper, wav2vec2 = partial(self._hear_whisper, mel), partial(self._hear_wav2vec2, level)
@@ -130,16 +124,6 @@ class PretrainedEncoder:
         piece = mel[:, 2 * first : 2 * (first + self._window)]
         padding = 2 * self._window - piece.shape[1]
         return nn.functional.pad(piece, (0, padding))[None].to(self.device)
-
-    def _log_mel(self, audio: npt.NDArray[np.float32]) -> Tensor:
-        """Whisper's input, (bands, frames at 100 Hz): log power, at most 8 decades below the peak."""
-        missing = max(0, _MEL_FFT - len(audio))  # the transform mirrors the ends, which takes some sound
-        sound = torch.from_numpy(np.pad(audio, (0, missing)))
-        window = torch.hann_window(_MEL_FFT)
-        spectrum = torch.stft(sound, _MEL_FFT, _MEL_HOP, window=window, return_complex=True)
-        power = self._filters @ spectrum[:, :-1].abs().square()
-        log = power.clamp(min=1e-10).log10()
-        return (torch.maximum(log, log.max() - 8.0) + 4.0) / 4.0
 
 
 def pretrained_fingerprint(path: PathLike, chunking: str) -> str:

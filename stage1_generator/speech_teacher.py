@@ -1,0 +1,83 @@
+"""The speech encoder that a phonetic encoder learns from: a Whisper encoder as an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+from common.files import PathLike, fingerprint, sha256_file
+from common.speech.base import HOP, Audio, Features, check_audio, feature_count
+from common.speech.chunks import overlapping_chunks
+from common.speech.whisper_mel import COLUMNS_PER_FEATURE, whisper_filters, whisper_log_mel
+
+
+class OnnxWhisper:
+    """Features of one tensor inside a Whisper encoder, at 50 Hz.
+
+    Args:
+        path: ONNX file; its first input is (1, bands, 2 * window) log-mel columns.
+        output: name of a (1, window, channels) tensor of its graph.
+        unit_variance: the sound is brought to mean 0 and variance 1 before, as the encoder was trained.
+
+    Raises:
+        UserError: the file is missing, cannot be read, or has no such tensor.
+    """
+
+    def __init__(self, path: PathLike, output: str, unit_variance: bool = True) -> None:
+        self._session, self._output = _open(Path(path), output), output
+        source = self._session.get_inputs()[0]
+        self._input, (_, bands, columns) = source.name, source.shape
+        self._window = int(columns) // COLUMNS_PER_FEATURE
+        self._filters = whisper_filters(int(bands))
+        self._unit_variance = unit_variance
+        self.fingerprint = fingerprint(["onnx whisper", 1, sha256_file(path), output, unit_variance])
+
+    def encode(self, audio: Audio) -> Features:
+        """(samples,) at 16 kHz -> (ceil(samples / 320), channels)."""
+        audio = check_audio(audio)
+        count = feature_count(len(audio))
+        sound = np.pad(audio, (0, count * HOP - len(audio)))
+
+        def hear(first: int, end: int) -> Features:
+            # What is shorter than the window stands at its end: so does the last thing said, for a teacher
+            # that judges turns, and others do not mind.
+            piece = np.pad(sound[HOP * first : HOP * end], (HOP * (self._window - (end - first)), 0))
+            if self._unit_variance:
+                piece = (piece - piece.mean()) / np.sqrt(piece.var() + 1e-7)
+            mel = whisper_log_mel(torch.from_numpy(piece.astype(np.float32)), self._filters)
+            (features,) = self._session.run([self._output], {self._input: mel[None].numpy()})
+            return np.asarray(features[0, self._window - (end - first) :], np.float32)
+
+        return overlapping_chunks(count, self._window, self._window // 3, hear)
+
+
+def _open(path: Path, output: str) -> Any:
+    # Large libraries: only where a teacher is asked for.
+    import onnx
+    import onnxruntime
+
+    if not path.is_file():
+        raise UserError(f"There is no ONNX file '{path}': name a Whisper encoder in phonetics.teacher.")
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf's own errors have no common base
+        raise UserError(f"{path} is no ONNX file ({type(error).__name__}): download it again.") from error
+    if not any(output in node.output for node in model.graph.node):
+        raise UserError(
+            f"{path} has no tensor '{output}': set phonetics.output to one that the encoder computes."
+        )
+    if output not in [existing.name for existing in model.graph.output]:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    shape = session.get_inputs()[0].shape
+    if len(shape) != 3 or not all(isinstance(size, int) for size in shape[1:]):
+        raise UserError(f"{path} takes {shape}, not (batch, bands, columns) log-mel: name a Whisper encoder.")
+    return session

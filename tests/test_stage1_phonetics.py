@@ -1,0 +1,145 @@
+"""The phonetic encoder: what a large speech encoder hears, learnt by a small one for lip readers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from stage1_clips import write_clip, write_config
+from training_toys import metrics
+
+from common.data.dataset import ShardDataset
+from common.errors import UserError
+from common.models.lip_reader import LipReader, load_phonetics
+from common.models.phonetic_encoder import PhoneticEncoder
+from common.speech.lips import LipEncoder
+from common.speech.mel import MelEncoder
+from stage1_generator import listen, phonetics, prepare, train_phonetics, train_speech
+from stage1_generator.phonetics import FRAMES, MARGIN, TEACHER
+from stage1_generator.speech_teacher import OnnxWhisper
+
+WINDOW, WIDTH = 64, 6
+
+
+def write_teacher(path: Path) -> Path:
+    """Pairs of log-mel columns, mixed into a few channels: an encoder as simple as one can be."""
+    kernel = np.random.default_rng(0).normal(size=(WIDTH, 80, 2)).astype(np.float32) / 12
+    nodes = [
+        helper.make_node("Conv", ["mel", "kernel"], ["columns"], strides=[2]),
+        helper.make_node("Transpose", ["columns"], ["hidden"], perm=[0, 2, 1]),
+        helper.make_node("ReduceMean", ["hidden"], ["judgement"], axes=[1, 2]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("mel", TensorProto.FLOAT, [1, 80, 2 * WINDOW])],
+        [helper.make_tensor_value_info("judgement", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(kernel, "kernel")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def tone(samples: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=samples).astype(np.float32) * 0.1
+
+
+@pytest.mark.parametrize("samples", [200, 16000, 40123])
+def test_a_teacher_is_heard_at_any_length(tmp_path: Path, samples: int) -> None:
+    teacher = OnnxWhisper(write_teacher(tmp_path / "t.onnx"), "hidden")
+    features = teacher.encode(tone(samples))
+    assert features.shape == (-(-samples // 320), WIDTH) and np.isfinite(features).all()
+
+
+def test_what_a_teacher_hears_does_not_depend_on_the_cut(tmp_path: Path) -> None:
+    teacher = OnnxWhisper(write_teacher(tmp_path / "t.onnx"), "hidden")
+    whole = teacher.encode(tone(40000))  # 125 features, two windows
+    part = teacher.encode(tone(40000)[: 320 * WINDOW])
+    # The first quarter of the overlap is the first window's alone.
+    np.testing.assert_allclose(whole[2:40], part[2:40], atol=1e-4)
+
+
+def test_files_that_are_no_teacher_are_refused(tmp_path: Path) -> None:
+    path = write_teacher(tmp_path / "t.onnx")
+    with pytest.raises(UserError, match="no tensor 'layer_norm_4'"):
+        OnnxWhisper(path, "layer_norm_4")
+    with pytest.raises(UserError, match="There is no ONNX file"):
+        OnnxWhisper(tmp_path / "nothing.onnx", "hidden")
+    (tmp_path / "broken.onnx").write_bytes(b"<html>")
+    with pytest.raises(UserError, match="no ONNX file"):
+        OnnxWhisper(tmp_path / "broken.onnx", "hidden")
+
+
+def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """From clips to a lip reader that carries the phonetic encoder, by the commands."""
+    videos, work = tmp_path / "videos", tmp_path / "work"
+    videos.mkdir()
+    write_clip(videos, "ann", 40, 1, speaker="ann")
+    words = write_config(tmp_path, videos, work, "prepare.min_seconds=0.4")
+    words += [
+        f"phonetics.teacher={write_teacher(tmp_path / 't.onnx')}",
+        "phonetics.output=hidden",
+        "phonetics.speeds=[1.0, 0.8]",
+        "phonetics.synthesised_minutes=0.1",
+        "phonetics.synthesised_seconds=3",
+        "phonetics.width=16",
+        "phonetics.channels=5",
+        "train.learning_rate=1e-2",
+        "train.warmup_steps=1",
+        "train.global_batch_size=2",
+        "train.micro_batch_size=2",
+    ]
+    assert prepare.main(words) == 0
+    assert phonetics.main([*words, "phonetics.teacher=''"]) == 2
+    assert "phonetics.teacher is empty" in capfd.readouterr().err
+    assert phonetics.main(words) == 0 and listen.main(words) == 0
+    shards = ShardDataset(work / "phonetics")
+    # 40 frames, 50 slowed-down ones, and two voices of 75.
+    assert len(shards) == 1 + 1 + 2 * 2
+    sample = shards.sample(0)
+    assert sample.cache[TEACHER].shape == (2 * FRAMES, WIDTH)
+    assert sample.cache["audio_features"].shape == (2 * (FRAMES + 2 * MARGIN), MelEncoder.channels)
+
+    heard, taught = f"data.shards=[{work / 'heard'}]", f"data.shards=[{work / 'phonetics'}]"
+    output = tmp_path / "encoder"
+    assert train_phonetics.main([*words, taught, f"train.output={output}", "train.max_steps=40"]) == 0
+    explained = [row["explained"] for row in metrics(output)]
+    assert explained[0] < 0.1 and np.mean(explained[-5:]) > 0.4
+    encoder = load_phonetics(output / "package")
+    assert encoder.channels == 5 and not torch.equal(encoder.scale, torch.ones(5))
+
+    reader = tmp_path / "reader"
+    speak = [*words, heard, f"train.output={reader}", "train.max_steps=2", "listen.input_dropout=0.3"]
+    assert train_speech.main([*speak, f"listen.phonetics={output / 'package'}"]) == 0
+    carried = load_phonetics(reader / "package")
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, carried.state_dict()[name])
+    assert LipEncoder(reader / "package").encode(tone(3200)).shape == (10, 8)
+    # A run that heard with another encoder is not gone on with.
+    assert train_speech.main(speak) == 2
+    assert "was made with phonetics" in capfd.readouterr().err
+    assert train_phonetics.main([*words, heard, f"train.output={tmp_path / 'x'}"]) == 2
+    assert "does not hold what a teacher hears" in capfd.readouterr().err
+
+
+def test_a_reader_without_phonetics_has_none_to_give(tmp_path: Path) -> None:
+    LipReader(80, 8, 1).save_pretrained(tmp_path / "reader")
+    with pytest.raises(UserError, match="has no phonetic encoder"):
+        load_phonetics(tmp_path / "reader")
+    with pytest.raises(UserError, match="There is no phonetic encoder"):
+        load_phonetics(tmp_path / "nothing")
+
+
+def test_phonetics_hear_so_far_and_no_farther() -> None:
+    """What the margin of its samples rests on."""
+    torch.manual_seed(0)
+    encoder = PhoneticEncoder(4, 8, 3).eval()
+    features = torch.randn(1, 120, 4)
+    changed = features.clone()
+    changed[:, 60] += 1
+    moved = (encoder(changed) - encoder(features)).abs().amax(dim=(0, 2)) > 0
+    assert 60 - int(moved.nonzero()[0]) == int(moved.nonzero()[-1]) - 60 <= 2 * MARGIN
