@@ -16,8 +16,9 @@ from common.config import SpeechConfig
 from common.errors import UserError
 from common.speech import build_speech_encoder
 from common.speech.chunks import hard_chunks, overlapping_chunks
-from common.speech.pretrained import PretrainedEncoder, pretrained_fingerprint
+from common.speech.pretrained import PretrainedEncoder
 from common.speech.recording_norm import share_norm
+from common.speech.whisper_mel import pretrained_fingerprint, whisper_filters, whisper_log_mel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "bench"))
 
@@ -102,8 +103,10 @@ def test_features_are_repeatable_and_whisper_is_first(models):
     whisper = WhisperModel.from_pretrained(models / "whisper").get_encoder().eval()
     kept = {}
     whisper.layers[-1].register_forward_hook(lambda module, args, result: kept.update(result=result))
+    mel = whisper_log_mel(torch.from_numpy(audio), whisper_filters(whisper.config.num_mel_bins))
+    columns = 2 * whisper.config.max_source_positions
     with torch.no_grad():
-        whisper(encoder._mel_window(encoder._log_mel(audio), 0))
+        whisper(torch.nn.functional.pad(mel, (0, columns - mel.shape[1]))[None])
     last = kept["result"][0] if isinstance(kept["result"], tuple) else kept["result"]
     np.testing.assert_allclose(features[:, :48], last.reshape(-1, 48)[:100].numpy(), atol=1e-5)
 
