@@ -16,9 +16,9 @@ from common.config import SpeechConfig
 from common.errors import UserError
 from common.speech import build_speech_encoder
 from common.speech.chunks import hard_chunks, overlapping_chunks
-from common.speech.pretrained import PretrainedEncoder
+from common.speech.pretrained import PretrainedEncoder, pretrained_fingerprint
 from common.speech.recording_norm import share_norm
-from common.speech.whisper_mel import pretrained_fingerprint, whisper_filters, whisper_log_mel
+from common.speech.whisper_mel import whisper_filters, whisper_log_mel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "bench"))
 
