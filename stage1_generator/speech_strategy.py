@@ -218,7 +218,9 @@ class SpeechStrategy:
             wanted.append(shapes[seen])
         read, true = torch.cat(made), torch.cat(wanted)
         model.offset.copy_(read.mean(dim=0))
-        model.gain.copy_((true.std(dim=0) / read.std(dim=0)).clamp(1.0, _GAIN_LIMIT))
+        # Gaps alone: a wider or rounder mouth than was predicted is seen as a mistake, and followed badly.
+        gain = (true.std(dim=0) / read.std(dim=0)).clamp(1.0, _GAIN_LIMIT)
+        model.gain[:LIP_GAPS].copy_(gain[:LIP_GAPS])
 
 
 def per_frame(values: Tensor, frames: int) -> Tensor:

@@ -134,7 +134,7 @@ fit() { # fit PART MINUTES CLIPS FILE_OR_MODULE ARGUMENT...: a training, in all 
     # Small layers: processes with one thread each beat one process with many.
     if ((!gpu)); then local -x OMP_NUM_THREADS=1; fi
     call "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" "${@:4}" \
-        "${common[@]}" "train.time_limit_minutes=$(minutes "$time")" train.max_steps=100000 \
+        "${common[@]}" "train.time_limit_minutes=$(minutes "$time")" "train.max_steps=${steps:-100000}" \
         "train.global_batch_size=$clips" "train.micro_batch_size=$((clips / processes))" "${own[@]+"${own[@]}"}"
 }
 
@@ -177,13 +177,13 @@ if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
 fi
 if [[ -n $teacher ]] && wanted phonetics; then
     step phonetics phonetics "phonetics.teacher=$(quoted "$teacher")" phonetics.output=layer_norm_4
-    fit phonetics 12 48 -m stage1_generator.train_phonetics \
+    fit phonetics 14 48 -m stage1_generator.train_phonetics \
         --config "${stage1[@]}" "$here/configs/small_phonetics.yaml" "${inputs[@]}" \
         "train.output=$(quoted "$work/stage1/phonetic_encoder")"
 fi
 if wanted speech; then
     step speech listen
-    fit speech 4 64 -m stage1_generator.train_speech \
+    batch=1 steps=250 fit speech 6 64 -m stage1_generator.train_speech \
         --config "${stage1[@]}" "$here/configs/small_speech.yaml" "${inputs[@]}" \
         "listen.phonetics=$(quoted "$phonetics")"
 fi
