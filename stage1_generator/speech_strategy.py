@@ -8,6 +8,7 @@ enough data to do without).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,8 +202,11 @@ class SpeechStrategy:
         model.eval()
         try:
             self._calibrate(model)
+            stored = deepcopy(model)
+            if stored.phonetic_encoder is not None:
+                stored.phonetic_encoder.half()  # as it was read
             with atomic_dir(folder) as temporary:
-                model.save_pretrained(temporary)
+                stored.save_pretrained(temporary)
         finally:
             model.train(training)
 

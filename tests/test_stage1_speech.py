@@ -89,6 +89,7 @@ def test_it_learns_to_open_the_mouth_with_the_sound(tmp_path: Path) -> None:
     assert np.mean([row["opening_r"] for row in rows[-10:]]) > 0.85
     trained = LipReader.from_pretrained(result.package)
     assert (trained.gain >= 1).all() and trained.offset.abs().sum() > 0
+    assert (trained.gain[3:] == 1).all()  # what is no gap moves as far as is certain, and no farther
     assert LipEncoder(result.package).encode(np.zeros(3200, np.float32)).shape == (10, 8)
 
 

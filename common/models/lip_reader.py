@@ -112,4 +112,4 @@ def load_phonetics(path: PathLike) -> PhoneticEncoder:
     encoder = model.phonetic_encoder if isinstance(model, LipReader) else model
     if encoder is None:
         raise UserError(f"The lip reader in '{folder}' has no phonetic encoder: name another folder.")
-    return encoder.eval()
+    return encoder.float().eval()
