@@ -82,10 +82,12 @@ class PhoneticsConfig:
     unit_variance: bool = True
     """The teacher hears sound of mean 0 and variance 1."""
     speeds: list[float] = field(default_factory=lambda: [1.0, 0.85, 1.2])
-    """At which the speech of every face is played, pitch and all."""
+    """At which the speech of every face is played, pitch and all; none: it is left out."""
     synthesised_minutes: float = 45.0
     synthesised_seconds: float = 6.0
     """Of one synthesised voice."""
+    folders: list[str] = field(default_factory=list)
+    """Of further speech, without faces: audio files, one directory per speaker or language."""
     width: int = 256
     channels: int = 96
 

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from common.config import SpeechAugmentConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
-from common.errors import UserError
 from common.files import atomic_dir
 from common.models.phonetic_encoder import PhoneticEncoder
 from common.speech.mel import MelEncoder
@@ -27,6 +26,7 @@ from common.training.draws import Draw
 from common.training.strategy import SampleLosses
 from stage1_generator.config import Stage1Config
 from stage1_generator.phonetics import STEP, TEACHER
+from stage1_generator.training import require_heard
 
 _MEASURED = 500
 """Samples from which means and deviations are taken."""
@@ -88,12 +88,7 @@ class PhoneticsStrategy:
     def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
         """Raises UserError where the data are not those of `phonetics`."""
         self.config, self.dataset = config, dataset
-        for index in dataset.indices:
-            if index.meta.get("step") != STEP or index.meta.get("speech") != MelEncoder().fingerprint:
-                raise UserError(
-                    f"'{index.folder}' does not hold what a teacher hears: name the shards of "
-                    "`python -m stage1_generator.phonetics` in data.shards."
-                )
+        require_heard(dataset, STEP, "a teacher")
 
     def build_model(self) -> nn.Module:
         heard = torch.cat([sample.cache[TEACHER].float() for sample in self._measured()])
@@ -120,15 +115,11 @@ class PhoneticsStrategy:
     def save_package(self, model: nn.Module, folder: Path) -> None:
         """The encoder alone, with the means and deviations of its channels."""
         assert isinstance(model, PhoneticStudent)
-        training = model.training
-        model.eval()
-        try:
-            self._measure(model.encoder)
-            with atomic_dir(folder) as temporary:
-                # It is shipped with every lip reader: half the bytes.
-                deepcopy(model.encoder).half().save_pretrained(temporary)
-        finally:
-            model.train(training)
+        encoder = deepcopy(model.encoder).eval()
+        self._measure(encoder)
+        with atomic_dir(folder) as temporary:
+            # It is shipped with every lip reader: half the bytes.
+            encoder.half().save_pretrained(temporary)
 
     @torch.no_grad()
     def _measure(self, encoder: Any) -> None:

@@ -30,6 +30,7 @@ from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
 from stage1_generator.config import Stage1Config
+from stage1_generator.training import require_heard
 
 _MIDDLE = LIP_SHAPE.index("gap")
 _BORDER = 3
@@ -145,13 +146,7 @@ class SpeechStrategy:
     def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
         """Raises UserError where the data are not those of `listen`."""
         self.config, self.dataset = config, dataset
-        wanted = MelEncoder().fingerprint
-        for index in dataset.indices:
-            if index.meta.get("step") != "listen" or index.meta.get("speech") != wanted:
-                raise UserError(
-                    f"'{index.folder}' does not hold what a lip reader hears: name the shards of "
-                    "`python -m stage1_generator.listen` in data.shards."
-                )
+        require_heard(dataset, "listen", "a lip reader")
 
     def build_model(self) -> nn.Module:
         listen = self.config.listen
@@ -198,17 +193,12 @@ class SpeechStrategy:
     def save_package(self, model: nn.Module, folder: Path) -> None:
         """The lip reader, calibrated on the training's clips."""
         assert isinstance(model, LipReader)
-        training = model.training
-        model.eval()
-        try:
-            self._calibrate(model)
-            stored = deepcopy(model)
-            if stored.phonetic_encoder is not None:
-                stored.phonetic_encoder.half()  # as it was read
-            with atomic_dir(folder) as temporary:
-                stored.save_pretrained(temporary)
-        finally:
-            model.train(training)
+        reader = deepcopy(model).eval()
+        self._calibrate(reader)
+        if reader.phonetic_encoder is not None:
+            reader.phonetic_encoder.half()  # as it was read
+        with atomic_dir(folder) as temporary:
+            reader.save_pretrained(temporary)
 
     @torch.no_grad()
     def _calibrate(self, model: Any) -> None:

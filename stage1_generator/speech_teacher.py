@@ -59,13 +59,14 @@ def _open(path: Path, output: str) -> Any:
     # Large libraries: only where a teacher is asked for.
     import onnx
     import onnxruntime
+    from google.protobuf.message import DecodeError
 
     if not path.is_file():
         raise UserError(f"There is no ONNX file '{path}': name a Whisper encoder in phonetics.teacher.")
     try:
         model = onnx.load(path)
-    except Exception as error:  # protobuf's own errors have no common base
-        raise UserError(f"{path} is no ONNX file ({type(error).__name__}): download it again.") from error
+    except DecodeError as error:
+        raise UserError(f"{path} is no ONNX file, or is damaged: download it again.") from error
     if not any(output in node.output for node in model.graph.node):
         raise UserError(
             f"{path} has no tensor '{output}': set phonetics.output to one that the encoder computes."

@@ -10,6 +10,7 @@ import sys
 
 from stage1_generator.command import run_command
 from stage1_generator.config import Stage1Config
+from stage1_generator.training import run_training
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,13 +31,9 @@ def dry_run(config: Stage1Config) -> None:
 
 
 def run(config: Stage1Config) -> None:
-    from common.training.launch import is_main_process, open_shards, train
     from stage1_generator.strategy import GeneratorStrategy
 
-    dataset = open_shards(config.data)
-    result = train(config, GeneratorStrategy(config, dataset), dataset)
-    if is_main_process():
-        print(f"train: {result.step} steps, model package in {result.package}", file=sys.stderr)
+    run_training("train", "model package", GeneratorStrategy, config)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 
 from stage1_generator.command import run_command
 from stage1_generator.config import Stage1Config
+from stage1_generator.training import dry_run_training, run_training
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,19 +18,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def dry_run(config: Stage1Config) -> None:
-    shards = ", ".join(config.data.shards)
-    print(f"train_phonetics: shards {shards or '(none)'}, {config.train.max_steps} steps at most")
-    print(f"train_phonetics: phonetic encoder into {config.train.output}/package")
+    dry_run_training("train_phonetics", "phonetic encoder", config)
 
 
 def run(config: Stage1Config) -> None:
-    from common.training.launch import is_main_process, open_shards, train
     from stage1_generator.phonetics_strategy import PhoneticsStrategy
 
-    dataset = open_shards(config.data)
-    result = train(config, PhoneticsStrategy(config, dataset), dataset)
-    if is_main_process():
-        print(f"train_phonetics: {result.step} steps, encoder in {result.package}", file=sys.stderr)
+    run_training("train_phonetics", "phonetic encoder", PhoneticsStrategy, config)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,14 @@ from training_toys import metrics
 
 from common.data.dataset import ShardDataset
 from common.errors import UserError
+from common.media import save_flac
 from common.models.lip_reader import LipReader, load_phonetics
 from common.models.phonetic_encoder import PhoneticEncoder
 from common.speech.lips import LipEncoder
 from common.speech.mel import MelEncoder
 from stage1_generator import listen, phonetics, prepare, train_phonetics, train_speech
 from stage1_generator.phonetics import FRAMES, MARGIN, TEACHER
+from stage1_generator.recordings import from_folders
 from stage1_generator.speech_teacher import OnnxWhisper
 
 WINDOW, WIDTH = 64, 6
@@ -86,6 +88,7 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
         "phonetics.speeds=[1.0, 0.8]",
         "phonetics.synthesised_minutes=0.1",
         "phonetics.synthesised_seconds=3",
+        f"phonetics.folders=[{tmp_path / 'speech'}]",
         "phonetics.width=16",
         "phonetics.channels=5",
         "train.learning_rate=1e-2",
@@ -93,13 +96,15 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
         "train.global_batch_size=2",
         "train.micro_batch_size=2",
     ]
+    (tmp_path / "speech" / "eve").mkdir(parents=True)
+    save_flac(tmp_path / "speech" / "eve" / "1.flac", tone(20000))
     assert prepare.main(words) == 0
     assert phonetics.main([*words, "phonetics.teacher=''"]) == 2
     assert "phonetics.teacher is empty" in capfd.readouterr().err
     assert phonetics.main(words) == 0 and listen.main(words) == 0
     shards = ShardDataset(work / "phonetics")
-    # 40 frames, 50 slowed-down ones, and two voices of 75.
-    assert len(shards) == 1 + 1 + 2 * 2
+    # 40 frames, 50 slowed-down ones, two voices of 75, and a recording of 36.
+    assert len(shards) == 1 + 1 + 2 * 2 + 1
     sample = shards.sample(0)
     assert sample.cache[TEACHER].shape == (2 * FRAMES, WIDTH)
     assert sample.cache["audio_features"].shape == (2 * (FRAMES + 2 * MARGIN), MelEncoder.channels)
@@ -124,6 +129,24 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     assert "was made with phonetics" in capfd.readouterr().err
     assert train_phonetics.main([*words, heard, f"train.output={tmp_path / 'x'}"]) == 2
     assert "does not hold what a teacher hears" in capfd.readouterr().err
+
+
+def test_speech_in_folders_is_joined_by_directory(tmp_path: Path) -> None:
+    for name, seconds in (("ann/1", 12.0), ("ann/2", 9.0), ("ann/3", 1.5), ("ann/b/1", 2.0), ("bob/1", 0.4)):
+        path = tmp_path / f"{name}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_flac(path, tone(round(seconds * 16000)))
+    (tmp_path / "ann" / "words.txt").write_text("no speech")
+    recordings = list(from_folders([str(tmp_path)]))
+    assert [one.speaker for one in recordings] == ["0 ann", "0 ann", "0 ann/b", "0 bob"]
+    assert len({one.key for one in recordings}) == 4
+    for one, seconds in zip(recordings, (21.4, 1.7, 2.2, 0.6), strict=True):
+        assert len(one.load()) == one.samples == round(seconds * 16000)
+    np.testing.assert_array_equal(recordings[0].load()[12 * 16000 :][:3200], 0)
+
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="none' has no audio file"):
+        list(from_folders([str(tmp_path / "none")]))
 
 
 def test_a_reader_without_phonetics_has_none_to_give(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from torch.nn import functional
 from common.errors import UserError
 from common.face.mouth import LIP_SHAPE
 from common.files import PathLike, read_json
+from common.models.frozen import Model, freeze
 from common.models.phonetic_encoder import PhoneticEncoder
 
 _KERNEL = 5
@@ -55,7 +56,7 @@ class LipReader(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.phonetic_encoder: PhoneticEncoder | None = None
         heard = bands
         if phonetics:
-            self.phonetic_encoder = PhoneticEncoder(**phonetics).requires_grad_(False)
+            self.phonetic_encoder = freeze(PhoneticEncoder(**phonetics))
             heard += self.phonetic_encoder.channels
         self.drop_in = nn.Dropout(input_dropout)
         self.proj_in = nn.Conv1d(heard, width, _KERNEL, padding=_KERNEL // 2)
@@ -89,6 +90,11 @@ class LipReader(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return (self(features) - self.offset) * self.gain + self.offset
 
 
+def load_lip_reader(folder: PathLike) -> LipReader:
+    """The lip reader in a folder, frozen, in float32. Raises UserError where it cannot be loaded."""
+    return _loaded(LipReader, folder, "lip reader")
+
+
 def load_phonetics(path: PathLike) -> PhoneticEncoder:
     """The phonetic encoder in a folder: its own, or that of a lip reader which has one.
 
@@ -101,15 +107,19 @@ def load_phonetics(path: PathLike) -> PhoneticEncoder:
             f"There is no phonetic encoder in '{folder}': train one with "
             "`python -m stage1_generator.train_phonetics`."
         )
-    kind = (
-        LipReader if read_json(folder / "config.json").get("_class_name") == "LipReader" else PhoneticEncoder
-    )
-    try:
-        model: Any = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{folder}: the phonetic encoder cannot be loaded ({reason}); restore it.") from error
-    encoder = model.phonetic_encoder if isinstance(model, LipReader) else model
+    if read_json(folder / "config.json").get("_class_name") != LipReader.__name__:
+        return _loaded(PhoneticEncoder, folder, "phonetic encoder")
+    encoder = load_lip_reader(folder).phonetic_encoder
     if encoder is None:
         raise UserError(f"The lip reader in '{folder}' has no phonetic encoder: name another folder.")
-    return encoder.float().eval()
+    return encoder
+
+
+def _loaded(kind: type[Model], folder: PathLike, what: str) -> Model:
+    loader: Any = kind
+    try:
+        model: Model = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{folder}: the {what} cannot be loaded ({reason}); restore it.") from error
+    return freeze(model.float())

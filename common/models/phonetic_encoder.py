@@ -2,7 +2,7 @@
 
 Which sounds are the same sound in other voices and rooms, an hour of speech does not teach. Whisper and its
 like know; this network is trained to predict their features (`stage1_generator.train_phonetics`) and then
-stands in their place, at a hundredth of their size and without them.
+stands in their place, without them and at a fraction of their size.
 """
 
 from __future__ import annotations
@@ -57,11 +57,7 @@ class PhoneticEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments that make one like this."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in self.config.items()
-            if not name.startswith("_")
-        }
+        return {name: value for name, value in self.config.items() if not name.startswith("_")}
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, T, bands) -> (B, T, K)."""

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from common.config import SpeechConfig
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import PathLike, fingerprint, sha256_file
-from common.models.lip_reader import LipReader
+from common.models.lip_reader import load_lip_reader
 from common.speech.base import Audio, Features
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
@@ -54,18 +53,14 @@ class LipEncoder:
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu") -> None:
         folder = _require(path)
-        try:
-            reader: Any = LipReader.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{folder}: the lip reader cannot be loaded ({reason}); restore it.") from error
+        reader: Any = load_lip_reader(folder)
         self._mel = MelEncoder()
         if reader.config.bands != self._mel.channels:
             raise UserError(
                 f"{folder}: the lip reader takes {reader.config.bands} bands, not {self._mel.channels}."
             )
         self._device = torch.device(device)
-        self._reader = reader.float().eval().requires_grad_(False).to(self._device)
+        self._reader = reader.to(self._device)
         files = [sha256_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
         self._fingerprint = fingerprint([NAME, 1, self._mel.fingerprint, *files])
 
