@@ -14,9 +14,9 @@ from common.face.track import FaceTrack
 from common.face.types import FloatArray, ImageArray
 
 CROP_SCALE = 1.45
-# Standard deviation of the Gaussian over the centre: a tenth of a second kills jitter and keeps up with a
-# nod.
-SMOOTHING_SECONDS = 0.1
+# Standard deviation of the Gaussian over the centre: one frame at 25 fps takes the worst of the jitter. Any
+# calmer, and a head that moves fast moves inside its crop, more than in any clip of training.
+SMOOTHING_SECONDS = 0.04
 
 
 @dataclass(frozen=True)
