@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -66,7 +67,7 @@ def from_folders(folders: Sequence[str]) -> Iterator[Recording]:
     Prompts and single words are joined, with pauses, to what is long enough to be cut into samples.
 
     Raises:
-        UserError: a folder holds no audio file, or a file cannot be read.
+        UserError: a folder holds no audio file.
     """
     for number, name in enumerate(folders):
         folder = Path(name)
@@ -86,8 +87,12 @@ def _joined(files: list[Path]) -> Iterator[tuple[list[Path], int]]:
     paths: list[Path] = []
     samples = 0
     for path in files:
+        try:
+            samples += len(_with_pause(path))
+        except UserError as error:
+            print(f"phonetics: left out: {error}", file=sys.stderr)
+            continue
         paths.append(path)
-        samples += len(_with_pause(path))
         if samples >= _JOINED_SECONDS * SAMPLE_RATE:
             yield paths, samples
             paths, samples = [], 0

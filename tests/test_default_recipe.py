@@ -68,7 +68,7 @@ def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
     tmp_path: Path, teacher: str
 ) -> None:
     words = ["--videos", "clips", "--work", str(tmp_path), "--parts", "phonetics,speech", "--dry-run"]
-    done = _script(*words, *(["--teacher", teacher] if teacher else []))
+    done = _script(*words, *(["--teacher", teacher, "--recordings", "my speech"] if teacher else []))
     assert done.returncode == 0, done.stderr
     given = {
         name: value.strip("'")
@@ -77,6 +77,7 @@ def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
     }
     if teacher:
         assert given["phonetics.teacher"] == teacher
+        assert given["phonetics.folders"] == "['my speech']"
         assert given["listen.phonetics"] == str(tmp_path / "stage1" / "phonetic_encoder" / "package")
     else:
         assert "phonetics.teacher" not in given and "train_phonetics" not in done.stdout
@@ -93,6 +94,7 @@ def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
         (["--videos", "x", "--processes", "3"], "--processes is '3'"),
         (["--videos", "x", "--batch", "half"], "--batch is 'half'"),
         (["--videos", "x", "lips:a=1"], "names no part"),
+        (["--videos", "x", "--recordings", "y"], "name its --teacher"),
         (["--videos", "x", "--nonsense"], "unknown argument '--nonsense'"),
     ],
 )

@@ -131,13 +131,15 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     assert "does not hold what a teacher hears" in capfd.readouterr().err
 
 
-def test_speech_in_folders_is_joined_by_directory(tmp_path: Path) -> None:
+def test_speech_in_folders_is_joined_by_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, seconds in (("ann/1", 12.0), ("ann/2", 9.0), ("ann/3", 1.5), ("ann/b/1", 2.0), ("bob/1", 0.4)):
         path = tmp_path / f"{name}.flac"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_flac(path, tone(round(seconds * 16000)))
     (tmp_path / "ann" / "words.txt").write_text("no speech")
+    (tmp_path / "bob" / "0.ogg").write_bytes(b"nothing")
     recordings = list(from_folders([str(tmp_path)]))
+    assert "left out: The file" in (said := capsys.readouterr().err) and "0.ogg" in said
     assert [one.speaker for one in recordings] == ["0 ann", "0 ann", "0 ann/b", "0 bob"]
     assert len({one.key for one in recordings}) == 4
     for one, seconds in zip(recordings, (21.4, 1.7, 2.2, 0.6), strict=True):

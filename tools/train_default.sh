@@ -4,8 +4,8 @@
 # interruption.
 #
 #   bash tools/train_default.sh --videos DIR [--speakers FILE] [--characters N] [--work DIR] [--output DIR]
-#                               [--teacher FILE] [--parts NAME,NAME,...] [--processes N] [--scale F] [--batch N] [--dry-run]
-#                               [PART:key=value ...]
+#                               [--teacher FILE [--recordings DIR]] [--parts NAME,NAME,...] [--processes N]
+#                               [--scale F] [--batch N] [--dry-run] [PART:key=value ...]
 #
 #   --videos DIR      clips of speaking people, with their sound
 #   --speakers FILE   .csv or .tsv that names each clip's speaker (prepare.speakers)
@@ -14,6 +14,8 @@
 #   --output DIR      the finished package (default WORK/bootdub-small)
 #   --teacher FILE    an ONNX file of Smart Turn's Whisper encoder, which a phonetic encoder is taught by
 #                     (docs/training.md; default: the one that bootdub-small was shipped with)
+#   --recordings DIR  speech without faces, which the phonetic encoder learns from, too: audio files, one directory per
+#                     speaker or language (docs/training.md)
 #   --parts LIST      only these of: characters prepare autoencoder phonetics speech encode generator pairs
 #                     structure lip texture student ship
 #   --processes N     of a training (default: 1 with a GPU, else as many as there are cores, at most 8)
@@ -37,6 +39,7 @@ characters=90
 work=outputs/small
 output=
 teacher=
+recordings=
 parts=("${all[@]}")
 processes=
 scale=1
@@ -50,6 +53,7 @@ while (($#)); do
         --characters) need "$1" $#; characters=$2; shift 2 ;;
         --work) need "$1" $#; work=$2; shift 2 ;;
         --teacher) need "$1" $#; teacher=$2; shift 2 ;;
+        --recordings) need "$1" $#; recordings=$2; shift 2 ;;
         --output) need "$1" $#; output=$2; shift 2 ;;
         --parts) need "$1" $#; IFS=, read -ra parts <<<"$2"; shift 2 ;;
         --processes) need "$1" $#; processes=$2; shift 2 ;;
@@ -66,6 +70,7 @@ done
 [[ -n $videos ]] || refuse "--videos is missing: name a folder of clips of speaking people."
 [[ $characters =~ ^[0-9]+$ ]] || refuse "--characters is '$characters': give a number."
 [[ $batch =~ ^[1-9][0-9]*$ ]] || refuse "--batch is '$batch': give a number from 1 on."
+[[ -z $recordings || -n $teacher ]] || refuse "--recordings teaches a phonetic encoder: name its --teacher, too."
 for part in "${parts[@]}"; do
     [[ " ${all[*]} " == *" $part "* ]] || refuse "--parts names '$part'; the parts are: ${all[*]}."
 done
@@ -176,8 +181,9 @@ if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
     call "$python" "$here/tools/ship_model.py" "$work/autoencoder/run/vae" --output "$vae"
 fi
 if [[ -n $teacher ]] && wanted phonetics; then
-    step phonetics phonetics "phonetics.teacher=$(quoted "$teacher")" phonetics.output=layer_norm_4
-    fit phonetics 14 48 -m stage1_generator.train_phonetics \
+    step phonetics phonetics "phonetics.teacher=$(quoted "$teacher")" phonetics.output=layer_norm_4 \
+        "phonetics.folders=[${recordings:+$(quoted "$recordings")}]"
+    fit phonetics 40 48 -m stage1_generator.train_phonetics \
         --config "${stage1[@]}" "$here/configs/small_phonetics.yaml" "${inputs[@]}" \
         "train.output=$(quoted "$work/stage1/phonetic_encoder")"
 fi
