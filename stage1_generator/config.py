@@ -63,6 +63,10 @@ class ListenConfig:
     dropout: float = 0.2
     input_dropout: float = 0.0
     """Of what the first layer hears."""
+    taught: bool = False
+    """Clips are heard with phonetics.teacher as well as with the bands: for a reader that labels speech."""
+    tune_phonetics: bool = False
+    """The phonetic encoder goes on learning with the reader; only with much more speech than has faces."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tempo < 1:
@@ -86,6 +90,9 @@ class PhoneticsConfig:
     synthesised_minutes: float = 45.0
     synthesised_seconds: float = 6.0
     """Of one synthesised voice."""
+    reader: str = ""
+    """Folder of a lip reader that hears with the teacher (listen.taught): the lips that it expects are
+    written beside the teacher's features, and readers learn from speech without faces, too."""
     folders: list[str] = field(default_factory=list)
     """Of further speech, without faces: audio files, one directory per speaker or language."""
     width: int = 256
@@ -224,6 +231,11 @@ class WorkPaths:
     def heard(self) -> Path:
         """Training shards of the lip reader (index.json inside)."""
         return self.root / "heard"
+
+    @property
+    def taught(self) -> Path:
+        """Training shards of a lip reader that hears with a teacher (index.json inside)."""
+        return self.root / "taught"
 
     @property
     def phonetics(self) -> Path:

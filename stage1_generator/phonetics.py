@@ -2,7 +2,8 @@
 
 The speech is that of the prepared faces, played slower and faster as well, synthesised speech of many
 languages, and what lies in `phonetics.folders`. Every sample holds log-mel features, with a margin on both
-sides, and the teacher's features without: what `train_phonetics` learns from.
+sides, and the teacher's features without: what `train_phonetics` learns from. With `phonetics.reader` it also
+holds the lips that a reader expects who hears with the teacher: what `train_speech` learns from.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
-from common.errors import UserError
 from common.files import fingerprint
 from common.speech.base import HOP, Features
 from common.speech.mel import MelEncoder
@@ -24,10 +24,11 @@ from stage1_generator.command import Progress, run_command, sweep
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.entries import load_entries
 from stage1_generator.recordings import Recording, from_folders, played, synthesised
-from stage1_generator.speech_teacher import OnnxWhisper
+from stage1_generator.speech_teacher import TeachingReader, open_teacher
 
 STEP = "phonetics"
 TEACHER = "teacher_features"
+LIPS = "lips"
 FRAMES = 29
 """Of a sample, at the video's rate."""
 MARGIN = 17
@@ -46,9 +47,8 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     settings, folder = config.phonetics, work_paths(config).phonetics
-    if not settings.teacher:
-        raise UserError("phonetics.teacher is empty: name an ONNX file of a Whisper encoder.")
-    teacher = OnnxWhisper(settings.teacher, settings.output, settings.unit_variance)
+    teacher = open_teacher(settings)
+    reader = TeachingReader(settings.reader, teacher.channels) if settings.reader else None
     mel_encoder = MelEncoder()
     sweep(folder)
     made_by = {
@@ -57,22 +57,26 @@ def run(config: Stage1Config) -> None:
         "teacher": teacher.fingerprint,
         "config": fingerprint([1, FRAMES, MARGIN, settings.synthesised_seconds]),
     }
+    if reader:
+        made_by[LIPS] = reader.fingerprint
     pieces = [(one, start) for one in _recordings(config) for start in _starts(one)]
 
     @lru_cache(maxsize=1)  # a recording's samples follow each other
-    def hear(recording: Recording) -> tuple[Features, Features]:
+    def hear(recording: Recording) -> tuple[Features, dict[str, Features]]:
         audio = recording.load()
-        return mel_encoder.encode(audio), teacher.encode(audio)
+        mel, taught = mel_encoder.encode(audio), {TEACHER: teacher.encode(audio)}
+        if reader:
+            taught[LIPS] = reader.lips(mel, taught[TEACHER])
+        return mel, taught
 
     with ShardWriter(folder, STEP, config.encode.samples_per_shard, made_by) as writer:
         todo = pieces[writer.resume([_key(one, start) for one, start in pieces]) :]
         progress = Progress(STEP, len(todo))
         for recording, start in todo:
-            mel, heard = hear(recording)
-            cache = {
-                "audio_features": clip_features(mel, start, FRAMES, MARGIN),
-                TEACHER: clip_features(heard, start, FRAMES, 0).astype(np.float16),
-            }
+            mel, taught = hear(recording)
+            cache = {"audio_features": clip_features(mel, start, FRAMES, MARGIN)}
+            for name, values in taught.items():
+                cache[name] = clip_features(values, start, FRAMES, 0).astype(np.float16)
             meta = {
                 "kind": STEP,
                 "frames": FRAMES,

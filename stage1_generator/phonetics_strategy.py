@@ -88,7 +88,7 @@ class PhoneticsStrategy:
     def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
         """Raises UserError where the data are not those of `phonetics`."""
         self.config, self.dataset = config, dataset
-        require_heard(dataset, STEP, "a teacher")
+        require_heard(dataset, (STEP,), "a teacher")
 
     def build_model(self) -> nn.Module:
         heard = torch.cat([sample.cache[TEACHER].float() for sample in self._measured()])

@@ -30,8 +30,13 @@ from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
 from stage1_generator.config import Stage1Config
+from stage1_generator.listen import MARGIN
+from stage1_generator.listen import STEP as LISTEN
+from stage1_generator.phonetics import LIPS
+from stage1_generator.phonetics import STEP as PHONETICS
 from stage1_generator.training import require_heard
 
+_BANDS = MelEncoder.channels
 _MIDDLE = LIP_SHAPE.index("gap")
 _BORDER = 3
 """Frames before and after the beginning and the end of a silence in which the mouth may be anything."""
@@ -59,6 +64,8 @@ class Hear:
 
     seed: int
     augment: SpeechAugmentConfig
+    frames: int
+    """Of a clip: samples that hold more are cut about their middle."""
     silence: float
     """Share of the clips that get a stretch of silence."""
     tempo: float
@@ -71,7 +78,7 @@ class Hear:
         )
 
     def _hear(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
-        features, shapes = clip_of(sample)
+        features, shapes = cut(*clip_of(sample), self.frames)
         changed, speed = torch.rand(2, generator=draw.generator(self.seed, "tempo")).tolist()
         if self.tempo and changed < 0.5:
             features, shapes = at_tempo(features, shapes, (1 + self.tempo) ** (2 * speed - 1))
@@ -79,19 +86,37 @@ class Hear:
         chosen, middle, share = torch.rand(3, generator=generator).tolist()
         if chosen < self.silence:
             features, shapes = silenced(features, shapes, middle, 0.3 + 0.9 * share)
-        return augment_mel(features, draw.generator(self.seed, "speech"), self.augment), shapes
+        bands = augment_mel(features[:, :_BANDS], draw.generator(self.seed, "speech"), self.augment)
+        return torch.cat([bands, features[:, _BANDS:]], dim=1), shapes
 
 
 def clip_of(sample: Sample) -> tuple[Tensor, Tensor]:
-    """(T, 80) features and (N, 7) shapes of a sample of `listen`; NaN where there is no face.
+    """(T, C) features and (N, 7) shapes of a sample; NaN where there is no face.
+
+    The shapes that a teaching reader expects (`phonetics`), or those that were filmed (`listen`).
+    """
+    features = sample.cache["audio_features"].float()
+    if LIPS in sample.cache:
+        return features, sample.cache[LIPS].float().unflatten(0, (-1, FEATURES_PER_FRAME)).mean(dim=1)
+    return features, torch.from_numpy(lip_shape(sample.arrays["landmarks"].numpy())).float()
+
+
+def cut(features: Tensor, shapes: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """The middle of a clip that has more than ``frames``, with the margin that `listen` gives.
 
     Raises:
-        UserError: the sample has no landmarks.
+        UserError: the clip is shorter.
     """
-    if "landmarks" not in sample.arrays:
-        raise UserError(f"The sample {sample.key} has no landmarks: run `python -m stage1_generator.listen`.")
-    shapes = lip_shape(sample.arrays["landmarks"].numpy())
-    return sample.cache["audio_features"].float(), torch.from_numpy(shapes).float()
+    margin = stored_margin(len(features), len(shapes))
+    if len(shapes) < frames or margin < MARGIN:
+        raise UserError(
+            f"A sample has {len(shapes)} frames with a margin of {margin}, but geometry.clip_frames is "
+            f"{frames} and readers hear {MARGIN} more: make the shards again."
+        )
+    first = (len(shapes) - frames) // 2
+    heard = FEATURES_PER_FRAME * (first + margin - MARGIN)
+    length = FEATURES_PER_FRAME * (frames + 2 * MARGIN)
+    return features[heard : heard + length], shapes[first : first + frames]
 
 
 def silenced(features: Tensor, shapes: Tensor, middle: float, share: float) -> tuple[Tensor, Tensor]:
@@ -144,26 +169,42 @@ class SpeechStrategy:
     """Regression of mouth shapes from log-mel features, for the trainer of the stages."""
 
     def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
-        """Raises UserError where the data are not those of `listen`."""
+        """Raises UserError where the data are not those of `listen` and `phonetics`."""
         self.config, self.dataset = config, dataset
-        require_heard(dataset, "listen", "a lip reader")
+        require_heard(dataset, (LISTEN, PHONETICS), "a lip reader")
+        for index in dataset.indices:
+            if index.meta["step"] == PHONETICS and LIPS not in index.meta:
+                raise UserError(
+                    f"'{index.folder}' holds no lips: run `python -m stage1_generator.phonetics` with "
+                    "phonetics.reader."
+                )
+        self._bands = dataset.sample(0).cache["audio_features"].shape[1]
+        if self._bands > _BANDS and config.listen.silence:
+            raise UserError("What a teacher hears in silence is not known: set listen.silence=0.")
 
     def build_model(self) -> nn.Module:
         listen = self.config.listen
         encoder = load_phonetics(listen.phonetics) if listen.phonetics else None
         reader = LipReader(
-            MelEncoder.channels,
+            self._bands,
             dropout=listen.dropout,
             input_dropout=listen.input_dropout,
             phonetics=encoder.settings if encoder else None,
         )
         if encoder and reader.phonetic_encoder:
             reader.phonetic_encoder.load_state_dict(encoder.state_dict())
+            reader.phonetic_encoder.requires_grad_(listen.tune_phonetics)
         return reader
 
     def collate(self) -> Hear:
-        listen = self.config.listen
-        return Hear(self.config.train.seed, self.config.speech_augment, listen.silence, listen.tempo)
+        config = self.config
+        return Hear(
+            config.train.seed,
+            config.speech_augment,
+            config.geometry.clip_frames,
+            config.listen.silence,
+            config.listen.tempo,
+        )
 
     def prepare(self, micro: HeardClips, device: torch.device) -> HeardClips:
         return HeardClips(micro.draws, micro.features.to(device), micro.shapes.to(device))
@@ -204,7 +245,8 @@ class SpeechStrategy:
     def _calibrate(self, model: Any) -> None:
         made, wanted = [], []
         device = model.offset.device
-        for number in range(0, len(self.dataset), -(-len(self.dataset) // _CALIBRATION_CLIPS)):
+        filmed = self._filmed()
+        for number in filmed[:: -(-len(filmed) // _CALIBRATION_CLIPS)]:
             features, shapes = clip_of(self.dataset.sample(number))
             read = per_frame(model(features[None].to(device)), len(shapes))[0].cpu()
             seen = shapes.isfinite().all(dim=1)
@@ -215,6 +257,16 @@ class SpeechStrategy:
         # Gaps alone: a wider or rounder mouth than was predicted is seen as a mistake, and followed badly.
         gain = (true.std(dim=0) / read.std(dim=0)).clamp(1.0, _GAIN_LIMIT)
         model.gain[:LIP_GAPS].copy_(gain[:LIP_GAPS])
+
+    def _filmed(self) -> list[int]:
+        """Samples whose lips were measured."""
+        numbers: list[int] = []
+        first = 0
+        for index, size in zip(self.dataset.indices, self.dataset.sizes, strict=True):
+            if index.meta["step"] == LISTEN:
+                numbers += range(first, first + size)
+            first += size
+        return numbers
 
 
 def per_frame(values: Tensor, frames: int) -> Tensor:

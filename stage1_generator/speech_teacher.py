@@ -1,4 +1,4 @@
-"""The speech encoder that a phonetic encoder learns from: a Whisper encoder as an ONNX file."""
+"""What small listeners learn from: a Whisper encoder as an ONNX file, and a lip reader that hears with it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import torch
 
 from common.errors import UserError
 from common.files import PathLike, fingerprint, sha256_file
+from common.models.frozen import weight_fingerprint
+from common.models.lip_reader import load_lip_reader
 from common.speech.base import HOP, Audio, Features, check_audio, feature_count
 from common.speech.chunks import overlapping_chunks
+from common.speech.mel import MelEncoder
 from common.speech.whisper_mel import COLUMNS_PER_FEATURE, whisper_filters, whisper_log_mel
+from stage1_generator.config import PhoneticsConfig
+
+_EDGE = 24
+"""Features that a recording goes on beyond its ends, as it was there."""
 
 
 class OnnxWhisper:
@@ -36,6 +43,10 @@ class OnnxWhisper:
         self._unit_variance = unit_variance
         self.fingerprint = fingerprint(["onnx whisper", 1, sha256_file(path), output, unit_variance])
 
+    @property
+    def channels(self) -> int:
+        return int(self.encode(np.zeros(HOP, np.float32)).shape[1])
+
     def encode(self, audio: Audio) -> Features:
         """(samples,) at 16 kHz -> (ceil(samples / 320), channels)."""
         audio = check_audio(audio)
@@ -53,6 +64,44 @@ class OnnxWhisper:
             return np.asarray(features[0, self._window - (end - first) :], np.float32)
 
         return overlapping_chunks(count, self._window, self._window // 3, hear)
+
+
+def open_teacher(settings: PhoneticsConfig) -> OnnxWhisper:
+    """The teacher that ``phonetics`` names. Raises UserError where there is none."""
+    if not settings.teacher:
+        raise UserError("phonetics.teacher is empty: name an ONNX file of a Whisper encoder.")
+    return OnnxWhisper(settings.teacher, settings.output, settings.unit_variance)
+
+
+def with_teacher(mel: Features, heard: Features) -> Features:
+    """(T, B) bands and (T, C) features of a teacher -> (T, B + C): what a teaching reader hears."""
+    return np.concatenate([mel, heard], axis=1)
+
+
+class TeachingReader:
+    """A lip reader that hears with a teacher, and says what lips do in speech of which nobody saw the face.
+
+    Raises:
+        UserError: there is no reader in the folder, or it hears something else.
+    """
+
+    def __init__(self, folder: PathLike, teacher_channels: int) -> None:
+        reader: Any = load_lip_reader(folder)
+        if reader.config.bands != MelEncoder.channels + teacher_channels:
+            raise UserError(
+                f"{folder}: the lip reader does not hear with the teacher: train it on the shards of "
+                "`python -m stage1_generator.listen ... listen.taught=true`."
+            )
+        self._reader = reader
+        self.fingerprint = weight_fingerprint(reader)
+
+    @torch.inference_mode()
+    def lips(self, mel: Features, heard: Features) -> Features:
+        """(T, B) bands and (T, C) teacher's features of a recording -> (T, 7) of the likeliest shapes."""
+        edges = ((_EDGE, _EDGE), (0, 0))  # as clips of its training have a margin
+        features = np.pad(with_teacher(mel, heard), edges, mode="edge")
+        shapes: Features = self._reader(torch.from_numpy(features)[None])[0, _EDGE:-_EDGE].numpy()
+        return shapes
 
 
 def _open(path: Path, output: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
@@ -31,8 +31,8 @@ def dry_run_training(name: str, result: str, config: Stage1Config) -> None:
     print(f"{name}: {result} into {config.train.output}/package")
 
 
-def require_heard(dataset: ShardDataset, step: str, listener: str) -> None:
-    """Refuse shards that ``python -m stage1_generator.STEP`` did not make from today's log-mel features.
+def require_heard(dataset: ShardDataset, steps: Sequence[str], listener: str) -> None:
+    """Refuse shards that no ``python -m stage1_generator.STEP`` made, all alike, of today's log-mel features.
 
     Raises:
         UserError: naming the folder, and who (``listener``) hears what the shards should hold.
@@ -41,8 +41,13 @@ def require_heard(dataset: ShardDataset, step: str, listener: str) -> None:
 
     for index in dataset.indices:
         made_by: dict[str, Any] = index.meta
-        if made_by.get("step") != step or made_by.get("speech") != MelEncoder().fingerprint:
+        if made_by.get("step") not in steps or made_by.get("speech") != MelEncoder().fingerprint:
             raise UserError(
                 f"'{index.folder}' does not hold what {listener} hears: name the shards of "
-                f"`python -m stage1_generator.{step}` in data.shards."
+                f"`python -m stage1_generator.{steps[0]}` in data.shards."
+            )
+        if made_by.get("heard_with") != dataset.indices[0].meta.get("heard_with"):
+            raise UserError(
+                f"'{index.folder}' was heard with another teacher than '{dataset.indices[0].folder}', or "
+                "with none: name shards that were made alike."
             )

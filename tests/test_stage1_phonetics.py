@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ from common.models.phonetic_encoder import PhoneticEncoder
 from common.speech.lips import LipEncoder
 from common.speech.mel import MelEncoder
 from stage1_generator import listen, phonetics, prepare, train_phonetics, train_speech
-from stage1_generator.phonetics import FRAMES, MARGIN, TEACHER
+from stage1_generator.phonetics import FRAMES, LIPS, MARGIN, TEACHER
 from stage1_generator.recordings import from_folders
 from stage1_generator.speech_teacher import OnnxWhisper
 
@@ -101,34 +102,74 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     assert prepare.main(words) == 0
     assert phonetics.main([*words, "phonetics.teacher=''"]) == 2
     assert "phonetics.teacher is empty" in capfd.readouterr().err
-    assert phonetics.main(words) == 0 and listen.main(words) == 0
+
+    # A reader that hears with the teacher says what lips do in all that speech.
+    taught = [
+        "listen.taught=true",
+        "listen.silence=0",
+        f"data.shards=[{work / 'taught'}]",
+        "train.max_steps=2",
+    ]
+    assert listen.main([*words, *taught]) == 0
+    clips = ShardDataset(work / "taught")
+    assert clips.sample(0).cache["audio_features"].shape[1] == MelEncoder.channels + WIDTH
+    teaching = tmp_path / "teaching"
+    assert train_speech.main([*words, *taught, "listen.silence=0.1"]) == 2
+    assert "set listen.silence=0" in capfd.readouterr().err
+    assert train_speech.main([*words, *taught, f"train.output={teaching}"]) == 0
+    assert phonetics.main([*words, "phonetics.folders=[]"]) == 0
+    mute = f"data.shards=[{work / 'phonetics'}]"
+    assert train_speech.main([*words, mute, f"train.output={tmp_path / 'x'}"]) == 2
+    assert "holds no lips" in capfd.readouterr().err
+    asked = f"phonetics.reader={teaching / 'package'}"
+
+    assert phonetics.main([*words, asked]) == 0 and listen.main(words) == 0
     shards = ShardDataset(work / "phonetics")
     # 40 frames, 50 slowed-down ones, two voices of 75, and a recording of 36.
     assert len(shards) == 1 + 1 + 2 * 2 + 1
     sample = shards.sample(0)
     assert sample.cache[TEACHER].shape == (2 * FRAMES, WIDTH)
     assert sample.cache["audio_features"].shape == (2 * (FRAMES + 2 * MARGIN), MelEncoder.channels)
+    model: Any = LipReader.from_pretrained(teaching / "package").eval()
+    heard = torch.cat(
+        [sample.cache["audio_features"][2 * MARGIN : -2 * MARGIN], sample.cache[TEACHER]], dim=1
+    )
+    # Away from the clip's ends, where the recording goes on; its features were stored as halves.
+    expected = model(heard.float()[None])[0]
+    torch.testing.assert_close(sample.cache[LIPS].float()[20:-20], expected[20:-20], atol=0.05, rtol=0)
 
-    heard, taught = f"data.shards=[{work / 'heard'}]", f"data.shards=[{work / 'phonetics'}]"
+    learnt = f"data.shards=[{work / 'phonetics'}]"
     output = tmp_path / "encoder"
-    assert train_phonetics.main([*words, taught, f"train.output={output}", "train.max_steps=40"]) == 0
+    assert train_phonetics.main([*words, learnt, f"train.output={output}", "train.max_steps=40"]) == 0
     explained = [row["explained"] for row in metrics(output)]
     assert explained[0] < 0.1 and np.mean(explained[-5:]) > 0.4
     encoder = load_phonetics(output / "package")
     assert encoder.channels == 5 and not torch.equal(encoder.scale, torch.ones(5))
 
     reader = tmp_path / "reader"
-    speak = [*words, heard, f"train.output={reader}", "train.max_steps=2", "listen.input_dropout=0.3"]
-    assert train_speech.main([*speak, f"listen.phonetics={output / 'package'}"]) == 0
+    both = f"data.shards=[{work / 'heard'}, {work / 'phonetics'}]"
+    speak = [*words, both, "train.max_steps=2", "listen.input_dropout=0.3"]
+    hear = f"listen.phonetics={output / 'package'}"
+    assert train_speech.main([*speak, hear, f"train.output={reader}"]) == 0
     carried = load_phonetics(reader / "package")
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, carried.state_dict()[name])
     assert LipEncoder(reader / "package").encode(tone(3200)).shape == (10, 8)
+    tuned = [*speak, hear, "listen.tune_phonetics=true", f"train.output={tmp_path / 'tuned'}"]
+    assert train_speech.main(tuned) == 0
+    moved = load_phonetics(tmp_path / "tuned" / "package").state_dict()
+    assert not torch.equal(moved["proj_in.weight"], encoder.state_dict()["proj_in.weight"])
     # A run that heard with another encoder is not gone on with.
-    assert train_speech.main(speak) == 2
+    assert train_speech.main([*speak, f"train.output={reader}"]) == 2
     assert "was made with phonetics" in capfd.readouterr().err
-    assert train_phonetics.main([*words, heard, f"train.output={tmp_path / 'x'}"]) == 2
+    mixed = f"data.shards=[{work / 'heard'}, {work / 'taught'}]"
+    assert train_speech.main([*words, mixed, f"train.output={tmp_path / 'x'}"]) == 2
+    assert "heard with another teacher" in capfd.readouterr().err
+    seen = f"data.shards=[{work / 'heard'}]"
+    assert train_phonetics.main([*words, seen, f"train.output={tmp_path / 'x'}"]) == 2
     assert "does not hold what a teacher hears" in capfd.readouterr().err
+    assert phonetics.main([*words, f"phonetics.reader={reader / 'package'}"]) == 2
+    assert "does not hear with the teacher" in capfd.readouterr().err
 
 
 def test_speech_in_folders_is_joined_by_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
