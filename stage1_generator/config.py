@@ -67,12 +67,17 @@ class ListenConfig:
     """Clips are heard with phonetics.teacher as well as with the bands: for a reader that labels speech."""
     tune_phonetics: bool = False
     """The phonetic encoder goes on learning with the reader; only with much more speech than has faces."""
+    spread: float = 1.0
+    """Times the calibrated spread of every shape: in speech that it does not know a reader moves less than in
+    the speech that it is calibrated on, which it learnt from."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tempo < 1:
             raise UserError(f"listen.tempo is {self.tempo}; give a share from 0 to below 1.")
         if not 0 <= self.silence <= 1:
             raise UserError(f"listen.silence is {self.silence}; give a share from 0 to 1.")
+        if self.spread <= 0:
+            raise UserError(f"listen.spread is {self.spread}; give a number above 0, like 1.2.")
 
 
 @dataclass
@@ -90,9 +95,9 @@ class PhoneticsConfig:
     synthesised_minutes: float = 45.0
     synthesised_seconds: float = 6.0
     """Of one synthesised voice."""
-    reader: str = ""
-    """Folder of a lip reader that hears with the teacher (listen.taught): the lips that it expects are
-    written beside the teacher's features, and readers learn from speech without faces, too."""
+    readers: list[str] = field(default_factory=list)
+    """Folders of lip readers that hear with the teacher (listen.taught): the lips that they expect, in the
+    mean, are written beside the teacher's features, and readers learn from speech without faces, too."""
     folders: list[str] = field(default_factory=list)
     """Of further speech, without faces: audio files, one directory per speaker or language."""
     width: int = 256

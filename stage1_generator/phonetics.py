@@ -2,8 +2,8 @@
 
 The speech is that of the prepared faces, played slower and faster as well, synthesised speech of many
 languages, and what lies in `phonetics.folders`. Every sample holds log-mel features, with a margin on both
-sides, and the teacher's features without: what `train_phonetics` learns from. With `phonetics.reader` it also
-holds the lips that a reader expects who hears with the teacher: what `train_speech` learns from.
+sides, and the teacher's features without: what `train_phonetics` learns from. With `phonetics.readers` there
+are also the lips that readers expect who hear with the teacher: what `train_speech` learns from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stage1_generator.command import Progress, run_command, sweep
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.entries import load_entries
 from stage1_generator.recordings import Recording, from_folders, played, synthesised
-from stage1_generator.speech_teacher import TeachingReader, open_teacher
+from stage1_generator.speech_teacher import TeachingReaders, open_teacher
 
 STEP = "phonetics"
 TEACHER = "teacher_features"
@@ -48,7 +48,7 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     settings, folder = config.phonetics, work_paths(config).phonetics
     teacher = open_teacher(settings)
-    reader = TeachingReader(settings.reader, teacher.channels) if settings.reader else None
+    readers = TeachingReaders(settings.readers, teacher.channels) if settings.readers else None
     mel_encoder = MelEncoder()
     sweep(folder)
     made_by = {
@@ -57,16 +57,16 @@ def run(config: Stage1Config) -> None:
         "teacher": teacher.fingerprint,
         "config": fingerprint([1, FRAMES, MARGIN, settings.synthesised_seconds]),
     }
-    if reader:
-        made_by[LIPS] = reader.fingerprint
+    if readers:
+        made_by[LIPS] = readers.fingerprint
     pieces = [(one, start) for one in _recordings(config) for start in _starts(one)]
 
     @lru_cache(maxsize=1)  # a recording's samples follow each other
     def hear(recording: Recording) -> tuple[Features, dict[str, Features]]:
         audio = recording.load()
         mel, taught = mel_encoder.encode(audio), {TEACHER: teacher.encode(audio)}
-        if reader:
-            taught[LIPS] = reader.lips(mel, taught[TEACHER])
+        if readers:
+            taught[LIPS] = readers.lips(mel, taught[TEACHER])
         return mel, taught
 
     with ShardWriter(folder, STEP, config.encode.samples_per_shard, made_by) as writer:

@@ -176,7 +176,7 @@ class SpeechStrategy:
             if index.meta["step"] == PHONETICS and LIPS not in index.meta:
                 raise UserError(
                     f"'{index.folder}' holds no lips: run `python -m stage1_generator.phonetics` with "
-                    "phonetics.reader."
+                    "phonetics.readers."
                 )
         self._bands = dataset.sample(0).cache["audio_features"].shape[1]
         if self._bands > _BANDS and config.listen.silence:
@@ -257,6 +257,7 @@ class SpeechStrategy:
         # Gaps alone: a wider or rounder mouth than was predicted is seen as a mistake, and followed badly.
         gain = (true.std(dim=0) / read.std(dim=0)).clamp(1.0, _GAIN_LIMIT)
         model.gain[:LIP_GAPS].copy_(gain[:LIP_GAPS])
+        model.gain.mul_(self.config.listen.spread)
 
     def _filmed(self) -> list[int]:
         """Samples whose lips were measured."""

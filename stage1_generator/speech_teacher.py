@@ -1,7 +1,8 @@
-"""What small listeners learn from: a Whisper encoder as an ONNX file, and a lip reader that hears with it."""
+"""What small listeners learn from: a Whisper encoder as an ONNX file, and lip readers that hear with it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,30 +79,32 @@ def with_teacher(mel: Features, heard: Features) -> Features:
     return np.concatenate([mel, heard], axis=1)
 
 
-class TeachingReader:
-    """A lip reader that hears with a teacher, and says what lips do in speech of which nobody saw the face.
+class TeachingReaders:
+    """Lip readers that hear with a teacher, and say what lips do in speech of which nobody saw the face.
+
+    Their mean is nearer to the truth than any of them: trained on few speakers, each errs in its own way.
 
     Raises:
-        UserError: there is no reader in the folder, or it hears something else.
+        UserError: there is no reader in one of the folders, or it hears something else.
     """
 
-    def __init__(self, folder: PathLike, teacher_channels: int) -> None:
-        reader: Any = load_lip_reader(folder)
-        if reader.config.bands != MelEncoder.channels + teacher_channels:
-            raise UserError(
-                f"{folder}: the lip reader does not hear with the teacher: train it on the shards of "
-                "`python -m stage1_generator.listen ... listen.taught=true`."
-            )
-        self._reader = reader
-        self.fingerprint = weight_fingerprint(reader)
+    def __init__(self, folders: Sequence[PathLike], teacher_channels: int) -> None:
+        self._readers: list[Any] = [load_lip_reader(folder) for folder in folders]
+        for folder, reader in zip(folders, self._readers, strict=True):
+            if reader.config.bands != MelEncoder.channels + teacher_channels:
+                raise UserError(
+                    f"{folder}: the lip reader does not hear with the teacher: train it on the shards of "
+                    "`python -m stage1_generator.listen ... listen.taught=true`."
+                )
+        self.fingerprint = fingerprint([weight_fingerprint(reader) for reader in self._readers])
 
     @torch.inference_mode()
     def lips(self, mel: Features, heard: Features) -> Features:
         """(T, B) bands and (T, C) teacher's features of a recording -> (T, 7) of the likeliest shapes."""
         edges = ((_EDGE, _EDGE), (0, 0))  # as clips of its training have a margin
-        features = np.pad(with_teacher(mel, heard), edges, mode="edge")
-        shapes: Features = self._reader(torch.from_numpy(features)[None])[0, _EDGE:-_EDGE].numpy()
-        return shapes
+        features = torch.from_numpy(np.pad(with_teacher(mel, heard), edges, mode="edge"))[None]
+        shapes = torch.cat([reader(features) for reader in self._readers]).mean(dim=0)
+        return np.asarray(shapes[_EDGE:-_EDGE].numpy(), np.float32)
 
 
 def _open(path: Path, output: str) -> Any:

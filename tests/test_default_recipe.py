@@ -67,7 +67,7 @@ def test_every_part_starts_from_the_one_before(tmp_path: Path) -> None:
 def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
     tmp_path: Path, teacher: str
 ) -> None:
-    words = ["--videos", "clips", "--work", str(tmp_path), "--parts", "phonetics,speech", "--dry-run"]
+    words = ["--videos", "clips", "--work", str(tmp_path), "--parts", "teaching,phonetics,speech", "--dry-run"]
     done = _script(*words, *(["--teacher", teacher, "--recordings", "my speech"] if teacher else []))
     assert done.returncode == 0, done.stderr
     given = {
@@ -79,8 +79,14 @@ def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
         assert given["phonetics.teacher"] == teacher
         assert given["phonetics.folders"] == "['my speech']"
         assert given["listen.phonetics"] == str(tmp_path / "stage1" / "phonetic_encoder" / "package")
+        teaching = [f"'{tmp_path}/stage1/teaching-{seed}/package'" for seed in range(4)]
+        assert given["phonetics.readers"] == f"[{', '.join(teaching)}]"
+        heard, labelled = (f"'{tmp_path}/stage1/{name}'" for name in ("heard", "phonetics"))
+        assert given["data.shards"] == f"[{heard}, {labelled}]"
+        assert given["listen.tune_phonetics"] == "true"
     else:
         assert "phonetics.teacher" not in given and "train_phonetics" not in done.stdout
+        assert "data.shards" not in given and "listen.tune_phonetics" not in given
         shipped = Path(given["listen.phonetics"])
         assert shipped == REPOSITORY / "models" / "bootdub-small" / "speech"
 

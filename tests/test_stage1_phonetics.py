@@ -116,12 +116,14 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     teaching = tmp_path / "teaching"
     assert train_speech.main([*words, *taught, "listen.silence=0.1"]) == 2
     assert "set listen.silence=0" in capfd.readouterr().err
-    assert train_speech.main([*words, *taught, f"train.output={teaching}"]) == 0
+    other = tmp_path / "other"
+    for seed, folder in enumerate((teaching, other)):
+        assert train_speech.main([*words, *taught, f"train.output={folder}", f"train.seed={seed}"]) == 0
     assert phonetics.main([*words, "phonetics.folders=[]"]) == 0
     mute = f"data.shards=[{work / 'phonetics'}]"
     assert train_speech.main([*words, mute, f"train.output={tmp_path / 'x'}"]) == 2
     assert "holds no lips" in capfd.readouterr().err
-    asked = f"phonetics.reader={teaching / 'package'}"
+    asked = f"phonetics.readers=[{teaching / 'package'}, {other / 'package'}]"
 
     assert phonetics.main([*words, asked]) == 0 and listen.main(words) == 0
     shards = ShardDataset(work / "phonetics")
@@ -130,12 +132,12 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     sample = shards.sample(0)
     assert sample.cache[TEACHER].shape == (2 * FRAMES, WIDTH)
     assert sample.cache["audio_features"].shape == (2 * (FRAMES + 2 * MARGIN), MelEncoder.channels)
-    model: Any = LipReader.from_pretrained(teaching / "package").eval()
+    models: list[Any] = [LipReader.from_pretrained(one / "package").eval() for one in (teaching, other)]
     heard = torch.cat(
         [sample.cache["audio_features"][2 * MARGIN : -2 * MARGIN], sample.cache[TEACHER]], dim=1
     )
     # Away from the clip's ends, where the recording goes on; its features were stored as halves.
-    expected = model(heard.float()[None])[0]
+    expected = torch.cat([model(heard.float()[None]) for model in models]).mean(dim=0)
     torch.testing.assert_close(sample.cache[LIPS].float()[20:-20], expected[20:-20], atol=0.05, rtol=0)
 
     learnt = f"data.shards=[{work / 'phonetics'}]"
@@ -168,7 +170,7 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     seen = f"data.shards=[{work / 'heard'}]"
     assert train_phonetics.main([*words, seen, f"train.output={tmp_path / 'x'}"]) == 2
     assert "does not hold what a teacher hears" in capfd.readouterr().err
-    assert phonetics.main([*words, f"phonetics.reader={reader / 'package'}"]) == 2
+    assert phonetics.main([*words, f"phonetics.readers=[{reader / 'package'}]"]) == 2
     assert "does not hear with the teacher" in capfd.readouterr().err
 
 

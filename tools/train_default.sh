@@ -16,8 +16,8 @@
 #                     (docs/training.md; default: the one that bootdub-small was shipped with)
 #   --recordings DIR  speech without faces, which the phonetic encoder learns from, too: audio files, one directory per
 #                     speaker or language (docs/training.md)
-#   --parts LIST      only these of: characters prepare autoencoder phonetics speech encode generator pairs
-#                     structure lip texture student ship
+#   --parts LIST      only these of: characters prepare autoencoder teaching phonetics speech encode generator
+#                     pairs structure lip texture student ship
 #   --processes N     of a training (default: 1 with a GPU, else as many as there are cores, at most 8)
 #   --scale F         times the minutes of every training, which are what two CPU cores need (default 1; with a GPU
 #                     0.25 and 16 times the batch is a good beginning: --scale 0.25 --batch 16)
@@ -32,7 +32,7 @@ source "$here/tools/shell.sh"
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 python=$(find_python "$here")
 
-all=(characters prepare autoencoder phonetics speech encode generator pairs structure lip texture student ship)
+all=(characters prepare autoencoder teaching phonetics speech encode generator pairs structure lip texture student ship)
 videos=
 speakers=
 characters=90
@@ -180,8 +180,20 @@ if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
     # Narrowed before anything is encoded with it: what is shipped is what the other parts were trained on.
     call "$python" "$here/tools/ship_model.py" "$work/autoencoder/run/vae" --output "$vae"
 fi
+taught=("phonetics.teacher=$(quoted "$teacher")" phonetics.output=layer_norm_4)
+labellers=("$work"/stage1/teaching-{0,1,2,3})
+if [[ -n $teacher ]] && wanted teaching; then
+    step teaching listen "${taught[@]}" listen.taught=true
+    for seed in "${!labellers[@]}"; do
+        batch=1 steps=300 fit teaching 5 64 -m stage1_generator.train_speech \
+            --config "${stage1[@]}" "$here/configs/small_speech.yaml" "$here/configs/small_taught.yaml" "${inputs[@]}" \
+            "${taught[@]}" "train.seed=$seed" "train.output=$(quoted "${labellers[seed]}")"
+    done
+fi
 if [[ -n $teacher ]] && wanted phonetics; then
-    step phonetics phonetics "phonetics.teacher=$(quoted "$teacher")" phonetics.output=layer_norm_4 \
+    readers=
+    for folder in "${labellers[@]}"; do readers+="${readers:+, }$(quoted "$folder/package")"; done
+    step phonetics phonetics "${taught[@]}" "phonetics.readers=[$readers]" \
         "phonetics.folders=[${recordings:+$(quoted "$recordings")}]"
     fit phonetics 40 48 -m stage1_generator.train_phonetics \
         --config "${stage1[@]}" "$here/configs/small_phonetics.yaml" "${inputs[@]}" \
@@ -189,9 +201,17 @@ if [[ -n $teacher ]] && wanted phonetics; then
 fi
 if wanted speech; then
     step speech listen
-    batch=1 steps=250 fit speech 6 64 -m stage1_generator.train_speech \
+    labelled=()
+    count=250
+    if [[ -n $teacher ]]; then
+        # With the lips of speech without faces there is enough for the phonetic encoder to go on learning.
+        labelled=("data.shards=[$(quoted "$work/stage1/heard"), $(quoted "$work/stage1/phonetics")]"
+            "data.weights=[0.5, 0.5]" listen.tune_phonetics=true train.learning_rate=1.0e-3)
+        count=500
+    fi
+    batch=1 steps=$count fit speech 20 64 -m stage1_generator.train_speech \
         --config "${stage1[@]}" "$here/configs/small_speech.yaml" "${inputs[@]}" \
-        "listen.phonetics=$(quoted "$phonetics")"
+        "listen.phonetics=$(quoted "$phonetics")" "${labelled[@]+"${labelled[@]}"}"
 fi
 if wanted encode; then
     step encode encode "${common[@]}"
