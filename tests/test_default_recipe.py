@@ -67,7 +67,8 @@ def test_every_part_starts_from_the_one_before(tmp_path: Path) -> None:
 def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
     tmp_path: Path, teacher: str
 ) -> None:
-    words = ["--videos", "clips", "--work", str(tmp_path), "--parts", "teaching,phonetics,speech", "--dry-run"]
+    parts = "teaching,phonetics,speech"
+    words = ["--videos", "clips", "--work", str(tmp_path), "--parts", parts, "--dry-run"]
     done = _script(*words, *(["--teacher", teacher, "--recordings", "my speech"] if teacher else []))
     assert done.returncode == 0, done.stderr
     given = {
