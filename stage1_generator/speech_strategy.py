@@ -237,7 +237,7 @@ class SpeechStrategy:
         reader = deepcopy(model).eval()
         self._calibrate(reader)
         if reader.phonetic_encoder is not None:
-            reader.phonetic_encoder.half()  # as it was read
+            reader.phonetic_encoder.half()  # as it was read; what was tuned loses nothing that is heard
         with atomic_dir(folder) as temporary:
             reader.save_pretrained(temporary)
 
