@@ -1,0 +1,271 @@
+"""The moments of a clip: what its mouth looked like, measured and kept at the clip's own resolution.
+
+A bank is built while the face is followed, so that the source is decoded once for both. It is bounded: when
+it is full the runs of frames that differ least from the others are given up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face.layout import CHIN
+from common.face.pose import fit_pose
+from common.own_mouths.config import OwnMouthsConfig
+from common.own_mouths.frame import FaceAxes
+from common.own_mouths.heads import Heads
+
+Array = NDArray[np.float64]
+Landmarks = NDArray[np.floating]
+Image = NDArray[np.uint8]
+
+RUN_FRAMES = 25
+"""Frames that are kept or given up together: moments are worth most with those before and after them."""
+
+# The patch around the mouth in the face's axes: half width, and how far it reaches below the chin and above
+# the nose's base.
+_HALF_WIDTH, _BELOW_CHIN, _ABOVE_NOSE = 0.85, 0.22, 0.2
+# The small picture by which neighbours in time are told from strangers: columns, rows, eye-corner distances
+# across, and where the mouth lies in it.
+_LOOK_SIZE = (24, 14)
+_LOOK_WIDTH = 0.8
+_LOOK_MOUTH = (12.0, 6.0)
+_LOOK_LEVELS = 40.0
+# Mean square of the difference of two looks, in units of _LOOK_LEVELS, above which a cut lies between frames.
+_CUT = 1.0
+# A full bank is thinned to this share.
+_THINNED = 0.8
+
+SHAPE_WEIGHTS = np.array([0.7, 1.0, 0.7, 0.8, 0.4, 0.7, 0.5])
+"""Of the values of a lip shape, where shapes are compared."""
+POSE_TOLERANCES = np.array([0.08, 0.08, 0.3, 0.12])
+"""Yaw, pitch, roll (radians) and log scale that count as much as one unit of lip shape."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Pixels around a mouth.
+
+    Attributes:
+        picture: (h, w, 3) uint8 RGB.
+        origin: x, y of its first pixel in the frame.
+    """
+
+    picture: Image
+    origin: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Bank:
+    """M moments in the order of time.
+
+    Attributes:
+        frames: (M,) their frames in the clip.
+        heads: their faces.
+        shapes: (M, 7) lip shapes.
+        looks: (M, K) small pictures of the mouth, light taken out.
+        sharpness: (M,) mean square of the patch's Laplacian at a common size.
+        follows: (M,) bool: moment i is the frame after moment i - 1, in the same shot.
+        patches: M pictures.
+    """
+
+    frames: NDArray[np.int64]
+    heads: Heads
+    shapes: Array
+    looks: NDArray[np.float32]
+    sharpness: Array
+    follows: NDArray[np.bool_]
+    patches: list[Patch]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def limited(self, chosen: NDArray) -> Bank:
+        """The bank with only the ``chosen`` moments (indices or mask)."""
+        index = np.flatnonzero(chosen) if chosen.dtype == bool else np.asarray(chosen)
+        follows = self.follows[index] & (np.diff(index, prepend=-2) == 1)
+        return Bank(
+            self.frames[index],
+            self.heads[index],
+            self.shapes[index],
+            self.looks[index],
+            self.sharpness[index],
+            follows,
+            [self.patches[i] for i in index],
+        )
+
+
+@dataclass
+class _Run:
+    frames: list[int] = field(default_factory=list)
+    landmarks: list[Array] = field(default_factory=list)
+    looks: list[NDArray[np.float32]] = field(default_factory=list)
+    sharpness: list[float] = field(default_factory=list)
+    patches: list[Patch] = field(default_factory=list)
+
+
+class BankBuilder:
+    """Collects moments while frames pass by.
+
+    Args:
+        config: bounds of the bank.
+    """
+
+    def __init__(self, config: OwnMouthsConfig | None = None) -> None:
+        self._config = config or OwnMouthsConfig()
+        self._runs: list[_Run] = []
+        self.sharpness: dict[int, float] = {}
+
+    def add(self, index: int, image: Image, landmarks: Landmarks) -> None:
+        """One frame that shows the face: its number, (H, W, 3) uint8 and (68, 2 or 3) landmarks."""
+        points = np.asarray(landmarks, np.float64)
+        if not np.isfinite(points).all():
+            return
+        unit = float(fit_pose(points[None]).scale[0])
+        axes = FaceAxes.of(points, unit)
+        patch = _patch(image, points, axes)
+        if patch is None:
+            return
+        look, sharpness = _look(image, points, axes), _sharpness(image, points, axes)
+        self.sharpness[index] = sharpness
+        run = self._run_for(index, look)
+        run.frames.append(index)
+        run.landmarks.append(points)
+        run.looks.append(look)
+        run.sharpness.append(sharpness)
+        run.patches.append(patch)
+        if self._too_large():
+            self._thin()
+
+    def finish(self) -> Bank | None:
+        """The bank; None where no moment was seen. The builder is empty afterwards."""
+        runs, self._runs = self._runs, []
+        if not runs:
+            return None
+        frames = np.array([index for run in runs for index in run.frames], np.int64)
+        starts = np.cumsum([0, *(len(run.frames) for run in runs[:-1])])
+        looks = np.stack([look for run in runs for look in run.looks])
+        heads = Heads.of(np.stack([points for run in runs for points in run.landmarks]))
+        follows = np.diff(frames, prepend=-2) == 1
+        for start in starts:
+            if start and follows[start]:
+                follows[start] = not _is_cut(looks[start - 1], looks[start])
+        return Bank(
+            frames,
+            heads,
+            heads.lip_shapes(),
+            looks,
+            np.array([value for run in runs for value in run.sharpness]),
+            follows,
+            [patch for run in runs for patch in run.patches],
+        )
+
+    def _run_for(self, index: int, look: NDArray[np.float32]) -> _Run:
+        """The run that the frame continues, or a new one."""
+        last = self._runs[-1] if self._runs else None
+        if (
+            last is None
+            or last.frames[-1] != index - 1
+            or len(last.frames) >= RUN_FRAMES
+            or _is_cut(last.looks[-1], look)
+        ):
+            last = _Run()
+            self._runs.append(last)
+        return last
+
+    def _too_large(self) -> bool:
+        moments = sum(len(run.frames) for run in self._runs)
+        if moments > self._config.max_moments:
+            return True
+        size = sum(patch.picture.nbytes for run in self._runs for patch in run.patches)
+        return size > self._config.max_megabytes * 2**20 and len(self._runs) > 1
+
+    def _thin(self) -> None:
+        """Keep the runs that differ most: each time the one whose moments lie farthest from those kept."""
+        sizes = [len(run.frames) for run in self._runs]
+        heads = Heads.of(np.stack([points for run in self._runs for points in run.landmarks]))
+        values = features(heads.lip_shapes(), heads.angles)
+        parts = np.split(values, np.cumsum(sizes)[:-1])
+        size = [sum(patch.picture.nbytes for patch in run.patches) for run in self._runs]
+        most_moments = _THINNED * self._config.max_moments
+        most_bytes = _THINNED * self._config.max_megabytes * 2**20
+        kept = [int(np.argmax([part.var(axis=0).sum() for part in parts]))]
+        nearest = [_nearest(part, parts[kept[0]]) for part in parts]
+        while len(kept) < len(parts):
+            rest = [i for i in range(len(parts)) if i not in kept]
+            best = max(rest, key=lambda i: float(nearest[i].mean()))
+            chosen = [*kept, best]
+            if sum(sizes[i] for i in chosen) > most_moments or sum(size[i] for i in chosen) > most_bytes:
+                break
+            kept = chosen
+            nearest = [np.minimum(old, _nearest(p, parts[best])) for old, p in zip(nearest, parts, strict=True)]
+        self._runs = [self._runs[i] for i in sorted(kept)]
+
+
+def features(shapes: Array, angles: Array) -> Array:
+    """(N, 11) in which moments are compared: lip shape and head pose, weighted."""
+    return np.concatenate([shapes * SHAPE_WEIGHTS, angles / POSE_TOLERANCES], axis=1)
+
+
+def _nearest(part: Array, others: Array) -> Array:
+    return np.asarray(np.square(part[:, None] - others[None]).sum(axis=-1).min(axis=1))
+
+
+def _is_cut(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
+    return float(np.square(before - after).mean()) > _CUT
+
+
+def _patch(image: Image, points: Array, axes: FaceAxes) -> Patch | None:
+    height, width = image.shape[:2]
+    face = axes.to_face(points[:, :2])
+    mouth = face[[48, 54]].mean(axis=0)
+    top, bottom = face[33, 1] - _ABOVE_NOSE, face[CHIN, 1] + _BELOW_CHIN
+    sides = [mouth[0] - _HALF_WIDTH, mouth[0] + _HALF_WIDTH]
+    corners = axes.to_pixels(np.array([[x, y] for x in sides for y in (top, bottom)]))
+    low = np.floor(corners.min(axis=0)).astype(int).clip(min=0)
+    high = np.ceil(corners.max(axis=0) + 1).astype(int).clip(max=(width, height))
+    if (high - low < 8).any():
+        return None
+    picture = image[low[1] : high[1], low[0] : high[0]].copy()
+    return Patch(picture, (int(low[0]), int(low[1])))
+
+
+def _look(image: Image, points: Array, axes: FaceAxes) -> NDArray[np.float32]:
+    """The mouth in the face's axes at 24 x 14 pixels, mean taken out, in units of 40 levels."""
+    small = _upright(image, points, axes, _LOOK_SIZE, _LOOK_SIZE[0] / _LOOK_WIDTH, _LOOK_MOUTH)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.asarray((grey - grey.mean()) / _LOOK_LEVELS, np.float32).ravel()
+
+
+def _sharpness(image: Image, points: Array, axes: FaceAxes) -> float:
+    """Mean square of the Laplacian of the skin between nose and lips and beside them, at 64 px per unit."""
+    small = _upright(image, points, axes, (64, 40), 64.0, (32.0, 26.0))
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(np.square(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 0.7), cv2.CV_32F)).mean())
+
+
+def _upright(
+    image: Image,
+    points: Array,
+    axes: FaceAxes,
+    size: tuple[int, int],
+    per_unit: float,
+    mouth_at: tuple[float, float],
+) -> Image:
+    """The mouth resampled into the face's axes, ``per_unit`` pixels to the eye-corner distance."""
+    scale = per_unit / axes.unit
+    turn = scale * np.stack([axes.along, axes.down])
+    mouth = points[[48, 54], :2].mean(axis=0)
+    matrix = np.concatenate([turn, (np.array(mouth_at) - turn @ mouth)[:, None]], axis=1)
+    # Shrinking by more than two aliases; averaging in between does not.
+    finer = 1 if scale >= 0.5 else int(np.ceil(0.5 / scale))
+    fine = matrix * finer
+    fine[:, 2] += (finer - 1) / 2
+    shape = (size[0] * finer, size[1] * finer)
+    large = cv2.warpAffine(image, fine, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(large, size, interpolation=cv2.INTER_AREA) if finer > 1 else large, np.uint8)
+
+

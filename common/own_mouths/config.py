@@ -1,0 +1,37 @@
+"""The options of own mouths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.errors import UserError
+
+
+@dataclass
+class OwnMouthsConfig:
+    """How a clip's own mouths are chosen and laid in.
+
+    Attributes:
+        max_moments: most moments that the bank holds; longer clips keep the most different ones.
+        max_megabytes: most memory that the bank's pictures take; fewer moments are kept where faces are large.
+        lead_frames: how much earlier than the predictor says the lips move, in frames of 40 ms.
+        calibrate: bring predicted shapes into the range of the clip's own mouth.
+        warp: bend the moment's lips to exactly the wanted shape; without it they stay as they were filmed.
+        inside: keep rows of teeth whole when a mouth opens or closes; without it they are stretched.
+        occluders: keep hands and other things before the mouth.
+    """
+
+    max_moments: int = 750
+    max_megabytes: int = 400
+    lead_frames: float = 0.0
+    calibrate: bool = True
+    warp: bool = True
+    inside: bool = True
+    occluders: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_moments < 1 or self.max_megabytes < 1:
+            raise UserError(
+                f"own_mouths.max_moments={self.max_moments} and own_mouths.max_megabytes={self.max_megabytes} "
+                "must be at least 1."
+            )

@@ -1,0 +1,112 @@
+"""Where the lips and the jaw of a frame shall be: a moment's mouth, bent to the wanted shape.
+
+All in the face's axes (:class:`common.own_mouths.frame.FaceAxes`), so in eye-corner distances.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face.layout import CHIN, INNER_LIP_PAIRS, JAW, MOUTH
+from common.face.mouth import LIP_SHAPE, LIP_SHAPE_UNIT
+
+Array = NDArray[np.float64]
+
+CORNERS = (48, 54, 60, 64)
+UPPER_LIP = (49, 50, 51, 52, 53, 61, 62, 63)
+LOWER_LIP = (55, 56, 57, 58, 59, 65, 66, 67)
+
+# How far a shape may be bent, in eye-corner distances: beyond it skin is drawn thin.
+_WIDTH_REACH, _LIP_REACH, _CHIN_REACH = 0.10, 0.10, 0.10
+_UPPER_REACH = 0.05
+# A mouth is opened to at most this many times what the moment shows and this much more.
+_MOST_GAIN, _MOST_MORE = 1.7, 0.06
+# Share of a change of the gap that the upper lip makes: the jaw does the rest.
+_UPPER_SHARE = 0.3
+# The chin's movement fades out along the jaw line with this spread.
+_JAW_SPREAD = 0.42
+_BUMP = 0.7
+# Lips that touch keep a line between them.
+_LEAST_GAP = 0.003
+
+_WIDTH, _CHIN_DOWN, _UPPER_DOWN, _LOWER_DOWN = (
+    LIP_SHAPE.index(name) for name in ("width", "chin", "upper_lip", "lower_lip")
+)
+
+
+def largest_gap(gap: float) -> float:
+    """How far a mouth with this inner-lip gap can be opened."""
+    return _MOST_GAIN * gap + _MOST_MORE
+
+
+def bent_lips(mouth: Array, change: Array) -> Array:
+    """The 68 points with their lips moved.
+
+    The gap of each vertical pair of the inner lip grows by the change of the mean gap times a bump that is 1 in
+    the middle and 0 at the corners, (1 - x^2)^0.7, and shrinks in proportion: lips never cross. The middles of
+    the lips move on with them, and the corners apart by half of the width's change each.
+
+    Args:
+        mouth: (68, 2) face with the moment's lips.
+        change: (7,) wanted less shown lip shape, in units of :data:`common.face.mouth.LIP_SHAPE_UNIT`.
+
+    Returns:
+        (68, 2); all but :data:`common.face.layout.MOUTH` as in ``mouth``.
+    """
+    change = change * LIP_SHAPE_UNIT
+    upper, lower = (list(side) for side in zip(*INNER_LIP_PAIRS, strict=True))
+    centre = mouth[[48, 54], 0].mean()
+    half = max(0.5 * abs(mouth[54, 0] - mouth[48, 0]), 1e-3)
+    across = np.clip((mouth[:, 0] - centre) / half, -1, 1)
+
+    gaps = np.maximum(mouth[lower, 1] - mouth[upper, 1], 0)
+    gap = float(gaps.mean())
+    wanted = float(np.clip(gap + change[:3].mean(), 0, largest_gap(gap)))
+    bump = (1 - across[upper] ** 2).clip(0, 1) ** _BUMP
+    if wanted <= gap:
+        new = gaps * (wanted / max(gap, 1e-6))
+    else:
+        new = gaps + (wanted - gap) * bump / max(bump.mean(), 1e-3)
+    new = np.maximum(new, _LEAST_GAP * bump)
+    grown = new - gaps
+    up = float(np.clip(change[_UPPER_DOWN], -_UPPER_REACH, _UPPER_REACH))
+    low = float(np.clip(change[_LOWER_DOWN], -_LIP_REACH, _LIP_REACH))
+    # What both lips do together; the gap's change is then shared out.
+    middle = 0.5 * (up + low) * bump
+    moves_up, moves_low = middle - _UPPER_SHARE * grown, middle + (1 - _UPPER_SHARE) * grown
+
+    result = mouth.copy()
+    corners = [centre - half, centre + half]
+    order = np.argsort(mouth[upper, 0])
+    knots = np.concatenate([corners[:1], mouth[upper, 0][order], corners[1:]])
+    for part, moves in ((UPPER_LIP, moves_up), (LOWER_LIP, moves_low)):
+        ids = list(part)
+        result[ids, 1] += np.interp(mouth[ids, 0], knots, np.concatenate([[0], moves[order], [0]]))
+    lips = list(MOUTH)
+    wider = float(np.clip(change[_WIDTH], -_WIDTH_REACH, _WIDTH_REACH))
+    result[lips, 0] += 0.5 * wider * across[lips]
+    return result
+
+
+def goal_face(own: Array, turned: Array, change: Array | None) -> Array:
+    """The frame's face with the moment's lips and jaw, bent by ``change``.
+
+    Args:
+        own: (68, 2) the frame's own face.
+        turned: (68, 2) the moment's face, held as the frame's head is.
+        change: (7,) wanted less shown lip shape; None: as filmed.
+
+    Returns:
+        (68, 2): lips of the moment; a jaw that goes from the frame's own at its ends to the moment's at the
+        chin, with weights exp(-((x - x_chin) / 0.42)^2).
+    """
+    goal = own.copy()
+    lips, jaw = list(MOUTH), list(JAW)
+    moved = turned if change is None else bent_lips(turned, change)
+    goal[lips] = moved[lips]
+    chin = 0.0 if change is None else change[_CHIN_DOWN] * LIP_SHAPE_UNIT
+    weight = np.exp(-(((own[jaw, 0] - own[CHIN, 0]) / _JAW_SPREAD) ** 2))[:, None]
+    down = np.array([0.0, float(np.clip(chin, -_CHIN_REACH, _CHIN_REACH))])
+    goal[jaw] = own[jaw] + weight * (turned[jaw] - own[jaw] + down)
+    return goal

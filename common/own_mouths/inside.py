@@ -1,0 +1,118 @@
+"""Which of two plates a pixel of the mouth follows: upper lip and head, or lower lip and jaw.
+
+The plates agree at the corners and come apart between the lips, where the skin does. Upper teeth are fixed to
+the head and lower ones to the jaw, so the rows keep their size whatever the gap does: what is between the lips
+goes with the upper plate down to a splitting line, with the lower plate below it. Where a mouth closes, the
+lower lip covers what the upper plate shows; where it opens, the darkness at the splitting line is drawn out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+Array = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+UPPER_EDGE = (60, 61, 62, 63, 64)
+LOWER_EDGE = (60, 67, 66, 65, 64)
+
+# Beyond the corners the passage from plate to plate widens by this much per distance from the corner.
+_SPREAD = 0.35
+# Half width of the passage at a lip's edge, eye-corner distances.
+_EDGE = 0.008
+_LEAST_HEIGHT = 0.004
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The gap between the lips, as two curves over x in the face's axes.
+
+    Attributes:
+        upper, lower: (5, 2) points of the inner lips from corner to corner.
+    """
+
+    upper: Array
+    lower: Array
+
+    @classmethod
+    def of(cls, face: Array) -> Opening:
+        """Of 68 points in the face's axes."""
+        return cls(face[list(UPPER_EDGE)], face[list(LOWER_EDGE)])
+
+    @property
+    def gap(self) -> float:
+        """Mean height over the three middle pairs."""
+        return float(np.maximum(self.lower[1:-1, 1] - self.upper[1:-1, 1], 0).mean())
+
+    def edges(self, x: Map) -> tuple[Map, Map]:
+        """y of the upper and the lower lip's edge above and below each x; constant beyond the corners."""
+        upper, lower = (_curve(side, x) for side in (self.upper, self.lower))
+        return upper, np.maximum(lower, upper)
+
+    def beyond(self, x: Map) -> Map:
+        """How far x lies outside of the corners; 0 between them."""
+        left, right = self.upper[[0, -1], 0]
+        return np.asarray(np.maximum(left - x, 0) + np.maximum(x - right, 0), np.float32)
+
+
+def lower_share(x: Map, y: Map, new: Opening, shown: float, split: float | None) -> Map:
+    """Share of the lower plate at each pixel, 0 to 1.
+
+    With s the height below the upper lip's edge, g the new gap and g0 the shown one: outside of the mouth the
+    share is 0 above and 1 below. Between the lips the upper plate reaches down to s = a and the lower plate up
+    to s = g - (g0 - a), where a = split * g0; between these the share is linear. Where g < g0 these two cross:
+    the upper plate then reaches to the lower lip's edge in the measure in which the mouth closes.
+
+    Args:
+        x, y: (h, w) pixels in the face's axes.
+        new: the gap as it shall be.
+        shown: the gap that the moment shows.
+        split: splitting line as a share of the gap, from above; None: the gap is stretched as a whole.
+    """
+    upper, lower = new.edges(x)
+    beyond = new.beyond(x)
+    soft = _SPREAD * beyond
+    height = np.maximum(lower - upper, 0)
+    linear = np.clip((y - upper + soft) / np.maximum(height + 2 * soft, _LEAST_HEIGHT), 0, 1)
+    at_edge = np.clip(0.5 + (y - lower) / (2 * _EDGE), 0, 1)
+    if split is None:
+        opening = linear
+    else:
+        scale = shown / max(new.gap, 1e-6)
+        # The moment's own gap above and below the splitting line, where this column's height is less in
+        # proportion.
+        above, below = split * scale * height, (1 - split) * scale * height
+        room = np.maximum(height - above - below, 2 * _EDGE)
+        opening = np.clip((y - upper - above) / room, 0, 1)
+    closing = float(np.clip((shown - new.gap) / max(0.15 * shown, 1e-3), 0, 1))
+    between = closing * np.minimum(at_edge, linear) + (1 - closing) * opening
+    return np.asarray(np.where(beyond > 0, linear, between), np.float32)
+
+
+def splitting_line(inside: NDArray[np.uint8]) -> float:
+    """Where rows of teeth part: the darkest height of an open mouth as a share of the gap, from above.
+
+    Args:
+        inside: (h, w, 3) what is between the lips, stretched to a rectangle.
+
+    Returns:
+        0.25 to 0.85; weighted by darkness, so that a tongue between the rows moves it little.
+    """
+    luma = inside.astype(np.float32).mean(axis=-1).mean(axis=1)
+    dark = np.maximum(luma.max() - luma, 0) ** 2
+    if dark.sum() <= 0:
+        return 0.5
+    heights = (np.arange(len(luma)) + 0.5) / len(luma)
+    return float(np.clip((dark * heights).sum() / dark.sum(), 0.25, 0.85))
+
+
+def _curve(points: Array, x: Map) -> Map:
+    order = np.argsort(points[:, 0], kind="stable")
+    xs, ys = points[order, 0], points[order, 1]
+    # Landmarks of a mouth seen from the side may share a column.
+    xs = np.maximum.accumulate(xs + 1e-6 * np.arange(len(xs)))
+    return np.asarray(PchipInterpolator(xs, ys)(np.clip(x, xs[0], xs[-1])), np.float32)

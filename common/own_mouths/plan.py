@@ -1,0 +1,177 @@
+"""Which moment of the clip lends its mouth to which frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.own_mouths.bank import POSE_TOLERANCES, SHAPE_WEIGHTS, Bank, features
+from common.own_mouths.goal import largest_gap
+
+Array = NDArray[np.float64]
+
+# Cost of a jump, in units of the squared distance of shapes; a jump's looks weigh this much more.
+_JUMP, _LOOK = 2.5, 8.0
+# Steps along a run that cost no jump: 1 frame on, standing still, skipping one, backwards.
+_STEPS = ((1, 0.0), (0, 0.5), (2, 0.4), (-1, 1.0))
+_POSE = 1.0
+# A mouth that is opened beyond what the moment shows is worse than one that is closed.
+_BEYOND, _BEYOND_FREE = 1.5, 0.25
+# Blur: cost per squared difference of log sharpness of a moment that is softer than the frame.
+_SOFTER, _SOFTER_FREE = 0.3, 0.3
+# Frames that are planned together, and those after them that are looked at and planned again.
+_BLOCK, _AHEAD = 750, 50
+_FORBIDDEN = 1e6
+
+FADE = 2
+"""Frames on each side of a jump over which skin passes from one moment to the next."""
+
+
+@dataclass(frozen=True)
+class MouthPlan:
+    """Moments of N frames.
+
+    Attributes:
+        wanted: (N, 7) lip shapes.
+        moments: (N,) index into the bank.
+        jumps: (N,) bool, frames at which another run of moments begins; the first is none.
+        uncovered: (N,) eye-corner distances by which the wanted gap is larger than the moment's can be made.
+    """
+
+    wanted: Array
+    moments: NDArray[np.int64]
+    jumps: NDArray[np.bool_]
+    uncovered: Array
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    def shown(self, frame: int, bank: Bank) -> list[tuple[int, float]]:
+        """(moment, weight) of what ``frame`` shows, weights summing to 1: two moments about a jump.
+
+        A run goes on past its end, and begins before its start, while the other fades: with d frames from the
+        jump, the run that owns the frame weighs 0.5 + 0.5 (d + 0.5) / FADE.
+        """
+        own = int(self.moments[frame])
+        others: dict[int, float] = {}
+        first = max(0, frame - FADE + 1)
+        for jump in first + np.flatnonzero(self.jumps[first : frame + FADE + 1]):
+            # The run that ends or begins at the jump, carried on to this frame.
+            late = frame >= jump
+            distance, end = (frame - jump, jump - 1) if late else (jump - frame - 1, jump)
+            start = int(self.moments[end])
+            other = _same_run(start, start + frame - int(end), bank)
+            others[other] = others.get(other, 0.0) + 0.5 - 0.5 * (distance + 0.5) / FADE
+        others[own] = others.get(own, 0.0) + max(1.0 - sum(others.values()), 0.05)
+        total = sum(others.values())
+        return [(moment, weight / total) for moment, weight in others.items()]
+
+
+def _same_run(start: int, wanted: int, bank: Bank) -> int:
+    """``wanted``, or the last moment on the way there that still belongs to the run of ``start``."""
+    step = 1 if wanted > start else -1
+    moment = start
+    while moment != wanted:
+        following = moment + step
+        if not 0 <= following < len(bank) or not bank.follows[max(moment, following)]:
+            break
+        moment = following
+    return moment
+
+
+def plan_mouths(
+    wanted: Array,
+    angles: Array,
+    bank: Bank,
+    sharpness: Array | None = None,
+    forbidden: NDArray[np.bool_] | None = None,
+) -> MouthPlan:
+    """The cheapest path through the bank (Viterbi).
+
+    A frame t that takes moment m costs ||w (s_t - s_m)||^2 + ||(a_t - a_m) / tolerance||^2, more where the gap
+    must be opened beyond the moment's and where the moment is softer than the frame. Going from m to m' costs
+    nothing along a run, and at a jump 2.5 + the distance of the moment that would have followed m to m' in
+    shape, pose and looks.
+
+    Args:
+        wanted: (N, 7) lip shapes s.
+        angles: (N, 4) of :attr:`common.own_mouths.heads.Heads.angles`, a.
+        bank: M moments.
+        sharpness: (N,) of the frames, as :attr:`Bank.sharpness`; None: not compared.
+        forbidden: (N, M) moments that a frame must not take; each frame has one that it may.
+    """
+    passage = _passage_costs(bank)
+    count = len(wanted)
+    moments = np.zeros(count, np.int64)
+    first, previous = 0, None
+    while first < count:
+        last = min(count, first + _BLOCK + _AHEAD)
+        part = slice(first, last)
+        cost = _costs(wanted[part], angles[part], bank, None if sharpness is None else sharpness[part])
+        if forbidden is not None:
+            cost[forbidden[part]] = _FORBIDDEN
+        path = _cheapest(cost, passage, previous)
+        keep = len(path) if last == count else _BLOCK
+        moments[first : first + keep] = path[:keep]
+        first, previous = first + keep, int(path[keep - 1])
+    jumps = np.zeros(count, bool)
+    for frame in range(1, count):
+        step = moments[frame] - moments[frame - 1]
+        near = step in [s for s, _ in _STEPS]
+        jumps[frame] = not near or _same_run(int(moments[frame - 1]), int(moments[frame]), bank) != moments[frame]
+    gaps = bank.shapes[moments, :3].mean(axis=1) * 0.05
+    most = np.array([largest_gap(gap) for gap in gaps])
+    uncovered = np.maximum(wanted[:, :3].mean(axis=1) * 0.05 - most, 0)
+    return MouthPlan(wanted, moments, jumps, uncovered)
+
+
+def _costs(wanted: Array, angles: Array, bank: Bank, sharpness: Array | None) -> NDArray[np.float32]:
+    """(N, M) cost of each moment in each frame."""
+    apart = wanted[:, None] - bank.shapes[None]
+    cost = np.square(apart * SHAPE_WEIGHTS).sum(axis=-1)
+    beyond = np.maximum(apart[..., :3].mean(axis=-1) - _BEYOND_FREE * bank.shapes[None, :, 1], 0)
+    cost += _BEYOND * beyond**2
+    turned = (angles[:, None] - bank.heads.angles[None]) / POSE_TOLERANCES
+    cost += _POSE * np.square(turned).sum(axis=-1)
+    if sharpness is not None:
+        softer = np.log(np.maximum(sharpness, 1e-3))[:, None] - np.log(np.maximum(bank.sharpness, 1e-3))[None]
+        cost += _SOFTER * np.square(np.maximum(softer - _SOFTER_FREE, 0))
+    return cost.astype(np.float32)
+
+
+def _passage_costs(bank: Bank) -> NDArray[np.float32]:
+    """(M, M) cost of going from a moment to another."""
+    count = len(bank)
+    following = np.arange(count)
+    following[:-1][bank.follows[1:]] += 1
+    values = features(bank.shapes, bank.heads.angles).astype(np.float32)
+    cost = _JUMP + _squared_distances(values[following], values)
+    cost += _LOOK / bank.looks.shape[1] * _squared_distances(bank.looks[following], bank.looks)
+    for step, price in _STEPS:
+        for moment in range(max(0, -step), count - max(0, step)):
+            if _same_run(moment, moment + step, bank) == moment + step:
+                cost[moment, moment + step] = min(cost[moment, moment + step], price)
+    return cost
+
+
+def _squared_distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    square = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)[None] - 2 * a @ b.T
+    return np.asarray(np.maximum(square, 0), np.float32)
+
+
+def _cheapest(
+    cost: NDArray[np.float32], passage: NDArray[np.float32], previous: int | None
+) -> NDArray[np.int64]:
+    """Viterbi over (N, M) costs and (M, M) passages; ``previous``: the moment before the first frame."""
+    total = cost[0] + (0 if previous is None else passage[previous])
+    back = np.zeros(cost.shape, np.int16)
+    for frame in range(1, len(cost)):
+        reached = total[:, None] + passage
+        back[frame] = reached.argmin(axis=0)
+        total = reached.min(axis=0) + cost[frame]
+    path = [int(total.argmin())]
+    for frame in range(len(cost) - 1, 0, -1):
+        path.append(int(back[frame, path[-1]]))
+    return np.array(path[::-1], np.int64)

@@ -1,0 +1,100 @@
+"""Making a piece of skin fit where it is laid: its light, its place to the pixel, its blur."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.float32]
+Map = NDArray[np.float32]
+
+# Spread of the light's correction and of the alignment, eye-corner distances.
+_LIGHT_SPREAD, _FLOW_SPREAD = 0.22, 0.14
+_FLOW_REACH = 0.03
+# Grey levels by which a pixel may differ from the usual difference and still tell the light.
+_LIGHT_TOLERANCE = 14.0
+# Eye-corner distances in pixels at which light and flow are computed.
+_LIGHT_UNIT, _FLOW_UNIT = 40.0, 80.0
+_FLOW_EDGE = 20.0  # a gradient of so many levels counts in full
+
+
+def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
+    """``piece`` plus the smooth difference that ``base`` has to it on the soft border.
+
+    L = G * (k (base - piece)) / G * k with G a Gaussian of 0.22 eye-corner distances and k the border's pixels,
+    those that differ otherwise than most weighing less (a hair, an edge that does not fit).
+
+    Args:
+        base, piece: (h, w, 3) float32.
+        alpha: (h, w) opacity; the border is where it is neither 0 nor nearly 1.
+        unit: pixels of one eye-corner distance.
+    """
+    shrink = max(1, int(unit / _LIGHT_UNIT))
+    height, width = alpha.shape
+    size = (max(1, width // shrink), max(1, height // shrink))
+    below, above, soft = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (base, piece, alpha))
+    border = (soft > 0.02) & (soft < 0.6)
+    if not border.any():
+        return piece
+    difference = below - above
+    usual = np.median(difference[border], axis=0)
+    weight = border / (1 + np.square((difference - usual) / _LIGHT_TOLERANCE).max(axis=-1))
+    sigma = _LIGHT_SPREAD * unit / shrink
+    weight = weight.astype(np.float32)
+    spread = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
+    light = cv2.GaussianBlur(difference * weight[..., None], (0, 0), sigma) / np.maximum(spread, 1e-5)
+    return piece + cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+class Aligner:
+    """Smooth displacements that lay one piece's skin onto another's, by dense optical flow."""
+
+    def __init__(self) -> None:
+        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+    def __call__(self, base: Picture, piece: Picture, weight: Map, unit: float) -> NDArray[np.float32]:
+        """(h, w, 2) pixels: seen through them ``piece`` lies on ``base`` where ``weight`` is.
+
+        The flow is averaged with a Gaussian of 0.14 eye-corner distances, pixels with an edge counting most and
+        outliers little, and held to 0.03: the mouth follows the skin around it.
+
+        Args:
+            base, piece: (h, w, 3) float32 in grey levels.
+            weight: (h, w), where the flow counts.
+            unit: pixels of one eye-corner distance.
+        """
+        shrink = max(1.0, unit / _FLOW_UNIT)
+        height, width = weight.shape
+        size = (max(8, int(width / shrink)), max(8, int(height / shrink)))
+        here, there = (_small_luma(x, size) for x in (base, piece))
+        flow = self._flow.calc(here, there, None)
+        small = unit / shrink
+        slope = np.abs(cv2.Sobel(here, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(here, cv2.CV_32F, 0, 1))
+        edges = np.clip(cv2.GaussianBlur(slope, (0, 0), 2) / _FLOW_EDGE, 0.02, 1)
+        size_of = np.abs(flow).max(axis=-1)
+        trust = cv2.resize(weight, size) * edges / (1 + (size_of / (0.04 * small)) ** 4)
+        sigma = _FLOW_SPREAD * small
+        spread = cv2.GaussianBlur(trust.astype(np.float32), (0, 0), sigma) + 0.01
+        mean = cv2.GaussianBlur((flow * trust[..., None]).astype(np.float32), (0, 0), sigma) / spread[..., None]
+        reach = _FLOW_REACH * small
+        field = cv2.resize(np.clip(mean, -reach, reach), (width, height), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(field * shrink, np.float32)
+
+
+def _small_luma(picture: Picture, size: tuple[int, int]) -> NDArray[np.uint8]:
+    small = cv2.resize(np.clip(picture, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def motion_blurred(picture: Picture, shift: NDArray[np.float64]) -> Picture:
+    """A picture blurred along a movement of ``shift`` (x, y) pixels while the shutter was open."""
+    length = float(np.hypot(*shift))
+    if length < 1.0:
+        return picture
+    side = 2 * int(np.ceil(length / 2)) + 1
+    kernel = np.zeros((side, side), np.float32)
+    middle = np.array([side // 2, side // 2], np.float64)
+    ends = [tuple(int(round(v * 16)) for v in middle + sign * shift / 2) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 4)
+    return np.asarray(cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE), np.float32)

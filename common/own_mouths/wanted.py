@@ -1,0 +1,65 @@
+"""From speech to the lip shapes of frames."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face.mouth import LIP_GAPS, LIP_SHAPE
+
+Array = NDArray[np.float64]
+
+FEATURE_RATE = 50.0
+"""Predicted shapes per second."""
+FRAME_SECONDS = 0.04
+"""A predicted shape is that of a frame's middle at 25 frames per second."""
+
+# The range of a mouth, by quantiles that a single odd frame does not move.
+_LOW, _HIGH = 0.05, 0.95
+# How far predicted gaps and movements are stretched towards what the clip's own mouth does.
+_GAP_GAIN = (0.8, 1.25)
+_MOVE_GAIN = (0.6, 1.6)
+# The opening that closed lips may show to a detector: 0.02 eye-corner distances.
+_CLOSED = 0.4
+
+
+def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: float = 0.0) -> Array:
+    """Lip shapes at the times of frames.
+
+    Args:
+        features: (T, 7 or more) of :class:`common.speech.lips.LipEncoder`, the first 7 lip shapes.
+        times: (N,) seconds of the frames' starts on the clock of the speech.
+        lead_frames: how much earlier the lips move, in frames of 40 ms.
+
+    Returns:
+        (N, 7): interpolated linearly at the middle of the 40 ms that begin with the frame; the values that are
+        no gaps less their mean over the speech.
+    """
+    shapes = np.asarray(features[:, : len(LIP_SHAPE)], np.float64).copy()
+    shapes[:, LIP_GAPS:] -= shapes[:, LIP_GAPS:].mean(axis=0)
+    at = (np.asarray(times) + FRAME_SECONDS * (0.5 + lead_frames)) * FEATURE_RATE - 0.5
+    known = np.arange(len(shapes))
+    return np.stack([np.interp(at, known, column) for column in shapes.T], axis=1)
+
+
+def calibrated(wanted: Array, shown: Array) -> Array:
+    """Predicted shapes in the range of a clip's own mouth.
+
+    Gaps: the low quantile (5 %) goes to the clip's own low quantile, but no higher than what closed lips show;
+    the spread from it to the high one (95 %) is multiplied by the ratio of the clip's and the speech's, held to
+    0.8 to 1.25. Other values: the ratio of standard deviations, held to 0.6 to 1.6, about the clip's mean.
+
+    Args:
+        wanted: (N, 7) predicted. shown: (M, 7) measured.
+    """
+    result = wanted.copy()
+    for column in range(wanted.shape[1]):
+        said, own = wanted[:, column], shown[:, column]
+        if column < LIP_GAPS:
+            (low, high), (own_low, own_high) = (np.quantile(x, [_LOW, _HIGH]) for x in (said, own))
+            gain = np.clip((own_high - own_low) / max(high - low, 1e-3), *_GAP_GAIN)
+            result[:, column] = np.maximum((said - low) * gain + min(own_low, _CLOSED), 0)
+        else:
+            gain = np.clip(own.std() / max(said.std(), 1e-3), *_MOVE_GAIN)
+            result[:, column] = (said - said.mean()) * gain + own.mean()
+    return result
