@@ -93,11 +93,16 @@ class Hear:
 def clip_of(sample: Sample) -> tuple[Tensor, Tensor]:
     """(T, C) features and (N, 7) shapes of a sample; NaN where there is no face.
 
-    The shapes that a teaching reader expects (`phonetics`), or those that were filmed (`listen`).
+    The shapes that teaching readers expect (`phonetics`), or those that were filmed (`listen`).
+
+    Raises:
+        UserError: the sample has neither.
     """
     features = sample.cache["audio_features"].float()
     if LIPS in sample.cache:
         return features, sample.cache[LIPS].float().unflatten(0, (-1, FEATURES_PER_FRAME)).mean(dim=1)
+    if "landmarks" not in sample.arrays:
+        raise UserError(f"The sample {sample.key} has no landmarks: run `python -m stage1_generator.listen`.")
     return features, torch.from_numpy(lip_shape(sample.arrays["landmarks"].numpy())).float()
 
 
@@ -178,6 +183,8 @@ class SpeechStrategy:
                     f"'{index.folder}' holds no lips: run `python -m stage1_generator.phonetics` with "
                     "phonetics.readers."
                 )
+        if not self._filmed():
+            raise UserError("data.shards has no filmed lips to calibrate on: add the shards of `listen`.")
         self._bands = dataset.sample(0).cache["audio_features"].shape[1]
         if self._bands > _BANDS and config.listen.silence:
             raise UserError("What a teacher hears in silence is not known: set listen.silence=0.")
@@ -261,13 +268,9 @@ class SpeechStrategy:
 
     def _filmed(self) -> list[int]:
         """Samples whose lips were measured."""
-        numbers: list[int] = []
-        first = 0
-        for index, size in zip(self.dataset.indices, self.dataset.sizes, strict=True):
-            if index.meta["step"] == LISTEN:
-                numbers += range(first, first + size)
-            first += size
-        return numbers
+        parts = zip(self.dataset.indices, self.dataset.shards, strict=True)
+        filmed = (shard for index, shards in parts if index.meta["step"] == LISTEN for shard in shards)
+        return [number for shard in filmed for number in shard]
 
 
 def per_frame(values: Tensor, frames: int) -> Tensor:

@@ -15,12 +15,10 @@ from common.models.frozen import weight_fingerprint
 from common.models.lip_reader import load_lip_reader
 from common.speech.base import HOP, Audio, Features, check_audio, feature_count
 from common.speech.chunks import overlapping_chunks
+from common.speech.lips import read_recording
 from common.speech.mel import MelEncoder
 from common.speech.whisper_mel import COLUMNS_PER_FEATURE, whisper_filters, whisper_log_mel
 from stage1_generator.config import PhoneticsConfig
-
-_EDGE = 24
-"""Features that a recording goes on beyond its ends, as it was there."""
 
 
 class OnnxWhisper:
@@ -98,13 +96,15 @@ class TeachingReaders:
                 )
         self.fingerprint = fingerprint([weight_fingerprint(reader) for reader in self._readers])
 
-    @torch.inference_mode()
     def lips(self, mel: Features, heard: Features) -> Features:
         """(T, B) bands and (T, C) teacher's features of a recording -> (T, 7) of the likeliest shapes."""
-        edges = ((_EDGE, _EDGE), (0, 0))  # as clips of its training have a margin
-        features = torch.from_numpy(np.pad(with_teacher(mel, heard), edges, mode="edge"))[None]
-        shapes = torch.cat([reader(features) for reader in self._readers]).mean(dim=0)
-        return np.asarray(shapes[_EDGE:-_EDGE].numpy(), np.float32)
+        return read_recording(with_teacher(mel, heard), self._read)
+
+    @torch.inference_mode()
+    def _read(self, features: Features) -> Features:
+        heard = torch.from_numpy(features)[None]
+        shapes = torch.cat([reader(heard) for reader in self._readers]).mean(dim=0)
+        return np.asarray(shapes.numpy(), np.float32)
 
 
 def _open(path: Path, output: str) -> Any:

@@ -167,6 +167,9 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     mixed = f"data.shards=[{work / 'heard'}, {work / 'taught'}]"
     assert train_speech.main([*words, mixed, f"train.output={tmp_path / 'x'}"]) == 2
     assert "heard with another teacher" in capfd.readouterr().err
+    unseen = [*words, learnt, hear, f"train.output={tmp_path / 'x'}"]
+    assert train_speech.main(unseen) == 2
+    assert "no filmed lips" in capfd.readouterr().err
     seen = f"data.shards=[{work / 'heard'}]"
     assert train_phonetics.main([*words, seen, f"train.output={tmp_path / 'x'}"]) == 2
     assert "does not hold what a teacher hears" in capfd.readouterr().err

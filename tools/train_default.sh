@@ -12,10 +12,10 @@
 #   --characters N    drawn characters with exact pairs, besides (default 90; 0: none)
 #   --work DIR        everything that is made (default outputs/small)
 #   --output DIR      the finished package (default WORK/bootdub-small)
-#   --teacher FILE    an ONNX file of Smart Turn's Whisper encoder, which a phonetic encoder is taught by
+#   --teacher FILE    an ONNX file of Smart Turn's Whisper encoder, which a phonetic encoder and lip readers are taught by
 #                     (docs/training.md; default: the one that bootdub-small was shipped with)
-#   --recordings DIR  speech without faces, which the phonetic encoder learns from, too: audio files, one directory per
-#                     speaker or language (docs/training.md)
+#   --recordings DIR  speech without faces, which the phonetic encoder and the lip reader learn from, too: audio files,
+#                     one directory per speaker or language (docs/training.md)
 #   --parts LIST      only these of: characters prepare autoencoder teaching phonetics speech encode generator
 #                     pairs structure lip texture student ship
 #   --processes N     of a training (default: 1 with a GPU, else as many as there are cores, at most 8)

@@ -36,7 +36,7 @@ class LipReader(ModelMixin, ConfigMixin):  # type: ignore[misc]
         dropout: while training.
         input_dropout: the same, of what the first layer hears.
         phonetics: configuration of the :class:`~common.models.phonetic_encoder.PhoneticEncoder` that it hears
-            with beside the bands; none if empty. Its weights are not trained here.
+            with beside the bands; none if empty. It comes frozen, and without dropout.
 
     Attributes:
         offset, gain: (K,) per shape value: what :meth:`calibrated` does to predictions.
@@ -68,7 +68,7 @@ class LipReader(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_buffer("gain", torch.ones(len(LIP_SHAPE)))
 
     def train(self, mode: bool = True) -> LipReader:
-        """As of any module; what is not trained here hears as it does later."""
+        """As of any module; the phonetic encoder hears as it does later, whether it learns or not."""
         super().train(mode)
         if self.phonetic_encoder is not None:
             self.phonetic_encoder.eval()

@@ -8,6 +8,7 @@ shapes it expects. While training the same features can be measured on the clip 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,19 +71,33 @@ class LipEncoder:
 
     def encode(self, audio: Audio) -> Features:
         """(samples,) at 16 kHz -> (ceil(samples / 320), 8)."""
-        mel = self._mel.encode(audio)
-        padded = np.pad(mel, ((_EDGE, _EDGE), (0, 0)), mode="edge")
-        parts = []
-        for start in range(0, len(mel), _CHUNK):
-            first, last = start + _EDGE, min(start + _CHUNK, len(mel)) + _EDGE
-            heard_from = max(0, first - _CONTEXT)
-            read = self._read(padded[heard_from : last + _CONTEXT])
-            parts.append(read[first - heard_from : last - heard_from])
-        return lip_features(np.concatenate(parts))
+        return lip_features(read_recording(self._mel.encode(audio), self._read))
 
     @torch.inference_mode()
     def _read(self, mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return self._reader.calibrated(torch.from_numpy(mel)[None].to(self._device))[0].cpu().numpy()
+
+
+def read_recording(
+    features: Features, read: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+) -> Features:
+    """What a lip reader says of a whole recording, which it hears a minute at a time.
+
+    Args:
+        features: (T, B) of what it hears.
+        read: (t, B) -> (t, 7) of a stretch.
+
+    Returns:
+        (T, 7).
+    """
+    padded = np.pad(features, ((_EDGE, _EDGE), (0, 0)), mode="edge")
+    parts = []
+    for start in range(0, len(features), _CHUNK):
+        first, last = start + _EDGE, min(start + _CHUNK, len(features)) + _EDGE
+        heard_from = max(0, first - _CONTEXT)
+        shapes = read(padded[heard_from : last + _CONTEXT])
+        parts.append(shapes[first - heard_from : last - heard_from])
+    return np.concatenate(parts)
 
 
 def lip_features(shapes: npt.NDArray[np.floating[Any]]) -> Features:
