@@ -13,7 +13,8 @@ from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
-from common.models.package import PackageInfo, save_package
+from common.models.package import save_package
+from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
 from common.training.hearing import hearing_of
 from common.training.loading import MicroBatch, check_encoders

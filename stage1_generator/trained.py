@@ -6,7 +6,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import fingerprint, sha256_file
-from common.models.package import METADATA_FILE, ModelPackage, load_package
+from common.models.package import ModelPackage, load_package
+from common.models.package_info import METADATA_FILE
 from stage1_generator.config import Stage1Config
 from stage1_generator.encoders import EntrySpeech, pick_device, pick_dtype
 

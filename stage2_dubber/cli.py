@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from common.errors import EXIT_CODE, UserError
+from common.own_mouths.config import Renderer
 from stage2_dubber import speed_options as switch
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
 
@@ -118,6 +119,14 @@ def dub(
             "all of the square."
         ),
     ] = DEFAULT_COMPOSITING,
+    renderer: Annotated[
+        Renderer | None,
+        typer.Option(
+            help="What draws the new mouths: own-mouths takes those that the clip itself shows at other moments, "
+            "editor the model's pictures, auto the first where they cover what is said and the second "
+            "elsewhere. Default: what the model's package says."
+        ),
+    ] = None,
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Also write a PNG with source and dubbed faces.")
     ] = None,
@@ -142,6 +151,7 @@ def dub(
     with clean_errors():
         from stage2_dubber.console import ConsoleProgress, quieten_libraries, show_warnings
         from stage2_dubber.locate import default_model_path
+        from stage2_dubber.own_mouths import chosen_renderer
         from stage2_dubber.request import DubRequest, check_request
 
         quieten_libraries()
@@ -169,6 +179,7 @@ def dub(
             overwrite=overwrite,
             lossless=lossless,
             compositing=compositing,
+            renderer=renderer,
             contact_sheet=contact_sheet,
             side_by_side=side_by_side,
         )
@@ -196,7 +207,8 @@ def dub(
         # Libraries and weights take seconds to load; the face is followed meanwhile.
         with Ahead() as ahead:
             progress = ConsoleProgress()
-            face = ahead.start(partial(follow_face, request, progress, ahead.stopping))
+            own = None if chosen_renderer(request, folder) is Renderer.editor else request.own_mouths
+            face = ahead.start(partial(follow_face, request, progress, ahead.stopping, own))
             from stage2_dubber.pipeline import DubPipeline
 
             pipeline = DubPipeline.from_pretrained(folder, device.value, dtype.value, speed=switches)
@@ -234,6 +246,11 @@ def _report(result: Any) -> None:
         f"{result.output}: {result.dubbed_frames} of {result.frames} frames dubbed in {seconds:.1f} s "
         f"({result.frames / max(seconds, 1e-9):.2f} frames/s)"
     )
+    if result.covered is not None:
+        print(
+            f"{result.own_mouth_frames} of them with the clip's own mouths, which cover {result.covered:.0%} of what "
+            "is said"
+        )
 
 
 @contextmanager

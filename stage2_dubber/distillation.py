@@ -28,7 +28,7 @@ from torch import nn
 from common.data.dataset import ShardDataset
 from common.diffusion.sampler import Conditions, build_sampler
 from common.errors import UserError
-from common.models.package import read_info
+from common.models.package_info import read_info
 from common.training.lip_window import draw_lip_window
 from common.training.loading import MicroBatch
 from common.training.record import short_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from common.diffusion.guidance import build_guidance
-from common.models.package import read_info
+from common.models.package_info import read_info
 from stage2_dubber.distillation_config import DistillConfig, StudentConfig
 from stage2_dubber.distillation_draws import FAKE, STUDENT, WARMUP, step_kind
 

@@ -12,7 +12,7 @@ from common.diffusion.windows import plan_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
 from common.media import frame_times, model_frame_count
-from common.models.package import read_info
+from common.models.package_info import read_info
 from stage2_dubber.request import SPEECH_RATE, DubInputs, DubRequest
 
 
@@ -55,6 +55,7 @@ def plan_lines(
         f"sampler   {settings.passes} x {settings.num_steps} steps, shift {settings.shift:g}, "
         f"reference scale {settings.reference_scale:g}, audio scale {settings.audio_scale:g}, "
         f"seed {request.seed}",
+        f"renderer  {(request.renderer or info.renderer).value}",
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "
         f"{steps} sampler steps (if every frame shows the face)",

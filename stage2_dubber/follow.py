@@ -10,6 +10,8 @@ import numpy as np
 
 from common.face import FaceTrack, build_detector, require_face, track_face
 from common.media import VideoInfo, VideoReader
+from common.own_mouths.clip import ClipMouths, MouthCollector
+from common.own_mouths.config import OwnMouthsConfig
 from stage2_dubber.request import DubRequest
 
 Progress = Callable[[str, float, float | None], None]
@@ -26,31 +28,41 @@ class FollowedFace:
         track: the face per source frame; there is one in some of them.
         times: (N,) float64 seconds of the frames.
         info: of the video.
+        mouths: what the clip's own mouths look like, where they were collected and there are enough.
     """
 
     track: FaceTrack
     times: np.ndarray
     info: VideoInfo
+    mouths: ClipMouths | None = None
 
 
-def follow_face(request: DubRequest, progress: Progress, stopping: Event | None = None) -> FollowedFace:
+def follow_face(
+    request: DubRequest,
+    progress: Progress,
+    stopping: Event | None = None,
+    own_mouths: OwnMouthsConfig | None = None,
+) -> FollowedFace:
     """The first pass over the video.
 
     Args:
         request: whose video and face backend are used.
         progress: told about :data:`TRACKING`.
         stopping: once it is set nobody wants the result, and the next frame is the last.
+        own_mouths: also collect the clip's own mouths, within these bounds.
 
     Raises:
         UserError: no face.
     """
     name, options = request.face_backend()
     detector = build_detector(name, **options)
+    collector = None if own_mouths is None else MouthCollector(own_mouths)
     with VideoReader(request.video) as reader:
         times, info = reader.times(), reader.info
-        track = track_face(_counted(reader, info, progress, stopping or Event()), detector)
+        images = _counted(reader, info, progress, stopping or Event())
+        track = track_face(images, detector, watch=None if collector is None else collector.watch)
     require_face(track, request.video)
-    return FollowedFace(track, times, info)
+    return FollowedFace(track, times, info, None if collector is None else collector.finish())
 
 
 def _counted(

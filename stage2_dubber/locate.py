@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
 from common.files import read_json
+from common.models.package_info import METADATA_FILE, SPEECH_FOLDER
 from common.models.shipped import shipped_places
+
+if TYPE_CHECKING:
+    from common.speech.lips import LipEncoder
 
 MODEL_VARIABLE = "BOOTDUB_MODEL"
 PACKAGED_MODEL = "bootdub-small"
-METADATA_FILE = "bootdub.json"
 
 
 def default_model_path() -> Path:
@@ -41,6 +44,18 @@ def default_model_path() -> Path:
         f"No model was named and none is installed at '{places[0]}': give --model FOLDER or set "
         f"{MODEL_VARIABLE}."
     )
+
+
+def shipped_lip_encoder() -> LipEncoder:
+    """The predictor of lip shapes of the shipped model, for models that hear something else.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    from common.speech.lips import LipEncoder
+
+    places = [place / SPEECH_FOLDER for place in shipped_places(PACKAGED_MODEL)]
+    return LipEncoder(next((place for place in places if place.is_dir()), places[0]))
 
 
 def read_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:

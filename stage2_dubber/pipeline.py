@@ -15,17 +15,36 @@ import torch
 from common.arithmetic import has_bf16
 from common.config import DiffusionConfig, SpeedConfig
 from common.errors import UserError
-from common.models.package import BASE_PHASE, ModelPackage, load_package, read_info
+from common.models.package import ModelPackage, load_package
+from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
+from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
 from stage2_dubber.editor import Advance, WindowEditor
 from stage2_dubber.follow import FollowedFace, Progress, follow_face
-from stage2_dubber.job import DUBBING, composited_frames, plan_followed
+from stage2_dubber.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
+from stage2_dubber.locate import shipped_lip_encoder
 from stage2_dubber.outputs import write_outputs
+from stage2_dubber.own_mouths import Division, divide, source_frames, with_own_mouths
 from stage2_dubber.request import SPEECH_RATE, DubInputs, DubRequest, check_request
 
 STAGE = 2
+
+
+@dataclass(frozen=True)
+class DeferredPackage:
+    """A model that is loaded when it is needed: its folder, what it says about itself, and how it is loaded."""
+
+    folder: Path
+    info: PackageInfo
+    device: torch.device
+    dtype: torch.dtype
+    speed: SpeedConfig | None
+
+    def load(self) -> ModelPackage:
+        """The model. Raises UserError where its parts do not fit each other, or it is not of the second stage."""
+        return load_package(self.folder, self.device, self.dtype, STAGE, speed=self.speed)
 
 
 @dataclass(frozen=True)
@@ -39,6 +58,9 @@ class DubResult:
         seconds: wall-clock time of each part of the work.
         warnings: sentences for the user.
         seams: seconds on the source's clock at which the model's second and later windows begin.
+        own_mouth_frames: how many of the dubbed frames are drawn with the clip's own mouths.
+        covered: share of the dubbed frames in which the clip itself shows what is to be said; None where nobody
+            looked.
     """
 
     output: Path
@@ -47,6 +69,8 @@ class DubResult:
     seconds: dict[str, float]
     warnings: tuple[str, ...]
     seams: tuple[float, ...] = ()
+    own_mouth_frames: int = 0
+    covered: float | None = None
 
 
 class DubPipeline:
@@ -58,10 +82,25 @@ class DubPipeline:
         pipeline(video="clip.mp4", audio="speech.wav", output="dubbed.mp4")
     """
 
-    def __init__(self, package: ModelPackage, speech: SpeechEncoder) -> None:
-        package.require_speech(speech.name, speech.fingerprint)
-        self.package = package
+    def __init__(self, package: ModelPackage | DeferredPackage, speech: SpeechEncoder) -> None:
+        self.info = package.info
         self.speech = speech
+        self._package = package
+        self._lips: SpeechEncoder | None = speech if speech.name == OWN_SPEECH else None
+        if isinstance(package, ModelPackage):
+            package.require_speech(speech.name, speech.fingerprint)
+
+    @property
+    def package(self) -> ModelPackage:
+        """The model; where the clip's own mouths are drawn first, it is loaded when it is asked for.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
+        if isinstance(self._package, DeferredPackage):
+            self._package = self._package.load()
+            self._package.require_speech(self.speech.name, self.speech.fingerprint)
+        return self._package
 
     @classmethod
     def from_pretrained(
@@ -87,13 +126,15 @@ class DubPipeline:
         """
         chosen = choose_device(device)
         weights = choose_dtype(dtype, chosen)
-        if read_info(Path(path)).phase == BASE_PHASE:
+        info = read_info(Path(path))
+        if info.phase == BASE_PHASE:
             raise UserError(
                 f"{path}: the model is a starting point for training that has not heard any speech yet; "
                 "train it first (train.init_from)."
             )
-        package = load_package(Path(path), device=chosen, dtype=weights, stage=STAGE, speed=speed)
-        return cls(package, build_speech_encoder(package.info.speech, chosen))
+        deferred = DeferredPackage(Path(path), info, chosen, weights, speed)
+        own = info.stage == STAGE and info.renderer is not Renderer.editor
+        return cls(deferred if own else deferred.load(), build_speech_encoder(info.speech, chosen))
 
     def __call__(
         self,
@@ -112,6 +153,8 @@ class DubPipeline:
         overwrite: bool = False,
         lossless: bool = False,
         compositing: Compositing | str = DEFAULT_COMPOSITING,
+        renderer: Renderer | str | None = None,
+        own_mouths: OwnMouthsConfig | None = None,
         contact_sheet: str | PathLike[str] | None = None,
         side_by_side: str | PathLike[str] | None = None,
         progress: Progress | None = None,
@@ -131,6 +174,8 @@ class DubPipeline:
             overwrite: replace files that exist.
             lossless: write FFV1 into .mkv.
             compositing: how edits go back: "fused", "residual", "blend" or "whole-crop".
+            renderer: what draws the new mouths: "own-mouths", "editor" or "auto"; None: what the package says.
+            own_mouths: how the clip's own mouths are used.
             contact_sheet, side_by_side: pictures to write too.
             progress: called with stage, frames done, frames in all.
 
@@ -148,6 +193,8 @@ class DubPipeline:
             overwrite=overwrite,
             lossless=lossless,
             compositing=Compositing(compositing),
+            renderer=None if renderer is None else Renderer(renderer),
+            own_mouths=own_mouths or OwnMouthsConfig(),
             contact_sheet=_path(contact_sheet),
             side_by_side=_path(side_by_side),
         )
@@ -185,36 +232,62 @@ class DubPipeline:
         """
         clock = _Clock()
         tell = progress or _say_nothing
-        geometry = self.package.info.geometry
+        geometry = self.info.geometry
         sampling = self.sampling(num_steps, passes, reference_scale, audio_scale)
+        renderer = request.renderer or self.info.renderer
         with clock.part("checks"):
             inputs = inputs or check_request(request)
         with clock.part("face"):
-            followed = face() if face is not None else follow_face(request, tell)
+            own = None if renderer is Renderer.editor else request.own_mouths
+            followed = face() if face is not None else follow_face(request, tell, own_mouths=own)
             plan = plan_followed(request.video, followed, geometry.crop_scale, geometry.fps)
         with clock.part("speech"):
-            features = self.speech.encode(inputs.padded_speech(plan.timeline.duration))
-        done = 0.0
-
-        def advance(frames: float) -> None:
-            nonlocal done
-            done = min(done + frames, plan.model_frames)
-            tell(DUBBING, done, plan.model_frames)
-
-        with clock.part("dubbing"), _memory_errors(self.package.codec.device):
-            tell(DUBBING, 0, plan.model_frames)
-            changes = request.compositing in TELL_CHANGES
-            editor = WindowEditor(self.package, sampling, request.seed, advance, changes)
-            frames = composited_frames(request.video, plan, editor, features, request.compositing)
-            count = write_outputs(request, inputs.info, plan, frames)
-            tell(DUBBING, plan.model_frames, plan.model_frames)
-        warnings = inputs.warnings + plan.warnings
-        seams = tuple(
-            (segment.model.start + window.start) / geometry.fps
-            for segment in plan.segments
-            for window in editor.windows(len(segment.model))[1:]
+            sound = inputs.padded_speech(plan.timeline.duration)
+            lips = None if renderer is Renderer.editor else self._lip_shapes(sound)
+            division = divide(request, renderer, followed, plan, lips)
+        with clock.part("dubbing"), _memory_errors():
+            frames, seams = self._frames(request, plan, division, sound, sampling)
+            count = write_outputs(request, inputs.info, plan, _told(frames, plan.dubbed_frames, tell))
+        return DubResult(
+            request.output,
+            count,
+            plan.dubbed_frames,
+            clock.seconds,
+            inputs.warnings + plan.warnings,
+            seams,
+            division.own_frames,
+            division.covered if division.renderer is not None else None,
         )
-        return DubResult(request.output, count, plan.dubbed_frames, clock.seconds, warnings, seams)
+
+    def _lip_shapes(self, sound: np.ndarray) -> np.ndarray:
+        """(T, 8) lip shapes of speech: by the package's own predictor, or by the one that is shipped."""
+        if self._lips is None:
+            self._lips = shipped_lip_encoder()
+        return self._lips.encode(sound)
+
+    def _frames(
+        self,
+        request: DubRequest,
+        plan: FacePlan,
+        division: Division,
+        sound: np.ndarray,
+        sampling: DiffusionConfig,
+    ) -> tuple[Iterator[Composite], tuple[float, ...]]:
+        """All frames of the job, and the seconds at which the editor's second and later windows begin."""
+        frames, seams = source_frames(request.video), ()
+        if division.editor is not None:
+            changes = request.compositing in TELL_CHANGES
+            editor = WindowEditor(self.package, sampling, request.seed, changes=changes)
+            features = self.speech.encode(sound)
+            frames = composited_frames(request.video, division.editor, editor, features, request.compositing)
+            seams = tuple(
+                (segment.model.start + window.start) / self.info.geometry.fps
+                for segment in division.editor.segments
+                for window in editor.windows(len(segment.model))[1:]
+            )
+        if division.renderer is not None:
+            frames = with_own_mouths(frames, division, plan, request.contact_sheet is not None)
+        return frames, seams
 
     def edit_crops(
         self,
@@ -246,7 +319,7 @@ class DubPipeline:
         Raises:
             ValueError: the crops have another size, or not exactly one of audio and features is given.
         """
-        geometry = self.package.info.geometry
+        geometry = self.info.geometry
         size = geometry.crop_size
         if crops.ndim != 4 or crops.shape[1:] != (size, size, 3) or crops.dtype != np.uint8:
             raise ValueError(f"crops must be uint8 (N, {size}, {size}, 3), got {crops.dtype} {crops.shape}")
@@ -280,7 +353,7 @@ class DubPipeline:
             "audio_scale": audio_scale,
         }
         changes = {name: value for name, value in given.items() if value is not None}
-        return replace(self.package.info.diffusion, **changes)  # type: ignore[arg-type]
+        return replace(self.info.diffusion, **changes)  # type: ignore[arg-type]
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -331,14 +404,22 @@ class _Clock:
 
 
 @contextmanager
-def _memory_errors(device: torch.device) -> Iterator[None]:
+def _memory_errors() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            f"The memory of the device '{device}' is too small for this model: free some, use --device cpu "
-            "or a smaller model."
+            "The memory of the GPU is too small for this model: free some, use --device cpu or a smaller model."
         ) from error
+
+
+def _told(frames: Iterator[Composite], total: int, tell: Progress) -> Iterator[Composite]:
+    """``frames``, telling how many of the dubbed ones are done."""
+    tell(DUBBING, 0, total)
+    for item in frames:
+        yield item
+        if item.position is not None:
+            tell(DUBBING, item.position + 1, total)
 
 
 def _path(value: str | PathLike[str] | None) -> Path | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
 from common.media import VideoInfo, load_audio, probe
+from common.own_mouths.config import OwnMouthsConfig, Renderer
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
 
 SPEECH_RATE = 16000
@@ -35,6 +36,8 @@ class DubRequest:
         overwrite: replace files that exist.
         lossless: write FFV1 (``output`` must end in .mkv).
         compositing: how edits go back into the frames.
+        renderer: what draws the new mouths; None: what the model's package says.
+        own_mouths: how the clip's own mouths are used, where they are.
         contact_sheet: a PNG of source and dubbed faces to write too.
         side_by_side: a comparison video to write too.
     """
@@ -49,6 +52,8 @@ class DubRequest:
     overwrite: bool = False
     lossless: bool = False
     compositing: Compositing = DEFAULT_COMPOSITING
+    renderer: Renderer | None = None
+    own_mouths: OwnMouthsConfig = field(default_factory=OwnMouthsConfig)
     contact_sheet: Path | None = None
     side_by_side: Path | None = None
 

@@ -15,7 +15,8 @@ from common.data.dataset import ShardDataset
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.models.adapters import Adapter
-from common.models.package import PackageInfo, save_package
+from common.models.package import save_package
+from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs
 from common.training.hearing import hearing_of

@@ -13,7 +13,8 @@ from training_toys import fingerprints, metrics, saved, stage2_config, toy_file,
 from common.config import DiffusionConfig, load_config
 from common.data.order import build_order
 from common.models.adapters import Adapter, add_adapter
-from common.models.package import PackageInfo, save_package
+from common.models.package import save_package
+from common.models.package_info import PackageInfo
 from common.models.transformer import build_transformer
 from common.models.vae import VideoCodec, build_vae
 from common.training.draws import DrawSampler

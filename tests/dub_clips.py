@@ -66,7 +66,8 @@ def write_package(
 
     from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
     from common.models.adapters import Adapter, add_adapter
-    from common.models.package import PackageInfo, save_package
+    from common.models.package import save_package
+    from common.models.package_info import PackageInfo
     from common.speech.build import build_speech_encoder
 
     speech = SpeechConfig(encoder="mel", channels=80, extra_window=2)

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
 from common.models.lip_reader import LipReader
-from common.models.package import PackageInfo, load_package, read_info, save_package
+from common.models.package import load_package, save_package
+from common.models.package_info import PackageInfo, read_info
 from common.speech.lips import LipEncoder
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -18,7 +18,8 @@ from common.media import read_frames
 from common.models.convert import from_public_state_dict
 from common.models.convert_vae import from_original_vae
 from common.models.convert_whisper import from_openai_whisper
-from common.models.package import ModelPackage, PackageInfo, load_package
+from common.models.package import ModelPackage, load_package
+from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
 from common.models.vae import VideoCodec
 from common.speech.pretrained import PretrainedEncoder

@@ -13,7 +13,8 @@ from common.errors import UserError
 from common.files import read_json, write_json
 from common.models.adapters import Adapter, AdapterSwitch, add_adapter, load_adapter, save_adapter
 from common.models.convert import from_public_state_dict, to_public_state_dict
-from common.models.package import PackageInfo, load_package, read_info, save_package
+from common.models.package import load_package, save_package
+from common.models.package_info import PackageInfo, read_info
 from common.models.transformer import DubbingTransformer
 
 

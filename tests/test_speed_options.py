@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from common.config import DiffusionConfig, SpeedConfig
 from common.errors import UserError
-from common.models.package import read_info
+from common.models.package_info import read_info
 from stage2_dubber.cli import app
 from stage2_dubber.pipeline import DubPipeline
 from stage2_dubber.speed_options import read_speed

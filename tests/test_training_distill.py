@@ -34,7 +34,8 @@ from common.diffusion.flow import FlowMatching
 from common.diffusion.guidance import Guidance
 from common.diffusion.sampler import EulerSampler
 from common.models.adapters import Adapter
-from common.models.package import load_package, read_info
+from common.models.package import load_package
+from common.models.package_info import read_info
 from common.models.rope import Place
 from common.training.draws import Draw
 from stage2_dubber.distill import main

@@ -19,7 +19,8 @@ from training_toys import metrics, saved, torchrun, toy_vae, write_pairs
 
 from common.config import TrainConfig
 from common.errors import UserError
-from common.models.package import load_package, read_info
+from common.models.package import load_package
+from common.models.package_info import read_info
 from common.training.checkpoint import latest_checkpoint
 from common.training.distribute import data_mesh, fill, hollow_copy, shard_model
 from stage2_dubber.train import main

@@ -23,7 +23,8 @@ from training_toys import (
 )
 
 from common.errors import UserError
-from common.models.package import load_package, read_info
+from common.models.package import load_package
+from common.models.package_info import read_info
 from common.training.launch import train
 from stage1_generator.strategy import GeneratorStrategy
 from stage2_dubber.train import main

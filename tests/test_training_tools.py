@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from training_toys import metrics, toy_vae, write_pairs
 
-from common.models.package import read_info
+from common.models.package_info import read_info
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "tools" / "train_stage2.sh"

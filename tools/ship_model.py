@@ -20,7 +20,8 @@ if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
 from common.command import exit_code_of  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.files import atomic_dir  # noqa: E402
-from common.models.package import METADATA_FILE, PackageInfo, load_package, save_package  # noqa: E402
+from common.models.package import load_package, save_package  # noqa: E402
+from common.models.package_info import METADATA_FILE, PackageInfo  # noqa: E402
 from common.models.vae import load_vae  # noqa: E402
 from common.speech.lips import LipEncoder  # noqa: E402
 

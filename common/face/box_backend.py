@@ -64,7 +64,7 @@ class BoxDetector:
         frame = self._frame
         self._frame += 1
         if self._box is not None:
-            return [FaceObservation(self._box, face_in_box(self._box), 1.0)]
+            return [FaceObservation(self._box, face_in_box(self._box), 1.0, measured=False)]
         known = self._landmarks if self._landmarks is not None else self._boxes
         assert known is not None
         if frame >= len(known):
@@ -77,7 +77,7 @@ class BoxDetector:
             return [FaceObservation(landmarks_box(points), points, 1.0)]
         if self._boxes is not None and np.isfinite(self._boxes[frame]).all():
             points = face_in_box(self._boxes[frame])
-            return [FaceObservation(self._boxes[frame], points, 1.0)]
+            return [FaceObservation(self._boxes[frame], points, 1.0, measured=False)]
         return []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +110,13 @@ def require_face(track: FaceTrack, path: PathLike) -> FaceTrack:
     return track
 
 
-def track_face(images: Iterable[ImageArray], detector: FaceDetector, max_gap: int = 10) -> FaceTrack:
+Watch = Callable[[int, ImageArray, FaceObservation], None]
+"""Called with each frame that shows the followed face: its index, the picture, what was seen."""
+
+
+def track_face(
+    images: Iterable[ImageArray], detector: FaceDetector, max_gap: int = 10, watch: Watch | None = None
+) -> FaceTrack:
     """Follow one person through a clip, frame by frame (memory does not grow with the pictures).
 
     The largest face of the first frame that shows one is chosen. Afterwards the face that continues it
@@ -124,13 +130,16 @@ def track_face(images: Iterable[ImageArray], detector: FaceDetector, max_gap: in
         images: (H, W, 3) uint8 RGB frames of one clip, all of one size.
         detector: is reset first.
         max_gap: frames.
+        watch: looks at every frame that shows the person, so that nobody has to decode it again.
     """
     detector.reset()
     landmarks: list[FloatArray] = []
     boxes: list[FloatArray] = []
     person = _Person(max_gap)
-    for image in images:
+    for index, image in enumerate(images):
         seen = person.pick(detector.detect(image))
+        if watch is not None and seen is not None:
+            watch(index, image, seen)
         landmarks.append(np.full((68, 3), np.nan, np.float32) if seen is None else seen.landmarks)
         boxes.append(np.full(4, np.nan, np.float32) if seen is None else seen.box)
     count = len(boxes)

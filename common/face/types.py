@@ -25,12 +25,15 @@ class FaceObservation:
             origin.
         score: confidence in [0, 1]; 1 where the backend reports none.
         embedding: identity vector of unit length, or None where the backend has none.
+        measured: whether the landmarks were seen in the image; False where they are a neutral face that was
+            placed in a box.
     """
 
     box: FloatArray
     landmarks: FloatArray
     score: float
     embedding: FloatArray | None = None
+    measured: bool = True
 
     def __post_init__(self) -> None:
         if self.box.shape != (4,) or self.landmarks.shape != (NUM_POINTS, 3):

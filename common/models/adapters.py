@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
@@ -19,21 +18,11 @@ from safetensors.torch import save_file
 
 from common.errors import UserError
 from common.files import atomic_path
+from common.models.package_info import Adapter
 from common.models.step_cache import forget_steps
 from common.models.transformer import DubbingTransformer
 
 METADATA_KEY = "bootdub_adapter"
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """An adapter of the transformer: its peft name and the closed range of t in which it acts."""
-
-    name: str
-    active_range: tuple[float, float] = (0.0, 1.0)
-
-    def acts_at(self, t: float) -> bool:
-        return self.active_range[0] <= t <= self.active_range[1]
 
 
 def add_adapter(

@@ -20,44 +20,22 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from common.config import DiffusionConfig, GeometryConfig, SpeechConfig, SpeedConfig
+from common.config import SpeedConfig
 from common.errors import UserError
-from common.files import atomic_dir, read_json, write_json
-from common.models.adapters import Adapter, AdapterSwitch, load_adapter, save_adapter
+from common.files import atomic_dir
+from common.models.adapters import AdapterSwitch, load_adapter, save_adapter
+from common.models.package_info import (
+    CONTEXT_FILE,
+    OWN_SPEECH,
+    SPEECH_FOLDER,
+    PackageInfo,
+    adapter_file,
+    read_info,
+    write_info,
+)
 from common.models.switches import check_switches, place_transformer
 from common.models.transformer import DubbingTransformer
 from common.models.vae import VideoCodec, load_vae
-
-FORMAT = 1
-METADATA_FILE = "bootdub.json"
-CONTEXT_FILE = "context.safetensors"
-SPEECH_FOLDER = "speech"
-
-OWN_SPEECH = "lips"
-"""The speech encoder that is small enough to lie in every package that needs it."""
-
-BASE_PHASE = "base"
-"""The phase of a package whose audio layers are fresh: training starts there."""
-
-
-@dataclass(frozen=True)
-class PackageInfo:
-    """Content of ``bootdub.json``.
-
-    stage: 1 (generator) or 2 (editor). phase: the last training phase. speech_fingerprint and vae_fingerprint
-    identify the encoders that the transformer was trained on. training: free facts (steps, data, seed).
-    """
-
-    stage: int
-    phase: str
-    geometry: GeometryConfig
-    speech: SpeechConfig
-    diffusion: DiffusionConfig
-    speech_fingerprint: str = ""
-    vae_fingerprint: str = ""
-    adapters: tuple[Adapter, ...] = ()
-    training: dict[str, Any] = field(default_factory=dict)
-    format: int = FORMAT
 
 
 @dataclass
@@ -119,43 +97,6 @@ def save_package(
         for adapter in info.adapters:
             save_adapter(transformer, adapter, temporary / adapter_file(adapter.name))
         write_info(temporary, replace(info, vae_fingerprint=VideoCodec(vae).fingerprint))
-
-
-def write_info(folder: Path, info: PackageInfo) -> None:
-    """Write the metadata into the folder of a package that is being made."""
-    write_json(folder / METADATA_FILE, _to_json(info))
-
-
-def read_info(folder: Path | str) -> PackageInfo:
-    """The metadata of a package; no weights are read. Raises UserError where it is missing or damaged."""
-    folder = Path(folder)
-    if not (folder / METADATA_FILE).is_file():
-        raise UserError(
-            f"{folder}: no model package there (no {METADATA_FILE}); check the path of the model."
-        )
-    content = read_json(folder / METADATA_FILE)
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        raise UserError(
-            f"{folder / METADATA_FILE}: the package has format {found}, this program reads {FORMAT}; "
-            "use a matching version."
-        )
-    try:
-        return PackageInfo(
-            stage=int(content["stage"]),
-            phase=str(content["phase"]),
-            geometry=GeometryConfig(**content["geometry"]),
-            speech=_placed(folder, SpeechConfig(**content["speech"])),
-            diffusion=DiffusionConfig(**content["diffusion"]),
-            speech_fingerprint=str(content["speech_fingerprint"]),
-            vae_fingerprint=str(content["vae_fingerprint"]),
-            adapters=tuple(Adapter(item["name"], tuple(item["range"])) for item in content["loras"]),
-            training=dict(content["training"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder / METADATA_FILE}: damaged or made by hand ({error}); make it again."
-        ) from error
 
 
 def load_package(
@@ -270,31 +211,3 @@ def _load_context(folder: Path) -> torch.Tensor:
         raise UserError(
             f"{folder}: the text states in context.safetensors cannot be read; restore it."
         ) from error
-
-
-def adapter_file(name: str) -> str:
-    return f"lora_{name}.safetensors"
-
-
-def _placed(folder: Path, speech: SpeechConfig) -> SpeechConfig:
-    """A package that brings its speech encoder says no path: it may be moved."""
-    own = folder / SPEECH_FOLDER
-    return replace(speech, path=str(own)) if not speech.path and own.is_dir() else speech
-
-
-def _to_json(info: PackageInfo) -> dict[str, Any]:
-    return {
-        "format": info.format,
-        "stage": info.stage,
-        "phase": info.phase,
-        "geometry": info.geometry,
-        "speech": info.speech,
-        "speech_fingerprint": info.speech_fingerprint,
-        "diffusion": info.diffusion,
-        "vae_fingerprint": info.vae_fingerprint,
-        "loras": [
-            {"name": adapter.name, "file": adapter_file(adapter.name), "range": list(adapter.active_range)}
-            for adapter in info.adapters
-        ],
-        "training": info.training,
-    }

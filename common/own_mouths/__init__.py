@@ -5,19 +5,3 @@ nearest to what is to be said and whose head is held most alike (:mod:`~common.o
 laid into the frame at the frame's own resolution and bent to exactly the wanted shape
 (:mod:`~common.own_mouths.place`). The wanted shapes come from speech (:mod:`~common.own_mouths.wanted`).
 """
-
-from common.own_mouths.bank import Bank, BankBuilder
-from common.own_mouths.config import OwnMouthsConfig
-from common.own_mouths.place import FramePlacer
-from common.own_mouths.plan import MouthPlan, plan_mouths
-from common.own_mouths.wanted import wanted_shapes
-
-__all__ = [
-    "Bank",
-    "BankBuilder",
-    "FramePlacer",
-    "MouthPlan",
-    "OwnMouthsConfig",
-    "plan_mouths",
-    "wanted_shapes",
-]

@@ -7,12 +7,13 @@ it is full the runs of frames that differ least from the others are given up.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.face.layout import CHIN
+from common.face.layout import CHIN, RIGID_UPPER
 from common.face.pose import fit_pose
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
@@ -82,6 +83,13 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @cached_property
+    def motion(self) -> Array:
+        """(M, 2) pixels by which the head has moved since the moment before; unknown counts as still."""
+        moved = head_motion(self.heads.landmarks)
+        moved[~self.follows] = 0.0
+        return moved
 
     def limited(self, chosen: NDArray) -> Bank:
         """The bank with only the ``chosen`` moments (indices or mask)."""
@@ -201,8 +209,16 @@ class BankBuilder:
             if sum(sizes[i] for i in chosen) > most_moments or sum(size[i] for i in chosen) > most_bytes:
                 break
             kept = chosen
-            nearest = [np.minimum(old, _nearest(p, parts[best])) for old, p in zip(nearest, parts, strict=True)]
+            nearest = [
+                np.minimum(old, _nearest(p, parts[best])) for old, p in zip(nearest, parts, strict=True)
+            ]
         self._runs = [self._runs[i] for i in sorted(kept)]
+
+
+def head_motion(landmarks: Array) -> Array:
+    """(N, 2) pixels by which the mean rigid point moves from the frame before; the first is still."""
+    centre = landmarks[:, list(RIGID_UPPER), :2].mean(axis=1)
+    return np.diff(centre, axis=0, prepend=centre[:1])
 
 
 def features(shapes: Array, angles: Array) -> Array:
@@ -267,5 +283,3 @@ def _upright(
     shape = (size[0] * finer, size[1] * finer)
     large = cv2.warpAffine(image, fine, shape, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(large, size, interpolation=cv2.INTER_AREA) if finer > 1 else large, np.uint8)
-
-

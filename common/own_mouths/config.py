@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from common.errors import UserError
+
+
+class Renderer(str, Enum):
+    """What draws the new mouths of a dub."""
+
+    auto = "auto"
+    """The clip's own mouths where they cover what is to be said, the model's edits elsewhere."""
+    own_mouths = "own-mouths"
+    """The clip's own mouths alone."""
+    editor = "editor"
+    """The model's edits alone."""
 
 
 @dataclass

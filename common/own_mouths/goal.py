@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.layout import CHIN, INNER_LIP_PAIRS, JAW, MOUTH
-from common.face.mouth import LIP_SHAPE, LIP_SHAPE_UNIT
+from common.face.mouth import LIP_GAPS, LIP_SHAPE, LIP_SHAPE_UNIT
 
 Array = NDArray[np.float64]
 
@@ -33,6 +33,11 @@ _LEAST_GAP = 0.003
 _WIDTH, _CHIN_DOWN, _UPPER_DOWN, _LOWER_DOWN = (
     LIP_SHAPE.index(name) for name in ("width", "chin", "upper_lip", "lower_lip")
 )
+
+
+def mean_gap(shape: Array) -> float:
+    """Mean gap of a lip shape (7,), eye-corner distances."""
+    return float(shape[:LIP_GAPS].mean()) * LIP_SHAPE_UNIT
 
 
 def largest_gap(gap: float) -> float:
@@ -62,7 +67,7 @@ def bent_lips(mouth: Array, change: Array) -> Array:
 
     gaps = np.maximum(mouth[lower, 1] - mouth[upper, 1], 0)
     gap = float(gaps.mean())
-    wanted = float(np.clip(gap + change[:3].mean(), 0, largest_gap(gap)))
+    wanted = float(np.clip(gap + change[:LIP_GAPS].mean(), 0, largest_gap(gap)))
     bump = (1 - across[upper] ** 2).clip(0, 1) ** _BUMP
     if wanted <= gap:
         new = gaps * (wanted / max(gap, 1e-6))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.layout import CHIN, INNER_LIP_PAIRS, JAW
-from common.own_mouths.bank import Bank
+from common.own_mouths.bank import Bank, head_motion
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, goal_face
@@ -61,21 +61,11 @@ class FramePlacer:
         bank: the moments.
         plan: for the N frames.
         config: what is done.
-        motion: (N, 2) pixels by which the head moves from the frame before; None: blur is not matched.
-        bank_motion: (M, 2) the same of the moments.
     """
 
-    def __init__(
-        self,
-        heads: Heads,
-        bank: Bank,
-        plan: MouthPlan,
-        config: OwnMouthsConfig,
-        motion: Array | None = None,
-        bank_motion: Array | None = None,
-    ) -> None:
+    def __init__(self, heads: Heads, bank: Bank, plan: MouthPlan, config: OwnMouthsConfig) -> None:
         self._heads, self._bank, self._plan, self._config = heads, bank, plan, config
-        self._motion, self._bank_motion = motion, bank_motion
+        self._motion = head_motion(heads.landmarks)
 
     def __call__(self, frame: int, image: Image, keep: Map | None = None) -> Image:
         """Frame ``frame`` with the mouth that the plan gives it.
@@ -105,11 +95,12 @@ class FramePlacer:
         alpha, spot = _mask(axes, face, goal, region)
         if spot is None:
             return image.copy()
-        rows, columns = slice(spot[1] - region[1], spot[3] - region[1]), slice(spot[0] - region[0], spot[2] - region[0])
+        rows, columns = (
+            slice(spot[1] - region[1], spot[3] - region[1]),
+            slice(spot[0] - region[0], spot[2] - region[0]),
+        )
         alpha, below = alpha[rows, columns], base[rows, columns].astype(np.float32)
-        overlays = [
-            _Overlay(m, w, self._overlay(frame, m, axes, goal, spot, below, alpha)) for m, w in shown
-        ]
+        overlays = [_Overlay(m, w, self._overlay(frame, m, axes, goal, spot, below, alpha)) for m, w in shown]
         above = _mixed(overlays, axes, goal, spot)
         soft = alpha[..., None]
         base[rows, columns] = np.rint(below * (1 - soft) + above * soft).clip(0, 255).astype(np.uint8)
@@ -173,9 +164,7 @@ class FramePlacer:
 
     def _blurred(self, frame: int, moment: int, picture: Picture) -> Picture:
         """Blurred along the frame's movement by as much as the moment moves less."""
-        if self._motion is None or self._bank_motion is None:
-            return picture
-        here, there = self._motion[frame], self._bank_motion[moment]
+        here, there = self._motion[frame], self._bank.motion[moment]
         length, had = float(np.hypot(*here)), float(np.hypot(*there))
         if length - had < _LEAST_BLUR:
             return picture
@@ -191,7 +180,10 @@ class FramePlacer:
         plates = []
         for lips in (UPPER_LIP, LOWER_LIP):
             ids = [*lips, *common]
-            start, end = (np.concatenate([points[ids], cheek]) for points, cheek in zip((source, aim), cheeks, strict=True))
+            start, end = (
+                np.concatenate([points[ids], cheek])
+                for points, cheek in zip((source, aim), cheeks, strict=True)
+            )
             plates.append(thin_plate(start, end, spot, _LIP_STEP * axes.unit, slack))
         x, y = _in_face(axes, spot)
         shown = self._shown_gap(moment)
@@ -292,5 +284,8 @@ def _clipped(box: Array, image: Image) -> Roi | None:
 def _ring(region: Roi) -> Array:
     """Points along the border of a region, which stay where they are."""
     xs, ys = np.linspace(region[0], region[2], 9), np.linspace(region[1], region[3], 9)
-    sides = [[(x, y) for x in xs for y in (region[1], region[3])], [(x, y) for y in ys for x in (region[0], region[2])]]
+    sides = [
+        [(x, y) for x in xs for y in (region[1], region[3])],
+        [(x, y) for y in ys for x in (region[0], region[2])],
+    ]
     return np.array([point for side in sides for point in side], np.float64)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.own_mouths.bank import POSE_TOLERANCES, SHAPE_WEIGHTS, Bank, features
-from common.own_mouths.goal import largest_gap
+from common.own_mouths.goal import largest_gap, mean_gap
 
 Array = NDArray[np.float64]
 
 # Cost of a jump, in units of the squared distance of shapes; a jump's looks weigh this much more.
 _JUMP, _LOOK = 2.5, 8.0
 # Steps along a run that cost no jump: 1 frame on, standing still, skipping one, backwards.
-_STEPS = ((1, 0.0), (0, 0.5), (2, 0.4), (-1, 1.0))
+_STEPS = {1: 0.0, 0: 0.5, 2: 0.4, -1: 1.0}
 _POSE = 1.0
 # A mouth that is opened beyond what the moment shows is worse than one that is closed.
 _BEYOND, _BEYOND_FREE = 1.5, 0.25
@@ -24,6 +25,8 @@ _SOFTER, _SOFTER_FREE = 0.3, 0.3
 # Frames that are planned together, and those after them that are looked at and planned again.
 _BLOCK, _AHEAD = 750, 50
 _FORBIDDEN = 1e6
+# A moment covers a frame up to this missing gap (eye-corner distances) and this turn of the head (radians).
+_FREE_GAP, _FREE_TURN = 0.06, 0.6
 
 FADE = 2
 """Frames on each side of a jump over which skin passes from one moment to the next."""
@@ -37,16 +40,22 @@ class MouthPlan:
         wanted: (N, 7) lip shapes.
         moments: (N,) index into the bank.
         jumps: (N,) bool, frames at which another run of moments begins; the first is none.
-        uncovered: (N,) eye-corner distances by which the wanted gap is larger than the moment's can be made.
+        covered: (N,) bool, whether the moment can show what is wanted: a gap that it can be opened to, and a head
+            that is held nearly alike.
     """
 
     wanted: Array
     moments: NDArray[np.int64]
     jumps: NDArray[np.bool_]
-    uncovered: Array
+    covered: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.moments)
+
+    @classmethod
+    def joined(cls, plans: Sequence[MouthPlan]) -> MouthPlan:
+        """Plans of several runs as one; a run begins with a moment of its own, not with a jump from another."""
+        return cls(*(np.concatenate([getattr(p, field.name) for p in plans]) for field in fields(cls)))
 
     def shown(self, frame: int, bank: Bank) -> list[tuple[int, float]]:
         """(moment, weight) of what ``frame`` shows, weights summing to 1: two moments about a jump.
@@ -81,50 +90,58 @@ def _same_run(start: int, wanted: int, bank: Bank) -> int:
     return moment
 
 
-def plan_mouths(
-    wanted: Array,
-    angles: Array,
-    bank: Bank,
-    sharpness: Array | None = None,
-    forbidden: NDArray[np.bool_] | None = None,
-) -> MouthPlan:
-    """The cheapest path through the bank (Viterbi).
-
-    A frame t that takes moment m costs ||w (s_t - s_m)||^2 + ||(a_t - a_m) / tolerance||^2, more where the gap
-    must be opened beyond the moment's and where the moment is softer than the frame. Going from m to m' costs
-    nothing along a run, and at a jump 2.5 + the distance of the moment that would have followed m to m' in
-    shape, pose and looks.
+class MouthPlanner:
+    """Plans runs of frames with one bank.
 
     Args:
-        wanted: (N, 7) lip shapes s.
-        angles: (N, 4) of :attr:`common.own_mouths.heads.Heads.angles`, a.
         bank: M moments.
-        sharpness: (N,) of the frames, as :attr:`Bank.sharpness`; None: not compared.
-        forbidden: (N, M) moments that a frame must not take; each frame has one that it may.
     """
-    passage = _passage_costs(bank)
-    count = len(wanted)
-    moments = np.zeros(count, np.int64)
-    first, previous = 0, None
-    while first < count:
-        last = min(count, first + _BLOCK + _AHEAD)
-        part = slice(first, last)
-        cost = _costs(wanted[part], angles[part], bank, None if sharpness is None else sharpness[part])
-        if forbidden is not None:
-            cost[forbidden[part]] = _FORBIDDEN
-        path = _cheapest(cost, passage, previous)
-        keep = len(path) if last == count else _BLOCK
-        moments[first : first + keep] = path[:keep]
-        first, previous = first + keep, int(path[keep - 1])
-    jumps = np.zeros(count, bool)
-    for frame in range(1, count):
-        step = moments[frame] - moments[frame - 1]
-        near = step in [s for s, _ in _STEPS]
-        jumps[frame] = not near or _same_run(int(moments[frame - 1]), int(moments[frame]), bank) != moments[frame]
-    gaps = bank.shapes[moments, :3].mean(axis=1) * 0.05
-    most = np.array([largest_gap(gap) for gap in gaps])
-    uncovered = np.maximum(wanted[:, :3].mean(axis=1) * 0.05 - most, 0)
-    return MouthPlan(wanted, moments, jumps, uncovered)
+
+    def __init__(self, bank: Bank) -> None:
+        self._bank = bank
+        self._passage = _passage_costs(bank)
+
+    def plan(
+        self,
+        wanted: Array,
+        angles: Array,
+        sharpness: Array | None = None,
+        forbidden: NDArray[np.bool_] | None = None,
+    ) -> MouthPlan:
+        """The cheapest path through the bank (Viterbi) for N frames that follow each other.
+
+        A frame t that takes moment m costs ||w (s_t - s_m)||^2 + ||(a_t - a_m) / tolerance||^2, more where
+        the gap must be opened beyond the moment's and where the moment is softer than the frame. Going from m
+        to m' costs nothing along a run; at a jump it costs 2.5 and the distance, in shape, pose and looks, of
+        m' from the moment that follows m.
+
+        Args:
+            wanted: (N, 7) lip shapes s.
+            angles: (N, 4) of :attr:`common.own_mouths.heads.Heads.angles`, a.
+            sharpness: (N,) of the frames, as :attr:`Bank.sharpness`; None: not compared.
+            forbidden: (N, M) moments that a frame must not take; each frame has one that it may.
+        """
+        bank, count = self._bank, len(wanted)
+        moments = np.zeros(count, np.int64)
+        first, previous = 0, None
+        while first < count:
+            last = min(count, first + _BLOCK + _AHEAD)
+            part = slice(first, last)
+            cost = _costs(wanted[part], angles[part], bank, None if sharpness is None else sharpness[part])
+            if forbidden is not None:
+                cost[forbidden[part]] = _FORBIDDEN
+            path = _cheapest(cost, self._passage, previous)
+            keep = len(path) if last == count else _BLOCK
+            moments[first : first + keep] = path[:keep]
+            first, previous = first + keep, int(path[keep - 1])
+        jumps = np.zeros(count, bool)
+        for frame in range(1, count):
+            before, now = int(moments[frame - 1]), int(moments[frame])
+            jumps[frame] = now - before not in _STEPS or _same_run(before, now, bank) != now
+        most = [largest_gap(mean_gap(shape)) for shape in bank.shapes[moments]]
+        beyond = np.maximum([mean_gap(shape) for shape in wanted] - np.array(most), 0)
+        turned = np.abs(angles - bank.heads.angles[moments])[:, :2].max(axis=1)
+        return MouthPlan(wanted, moments, jumps, (beyond <= _FREE_GAP) & (turned <= _FREE_TURN))
 
 
 def _costs(wanted: Array, angles: Array, bank: Bank, sharpness: Array | None) -> NDArray[np.float32]:
@@ -149,7 +166,7 @@ def _passage_costs(bank: Bank) -> NDArray[np.float32]:
     values = features(bank.shapes, bank.heads.angles).astype(np.float32)
     cost = _JUMP + _squared_distances(values[following], values)
     cost += _LOOK / bank.looks.shape[1] * _squared_distances(bank.looks[following], bank.looks)
-    for step, price in _STEPS:
+    for step, price in _STEPS.items():
         for moment in range(max(0, -step), count - max(0, step)):
             if _same_run(moment, moment + step, bank) == moment + step:
                 cost[moment, moment + step] = min(cost[moment, moment + step], price)

@@ -48,7 +48,9 @@ def pixel_grid(roi: Roi) -> tuple[Field, Field]:
     return x, y
 
 
-def pulled(image: NDArray[np.uint8], field: Field, roi: Roi, origin: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
+def pulled(
+    image: NDArray[np.uint8], field: Field, roi: Roi, origin: tuple[int, int] = (0, 0)
+) -> NDArray[np.uint8]:
     """(h, w, 3) uint8: ``image`` seen through a field over ``roi``; ``origin``: frame pixel of its corner."""
     x, y = pixel_grid(roi)
     maps = x + field[..., 0] - origin[0], y + field[..., 1] - origin[1]

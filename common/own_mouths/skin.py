@@ -76,7 +76,9 @@ class Aligner:
         trust = cv2.resize(weight, size) * edges / (1 + (size_of / (0.04 * small)) ** 4)
         sigma = _FLOW_SPREAD * small
         spread = cv2.GaussianBlur(trust.astype(np.float32), (0, 0), sigma) + 0.01
-        mean = cv2.GaussianBlur((flow * trust[..., None]).astype(np.float32), (0, 0), sigma) / spread[..., None]
+        mean = (
+            cv2.GaussianBlur((flow * trust[..., None]).astype(np.float32), (0, 0), sigma) / spread[..., None]
+        )
         reach = _FLOW_REACH * small
         field = cv2.resize(np.clip(mean, -reach, reach), (width, height), interpolation=cv2.INTER_CUBIC)
         return np.asarray(field * shrink, np.float32)
@@ -97,4 +99,6 @@ def motion_blurred(picture: Picture, shift: NDArray[np.float64]) -> Picture:
     middle = np.array([side // 2, side // 2], np.float64)
     ends = [tuple(int(round(v * 16)) for v in middle + sign * shift / 2) for sign in (-1, 1)]
     cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 4)
-    return np.asarray(cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE), np.float32)
+    return np.asarray(
+        cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE), np.float32
+    )

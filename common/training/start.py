@@ -16,7 +16,8 @@ from common.data.schema import CACHE
 from common.errors import UserError
 from common.files import fingerprint, sha256_file
 from common.models.adapters import Adapter, add_adapter
-from common.models.package import ModelPackage, adapter_file, load_package
+from common.models.package import ModelPackage, load_package
+from common.models.package_info import adapter_file
 from common.models.transformer import DubbingTransformer, build_transformer
 from common.models.vae import VideoCodec, build_vae
 from common.speech import SpeechEncoder, build_speech_encoder

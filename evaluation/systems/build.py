@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from common.errors import UserError
-from common.models.package import METADATA_FILE, read_info
+from common.models.package_info import METADATA_FILE, read_info
 from evaluation.systems.base import System
 from evaluation.systems.given import CopySystem, FolderSystem
 from stage2_dubber.compositing import Compositing

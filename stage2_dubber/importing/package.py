@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from common.errors import UserError
 from common.files import fingerprint, publish_dir, require_writable_dir, sampled_digest
-from common.models.package import (
+from common.models.package_info import (
     CONTEXT_FILE,
     METADATA_FILE,
     SPEECH_FOLDER,

@@ -15,7 +15,7 @@ from common.files import read_json
 from common.models.convert import AUDIO_HEAD_DIM, HEAD_DIM, from_public_state_dict
 from common.models.convert_text import map_text_encoder, prompt_context, prompt_tokens
 from common.models.convert_wan import fresh_tensors, from_wan
-from common.models.package import BASE_PHASE
+from common.models.package_info import BASE_PHASE
 from common.models.shards import made_entry
 from common.models.stored import Stored, open_folder, open_safetensors
 from stage2_dubber.importing.config import ImportConfig, head_count

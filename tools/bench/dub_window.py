@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.diffusion.sampler import build_sampler
 from common.geometry import latents_to_frames
 from common.media import load_audio
-from common.models.package import ModelPackage, PackageInfo
+from common.models.package import ModelPackage
+from common.models.package_info import PackageInfo
 from common.models.vae import VideoCodec
 from common.models.vae_stream import Tiling, decode_stream, encode_stream, time_chunks
 from common.speech.pretrained import PretrainedEncoder

@@ -19,7 +19,8 @@ from common.face import build_detector, plan_crops, require_face, track_face
 from common.geometry import ceil_clip_length
 from common.media import load_audio, read_frames
 from common.models.adapters import AdapterSwitch
-from common.models.package import load_package, read_info
+from common.models.package import load_package
+from common.models.package_info import read_info
 from common.models.pixels import to_video
 from common.models.switches import check_switches, place_transformer
 from common.models.transformer import DubbingTransformer, build_transformer

@@ -1,0 +1,123 @@
+"""What a model package says about itself: ``bootdub.json``, read and written without any weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.errors import UserError
+from common.files import read_json, write_json
+from common.own_mouths.config import Renderer
+
+FORMAT = 1
+METADATA_FILE = "bootdub.json"
+CONTEXT_FILE = "context.safetensors"
+SPEECH_FOLDER = "speech"
+
+OWN_SPEECH = "lips"
+"""The speech encoder that is small enough to lie in every package that needs it."""
+
+BASE_PHASE = "base"
+"""The phase of a package whose audio layers are fresh: training starts there."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter of the transformer: its peft name and the closed range of t in which it acts."""
+
+    name: str
+    active_range: tuple[float, float] = (0.0, 1.0)
+
+    def acts_at(self, t: float) -> bool:
+        return self.active_range[0] <= t <= self.active_range[1]
+
+
+@dataclass(frozen=True)
+class PackageInfo:
+    """Content of ``bootdub.json``.
+
+    stage: 1 (generator) or 2 (editor). phase: the last training phase. speech_fingerprint and vae_fingerprint
+    identify the encoders that the transformer was trained on. renderer: what draws new mouths unless a job says
+    otherwise (stage 2). training: free facts (steps, data, seed).
+    """
+
+    stage: int
+    phase: str
+    geometry: GeometryConfig
+    speech: SpeechConfig
+    diffusion: DiffusionConfig
+    speech_fingerprint: str = ""
+    vae_fingerprint: str = ""
+    adapters: tuple[Adapter, ...] = ()
+    renderer: Renderer = Renderer.editor
+    training: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+
+def write_info(folder: Path, info: PackageInfo) -> None:
+    """Write the metadata into the folder of a package that is being made."""
+    write_json(folder / METADATA_FILE, _to_json(info))
+
+
+def read_info(folder: Path | str) -> PackageInfo:
+    """The metadata of a package; no weights are read. Raises UserError where it is missing or damaged."""
+    folder = Path(folder)
+    if not (folder / METADATA_FILE).is_file():
+        raise UserError(
+            f"{folder}: no model package there (no {METADATA_FILE}); check the path of the model."
+        )
+    content = read_json(folder / METADATA_FILE)
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise UserError(
+            f"{folder / METADATA_FILE}: the package has format {found}, this program reads {FORMAT}; "
+            "use a matching version."
+        )
+    try:
+        return PackageInfo(
+            stage=int(content["stage"]),
+            phase=str(content["phase"]),
+            geometry=GeometryConfig(**content["geometry"]),
+            speech=_placed(folder, SpeechConfig(**content["speech"])),
+            diffusion=DiffusionConfig(**content["diffusion"]),
+            speech_fingerprint=str(content["speech_fingerprint"]),
+            vae_fingerprint=str(content["vae_fingerprint"]),
+            adapters=tuple(Adapter(item["name"], tuple(item["range"])) for item in content["loras"]),
+            renderer=Renderer(content.get("renderer", Renderer.editor)),
+            training=dict(content["training"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / METADATA_FILE}: damaged or made by hand ({error}); make it again."
+        ) from error
+
+
+def adapter_file(name: str) -> str:
+    return f"lora_{name}.safetensors"
+
+
+def _placed(folder: Path, speech: SpeechConfig) -> SpeechConfig:
+    """A package that brings its speech encoder says no path: it may be moved."""
+    own = folder / SPEECH_FOLDER
+    return replace(speech, path=str(own)) if not speech.path and own.is_dir() else speech
+
+
+def _to_json(info: PackageInfo) -> dict[str, Any]:
+    return {
+        "format": info.format,
+        "stage": info.stage,
+        "phase": info.phase,
+        "geometry": info.geometry,
+        "speech": info.speech,
+        "speech_fingerprint": info.speech_fingerprint,
+        "diffusion": info.diffusion,
+        "vae_fingerprint": info.vae_fingerprint,
+        "loras": [
+            {"name": adapter.name, "file": adapter_file(adapter.name), "range": list(adapter.active_range)}
+            for adapter in info.adapters
+        ],
+        "renderer": info.renderer.value,
+        "training": info.training,
+    }

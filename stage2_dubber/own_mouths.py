@@ -1,0 +1,184 @@
+"""Own mouths in a dubbing job: which frames they draw, and the passage to the editor's frames."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.media import VideoReader
+from common.models.package_info import read_info
+from common.own_mouths.config import Renderer
+from common.own_mouths.renderer import MouthRenderer, build_renderer
+from stage2_dubber.follow import FollowedFace
+from stage2_dubber.job import Composite, FacePlan
+from stage2_dubber.request import DubRequest
+
+FADE_FRAMES = 5
+"""Frames over which a dub passes from own mouths to the editor's pictures and back."""
+
+_SHEET_SIZE = 256  # pixels of the crops that contact sheets show
+_LEAST_STRETCH = 9  # frames; shorter stretches that own mouths do not cover are drawn by them all the same
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Division:
+    """Who draws which frames of a job.
+
+    Attributes:
+        renderer: draws own mouths; None where the editor draws all.
+        editor: the plan of the frames that the editor draws; None where there are none.
+        opacity: frame -> share of own mouths in it, 0 to 1; what is not in it is not dubbed.
+    """
+
+    renderer: MouthRenderer | None
+    editor: FacePlan | None
+    opacity: dict[int, float]
+
+    @property
+    def covered(self) -> float:
+        """Share of the dubbed frames in which the clip shows what is to be said."""
+        return float(self.renderer.plan.covered.mean()) if self.renderer is not None else 0.0
+
+    @property
+    def own_frames(self) -> int:
+        """Frames that own mouths draw, fully or in a passage."""
+        return sum(share > 0 for share in self.opacity.values())
+
+
+def chosen_renderer(request: DubRequest, model: Path) -> Renderer:
+    """What draws the mouths of a job: as it says, else as the model's package says.
+
+    Raises:
+        UserError: there is no package.
+    """
+    return request.renderer or read_info(model).renderer
+
+
+def divide(
+    request: DubRequest, wanted: Renderer, face: FollowedFace, plan: FacePlan, lips: np.ndarray | None
+) -> Division:
+    """Decide who draws what: one decision per stretch of frames.
+
+    Args:
+        request: the job.
+        wanted: the renderer that is asked for.
+        face: what the first pass has found.
+        plan: all frames that are dubbed.
+        lips: (T, 8) lip shapes of the speech at 50 Hz; not used by the editor.
+
+    Raises:
+        UserError: only own mouths are wanted, and the clip shows none.
+    """
+    if wanted is Renderer.editor or (wanted is Renderer.auto and face.mouths is None):
+        return Division(None, plan, {})
+    if face.mouths is None or lips is None:
+        raise UserError(
+            f"'{request.video}' shows no mouth that could be measured: use --renderer editor, or give landmarks "
+            "with --track."
+        )
+    runs = [segment.source for segment in plan.segments]
+    renderer = build_renderer(face.mouths, face.track.landmarks, face.times, runs, lips, request.own_mouths)
+    opacity = {int(frame): 1.0 for frame in renderer.frames}
+    if wanted is Renderer.own_mouths:
+        return Division(renderer, None, opacity)
+    stretches = _uncovered(runs, renderer)
+    edited = [_grown(stretch, runs) for stretch in stretches]
+    for stretch, whole in zip(stretches, edited, strict=True):
+        for frame in whole:
+            away = max(stretch.start - frame, frame - stretch.stop + 1, 0)
+            opacity[frame] = min(opacity[frame], away / (FADE_FRAMES + 1))
+    segments = plan.timeline.segments([slice(run.start, run.stop) for run in _merged(edited)], 1)
+    return Division(renderer, replace(plan, segments=segments) if segments else None, opacity)
+
+
+def source_frames(video: Path) -> Iterator[Composite]:
+    """All frames of the source, untouched."""
+    with VideoReader(video) as reader:
+        for frame in reader:
+            yield Composite(frame, frame.image)
+
+
+def with_own_mouths(
+    items: Iterable[Composite], division: Division, plan: FacePlan, crops: bool
+) -> Iterator[Composite]:
+    """Frames with own mouths laid over what the editor made of them.
+
+    A few frames are drawn at once, in threads; they come out in order.
+
+    Args:
+        items: all frames, edited where the division says so.
+        division: who draws what.
+        plan: all frames that are dubbed.
+        crops: also give crops of source and result, for pictures to look at.
+    """
+    assert division.renderer is not None
+    renderer, position = division.renderer, 0
+
+    def drawn(item: Composite, place: int) -> Composite:
+        index, source = item.frame.index, item.frame.image
+        share = division.opacity[index]
+        image = renderer.draw(index, source)
+        if share < 1:
+            mixed = item.image.astype(np.float32) * (1 - share) + image.astype(np.float32) * share
+            image = np.rint(mixed).astype(np.uint8)
+        before, after = item.before, item.after
+        if crops:
+            before, after = (plan.crops.extract(x, index, _SHEET_SIZE) for x in (source, image))
+        return Composite(item.frame, image, place, before, after)
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        waiting: deque[Future[Composite] | Composite] = deque()
+        for item in items:
+            share = division.opacity.get(item.frame.index)
+            if share is None:
+                waiting.append(item)
+            else:
+                waiting.append(
+                    pool.submit(drawn, item, position) if share > 0 else replace(item, position=position)
+                )
+                position += 1
+            if len(waiting) > _WORKERS:
+                yield _ready(waiting.popleft())
+        while waiting:
+            yield _ready(waiting.popleft())
+
+
+def _ready(item: Future[Composite] | Composite) -> Composite:
+    return item.result() if isinstance(item, Future) else item
+
+
+def _uncovered(runs: list[range], renderer: MouthRenderer) -> list[range]:
+    """Stretches of frames that own mouths do not cover, long enough for the editor."""
+    found, first = [], 0
+    for run in runs:
+        missing = ~renderer.plan.covered[first : first + len(run)]
+        first += len(run)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
+        stretches = [range(run.start + int(a), run.start + int(b)) for a, b in edges.reshape(-1, 2)]
+        # Two stretches with less than two passages between them are one.
+        found += [s for s in _merged(stretches, 2 * FADE_FRAMES) if len(s) >= _LEAST_STRETCH]
+    return found
+
+
+def _grown(stretch: range, runs: list[range]) -> range:
+    """A stretch with the frames of its passages, within its run."""
+    run = next(run for run in runs if run.start <= stretch.start < run.stop)
+    return range(max(run.start, stretch.start - FADE_FRAMES), min(run.stop, stretch.stop + FADE_FRAMES))
+
+
+def _merged(stretches: list[range], gap: int = 0) -> list[range]:
+    """Stretches in order, those that lie at most ``gap`` frames apart joined."""
+    if not stretches:
+        return []
+    breaks = [i + 1 for i, (a, b) in enumerate(pairwise(stretches)) if b.start - a.stop > gap]
+    parts = [stretches[i:j] for i, j in pairwise([0, *breaks, len(stretches)])]
+    return [range(part[0].start, part[-1].stop) for part in parts]
