@@ -8,6 +8,7 @@ from typing import Any
 
 from common.errors import UserError
 from evaluation.metrics.base import Measure, Metric, PooledMeasure
+from evaluation.metrics.bilabials import Bilabials
 from evaluation.metrics.colour import Colour
 from evaluation.metrics.cycle import Cycle
 from evaluation.metrics.flicker import Flicker
@@ -16,6 +17,7 @@ from evaluation.metrics.lip_sync import LipSync
 from evaluation.metrics.lmd import LandmarkDistance
 from evaluation.metrics.mar import MouthAspectRatio
 from evaluation.metrics.mouth_curve import MouthCurve
+from evaluation.metrics.mouth_steadiness import MouthSteadiness
 from evaluation.metrics.patch import Patch
 from evaluation.metrics.perception import PerceptionWeights
 from evaluation.metrics.perception import load_measures as load_perception
@@ -25,6 +27,7 @@ from evaluation.metrics.quality import Quality
 from evaluation.metrics.seams import Seams
 from evaluation.metrics.sharpness import Sharpness
 from evaluation.metrics.silence import Silence
+from evaluation.metrics.straight_seams import StraightSeams
 from evaluation.metrics.truth import Truth
 from evaluation.networks.own_judge import OwnJudge
 from evaluation.networks.syncnet import SyncNetJudge
@@ -77,6 +80,7 @@ def picture_measures() -> tuple[Measure, ...]:
     """Those that need no weights of anybody else."""
     return (
         MouthCurve(),
+        Bilabials(),
         LandmarkDistance(),
         MouthAspectRatio(),
         LipLeak(),
@@ -86,8 +90,10 @@ def picture_measures() -> tuple[Measure, ...]:
         Sharpness(),
         Quality(),
         Patch(),
+        StraightSeams(),
         Colour(),
         Flicker(),
+        MouthSteadiness(),
         Seams(),
         Presence(),
     )
