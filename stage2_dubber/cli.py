@@ -149,9 +149,9 @@ def dub(
 ) -> None:
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
     with clean_errors():
+        from common.models.package_info import read_info
         from stage2_dubber.console import ConsoleProgress, quieten_libraries, show_warnings
         from stage2_dubber.locate import default_model_path
-        from stage2_dubber.own_mouths import chosen_renderer
         from stage2_dubber.request import DubRequest, check_request
 
         quieten_libraries()
@@ -207,7 +207,8 @@ def dub(
         # Libraries and weights take seconds to load; the face is followed meanwhile.
         with Ahead() as ahead:
             progress = ConsoleProgress()
-            own = None if chosen_renderer(request, folder) is Renderer.editor else request.own_mouths
+            chosen = renderer or read_info(folder).renderer
+            own = None if chosen is Renderer.editor else request.own_mouths
             face = ahead.start(partial(follow_face, request, progress, ahead.stopping, own))
             from stage2_dubber.pipeline import DubPipeline
 

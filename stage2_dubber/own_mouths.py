@@ -14,7 +14,6 @@ import numpy as np
 
 from common.errors import UserError
 from common.media import VideoReader
-from common.models.package_info import read_info
 from common.own_mouths.config import Renderer
 from common.own_mouths.renderer import MouthRenderer, build_renderer
 from stage2_dubber.follow import FollowedFace
@@ -52,15 +51,6 @@ class Division:
     def own_frames(self) -> int:
         """Frames that own mouths draw, fully or in a passage."""
         return sum(share > 0 for share in self.opacity.values())
-
-
-def chosen_renderer(request: DubRequest, model: Path) -> Renderer:
-    """What draws the mouths of a job: as it says, else as the model's package says.
-
-    Raises:
-        UserError: there is no package.
-    """
-    return request.renderer or read_info(model).renderer
 
 
 def divide(

@@ -27,8 +27,9 @@ _UPPER_SHARE = 0.3
 # The chin's movement fades out along the jaw line with this spread.
 _JAW_SPREAD = 0.42
 _BUMP = 0.7
-# Lips that touch keep a line between them.
-_LEAST_GAP = 0.003
+# Lips that shall be closed are pressed together: below this gap the lower lip is laid over the upper one, by up
+# to so much, since the lips' edges are known to no better than that.
+_PRESSED_BELOW, _PRESS = 0.02, 0.015
 
 _WIDTH, _CHIN_DOWN, _UPPER_DOWN, _LOWER_DOWN = (
     LIP_SHAPE.index(name) for name in ("width", "chin", "upper_lip", "lower_lip")
@@ -49,7 +50,7 @@ def bent_lips(mouth: Array, change: Array) -> Array:
     """The 68 points with their lips moved.
 
     The gap of each vertical pair of the inner lip grows by the change of the mean gap times a bump that is 1 in
-    the middle and 0 at the corners, (1 - x^2)^0.7, and shrinks in proportion: lips never cross. The middles of
+    the middle and 0 at the corners, (1 - x^2)^0.7, and shrinks in proportion. Closed lips are pressed together. The middles of
     the lips move on with them, and the corners apart by half of the width's change each.
 
     Args:
@@ -73,7 +74,7 @@ def bent_lips(mouth: Array, change: Array) -> Array:
         new = gaps * (wanted / max(gap, 1e-6))
     else:
         new = gaps + (wanted - gap) * bump / max(bump.mean(), 1e-3)
-    new = np.maximum(new, _LEAST_GAP * bump)
+    new = new - _PRESS * max(0.0, 1 - wanted / _PRESSED_BELOW) * bump
     grown = new - gaps
     up = float(np.clip(change[_UPPER_DOWN], -_UPPER_REACH, _UPPER_REACH))
     low = float(np.clip(change[_LOWER_DOWN], -_LIP_REACH, _LIP_REACH))

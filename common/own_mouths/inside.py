@@ -49,9 +49,12 @@ class Opening:
         return float(np.maximum(self.lower[1:-1, 1] - self.upper[1:-1, 1], 0).mean())
 
     def edges(self, x: Map) -> tuple[Map, Map]:
-        """y of the upper and the lower lip's edge above and below each x; constant beyond the corners."""
+        """y of the upper and the lower lip's edge above and below each x; constant beyond the corners.
+
+        Where lips are pressed together the lower one lies over the upper one: both edges are its own.
+        """
         upper, lower = (_curve(side, x) for side in (self.upper, self.lower))
-        return upper, np.maximum(lower, upper)
+        return np.minimum(upper, lower), lower
 
     def beyond(self, x: Map) -> Map:
         """How far x lies outside of the corners; 0 between them."""
@@ -89,7 +92,7 @@ def lower_share(x: Map, y: Map, new: Opening, shown: float, split: float | None)
         room = np.maximum(height - above - below, 2 * _EDGE)
         opening = np.clip((y - upper - above) / room, 0, 1)
     closing = float(np.clip((shown - new.gap) / max(0.15 * shown, 1e-3), 0, 1))
-    between = closing * np.minimum(at_edge, linear) + (1 - closing) * opening
+    between = closing * at_edge + (1 - closing) * opening
     return np.asarray(np.where(beyond > 0, linear, between), np.float32)
 
 

@@ -17,10 +17,8 @@ FRAME_SECONDS = 0.04
 # The range of a mouth, by quantiles that a single odd frame does not move.
 _LOW, _HIGH = 0.05, 0.95
 # How far predicted gaps and movements are stretched towards what the clip's own mouth does.
-_GAP_GAIN = (0.8, 1.25)
+_GAP_GAIN = (0.75, 1.2)
 _MOVE_GAIN = (0.6, 1.6)
-# The opening that closed lips may show to a detector: 0.02 eye-corner distances.
-_CLOSED = 0.4
 
 
 def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: float = 0.0) -> Array:
@@ -45,8 +43,8 @@ def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: flo
 def calibrated(wanted: Array, shown: Array) -> Array:
     """Predicted shapes in the range of a clip's own mouth.
 
-    Gaps: the low quantile (5 %) goes to the clip's own low quantile, but no higher than what closed lips show;
-    the spread from it to the high one (95 %) is multiplied by the ratio of the clip's and the speech's, held to
+    Gaps: the low quantile (5 %) of the speech goes to 0, closed lips; the spread from it to the high one (95 %)
+    is multiplied by the ratio of the clip's and the speech's, held to
     0.8 to 1.25. Other values: the ratio of standard deviations, held to 0.6 to 1.6, about the clip's mean.
 
     Args:
@@ -58,7 +56,7 @@ def calibrated(wanted: Array, shown: Array) -> Array:
         if column < LIP_GAPS:
             (low, high), (own_low, own_high) = (np.quantile(x, [_LOW, _HIGH]) for x in (said, own))
             gain = np.clip((own_high - own_low) / max(high - low, 1e-3), *_GAP_GAIN)
-            result[:, column] = np.maximum((said - low) * gain + min(own_low, _CLOSED), 0)
+            result[:, column] = np.maximum((said - low) * gain, 0)
         else:
             gain = np.clip(own.std() / max(said.std(), 1e-3), *_MOVE_GAIN)
             result[:, column] = (said - said.mean()) * gain + own.mean()
