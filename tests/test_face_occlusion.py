@@ -28,6 +28,8 @@ def drawn_face(opening: float = 0.0, shift: float = 0.0, light: float = 1.0, see
     """A flat face, mouth ``opening`` 0..1, and its landmarks: (SIZE, SIZE, 3) uint8 and (68, 3)."""
     landmarks = face_in_box(np.array([30, 20, 130, 130], np.float32))
     landmarks[:, 0] += shift
+    lower = [*range(55, 60), *range(65, 68)]
+    landmarks[lower, 1] += 17 * opening
     image = np.full((SIZE, SIZE, 3), (60, 80, 90), np.uint8)
     cv2.rectangle(image, (round(60 + shift), 110), (round(100 + shift), SIZE), (190, 145, 122), -1)
     centre = landmarks[[0, 16], :2].mean(axis=0)

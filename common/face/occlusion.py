@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import cv2
@@ -301,7 +301,8 @@ def _surprise(usual: _Usual, picture: FloatArray, view: _View, strict: float = 1
 
 
 def _is_free(usual: _Usual, picture: FloatArray, view: _View) -> bool:
-    return not _things(_surprise(usual, picture, view, _STRICT), view).any()
+    # Here it is a thing let through that does harm: a widely open mouth may be left out.
+    return not _things(_surprise(usual, picture, view, _STRICT), replace(view, cheeks=view.inside)).any()
 
 
 def _things(surprise: FloatArray, view: _View) -> FloatArray:
@@ -330,7 +331,7 @@ def _crossing(core: NDArray[np.uint8], view: _View) -> NDArray[np.uint8]:
     chosen = np.zeros_like(core)
     for label in range(1, count):
         here = labels == label
-        large = (here & view.cheeks).sum() >= least and (here & within).sum() >= 0.5 * least
+        large = here.sum() >= least and min((here & within).sum(), (here & view.cheeks).sum()) >= 0.5 * least
         if large and (here & rim).sum() >= _LEAST_ON_RIM:
             chosen[here] = 1
     return chosen

@@ -21,7 +21,7 @@ _POSE = 1.0
 # A mouth that is opened beyond what the moment shows is worse than one that is closed.
 _BEYOND, _BEYOND_FREE = 1.5, 0.25
 # Lips that shall be closed: cost of a moment's gap, the wanted gap at which it fades, the gap that is free.
-_CLOSED, _CLOSED_RANGE, _CLOSED_FREE = 2.0, 0.4, 0.1
+_CLOSED, _CLOSED_RANGE, _CLOSED_FREE = 0.7, 0.4, 0.1
 # Blur: cost per squared difference of log sharpness of a moment that is softer than the frame.
 _SOFTER, _SOFTER_FREE = 0.3, 0.3
 # Frames that are planned together, and those after them that are looked at and planned again.
