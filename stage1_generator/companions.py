@@ -6,6 +6,9 @@ blended/<key>/companion.mkv, meta.json       the same over the original's pixels
 filter/<key>.json                            every score, its threshold, and the verdict
 retimed/index.json                           the clips that were tried
 retimed/<key>/companion.mkv, meta.json       lips of other moments; no video where none will do
+own_mouths/index.json                        the clips that were tried, and those that are too short
+own_mouths/<key>/companion.mkv, meta.json    drawn with own mouths, and which moment each frame shows
+own_mouths/<key>/verdict.json                as in filter
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from stage1_generator.plan import PairPlan, Stretch, Unpaired
 
 GENERATED = "generated.mkv"
 BLENDED = "companion.mkv"
+VERDICT = "verdict.json"
 
 
 @dataclass(frozen=True)

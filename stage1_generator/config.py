@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from common.config import AugmentConfig, ModelSections, SpeechAugmentConfig, TrainingSections
@@ -122,6 +123,17 @@ class EncodeConfig:
     samples_per_shard: int = 256
 
 
+class OwnMouths(str, Enum):
+    """What lips a clip gets that is drawn again with its own mouths of other moments."""
+
+    none = "none"
+    """It is not drawn again."""
+    rebuilt = "rebuilt"
+    """The same as before: for a model that repairs such pictures."""
+    other = "other"
+    """Those of another stretch of the clip: for a model that changes lips."""
+
+
 @dataclass
 class PairsConfig:
     """Clips of stage 2 and the speech that their companions are given."""
@@ -141,6 +153,9 @@ class PairsConfig:
     """Most pairs of one speaker, drawn evenly from all the clips (0 = all)."""
     retimed: bool = False
     """Besides, a companion of real pixels for each clip that allows it: its own lips at other moments."""
+    own_mouths: OwnMouths = OwnMouths.none
+    """Besides, each clip drawn with mouths of its other moments, bent to shapes: "none", "rebuilt" (the lips
+    stay the same) or "other" (those of another stretch of the clip)."""
     augmented_copies: int = 0
     """So many further copies of each pair, changed as `augment` says, each with latents of its own."""
 
@@ -176,6 +191,8 @@ class FilterConfig:
     """Folder that holds insightface's models/<pack> (empty = its default place)."""
     lip_distance_min: float = 1.0
     """Least mean mouth-landmark distance in a 112-px aligned face (spec section 4)."""
+    rebuilt_lip_distance_max: float = 1.2
+    """Most such distance where the lips are to be the same (pairs.own_mouths: rebuilt)."""
     lip_change_min: float = 0.02
     """Least mean absolute difference of lip pixels (0..1), used where landmarks cannot be detected again."""
     sharpness_min: float = 0.25
@@ -276,6 +293,14 @@ class WorkPaths:
     @property
     def retimed_pairs(self) -> Path:
         return self.root / "pairs_retimed"
+
+    @property
+    def own_mouths(self) -> Path:
+        return self.root / "own_mouths"
+
+    @property
+    def own_mouths_pairs(self) -> Path:
+        return self.root / "pairs_own_mouths"
 
     @property
     def rendered_pairs(self) -> Path:

@@ -1,8 +1,8 @@
 """`python -m stage1_generator.pack`: accepted companions and their originals -> shards of pairs for stage 2.
 
 Source is the companion, target the real clip with its own sound: generator artefacts stay on the input side.
-Retimed companions (`pairs.retimed`) and exact pairs of rendered characters, where a folder of them is given,
-become sets of shards of their own.
+Retimed companions (`pairs.retimed`), those drawn with own mouths (`pairs.own_mouths`) and exact pairs of
+rendered characters, where a folder of them is given, become sets of shards of their own.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
+from common.errors import UserError
 from common.files import fingerprint
 from common.media import read_frames
 from common.models.pixels import to_video
 from common.models.vae import VideoCodec
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.command import Progress, run_ahead, run_command, sweep
-from stage1_generator.companions import BLENDED, load_meta, read_plan
-from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.companions import BLENDED, VERDICT, load_meta, read_plan
+from stage1_generator.config import OwnMouths, Stage1Config, work_paths
 from stage1_generator.copies import Copy, Pictures, by_pair, changed, plan_copies
 from stage1_generator.encoders import EntrySpeech, load_codec
 from stage1_generator.entries import SAMPLE_RATE, Entry, OpenEntries, load_entries
@@ -51,6 +52,10 @@ def dry_run(config: Stage1Config) -> None:
     )
     if config.pairs.retimed:
         print(f"pack: {_count(len(_retimed(config)), copies)} retimed pairs -> {paths.retimed_pairs}")
+    if config.pairs.own_mouths is not OwnMouths.none:
+        print(
+            f"pack: {_count(len(_own_mouths(config)), copies)} own mouths' pairs -> {paths.own_mouths_pairs}"
+        )
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
         shards = -(-len(clips) * copies // config.pack.samples_per_shard)
@@ -67,18 +72,18 @@ def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     codec, speech = load_codec(config), EntrySpeech(config)
     packer = _Packer(config, codec, speech)
-    others = config.pairs.retimed or config.pack.rendered_pairs
+    own_mouths = config.pairs.own_mouths is not OwnMouths.none
+    others = config.pairs.retimed or own_mouths or config.pack.rendered_pairs
     if (paths.companions / "index.json").is_file() or not others:
-        accepted = _accepted(config)
-        keys = [pair.plan.key for pair in accepted]
-        contents = [[pair.made["fingerprint"], pair.verdict["fingerprint"]] for pair in accepted]
-        packer.write(paths.pairs, accepted, keys, contents, packer.load_generated)
+        packer.write_judged(paths.pairs, _accepted(config), packer.load_generated)
     else:
         print(f"pack: no generated companions in {paths.companions}, only other pairs", file=sys.stderr)
     if config.pairs.retimed:
         pairs = _retimed(config)
         keys, prints = [pair.plan.key for pair in pairs], [pair.made["fingerprint"] for pair in pairs]
         packer.write(paths.retimed_pairs, pairs, keys, prints, packer.load_retimed)
+    if own_mouths:
+        packer.write_judged(paths.own_mouths_pairs, _own_mouths(config), packer.load_own_mouths)
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
         keys, prints = [clip.key for clip in clips], [clip.fingerprint for clip in clips]
@@ -93,6 +98,10 @@ class _Pair:
     entry: Entry
     made: dict[str, Any]
     verdict: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        return {name: score["value"] for name, score in self.verdict["scores"].items()}
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,23 @@ def _accepted(config: Stage1Config) -> list[_Pair]:
         verdict = load_meta(paths.filtered / f"{plan.key}.json", "filters")
         if verdict["accepted"]:
             made = load_meta(paths.blended / plan.key / "meta.json", "blend")
+            pairs.append(_Pair(plan, entries[plan.entry], made, verdict))
+    return pairs
+
+
+def _own_mouths(config: Stage1Config) -> list[_Pair]:
+    paths, kind = work_paths(config), config.pairs.own_mouths.value
+    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    pairs = []
+    for plan in read_plan(paths.own_mouths, "own_mouths").plans:
+        folder = paths.own_mouths / plan.key
+        verdict, made = (load_meta(folder / name, "own_mouths") for name in (VERDICT, "meta.json"))
+        if made["kind"] != kind:
+            raise UserError(
+                f"{paths.own_mouths} holds companions of pairs.own_mouths={made['kind']}, not {kind}: run "
+                "`python -m stage1_generator.own_mouths` first."
+            )
+        if verdict["accepted"]:
             pairs.append(_Pair(plan, entries[plan.entry], made, verdict))
     return pairs
 
@@ -171,18 +197,28 @@ class _Packer:
         progress.finish(Path(config.work))
         print(f"pack: {len(planned)} pairs -> {folder}", file=sys.stderr)
 
+    def write_judged(self, folder: Path, pairs: Sequence[_Pair], load: Any) -> None:
+        """Write pairs whose companions were filtered."""
+        contents = [[pair.made["fingerprint"], pair.verdict["fingerprint"]] for pair in pairs]
+        self.write(folder, pairs, [pair.plan.key for pair in pairs], contents, load)
+
     def load_generated(self, pair: _Pair) -> _Loaded:
         said = {
             "kind": "generated",
             "speech": pair.made["speech"],
             "generator": pair.made["generator"],
-            "scores": {name: score["value"] for name, score in pair.verdict["scores"].items()},
+            "scores": pair.scores,
         }
         return self._load_pair(pair, work_paths(self._config).blended, said)
 
     def load_retimed(self, pair: _Pair) -> _Loaded:
         said = {"kind": "retimed", "scores": pair.made["scores"]}
         return self._load_pair(pair, work_paths(self._config).retimed, said)
+
+    def load_own_mouths(self, pair: _Pair) -> _Loaded:
+        made = pair.made
+        said = {"kind": "own_mouths", "own_mouths": made["kind"], "covered": made["covered"]}
+        return self._load_pair(pair, work_paths(self._config).own_mouths, {**said, "scores": pair.scores})
 
     def _load_pair(self, pair: _Pair, companions: Path, said: dict[str, Any]) -> _Loaded:
         plan, entry = pair.plan, pair.entry

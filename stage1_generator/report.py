@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from common.data.index import INDEX_NAME, read_index
 from common.files import atomic_path, read_json, write_json
 from stage1_generator.command import format_seconds, run_command
-from stage1_generator.companions import read_plan
+from stage1_generator.companions import VERDICT, read_plan
 from stage1_generator.config import Stage1Config, WorkPaths, work_paths
 from stage1_generator.speakers import speaker_table, speakers
 from stage1_generator.timing import read_timings
@@ -46,9 +47,11 @@ def collect(config: Stage1Config) -> dict[str, Any]:
         "speakers": speakers(paths, prepared) if content else None,
         "encode": _shards(paths.encoded, config.geometry.clip_frames, config),
         "synthesize": _planned(paths),
-        "filter": _filtered(paths),
+        "filter": _filtered(paths.companions, lambda key: paths.filtered / f"{key}.json"),
+        "own_mouths": _own_mouths(paths),
         "pack": _shards(paths.pairs, config.pairs.clip_frames, config),
         "pack_retimed": _shards(paths.retimed_pairs, config.pairs.clip_frames, config),
+        "pack_own_mouths": _shards(paths.own_mouths_pairs, config.pairs.clip_frames, config),
         "pack_rendered": _shards(paths.rendered_pairs, config.pairs.clip_frames, config),
         "timings": read_timings(Path(config.work)),
     }
@@ -78,10 +81,23 @@ def _planned(paths: WorkPaths) -> dict[str, Any] | None:
     }
 
 
-def _filtered(paths: WorkPaths) -> dict[str, Any] | None:
-    if not (paths.companions / "index.json").is_file():
+def _own_mouths(paths: WorkPaths) -> dict[str, Any] | None:
+    """As the filters' part, and the clips that are too short."""
+    judged = _filtered(paths.own_mouths, lambda key: paths.own_mouths / key / VERDICT)
+    if not (paths.own_mouths / "index.json").is_file():
         return None
-    files = [paths.filtered / f"{plan.key}.json" for plan in read_plan(paths.companions).plans]
+    short = read_plan(paths.own_mouths).unpaired
+    return {
+        **(judged or {"judged": 0, "accepted": 0, "filters": {}, "rejected": []}),
+        "without_companion": [{"key": item.key, "reason": item.reason} for item in short],
+    }
+
+
+def _filtered(folder: Path, verdict: Callable[[str], Path]) -> dict[str, Any] | None:
+    """Counts over the verdicts on the companions that the index in ``folder`` names, by their keys."""
+    if not (folder / "index.json").is_file():
+        return None
+    files = [verdict(plan.key) for plan in read_plan(folder).plans]
     verdicts = [read_json(file) for file in files if file.is_file()]
     if not verdicts:
         return None
@@ -128,6 +144,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     """The report for people."""
     lines = ["# Stage 1", ""]
     prepared, planned, judged = report["prepare"], report["synthesize"], report["filter"]
+    own = report["own_mouths"]
     if prepared:
         lines.append(
             f"- prepare: {prepared['videos']} videos -> {prepared['entries']} faces, "
@@ -142,25 +159,17 @@ def to_markdown(report: dict[str, Any]) -> str:
         )
     if judged:
         lines.append(f"- filter: {judged['accepted']} of {judged['judged']} accepted")
+    if own:
+        lines.append(
+            f"- own mouths: {own['accepted']} of {own['judged']} accepted, {len(own['without_companion'])} "
+            "clips are too short"
+        )
     lines += _shard_line("pack", "pairs", report["pack"])
     lines += _shard_line("pack, retimed", "pairs", report["pack_retimed"])
+    lines += _shard_line("pack, own mouths", "pairs", report["pack_own_mouths"])
     lines += _shard_line("pack, rendered", "pairs", report["pack_rendered"])
-    if judged:
-        lines += [
-            "",
-            "| filter | passed | rejected | not measured | least | median | greatest |",
-            "|---" * 7 + "|",
-        ]
-        for name, row in judged["filters"].items():
-            numbers = [
-                "-" if row[key] is None else f"{row[key]:.3f}" for key in ("least", "median", "greatest")
-            ]
-            skipped = sum(row["not_measured"].values())
-            lines.append(
-                f"| {name} | {row['passed']} | {row['rejected']} | {skipped} | {' | '.join(numbers)} |"
-            )
-        reasons = {why: n for row in judged["filters"].values() for why, n in row["not_measured"].items()}
-        lines += ["", *(f"{count} x {why}" for why, count in reasons.items())] if reasons else []
+    lines += _filter_table("filter", judged)
+    lines += _filter_table("filter, own mouths", own)
     if report["timings"]:
         lines += ["", "| step | last run | frames | frames/s |", "|---|---|---|---|"]
         for step, row in report["timings"].items():
@@ -172,6 +181,22 @@ def to_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _filter_table(title: str, judged: dict[str, Any] | None) -> list[str]:
+    if not judged or not judged["filters"]:
+        return []
+    lines = [
+        "",
+        f"| {title} | passed | rejected | not measured | least | median | greatest |",
+        "|---" * 7 + "|",
+    ]
+    for name, row in judged["filters"].items():
+        numbers = ["-" if row[key] is None else f"{row[key]:.3f}" for key in ("least", "median", "greatest")]
+        skipped = sum(row["not_measured"].values())
+        lines.append(f"| {name} | {row['passed']} | {row['rejected']} | {skipped} | {' | '.join(numbers)} |")
+    reasons = {why: n for row in judged["filters"].values() for why, n in row["not_measured"].items()}
+    return lines + (["", *(f"{count} x {why}" for why, count in reasons.items())] if reasons else [])
+
+
 def _shard_line(step: str, unit: str, shards: dict[str, Any] | None) -> list[str]:
     if shards is None:
         return []
@@ -181,18 +206,25 @@ def _shard_line(step: str, unit: str, shards: dict[str, Any] | None) -> list[str
 
 def _left_out(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
     prepared, planned, judged = report["prepare"], report["synthesize"], report["filter"]
+    own = report["own_mouths"]
     parts = [
         ("Left out by prepare", [_place(row) for row in prepared["left_out"]] if prepared else []),
         (
             "Clips without a companion",
             [f"{row['key']}: {row['reason']}" for row in planned["without_companion"]] if planned else [],
         ),
+        ("Rejected companions", _rejected(judged)),
         (
-            "Rejected companions",
-            [f"{row['key']}: {'; '.join(row['reasons'])}" for row in judged["rejected"]] if judged else [],
+            "Clips without own mouths",
+            [f"{row['key']}: {row['reason']}" for row in own["without_companion"]] if own else [],
         ),
+        ("Rejected own mouths", _rejected(own)),
     ]
     return [part for part in parts if part[1]]
+
+
+def _rejected(judged: dict[str, Any] | None) -> list[str]:
+    return [f"{row['key']}: {'; '.join(row['reasons'])}" for row in judged["rejected"]] if judged else []
 
 
 def _place(row: dict[str, Any]) -> str:

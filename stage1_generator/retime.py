@@ -7,17 +7,18 @@ good for.
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import numpy as np
 
-from common.data.writer import safe_key
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
-from stage1_generator.command import Progress, run_command, run_parallel, sweep
+from stage1_generator.command import run_command, sweep
 from stage1_generator.companions import BLENDED, PlanIndex, load_meta, made_by, write_plan
 from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.entries import Entry, load_entries
-from stage1_generator.plan import PairPlan, chosen_clips, clip_seed
+from stage1_generator.entries import load_entries
+from stage1_generator.lent import Lender, make_lent, plan_lent
+from stage1_generator.plan import PairPlan, clip_seed
 from stage1_generator.regions import clip_regions
 from stage1_generator.retiming import VERSION, retimed
 
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     if config.pairs.retimed:
-        plans = plan_retimed(load_entries(work_paths(config).prepared), config)
+        plans = plan_lent(load_entries(work_paths(config).prepared), config, "retimed")
         print(f"retime: {len(plans)} clips, each with its own lips of other moments where such will do")
     else:
         print("retime: none (pairs.retimed is false)")
@@ -40,49 +41,21 @@ def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     sweep(paths.retimed)
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
-    plans = plan_retimed(list(entries.values()), config)
-    progress = Progress("retime", len(plans))
-    jobs = [(plan, entries[plan.entry], config) for plan in plans]
-    made = 0
-    for (plan, _, _), (accepted, worked) in run_parallel(
-        lambda job: retime_clip(*job), jobs, config.blend.workers
-    ):
-        made += accepted
-        progress.step(plan.length if worked else 0)
-    progress.finish(paths.root)
+    plans = plan_lent(list(entries.values()), config, "retimed")
+    made = make_lent("retime", plans, entries, config, partial(retime_clip, config=config), Lender)
     # Last, so that the index tells of a finished run.
     write_plan(paths.retimed, PlanIndex(plans, []))
     print(f"retime: {made} of {len(plans)} clips have fitting lips at other moments", file=sys.stderr)
 
 
-def plan_retimed(entries: list[Entry], config: Stage1Config) -> list[PairPlan]:
-    """The clips to be tried, in key order: as many of each speaker as get generated companions.
-
-    Clips with known occluders are left out: another moment's hand is no lip.
-    """
-    pairs = config.pairs
-    clips = chosen_clips(
-        [(entry.id, entry.speaker, entry.frames) for entry in entries if not entry.meta["occluder"]],
-        pairs.clip_frames,
-        pairs.stride,
-        config.synthesis.seed,
-        pairs.per_speaker,
-    )
-    plans = [
-        PairPlan(safe_key(f"{key}-retimed"), entry, start, pairs.clip_frames, None)
-        for key, (entry, start) in clips.items()
-    ]
-    return sorted(plans, key=lambda plan: plan.key)
-
-
-def retime_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> tuple[bool, bool]:
+def retime_clip(plan: PairPlan, lender: Lender, config: Stage1Config) -> tuple[bool, bool]:
     """Make one companion; whether there is one, and False where that was known."""
     folder = work_paths(config).retimed / plan.key
     settings = [config.blend.feather, config.filters.lip_distance_min, config.synthesis.seed]
-    mark = fingerprint([VERSION, entry.fingerprint, plan.start, plan.length, *settings])
+    mark = fingerprint([VERSION, lender.entry.fingerprint, plan.start, plan.length, *settings])
     if made_by(folder / "meta.json") == mark:
         return bool(load_meta(folder / "meta.json", "retime")["accepted"]), False
-    crops, landmarks = entry.crops(), entry.track().landmarks
+    crops, landmarks = lender.crops, lender.landmarks
     span = slice(plan.start, plan.start + plan.length)
     made = retimed(
         crops,

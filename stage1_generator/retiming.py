@@ -45,7 +45,12 @@ class Retimed:
 
 
 def draw_moments(total: int, start: int, length: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """(length,) frames of an entry of ``total`` whose lips frames [start, start + length) get.
+    """(length,) whole frames of :func:`draw_places`."""
+    return np.rint(draw_places(total, start, length, random)).astype(np.int64)
+
+
+def draw_places(total: int, start: int, length: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """(length,) places, in frames of an entry of ``total``, whose lips frames [start, start + length) get.
 
     They go to and fro over a stretch that shares no frame with the clip where the entry is long enough, else
     over a random half of the clip: the other half's mouths are nowhere to be copied from.
@@ -62,7 +67,7 @@ def draw_moments(total: int, start: int, length: int, random: np.random.Generato
     place = random.uniform(0, 2 * (width - 1)) + speed * np.arange(length)
     # A triangle wave: at both ends of the stretch time turns round.
     folded = (width - 1) - np.abs(place % (2 * (width - 1)) - (width - 1))
-    return first + np.rint(folded).astype(np.int64)
+    return np.asarray(first + folded)
 
 
 def retimed(

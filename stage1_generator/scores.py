@@ -36,6 +36,16 @@ def lip_change(original: NDArray[np.uint8], companion: NDArray[np.uint8], lips: 
     return float(cv2.absdiff(original, companion)[lips].mean() / 255.0)
 
 
+def region_psnr(
+    original: NDArray[np.uint8], companion: NDArray[np.uint8], region: NDArray[np.bool_]
+) -> float:
+    """Peak signal-to-noise ratio in dB over ``region`` (N, S, S); 60 at most, as of videos that are equal."""
+    if not region.any():
+        return 60.0
+    error = np.square(original[region].astype(np.float64) - companion[region]).mean() / 255**2
+    return float(-10 * np.log10(max(error, 1e-6)))
+
+
 def sharpness_ratio(
     original: NDArray[np.uint8], companion: NDArray[np.uint8], region: NDArray[np.bool_]
 ) -> float:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from common.files import read_json
-from stage1_generator.companions import read_plan
+from stage1_generator.companions import VERDICT, read_plan
 from stage1_generator.config import WorkPaths
 
 SHOWN = 12
+_KINDS = ("generated", "retimed", "own_mouths")
 
 
 def speakers(paths: WorkPaths, prepared: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Of each speaker the seconds that were prepared, and the companions of both kinds that were accepted.
+    """Of each speaker the seconds that were prepared, and the companions of all kinds that were accepted.
 
     A kind that was not made is left out. ``prepared``: the meta.json of each entry, by its name.
     """
@@ -25,6 +26,7 @@ def speakers(paths: WorkPaths, prepared: Mapping[str, Mapping[str, Any]]) -> dic
     kinds = {
         "generated": (paths.companions, lambda key: paths.filtered / f"{key}.json"),
         "retimed": (paths.retimed, lambda key: paths.retimed / key / "meta.json"),
+        "own_mouths": (paths.own_mouths, lambda key: paths.own_mouths / key / VERDICT),
     }
     for kind, (folder, verdict) in kinds.items():
         if (folder / "index.json").is_file():
@@ -38,7 +40,7 @@ def speakers(paths: WorkPaths, prepared: Mapping[str, Mapping[str, Any]]) -> dic
 
 def speaker_table(rows: dict[str, dict[str, float]]) -> list[str]:
     """Markdown lines: the speakers of whom there are fewest companions."""
-    kinds = [kind for kind in ("generated", "retimed") if any(kind in row for row in rows.values())]
+    kinds = [kind for kind in _KINDS if any(kind in row for row in rows.values())]
     if not kinds:
         return []
 

@@ -25,7 +25,18 @@ from common.data.dataset import ShardDataset
 from common.data.schema import decode_video
 from common.files import read_json
 from common.media import read_frames
-from stage1_generator import blend, encode, filters, pack, prepare, report, retime, synthesize, train
+from stage1_generator import (
+    blend,
+    encode,
+    filters,
+    own_mouths,
+    pack,
+    prepare,
+    report,
+    retime,
+    synthesize,
+    train,
+)
 from stage1_generator.entries import load_entries
 from stage1_generator.plan import Speakable, plan_pairs
 
@@ -38,6 +49,7 @@ STEPS: dict[str, Callable[[list[str]], int]] = {
     "blend": blend.main,
     "filters": filters.main,
     "retime": retime.main,
+    "own_mouths": own_mouths.main,
     "pack": pack.main,
     "report": report.main,
 }

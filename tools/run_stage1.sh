@@ -66,7 +66,7 @@ step() {
         "${dry[@]+"${dry[@]}"}"
 }
 
-for name in prepare encode train synthesize blend filters retime pack report; do
+for name in prepare encode train synthesize blend filters retime own_mouths pack report; do
     if ((${#dry[@]})) && [[ $name != prepare ]]; then
         # Only prepare can be planned on an empty work folder.
         step "$name" || { echo "(the steps from $name on need what earlier ones make)" >&2; break; }

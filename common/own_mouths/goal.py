@@ -68,10 +68,10 @@ def bent_lips(mouth: Array, change: Array) -> Array:
 
     gaps = np.maximum(mouth[lower, 1] - mouth[upper, 1], 0)
     gap = float(gaps.mean())
-    wanted = float(np.clip(gap + change[:LIP_GAPS].mean(), 0, largest_gap(gap)))
+    wanted = float(np.clip(gap + change[:LIP_GAPS].mean(), -_PRESSED_BELOW, largest_gap(gap)))
     bump = (1 - across[upper] ** 2).clip(0, 1) ** _BUMP
     if wanted <= gap:
-        new = gaps * (wanted / max(gap, 1e-6))
+        new = gaps * (max(wanted, 0.0) / max(gap, 1e-6))
     else:
         new = gaps + (wanted - gap) * bump / max(bump.mean(), 1e-3)
     new = new - _PRESS * max(0.0, 1 - wanted / _PRESSED_BELOW) * bump

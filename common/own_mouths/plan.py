@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from common.own_mouths.bank import POSE_TOLERANCES, SHAPE_WEIGHTS, Bank, features
 from common.own_mouths.goal import largest_gap, mean_gap
+from common.own_mouths.wanted import silence
 
 Array = NDArray[np.float64]
 
@@ -20,8 +21,9 @@ _STEPS = {1: 0.0, 0: 0.5, 2: 0.4, -1: 1.0}
 _POSE = 1.0
 # A mouth that is opened beyond what the moment shows is worse than one that is closed.
 _BEYOND, _BEYOND_FREE = 1.5, 0.25
-# Lips that shall be closed: cost of a moment's gap, the wanted gap at which it fades, the gap that is free.
-_CLOSED, _CLOSED_RANGE, _CLOSED_FREE = 0.7, 0.4, 0.1
+# Lips that shall be closed: cost of a moment's gap, the wanted gap at which it fades, the gap that is free,
+# and the cost in silence, where a jump is not seen.
+_CLOSED, _CLOSED_RANGE, _CLOSED_FREE, _SILENT = 0.7, 0.4, 0.1, 6.0
 # Blur: cost per squared difference of log sharpness of a moment that is softer than the frame.
 _SOFTER, _SOFTER_FREE = 0.3, 0.3
 # Frames that are planned together, and those after them that are looked at and planned again.
@@ -153,8 +155,8 @@ def _costs(wanted: Array, angles: Array, bank: Bank, sharpness: Array | None) ->
     beyond = np.maximum(apart[..., :3].mean(axis=-1) - _BEYOND_FREE * bank.shapes[None, :, 1], 0)
     cost += _BEYOND * beyond**2
     # Lips that shall be closed are best taken from closed ones: a bend leaves a dark line between them.
-    closed = np.exp(-wanted[:, 1] / _CLOSED_RANGE)[:, None]
-    cost += _CLOSED * closed * np.square(np.maximum(-apart[..., :3].mean(axis=-1) - _CLOSED_FREE, 0))
+    closed = _CLOSED * np.exp(-np.maximum(wanted[:, 1], 0) / _CLOSED_RANGE) + _SILENT * silence(wanted[:, 1])
+    cost += closed[:, None] * np.square(np.maximum(-apart[..., :3].mean(axis=-1) - _CLOSED_FREE, 0))
     turned = (angles[:, None] - bank.heads.angles[None]) / POSE_TOLERANCES
     cost += _POSE * np.square(turned).sum(axis=-1)
     if sharpness is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import grey_opening
 
 from common.face.mouth import LIP_GAPS, LIP_SHAPE
 
@@ -16,6 +17,10 @@ FRAME_SECONDS = 0.04
 
 # The range of a mouth, by quantiles that a single odd frame does not move.
 _LOW, _HIGH = 0.05, 0.95
+# In silence a mouth that a detector sees open even when it is closed (a moustache) is closed by so much more.
+_MOST_PRESS = 0.4
+# Silence: the gap at which it fades, and the frames that it lasts at least.
+_SILENT_GAP, _SILENT_FRAMES = 0.4, 9
 # How far predicted gaps and movements are stretched towards what the clip's own mouth does.
 _GAP_GAIN = (0.75, 1.2)
 _MOVE_GAIN = (0.6, 1.6)
@@ -40,6 +45,15 @@ def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: flo
     return np.stack([np.interp(at, known, column) for column in shapes.T], axis=1)
 
 
+def silence(gap: Array) -> Array:
+    """(N,) 0 to 1: how far a gap (N,), in units of lip shape, is that of somebody who says nothing.
+
+    exp(-gap / 0.4), opened (in the sense of morphology) over 9 frames: lips that close for a p are not silent.
+    """
+    closed = np.exp(-np.maximum(gap, 0) / _SILENT_GAP)
+    return np.asarray(grey_opening(closed, size=min(_SILENT_FRAMES, len(closed))))
+
+
 def calibrated(wanted: Array, shown: Array) -> Array:
     """Predicted shapes in the range of a clip's own mouth.
 
@@ -56,7 +70,8 @@ def calibrated(wanted: Array, shown: Array) -> Array:
         if column < LIP_GAPS:
             (low, high), (own_low, own_high) = (np.quantile(x, [_LOW, _HIGH]) for x in (said, own))
             gain = np.clip((own_high - own_low) / max(high - low, 1e-3), *_GAP_GAIN)
-            result[:, column] = np.maximum((said - low) * gain, 0)
+            open_by = np.maximum((said - low) * gain, 0)
+            result[:, column] = open_by - np.clip(own_low, 0, _MOST_PRESS) * silence(open_by)
         else:
             gain = np.clip(own.std() / max(said.std(), 1e-3), *_MOVE_GAIN)
             result[:, column] = (said - said.mean()) * gain + own.mean()
