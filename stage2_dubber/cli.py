@@ -122,9 +122,9 @@ def dub(
     renderer: Annotated[
         Renderer | None,
         typer.Option(
-            help="What draws the new mouths: own-mouths takes those that the clip itself shows at other moments, "
-            "editor the model's pictures, auto the first where they cover what is said and the second "
-            "elsewhere. Default: what the model's package says."
+            help="What draws the new mouths: own-mouths takes those that the clip itself shows at other "
+            "moments, editor the model's pictures, auto the first where they cover what is said and the "
+            "second elsewhere. Default: what the model's package says."
         ),
     ] = None,
     contact_sheet: Annotated[
@@ -249,8 +249,8 @@ def _report(result: Any) -> None:
     )
     if result.covered is not None:
         print(
-            f"{result.own_mouth_frames} of them with the clip's own mouths, which cover {result.covered:.0%} of what "
-            "is said"
+            f"{result.own_mouth_frames} of them with the clip's own mouths, which cover "
+            f"{result.covered:.0%} of what is said"
         )
 
 

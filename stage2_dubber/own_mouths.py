@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -72,8 +71,8 @@ def divide(
         return Division(None, plan, {})
     if face.mouths is None or lips is None:
         raise UserError(
-            f"'{request.video}' shows no mouth that could be measured: use --renderer editor, or give landmarks "
-            "with --track."
+            f"'{request.video}' shows no mouth that could be measured: use --renderer editor, or give "
+            "landmarks with --track."
         )
     runs = [segment.source for segment in plan.segments]
     renderer = build_renderer(face.mouths, face.track.landmarks, face.times, runs, lips, request.own_mouths)
@@ -102,8 +101,6 @@ def with_own_mouths(
 ) -> Iterator[Composite]:
     """Frames with own mouths laid over what the editor made of them.
 
-    A few frames are drawn at once, in threads; they come out in order.
-
     Args:
         items: all frames, edited where the division says so.
         division: who draws what.
@@ -111,39 +108,30 @@ def with_own_mouths(
         crops: also give crops of source and result, for pictures to look at.
     """
     assert division.renderer is not None
-    renderer, position = division.renderer, 0
+    waiting: deque[Composite] = deque()
 
-    def drawn(item: Composite, place: int) -> Composite:
-        index, source = item.frame.index, item.frame.image
-        share = division.opacity[index]
-        image = renderer.draw(index, source)
+    def sources() -> Iterator[tuple[int, np.ndarray]]:
+        for item in items:
+            waiting.append(item)
+            yield item.frame.index, item.frame.image
+
+    position = 0
+    for image in division.renderer.draw_all(sources(), _WORKERS):
+        item = waiting.popleft()
+        share = division.opacity.get(item.frame.index)
+        if share is None:
+            yield item
+            continue
         if share < 1:
             mixed = item.image.astype(np.float32) * (1 - share) + image.astype(np.float32) * share
             image = np.rint(mixed).astype(np.uint8)
         before, after = item.before, item.after
         if crops:
-            before, after = (plan.crops.extract(x, index, _SHEET_SIZE) for x in (source, image))
-        return Composite(item.frame, image, place, before, after)
-
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        waiting: deque[Future[Composite] | Composite] = deque()
-        for item in items:
-            share = division.opacity.get(item.frame.index)
-            if share is None:
-                waiting.append(item)
-            else:
-                waiting.append(
-                    pool.submit(drawn, item, position) if share > 0 else replace(item, position=position)
-                )
-                position += 1
-            if len(waiting) > _WORKERS:
-                yield _ready(waiting.popleft())
-        while waiting:
-            yield _ready(waiting.popleft())
-
-
-def _ready(item: Future[Composite] | Composite) -> Composite:
-    return item.result() if isinstance(item, Future) else item
+            before, after = (
+                plan.crops.extract(x, item.frame.index, _SHEET_SIZE) for x in (item.frame.image, image)
+            )
+        yield Composite(item.frame, image, position, before, after)
+        position += 1
 
 
 def _uncovered(runs: list[range], renderer: MouthRenderer) -> list[range]:

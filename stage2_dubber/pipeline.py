@@ -34,7 +34,7 @@ STAGE = 2
 
 @dataclass(frozen=True)
 class DeferredPackage:
-    """A model that is loaded when it is needed: its folder, what it says about itself, and how it is loaded."""
+    """A model that is loaded when it is needed: where it is, what it says of itself, how it is loaded."""
 
     folder: Path
     info: PackageInfo
@@ -43,7 +43,11 @@ class DeferredPackage:
     speed: SpeedConfig | None
 
     def load(self) -> ModelPackage:
-        """The model. Raises UserError where its parts do not fit each other, or it is not of the second stage."""
+        """The model.
+
+        Raises:
+            UserError: its parts do not fit each other, or it is not of the second stage.
+        """
         return load_package(self.folder, self.device, self.dtype, STAGE, speed=self.speed)
 
 
@@ -59,8 +63,8 @@ class DubResult:
         warnings: sentences for the user.
         seams: seconds on the source's clock at which the model's second and later windows begin.
         own_mouth_frames: how many of the dubbed frames are drawn with the clip's own mouths.
-        covered: share of the dubbed frames in which the clip itself shows what is to be said; None where nobody
-            looked.
+        covered: share of the dubbed frames in which the clip itself shows what is to be said; None where
+            nobody looked.
     """
 
     output: Path
@@ -174,7 +178,8 @@ class DubPipeline:
             overwrite: replace files that exist.
             lossless: write FFV1 into .mkv.
             compositing: how edits go back: "fused", "residual", "blend" or "whole-crop".
-            renderer: what draws the new mouths: "own-mouths", "editor" or "auto"; None: what the package says.
+            renderer: what draws the new mouths: "own-mouths", "editor" or "auto"; None: as the package
+                says.
             own_mouths: how the clip's own mouths are used.
             contact_sheet, side_by_side: pictures to write too.
             progress: called with stage, frames done, frames in all.
@@ -274,7 +279,8 @@ class DubPipeline:
         sampling: DiffusionConfig,
     ) -> tuple[Iterator[Composite], tuple[float, ...]]:
         """All frames of the job, and the seconds at which the editor's second and later windows begin."""
-        frames, seams = source_frames(request.video), ()
+        seams: tuple[float, ...] = ()
+        frames = source_frames(request.video)
         if division.editor is not None:
             changes = request.compositing in TELL_CHANGES
             editor = WindowEditor(self.package, sampling, request.seed, changes=changes)
@@ -409,7 +415,8 @@ def _memory_errors() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            "The memory of the GPU is too small for this model: free some, use --device cpu or a smaller model."
+            "The memory of the GPU is too small for this model: free some, use --device cpu or a smaller "
+            "model."
         ) from error
 
 

@@ -11,6 +11,7 @@ from common.face.hands import HandFinder, hand_mask
 from common.face.occlusion import (
     HEIGHT,
     WIDTH,
+    LowerFace,
     UsualLowerFace,
     calm,
     calm_hands,
@@ -63,7 +64,7 @@ def usual():
     for frame in range(90):
         image, landmarks = speech(frame)
         # For a third of the clip something stands before the mouth, and is no part of what is usual.
-        face.add(with_thing(image)[0] if 40 <= frame < 70 else image, landmarks)
+        face.add(LowerFace.of(with_thing(image)[0] if 40 <= frame < 70 else image, landmarks))
     face.freeze()
     return face
 
@@ -85,7 +86,7 @@ def hand_at(x: float, y: float, unit: float = 40.0):
 def test_a_thing_that_comes_from_below_is_found_and_stays(usual) -> None:
     image, landmarks = drawn_face(0.2)
     shown, thing = with_thing(image)
-    disagreement = usual.disagreement(shown, landmarks)
+    disagreement = usual.disagreement(LowerFace.of(shown, landmarks))
     assert usual.trusted and disagreement.shape == (HEIGHT, WIDTH)
     roi = (30, 60, 130, 135)
     mask = keep_mask(disagreement, [], landmarks, roi)
@@ -99,48 +100,46 @@ def test_a_thing_that_comes_from_below_is_found_and_stays(usual) -> None:
 @pytest.mark.parametrize("opening", [0.0, 0.3, 0.7, 1.0])
 def test_a_mouth_however_wide_is_no_thing(usual, opening) -> None:
     image, landmarks = drawn_face(opening, shift=2.0)
-    disagreement = usual.disagreement(image, landmarks)
+    disagreement = usual.disagreement(LowerFace.of(image, landmarks))
     assert not disagreement.any() and covered(disagreement) == 0
 
 
 @pytest.mark.parametrize("light", [0.75, 1.25])
 def test_another_light_is_no_thing(usual, light) -> None:
     image, landmarks = drawn_face(0.2, light=light)
-    assert not usual.disagreement(image, landmarks).any()
+    assert not usual.disagreement(LowerFace.of(image, landmarks)).any()
 
 
 def test_nothing_is_found_among_equal_frames() -> None:
     image, landmarks = drawn_face(0.3)
     face = UsualLowerFace()
     for _ in range(200):
-        face.add(image, landmarks)
+        face.add(LowerFace.of(image, landmarks))
     face.freeze()
     assert len(face._kept) <= 64
-    assert not face.disagreement(image, landmarks).any()
-    assert to_frame(face.disagreement(image, landmarks), landmarks, (3, 5, 50, 90)).shape == (85, 47)
+    assert not face.disagreement(LowerFace.of(image, landmarks)).any()
+    assert to_frame(face.disagreement(LowerFace.of(image, landmarks)), landmarks, (3, 5, 50, 90)).shape == (
+        85,
+        47,
+    )
 
 
 def test_a_clip_that_is_mostly_covered_is_not_trusted() -> None:
     face = UsualLowerFace()
     for frame in range(60):
         image, landmarks = speech(frame)
-        face.add(with_thing(image)[0] if frame < 36 else image, landmarks)
+        face.add(LowerFace.of(with_thing(image)[0] if frame < 36 else image, landmarks))
     face.freeze()
-    assert not face.disagreement(*speech(50)).any()
+    assert not face.disagreement(LowerFace.of(*speech(50))).any()
 
 
 def test_questions_before_and_without_frames() -> None:
     image, landmarks = drawn_face()
     face = UsualLowerFace()
     with pytest.raises(ValueError, match="freeze"):
-        face.disagreement(image, landmarks)
+        face.disagreement(LowerFace.of(image, landmarks))
     face.freeze()
-    assert not face.trusted and not face.disagreement(image, landmarks).any()
-
-
-def test_no_landmarks_no_thing(usual) -> None:
-    image, landmarks = drawn_face()
-    assert not usual.disagreement(image, np.full_like(landmarks, np.nan)).any()
+    assert not face.trusted and not face.disagreement(LowerFace.of(image, landmarks)).any()
 
 
 def test_the_map_lies_where_the_face_does() -> None:

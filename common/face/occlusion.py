@@ -100,6 +100,20 @@ class _View:
 
 
 @dataclass(frozen=True)
+class LowerFace:
+    """The small picture of one frame's lower face, (HEIGHT, WIDTH, 3) uint8 RGB, and where it lies."""
+
+    picture: ImageArray
+    view: _View
+
+    @classmethod
+    def of(cls, image: ImageArray, landmarks: NDArray[np.floating]) -> LowerFace:
+        """Of a frame (H, W, 3) uint8 RGB with finite landmarks (68, 2 or 3)."""
+        view = _view(landmarks)
+        return cls(_small(image, view), view)
+
+
+@dataclass(frozen=True)
 class _Usual:
     """What is usual: colour of the skin (3,), turn and its spread (2,), middle and spread of every pixel.
 
@@ -122,16 +136,15 @@ class UsualLowerFace:
     """
 
     def __init__(self) -> None:
-        self._kept: list[tuple[ImageArray, _View]] = []
+        self._kept: list[LowerFace] = []
         self._seen, self._every = 0, 1
         self._usual: _Usual | None = None
         self._frozen = False
 
-    def add(self, image: ImageArray, landmarks: NDArray[np.floating]) -> None:
-        """Learn from a frame (H, W, 3) uint8 RGB with finite landmarks (68, 2 or 3)."""
+    def add(self, face: LowerFace) -> None:
+        """Learn from a frame."""
         if self._seen % self._every == 0:
-            view = _view(landmarks)
-            self._kept.append((_small(image, view), view))
+            self._kept.append(face)
             if len(self._kept) > _MEMORY:
                 self._kept, self._every = self._kept[::2], 2 * self._every
         self._seen += 1
@@ -146,33 +159,28 @@ class UsualLowerFace:
         self._frozen = True
         self._usual = _learn(self._kept) if self._kept else None
 
-    def disagreement(self, image: ImageArray, landmarks: NDArray[np.floating]) -> FloatArray:
+    def disagreement(self, face: LowerFace) -> FloatArray:
         """Where a frame shows something before the face: (HEIGHT, WIDTH) float32 0..1, soft at its edge.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            landmarks: (68, 2 or 3) of the frame; all is 0 where one is not finite.
 
         Raises:
             ValueError: before freeze().
         """
         if not self._frozen:
             raise ValueError("freeze() comes before the first question")
-        if self._usual is None or not np.isfinite(landmarks).all():
+        if self._usual is None:
             return np.zeros((HEIGHT, WIDTH), np.float32)
-        view = _view(landmarks)
-        small = _small(image, view)
+        small, view = face.picture, face.view
         skin = _lit(_skin(small, view.inside), self._usual.skin)
         return _things(_surprise(self._usual, _opponent(small, skin), view), view)
 
 
-def _learn(kept: Sequence[tuple[ImageArray, _View]]) -> _Usual | None:
+def _learn(kept: Sequence[LowerFace]) -> _Usual | None:
     """What is usual in a clip, None where too few free faces are seen to tell."""
-    views = [view for _, view in kept]
-    skins = np.stack([_skin(small, view.inside) for small, view in kept])
+    views = [face.view for face in kept]
+    skins = np.stack([_skin(face.picture, face.view.inside) for face in kept])
     skin = np.median(skins, axis=0).astype(np.float32)
     pictures = np.stack(
-        [_opponent(small, _lit(own, skin)) for (small, _), own in zip(kept, skins, strict=True)]
+        [_opponent(face.picture, _lit(own, skin)) for face, own in zip(kept, skins, strict=True)]
     )
     turns = np.stack([view.turn for view in views])
     turn = np.median(turns, axis=0)

@@ -39,8 +39,8 @@ class PackageInfo:
     """Content of ``bootdub.json``.
 
     stage: 1 (generator) or 2 (editor). phase: the last training phase. speech_fingerprint and vae_fingerprint
-    identify the encoders that the transformer was trained on. renderer: what draws new mouths unless a job says
-    otherwise (stage 2). training: free facts (steps, data, seed).
+    identify the encoders that the transformer was trained on. renderer: what draws new mouths unless a job
+    says otherwise (stage 2). training: free facts (steps, data, seed).
     """
 
     stage: int

@@ -113,6 +113,7 @@ class _Run:
     looks: list[NDArray[np.float32]] = field(default_factory=list)
     sharpness: list[float] = field(default_factory=list)
     patches: list[Patch] = field(default_factory=list)
+    extras: list[object] = field(default_factory=list)
 
 
 class BankBuilder:
@@ -127,8 +128,11 @@ class BankBuilder:
         self._runs: list[_Run] = []
         self.sharpness: dict[int, float] = {}
 
-    def add(self, index: int, image: Image, landmarks: Landmarks) -> None:
-        """One frame that shows the face: its number, (H, W, 3) uint8 and (68, 2 or 3) landmarks."""
+    def add(self, index: int, image: Image, landmarks: Landmarks, extra: object = None) -> None:
+        """One frame that shows the face: its number, (H, W, 3) uint8 and (68, 2 or 3) landmarks.
+
+        ``extra``: whatever shall be remembered of the moment for as long as the bank keeps it.
+        """
         points = np.asarray(landmarks, np.float64)
         if not np.isfinite(points).all():
             return
@@ -145,8 +149,14 @@ class BankBuilder:
         run.looks.append(look)
         run.sharpness.append(sharpness)
         run.patches.append(patch)
+        run.extras.append(extra)
         if self._too_large():
             self._thin()
+
+    @property
+    def extras(self) -> list[object]:
+        """What was remembered of each moment, in order; before :meth:`finish`."""
+        return [extra for run in self._runs for extra in run.extras]
 
     def finish(self) -> Bank | None:
         """The bank; None where no moment was seen. The builder is empty afterwards."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from common.face.types import FaceObservation, ImageArray
 from common.own_mouths.bank import Bank, BankBuilder
 from common.own_mouths.config import OwnMouthsConfig
+from common.own_mouths.occluders import Occluders, OccluderWatch, free_moments
 
 LEAST_MOMENTS = 5
 """A clip that shows fewer mouths cannot lend any."""
@@ -20,12 +22,14 @@ class ClipMouths:
     """The mouths of a clip.
 
     Attributes:
-        bank: moments.
+        bank: moments, none of them covered.
         sharpness: frame -> sharpness, as :attr:`common.own_mouths.bank.Bank.sharpness`.
+        occluders: what lies before the face; None where nobody looked or nothing can be found.
     """
 
     bank: Bank
     sharpness: dict[int, float]
+    occluders: Occluders | None = None
 
     def sharpness_of(self, frames: NDArray[np.int64]) -> NDArray[np.float64]:
         """(N,) of these frames; of those not seen the median."""
@@ -38,14 +42,28 @@ class MouthCollector:
 
     def __init__(self, config: OwnMouthsConfig) -> None:
         self._builder = BankBuilder(config)
+        self._watch = OccluderWatch() if config.occluders else None
 
     def watch(self, index: int, image: ImageArray, seen: FaceObservation) -> None:
         """One frame. A neutral face that was placed in a box tells nothing about lips and is passed over."""
-        if seen.measured:
-            self._builder.add(index, image, seen.landmarks)
+        if not seen.measured or not np.isfinite(seen.landmarks).all():
+            return
+        face = None if self._watch is None else self._watch.look(index, image, seen)
+        self._builder.add(index, image, seen.landmarks, face)
 
     def finish(self) -> ClipMouths | None:
-        """What was collected; None where the clip shows too few mouths."""
+        """What was collected; None where the clip shows too few mouths that nothing covers."""
+        faces: list[Any] = self._builder.extras
         sharpness = self._builder.sharpness
         bank = self._builder.finish()
-        return ClipMouths(bank, sharpness) if bank is not None and len(bank) >= LEAST_MOMENTS else None
+        if bank is None:
+            return None
+        occluders = None
+        if self._watch is not None:
+            occluders = self._watch.finish()
+            if occluders.none:
+                occluders = None
+            else:
+                free = free_moments(occluders, bank.frames, faces, bank.heads.landmarks)
+                bank = bank if free.all() else bank.limited(free)
+        return ClipMouths(bank, sharpness, occluders) if len(bank) >= LEAST_MOMENTS else None

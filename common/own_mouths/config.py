@@ -25,7 +25,7 @@ class OwnMouthsConfig:
 
     Attributes:
         max_moments: most moments that the bank holds; longer clips keep the most different ones.
-        max_megabytes: most memory that the bank's pictures take; fewer moments are kept where faces are large.
+        max_megabytes: most memory that the bank's pictures take; large faces get fewer moments.
         lead_frames: how much earlier than the predictor says the lips move, in frames of 40 ms.
         calibrate: bring predicted shapes into the range of the clip's own mouth.
         warp: bend the moment's lips to exactly the wanted shape; without it they stay as they were filmed.
@@ -44,6 +44,6 @@ class OwnMouthsConfig:
     def __post_init__(self) -> None:
         if self.max_moments < 1 or self.max_megabytes < 1:
             raise UserError(
-                f"own_mouths.max_moments={self.max_moments} and own_mouths.max_megabytes={self.max_megabytes} "
-                "must be at least 1."
+                f"own_mouths.max_moments={self.max_moments} and "
+                f"own_mouths.max_megabytes={self.max_megabytes} must be at least 1."
             )

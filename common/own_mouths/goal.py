@@ -27,8 +27,8 @@ _UPPER_SHARE = 0.3
 # The chin's movement fades out along the jaw line with this spread.
 _JAW_SPREAD = 0.42
 _BUMP = 0.7
-# Lips that shall be closed are pressed together: below this gap the lower lip is laid over the upper one, by up
-# to so much, since the lips' edges are known to no better than that.
+# Lips that shall be closed are pressed together: below this gap the lower lip is laid over the upper one, by
+# up to so much, since the lips' edges are known to no better than that.
 _PRESSED_BELOW, _PRESS = 0.02, 0.015
 
 _WIDTH, _CHIN_DOWN, _UPPER_DOWN, _LOWER_DOWN = (
@@ -49,9 +49,10 @@ def largest_gap(gap: float) -> float:
 def bent_lips(mouth: Array, change: Array) -> Array:
     """The 68 points with their lips moved.
 
-    The gap of each vertical pair of the inner lip grows by the change of the mean gap times a bump that is 1 in
-    the middle and 0 at the corners, (1 - x^2)^0.7, and shrinks in proportion. Closed lips are pressed together. The middles of
-    the lips move on with them, and the corners apart by half of the width's change each.
+    The gap of each vertical pair of the inner lip grows by the change of the mean gap times a bump that is 1
+    in the middle and 0 at the corners, (1 - x^2)^0.7, and shrinks in proportion. Closed lips are pressed
+    together. The middles of the lips move on with them, and the corners apart by half of the width's change
+    each.
 
     Args:
         mouth: (68, 2) face with the moment's lips.

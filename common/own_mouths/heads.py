@@ -62,9 +62,9 @@ class Heads:
     def turned(self, index: int, onto: Heads, other: int) -> Array:
         """(68, 2) pixels: the face of frame ``index`` held as the head of frame ``other`` of ``onto`` is.
 
-        With c the mean rigid point, s the scale and R the rotation of each pose, p -> s'/s R' R^T (p - c) + c';
-        then the similarity of the plane that lays the rigid points onto those of the other frame, by least
-        squares.
+        With c the mean rigid point, s the scale and R the rotation of each pose, p -> s'/s R' R^T (p - c) +
+        c'; then the similarity of the plane that lays the rigid points onto those of the other frame, by
+        least squares.
         """
         moved = _carried(
             self.landmarks[index],

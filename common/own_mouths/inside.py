@@ -1,9 +1,10 @@
 """Which of two plates a pixel of the mouth follows: upper lip and head, or lower lip and jaw.
 
-The plates agree at the corners and come apart between the lips, where the skin does. Upper teeth are fixed to
-the head and lower ones to the jaw, so the rows keep their size whatever the gap does: what is between the lips
-goes with the upper plate down to a splitting line, with the lower plate below it. Where a mouth closes, the
-lower lip covers what the upper plate shows; where it opens, the darkness at the splitting line is drawn out.
+The plates agree at the corners and come apart between the lips, where the skin does. Upper teeth are fixed
+to the head and lower ones to the jaw, so the rows keep their size whatever the gap does: what is between the
+lips goes with the upper plate down to a splitting line, with the lower plate below it. Where a mouth closes,
+the lower lip covers what the upper plate shows; where it opens, the darkness at the splitting line is drawn
+out.
 """
 
 from __future__ import annotations
@@ -65,10 +66,10 @@ class Opening:
 def lower_share(x: Map, y: Map, new: Opening, shown: float, split: float | None) -> Map:
     """Share of the lower plate at each pixel, 0 to 1.
 
-    With s the height below the upper lip's edge, g the new gap and g0 the shown one: outside of the mouth the
-    share is 0 above and 1 below. Between the lips the upper plate reaches down to s = a and the lower plate up
-    to s = g - (g0 - a), where a = split * g0; between these the share is linear. Where g < g0 these two cross:
-    the upper plate then reaches to the lower lip's edge in the measure in which the mouth closes.
+    With s the height below the upper lip's edge, g the new gap and g0 the shown one: outside of the mouth
+    the share is 0 above and 1 below. Between the lips the upper plate reaches down to s = a and the lower
+    plate up to s = g - (g0 - a), where a = split * g0; between these the share is linear. Where g < g0 these
+    two cross: the upper plate then reaches to the lower lip's edge in the measure in which the mouth closes.
 
     Args:
         x, y: (h, w) pixels in the face's axes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -23,6 +24,8 @@ Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 Picture = NDArray[np.float32]
 Map = NDArray[np.float32]
+
+Keep = Callable[[Roi], Map | None]
 
 # What does not move with the mouth: temples, brows, nose, eyes.
 FIXED = (0, 1, 15, 16, *range(17, 48))
@@ -67,13 +70,14 @@ class FramePlacer:
         self._heads, self._bank, self._plan, self._config = heads, bank, plan, config
         self._motion = head_motion(heads.landmarks)
 
-    def __call__(self, frame: int, image: Image, keep: Map | None = None) -> Image:
+    def __call__(self, frame: int, image: Image, keep: Keep | None = None) -> Image:
         """Frame ``frame`` with the mouth that the plan gives it.
 
         Args:
             frame: 0 to N - 1.
             image: (H, W, 3) uint8 source frame.
-            keep: (H, W) float32, 1 where something lies before the face that must stay; None: nothing.
+            keep: gives (h, w) float32 for a region of the frame, 1 where something lies before the face that
+                must stay, or None where nothing does; None: not asked.
 
         Returns:
             (H, W, 3) uint8; a copy, equal to the source outside of the region about the mouth.
@@ -84,8 +88,9 @@ class FramePlacer:
         axes = FaceAxes.of(own, unit)
         face = axes.to_face(own[:, :2])
         shown = self._plan.shown(frame, bank)
-        turned = sum(w * axes.to_face(bank.heads.turned(m, heads, frame)) for m, w in shown)
-        measured = sum(w * bank.shapes[m] for m, w in shown)
+        weights, moments = np.array([w for _, w in shown]), [m for m, _ in shown]
+        faces = np.stack([axes.to_face(bank.heads.turned(m, heads, frame)) for m in moments])
+        turned, measured = np.einsum("m,mpc->pc", weights, faces), weights @ bank.shapes[moments]
         change = self._plan.wanted[frame] - measured if self._config.warp else None
         goal = goal_face(face, turned, change)
         region = _clipped(_box(axes, goal, _BESIDE, _ABOVE, _BELOW), image)
@@ -106,12 +111,11 @@ class FramePlacer:
         base[rows, columns] = np.rint(below * (1 - soft) + above * soft).clip(0, 255).astype(np.uint8)
         result = image.copy()
         window = result[region[1] : region[3], region[0] : region[2]]
-        if keep is None:
-            window[:] = base
-        else:
-            stay = keep[region[1] : region[3], region[0] : region[2], None]
-            mixed = base.astype(np.float32) * (1 - stay) + window.astype(np.float32) * stay
-            window[:] = np.rint(mixed).astype(np.uint8)
+        stay = None if keep is None else keep(region)
+        if stay is not None:
+            mixed = base.astype(np.float32) * (1 - stay[..., None]) + window * stay[..., None]
+            base = np.rint(mixed).astype(np.uint8)
+        window[:] = base
         return result
 
     def _with_jaw(
@@ -189,7 +193,7 @@ class FramePlacer:
         shown = self._shown_gap(moment)
         split = self._split(moment) if self._config.inside else None
         share = lower_share(x, y, Opening.of(goal), shown, split)[..., None]
-        return plates[0] * (1 - share) + plates[1] * share
+        return np.asarray(plates[0] * (1 - share) + plates[1] * share, np.float32)
 
     def _shown_gap(self, moment: int) -> float:
         points = self._bank.heads.landmarks[moment]
@@ -213,7 +217,7 @@ def _mixed(overlays: list[_Overlay], axes: FaceAxes, goal: Array, spot: Roi) -> 
     """Skin of all overlays, the mouth's inside of the heaviest one alone: rows of teeth never double."""
     if len(overlays) == 1:
         return overlays[0].picture
-    skin = sum((o.weight * o.picture for o in overlays), np.float32(0))
+    skin = np.sum([o.weight * o.picture for o in overlays], axis=0)
     heaviest = max(overlays, key=lambda o: o.weight).picture
     contour = axes.to_pixels(goal[[60, 61, 62, 63, 64, 65, 66, 67]]) - np.array(spot[:2])
     inside = np.zeros(heaviest.shape[:2], np.uint8)
@@ -224,7 +228,7 @@ def _mixed(overlays: list[_Overlay], axes: FaceAxes, goal: Array, spot: Roi) -> 
 
 
 def _mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> tuple[Map, Roi | None]:
-    """Opacity (h, w) of the new mouth over ``region``, and the part of it, in frame pixels, where it is not 0."""
+    """Opacity (h, w) of the new mouth over ``region``, and the part of ``region`` where it is not 0."""
     x, y = _in_face(axes, region)
     centre = goal[[48, 54]].mean(axis=0)
     half = 0.5 * abs(goal[54, 0] - goal[48, 0])

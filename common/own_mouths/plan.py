@@ -44,8 +44,8 @@ class MouthPlan:
         wanted: (N, 7) lip shapes.
         moments: (N,) index into the bank.
         jumps: (N,) bool, frames at which another run of moments begins; the first is none.
-        covered: (N,) bool, whether the moment can show what is wanted: a gap that it can be opened to, and a head
-            that is held nearly alike.
+        covered: (N,) bool, whether the moment can show what is wanted: a gap that it can be opened to, and a
+            head that is held nearly alike.
     """
 
     wanted: Array
@@ -58,7 +58,7 @@ class MouthPlan:
 
     @classmethod
     def joined(cls, plans: Sequence[MouthPlan]) -> MouthPlan:
-        """Plans of several runs as one; a run begins with a moment of its own, not with a jump from another."""
+        """Plans of several runs as one; a run begins with its own moment, not with a jump."""
         return cls(*(np.concatenate([getattr(p, field.name) for p in plans]) for field in fields(cls)))
 
     def shown(self, frame: int, bank: Bank) -> list[tuple[int, float]]:

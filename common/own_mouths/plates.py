@@ -37,9 +37,9 @@ def thin_plate(source: Array, goal: Array, roi: Roi, step: float, slack: float) 
     width, height = x1 - x0, y1 - y0
     to_x = np.arange(width, dtype=np.float32) * (columns - 1) / max(width - 1, 1)
     to_y = np.arange(height, dtype=np.float32) * (rows - 1) / max(height - 1, 1)
-    grid = np.broadcast_to(to_x, (height, width)), np.broadcast_to(to_y[:, None], (height, width))
-    maps = [np.ascontiguousarray(axis) for axis in grid]
-    return np.asarray(cv2.remap(coarse, *maps, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    map_x, map_y = np.meshgrid(to_x, to_y)
+    field = cv2.remap(coarse, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(field, np.float32)
 
 
 def pixel_grid(roi: Roi) -> tuple[Field, Field]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.face.types import FloatArray
 from common.own_mouths.clip import ClipMouths
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.heads import Heads
+from common.own_mouths.occluders import REACH, Occluders, Roi
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.own_mouths.wanted import calibrated, wanted_shapes
@@ -26,15 +30,70 @@ class MouthRenderer:
         frames: (N,) the clip's frames that get another mouth, rising.
         plan: what each of them gets.
         placer: draws the n-th of them.
+        landmarks: (F, 68, 2 or 3) of all frames of the clip.
+        occluders: what must stay; None: nothing.
     """
 
     frames: NDArray[np.int64]
     plan: MouthPlan
     placer: FramePlacer
+    landmarks: NDArray[np.floating]
+    occluders: Occluders | None = None
 
-    def draw(self, frame: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Frame number ``frame`` of the clip, (H, W, 3) uint8, with its new mouth."""
-        return self.placer(int(np.searchsorted(self.frames, frame)), image)
+    def draw(
+        self, frame: int, image: NDArray[np.uint8], maps: Sequence[FloatArray] = (), place: int = 0
+    ) -> NDArray[np.uint8]:
+        """Frame number ``frame`` of the clip, (H, W, 3) uint8, with its new mouth.
+
+        ``maps``: disagreements (:meth:`Occluders.disagreement`) of this frame, at ``place``, and of those
+        about it; needed where there are occluders.
+        """
+        occluders, points = self.occluders, self.landmarks[frame]
+        keep = None
+        if occluders is not None:
+
+            def keep(roi: Roi) -> FloatArray | None:
+                return occluders.keep(frame, maps, place, points, roi)
+
+        return self.placer(int(np.searchsorted(self.frames, frame)), image, keep)
+
+    def draw_all(
+        self, frames: Iterable[tuple[int, NDArray[np.uint8]]], workers: int
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Consecutive frames (number, (H, W, 3) uint8), those that get no new mouth as they are.
+
+        A few are drawn at once, in threads, and :data:`REACH` more are held where something may lie before
+        the face; they come out in order.
+        """
+        reach = 0 if self.occluders is None else REACH
+        mine = set(self.frames.tolist())
+        near: deque[tuple[int, NDArray[np.uint8], FloatArray | None]] = deque()
+        drawn: deque[Future[NDArray[np.uint8]] | NDArray[np.uint8]] = deque()
+        with ThreadPoolExecutor(workers) as pool:
+
+            def start(place: int) -> None:
+                number, image, _ = near[place]
+                if number not in mine:
+                    drawn.append(image)
+                    return
+                maps = [m for _, _, m in near if m is not None]
+                drawn.append(pool.submit(self.draw, number, image, maps, place))
+
+            for number, image in frames:
+                near.append((number, image, self._look(number, image)))
+                if len(near) > 2 * reach + 1:
+                    near.popleft()
+                if len(near) > reach:
+                    start(len(near) - 1 - reach)
+                if len(drawn) > workers:
+                    yield _ready(drawn.popleft())
+            for place in range(max(0, len(near) - reach), len(near)):
+                start(place)
+            while drawn:
+                yield _ready(drawn.popleft())
+
+    def _look(self, number: int, image: NDArray[np.uint8]) -> FloatArray | None:
+        return None if self.occluders is None else self.occluders.disagreement(image, self.landmarks[number])
 
 
 def build_renderer(
@@ -67,4 +126,9 @@ def build_renderer(
         parts.append(planner.plan(wanted[part], heads.angles[part], sharpness[part]))
         first = part.stop
     plan = MouthPlan.joined(parts)
-    return MouthRenderer(frames, plan, FramePlacer(heads, mouths.bank, plan, config))
+    placer = FramePlacer(heads, mouths.bank, plan, config)
+    return MouthRenderer(frames, plan, placer, landmarks, mouths.occluders)
+
+
+def _ready(item: Future[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return item.result() if isinstance(item, Future) else item

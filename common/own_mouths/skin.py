@@ -22,8 +22,8 @@ _FLOW_EDGE = 20.0  # a gradient of so many levels counts in full
 def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
     """``piece`` plus the smooth difference that ``base`` has to it on the soft border.
 
-    L = G * (k (base - piece)) / G * k with G a Gaussian of 0.22 eye-corner distances and k the border's pixels,
-    those that differ otherwise than most weighing less (a hair, an edge that does not fit).
+    L = G * (k (base - piece)) / G * k with G a Gaussian of 0.22 eye-corner distances and k the border's
+    pixels, those that differ otherwise than most weighing less (a hair, an edge that does not fit).
 
     Args:
         base, piece: (h, w, 3) float32.
@@ -51,13 +51,13 @@ class Aligner:
     """Smooth displacements that lay one piece's skin onto another's, by dense optical flow."""
 
     def __init__(self) -> None:
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def __call__(self, base: Picture, piece: Picture, weight: Map, unit: float) -> NDArray[np.float32]:
         """(h, w, 2) pixels: seen through them ``piece`` lies on ``base`` where ``weight`` is.
 
-        The flow is averaged with a Gaussian of 0.14 eye-corner distances, pixels with an edge counting most and
-        outliers little, and held to 0.03: the mouth follows the skin around it.
+        The flow is averaged with a Gaussian of 0.14 eye-corner distances, pixels with an edge counting most
+        and outliers little, and held to 0.03: the mouth follows the skin around it.
 
         Args:
             base, piece: (h, w, 3) float32 in grey levels.
@@ -68,7 +68,7 @@ class Aligner:
         height, width = weight.shape
         size = (max(8, int(width / shrink)), max(8, int(height / shrink)))
         here, there = (_small_luma(x, size) for x in (base, piece))
-        flow = self._flow.calc(here, there, None)
+        flow = np.asarray(self._flow.calc(here, there, np.zeros((*here.shape, 2), np.float32)))
         small = unit / shrink
         slope = np.abs(cv2.Sobel(here, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(here, cv2.CV_32F, 0, 1))
         edges = np.clip(cv2.GaussianBlur(slope, (0, 0), 2) / _FLOW_EDGE, 0.02, 1)
@@ -95,10 +95,11 @@ def motion_blurred(picture: Picture, shift: NDArray[np.float64]) -> Picture:
     if length < 1.0:
         return picture
     side = 2 * int(np.ceil(length / 2)) + 1
+    # cv2 draws with sub-pixel ends given in 1/16 px.
     kernel = np.zeros((side, side), np.float32)
     middle = np.array([side // 2, side // 2], np.float64)
-    ends = [tuple(int(round(v * 16)) for v in middle + sign * shift / 2) for sign in (-1, 1)]
-    cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 4)
+    start, end = (np.rint(16 * (middle + sign * shift / 2)).astype(int).tolist() for sign in (-1, 1))
+    cv2.line(kernel, start, end, (1.0,), 1, cv2.LINE_AA, 4)
     return np.asarray(
         cv2.filter2D(picture, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE), np.float32
     )

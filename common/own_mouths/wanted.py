@@ -35,8 +35,8 @@ def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: flo
         lead_frames: how much earlier the lips move, in frames of 40 ms.
 
     Returns:
-        (N, 7): interpolated linearly at the middle of the 40 ms that begin with the frame; the values that are
-        no gaps less their mean over the speech.
+        (N, 7): interpolated linearly at the middle of the 40 ms that begin with the frame; the values that
+        are no gaps less their mean over the speech.
     """
     shapes = np.asarray(features[:, : len(LIP_SHAPE)], np.float64).copy()
     shapes[:, LIP_GAPS:] -= shapes[:, LIP_GAPS:].mean(axis=0)
@@ -48,7 +48,8 @@ def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: flo
 def silence(gap: Array) -> Array:
     """(N,) 0 to 1: how far a gap (N,), in units of lip shape, is that of somebody who says nothing.
 
-    exp(-gap / 0.4), opened (in the sense of morphology) over 9 frames: lips that close for a p are not silent.
+    exp(-gap / 0.4), opened (in the sense of morphology) over 9 frames: lips that close for a p are not
+    silent.
     """
     closed = np.exp(-np.maximum(gap, 0) / _SILENT_GAP)
     return np.asarray(grey_opening(closed, size=min(_SILENT_FRAMES, len(closed))))
@@ -57,9 +58,10 @@ def silence(gap: Array) -> Array:
 def calibrated(wanted: Array, shown: Array) -> Array:
     """Predicted shapes in the range of a clip's own mouth.
 
-    Gaps: the low quantile (5 %) of the speech goes to 0, closed lips; the spread from it to the high one (95 %)
-    is multiplied by the ratio of the clip's and the speech's, held to
-    0.8 to 1.25. Other values: the ratio of standard deviations, held to 0.6 to 1.6, about the clip's mean.
+    Gaps: the low quantile (5 %) of the speech goes to 0, closed lips; the spread from it to the high one
+    (95 %) is multiplied by the ratio of the clip's and the speech's, held to 0.75 to 1.2. In silence lips are
+    closed by what the clip's own low quantile is above 0. Other values: the ratio of standard deviations,
+    held to 0.6 to 1.6, about the clip's mean.
 
     Args:
         wanted: (N, 7) predicted. shown: (M, 7) measured.
