@@ -138,7 +138,7 @@ def _uncovered(runs: list[range], renderer: MouthRenderer) -> list[range]:
     """Stretches of frames that own mouths do not cover, long enough for the editor."""
     found, first = [], 0
     for run in runs:
-        missing = ~renderer.plan.covered[first : first + len(run)]
+        missing = ~renderer.plan.reached[first : first + len(run)]
         first += len(run)
         edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
         stretches = [range(run.start + int(a), run.start + int(b)) for a, b in edges.reshape(-1, 2)]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import Enum
+from typing import cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from common.errors import UserError
+
+VERSION = 1
+"""Part of the fingerprint of what is made with own mouths; to be raised when the pictures change."""
 
 
 class Renderer(str, Enum):
@@ -40,6 +48,22 @@ class OwnMouthsConfig:
     warp: bool = True
     inside: bool = True
     occluders: bool = True
+
+    @classmethod
+    def read(cls, values: Mapping[str, str]) -> OwnMouthsConfig:
+        """From words, such as ``{"warp": "false", "max_moments": "50"}``.
+
+        Raises:
+            UserError: an unknown name, or a value of the wrong kind.
+        """
+        try:
+            read = OmegaConf.from_dotlist([f"{name}={value}" for name, value in values.items()])
+            return cast(
+                OwnMouthsConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), read))
+            )
+        except OmegaConfBaseException as error:
+            known = ", ".join(field.name for field in fields(cls))
+            raise UserError(f"own_mouths: {str(error).splitlines()[0]}; there are {known}.") from error
 
     def __post_init__(self) -> None:
         if self.max_moments < 1 or self.max_megabytes < 1:

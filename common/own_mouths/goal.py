@@ -20,8 +20,10 @@ LOWER_LIP = (55, 56, 57, 58, 59, 65, 66, 67)
 # How far a shape may be bent, in eye-corner distances: beyond it skin is drawn thin.
 _WIDTH_REACH, _LIP_REACH, _CHIN_REACH = 0.10, 0.10, 0.10
 _UPPER_REACH = 0.05
-# A mouth is opened to at most this many times what the moment shows and this much more.
-_MOST_GAIN, _MOST_MORE = 1.7, 0.06
+# What lies between the lips can be drawn out to this many times what the moment shows and this much more.
+_FILMED_GAIN, _FILMED_MORE = 1.6, 0.02
+# The widest gap that a bend makes.
+_WIDEST = 0.35
 # Share of a change of the gap that the upper lip makes: the jaw does the rest.
 _UPPER_SHARE = 0.3
 # The chin's movement fades out along the jaw line with this spread.
@@ -41,9 +43,9 @@ def mean_gap(shape: Array) -> float:
     return float(shape[:LIP_GAPS].mean()) * LIP_SHAPE_UNIT
 
 
-def largest_gap(gap: float) -> float:
-    """How far a mouth with this inner-lip gap can be opened."""
-    return _MOST_GAIN * gap + _MOST_MORE
+def filmed_gap(gap: float) -> float:
+    """How far a mouth that shows this inner-lip gap can be opened before its inside must be drawn."""
+    return _FILMED_GAIN * gap + _FILMED_MORE
 
 
 def bent_lips(mouth: Array, change: Array) -> Array:
@@ -69,7 +71,7 @@ def bent_lips(mouth: Array, change: Array) -> Array:
 
     gaps = np.maximum(mouth[lower, 1] - mouth[upper, 1], 0)
     gap = float(gaps.mean())
-    wanted = float(np.clip(gap + change[:LIP_GAPS].mean(), -_PRESSED_BELOW, largest_gap(gap)))
+    wanted = float(np.clip(gap + change[:LIP_GAPS].mean(), -_PRESSED_BELOW, max(_WIDEST, gap)))
     bump = (1 - across[upper] ** 2).clip(0, 1) ** _BUMP
     if wanted <= gap:
         new = gaps * (max(wanted, 0.0) / max(gap, 1e-6))

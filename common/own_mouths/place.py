@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from common.face.layout import CHIN, INNER_LIP_PAIRS, JAW
 from common.own_mouths.bank import Bank, head_motion
 from common.own_mouths.config import OwnMouthsConfig
+from common.own_mouths.drawn import drawn_inside, drawn_share, mouth_colours
 from common.own_mouths.frame import FaceAxes
-from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, goal_face
+from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, filmed_gap, goal_face
 from common.own_mouths.heads import Heads
 from common.own_mouths.inside import Opening, lower_share, splitting_line
 from common.own_mouths.plan import MouthPlan
@@ -160,8 +161,19 @@ class FramePlacer:
             weight = ((alpha > 0.01) & (alpha < 0.8)).astype(np.float32)
             field = field + Aligner()(below, lit(below, picture, alpha, axes.unit), weight, axes.unit)
             picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
-        picture = self._blurred(frame, moment, picture)
-        return lit(below, picture, alpha, axes.unit)
+        picture = lit(below, self._blurred(frame, moment, picture), alpha, axes.unit)
+        return self._with_inside(moment, picture, axes, goal, spot)
+
+    def _with_inside(self, moment: int, picture: Picture, axes: FaceAxes, goal: Array, spot: Roi) -> Picture:
+        """The picture with an inside of the mouth that is drawn, where the moment's cannot be drawn out."""
+        opening = Opening.of(goal)
+        share = drawn_share(opening.gap, filmed_gap(self._shown_gap(moment)))
+        if not share or not self._config.inside:
+            return picture
+        patch = self._bank.patches[moment]
+        points = self._bank.heads.landmarks[moment][:, :2] - patch.origin
+        inside, opacity = drawn_inside(*_in_face(axes, spot), opening, mouth_colours(patch.picture, points))
+        return picture + (share * opacity)[..., None] * (inside - picture)
 
     def _plan_is_own(self, frame: int, moment: int) -> bool:
         return bool(np.allclose(self._heads.landmarks[frame], self._bank.heads.landmarks[moment]))

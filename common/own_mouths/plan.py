@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.own_mouths.bank import POSE_TOLERANCES, SHAPE_WEIGHTS, Bank, features
-from common.own_mouths.goal import largest_gap, mean_gap
+from common.own_mouths.goal import filmed_gap, mean_gap
 from common.own_mouths.wanted import silence
 
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ _SOFTER, _SOFTER_FREE = 0.3, 0.3
 _BLOCK, _AHEAD = 750, 50
 _FORBIDDEN = 1e6
 # A moment covers a frame up to this missing gap (eye-corner distances) and this turn of the head (radians).
-_FREE_GAP, _FREE_TURN = 0.06, 0.6
+_FREE_GAP, _FREE_TURN = 0.02, 0.6
 
 FADE = 2
 """Frames on each side of a jump over which skin passes from one moment to the next."""
@@ -44,14 +44,16 @@ class MouthPlan:
         wanted: (N, 7) lip shapes.
         moments: (N,) index into the bank.
         jumps: (N,) bool, frames at which another run of moments begins; the first is none.
-        covered: (N,) bool, whether the moment can show what is wanted: a gap that it can be opened to, and a
-            head that is held nearly alike.
+        covered: (N,) bool, whether the moment shows what is wanted: an inside of the mouth that need not be
+            drawn, and a head that is held nearly alike.
+        reached: (N,) bool, whether it is at least held nearly alike.
     """
 
     wanted: Array
     moments: NDArray[np.int64]
     jumps: NDArray[np.bool_]
     covered: NDArray[np.bool_]
+    reached: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -142,10 +144,11 @@ class MouthPlanner:
         for frame in range(1, count):
             before, now = int(moments[frame - 1]), int(moments[frame])
             jumps[frame] = now - before not in _STEPS or _same_run(before, now, bank) != now
-        most = [largest_gap(mean_gap(shape)) for shape in bank.shapes[moments]]
+        most = [filmed_gap(mean_gap(shape)) for shape in bank.shapes[moments]]
         beyond = np.maximum([mean_gap(shape) for shape in wanted] - np.array(most), 0)
         turned = np.abs(angles - bank.heads.angles[moments])[:, :2].max(axis=1)
-        return MouthPlan(wanted, moments, jumps, (beyond <= _FREE_GAP) & (turned <= _FREE_TURN))
+        reached = turned <= _FREE_TURN
+        return MouthPlan(wanted, moments, jumps, reached & (beyond <= _FREE_GAP), reached)
 
 
 def _costs(wanted: Array, angles: Array, bank: Bank, sharpness: Array | None) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from common.errors import UserError
 from common.models.package_info import METADATA_FILE, read_info
+from common.own_mouths.config import OwnMouthsConfig, Renderer
 from evaluation.systems.base import System
 from evaluation.systems.given import CopySystem, FolderSystem
 from stage2_dubber.compositing import Compositing
@@ -21,7 +22,9 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "audio_scale": float,
     "reference_scale": float,
     "compositing": Compositing,
+    "renderer": Renderer,
 }
+_OWN_MOUTHS = "own_mouths."
 
 
 def build_systems(texts: Sequence[str], device: str = "cpu", **sampling: Any) -> list[System]:
@@ -43,7 +46,9 @@ def build_system(text: str, device: str = "cpu", **sampling: Any) -> System:
 
     WHAT is ``copy`` (the untouched input), the folder of a model package of either stage, or a folder of
     videos that another program has made. Packages of stage 2 take options: ``num_steps``, ``passes``,
-    ``audio_scale``, ``reference_scale``, ``compositing``; their names are then made of folder and options.
+    ``audio_scale``, ``reference_scale``, ``compositing``, ``renderer``, and ``own_mouths.FIELD`` for the
+    fields of :class:`common.own_mouths.config.OwnMouthsConfig`; their names are then made of folder and
+    options.
 
     Args:
         sampling: num_steps, passes, audio_scale, reference_scale for stage 2; None: the package's own. An
@@ -83,14 +88,20 @@ def _is_editor(folder: Path) -> bool:
 
 def _options(text: str, query: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
+    own_mouths: dict[str, str] = {}
     try:
         for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)):
-            options[key] = _OPTIONS[key](value)
+            if key.startswith(_OWN_MOUTHS):
+                own_mouths[key.removeprefix(_OWN_MOUTHS)] = value
+            else:
+                options[key] = _OPTIONS[key](value)
     except (KeyError, ValueError) as error:
         raise UserError(
             f"The system '{text}' has an option that cannot be read ({error}); known are "
             f"{', '.join(_OPTIONS)}, as in FOLDER?num_steps=4&compositing=residual."
         ) from error
+    if own_mouths:
+        options["own_mouths"] = OwnMouthsConfig.read(own_mouths)
     return options
 
 

@@ -1,9 +1,10 @@
-"""The stage-2 editor as ``bootdub dub`` runs it."""
+"""A stage-2 package as ``bootdub dub`` runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 
 from common.files import fingerprint, sha256_file
 from common.media import probe, save_wav
+from common.models.package_info import read_info
+from common.own_mouths.config import VERSION, OwnMouthsConfig, Renderer
 from evaluation.manifest import Case
 from evaluation.systems.base import Dubbed
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
@@ -28,18 +31,29 @@ class EditorSystem:
         package: Path,
         device: str = "cpu",
         compositing: Compositing | None = None,
+        renderer: Renderer | None = None,
+        own_mouths: OwnMouthsConfig | None = None,
         **sampling: Any,
     ) -> None:
         """``sampling``: num_steps, passes, audio_scale, reference_scale.
 
-        What is None, ``compositing`` too: the usual.
+        What is None, of the others too: the usual.
         """
         self.name = name
         self.package = package
         self.device = device
         self.sampling = {key: value for key, value in sampling.items() if value is not None}
         self.compositing = compositing or DEFAULT_COMPOSITING
-        facts = {"package": package_digest(package), "compositing": self.compositing.value, **self.sampling}
+        self.renderer = renderer or read_info(package).renderer
+        self.own_mouths = own_mouths or OwnMouthsConfig()
+        facts = {
+            "package": package_digest(package),
+            "compositing": self.compositing.value,
+            "renderer": self.renderer.value,
+            **self.sampling,
+        }
+        if self.renderer is not Renderer.editor:
+            facts["own_mouths"] = [VERSION, asdict(self.own_mouths)]
         self.fingerprint = fingerprint(facts)
         self._pipeline: DubPipeline | None = None
 
@@ -49,7 +63,14 @@ class EditorSystem:
             self._pipeline = DubPipeline.from_pretrained(self.package, device=self.device)
         with speech_file(case, video) as audio:
             request = DubRequest(
-                video, audio, output, track=case.track, overwrite=True, compositing=self.compositing
+                video,
+                audio,
+                output,
+                track=case.track,
+                overwrite=True,
+                compositing=self.compositing,
+                renderer=self.renderer,
+                own_mouths=self.own_mouths,
             )
             result = self._pipeline.run(request, **self.sampling)
         return Dubbed(output, sum(result.seconds.values()), result.seams)

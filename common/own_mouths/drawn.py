@@ -1,0 +1,107 @@
+"""The inside of a mouth that the clip never shows open: darkness, upper teeth, a tongue, in the face's light.
+
+The last resort of own mouths. It is plain on purpose: a blurred row of teeth passes in speech, a wrong drawing
+of single teeth does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.own_mouths.inside import Opening
+
+Picture = NDArray[np.float32]
+Map = NDArray[np.float32]
+
+# Parts of the lips' colour: the cavity and the tongue.
+_CAVITY, _TONGUE = 0.27, 0.6
+# Teeth: colour for a skin of luma 1, most of their height (eye-corner distances), share of the gap that they fill.
+_TEETH = np.array([1.12, 1.05, 0.95], np.float32)
+_TEETH_BRIGHTEST = 215.0
+_TEETH_HEIGHT, _TEETH_SHARE = 0.085, 0.5
+# They end softly, are shaded below the lip over this depth, and fade towards the corners.
+_SOFT, _SHADE_DEPTH, _SHADE = 0.012, 0.03, 0.55
+_TONGUE_SHARE, _TONGUE_OPACITY = 0.5, 0.85
+_FEATHER = 0.012
+# The film's own inside gives way over so much of the gap.
+_PASSAGE = 0.05
+
+
+@dataclass(frozen=True)
+class MouthColours:
+    """Colours of a clip's face, (3,) float32 each: its lips and its skin."""
+
+    lips: NDArray[np.float32]
+    skin: NDArray[np.float32]
+
+
+def drawn_share(gap: float, filmed: float) -> float:
+    """How far the inside is drawn, 0 to 1: where the ``gap`` is larger than film can fill (``filmed``)."""
+    return float(np.clip((gap - filmed) / _PASSAGE, 0, 1))
+
+
+def drawn_inside(x: Map, y: Map, opening: Opening, colours: MouthColours) -> tuple[Picture, Map]:
+    """The inside (h, w, 3) and its opacity (h, w), which is 0 outside of the lips' edges.
+
+    Args:
+        x, y: (h, w) pixels in the face's axes.
+        opening: the gap.
+        colours: of the face.
+    """
+    upper, lower = opening.edges(x)
+    gap = np.maximum(lower - upper, 1e-4)
+    left, right = opening.upper[[0, -1], 0]
+    across = np.clip(np.abs(x - (left + right) / 2) / max((right - left) / 2, 1e-3), 0, 1)
+    depth, rise = y - upper, lower - y
+    picture = np.broadcast_to(_CAVITY * colours.lips, (*x.shape, 3)).astype(np.float32)
+    tongue = _TONGUE_OPACITY * _step(_TONGUE_SHARE * gap - rise, 0.5 * _TONGUE_SHARE * gap + 1e-3)
+    picture = _over(picture, _TONGUE * colours.lips, tongue * (1 - across**2))
+    height = np.minimum(_TEETH_SHARE * gap, _TEETH_HEIGHT * (1 - 0.35 * across**2))
+    teeth = _step(height - depth, np.full_like(x, _SOFT)) * (1 - across**4)
+    light = min(float(colours.skin.mean()), _TEETH_BRIGHTEST / float(_TEETH.max()))
+    shade = 1 - (1 - _SHADE) * np.clip(1 - depth / _SHADE_DEPTH, 0, 1) ** 2
+    shade = shade * (1 - 0.35 * across**2)
+    picture = _over(picture, light * _TEETH * shade[..., None], teeth)
+    inside = np.minimum(depth, rise) / _FEATHER
+    opacity = np.clip(inside, 0, 1) * (opening.beyond(x) <= 0)
+    return picture, np.asarray(opacity, np.float32)
+
+
+def mouth_colours(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> MouthColours:
+    """Colours of the face that a patch shows.
+
+    Args:
+        picture: (h, w, 3) uint8.
+        points: (68, 2) landmarks in its pixels.
+    """
+    lips = [
+        0.5 * (points[outer] + points[inner]) for outer, inner in ((56, 66), (57, 66), (58, 66), (51, 62))
+    ]
+    skin = [points[33] + share * (points[51] - points[33]) for share in (0.3, 0.5, 0.7)]
+    skin += [points[57] + share * (points[8] - points[57]) for share in (0.4, 0.6)]
+    return MouthColours(_median(picture, lips), _median(picture, skin))
+
+
+def _median(picture: NDArray[np.uint8], places: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+    height, width = picture.shape[:2]
+    found = []
+    for place in places:
+        column, row = np.rint(place).astype(int)
+        part = picture[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+        if 0 <= row < height and 0 <= column < width and part.size:
+            found.append(part.reshape(-1, 3))
+    values = np.concatenate(found) if found else picture.reshape(-1, 3)
+    return np.asarray(np.median(values, axis=0), np.float32)
+
+
+def _step(value: Map, width: Map) -> Map:
+    """0 below 0, 1 above ``width``, smooth between."""
+    share = np.clip(value / width, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share), np.float32)
+
+
+def _over(picture: Picture, colour: NDArray[np.float32], opacity: Map) -> Picture:
+    return np.asarray(picture + opacity[..., None] * (colour - picture), np.float32)
