@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,14 @@ from common.face.canonical import face_in_box
 from common.face.track import load_arrays
 from common.face.types import FaceObservation, FloatArray, ImageArray, landmarks_box
 from common.files import PathLike, read_json, require_file
+
+if TYPE_CHECKING:
+    from common.face.mediapipe_backend import MediapipeDetector
+
+# A drawn face is believed more readily where the user says that there is one.
+_MESH_CONFIDENCE = 0.2
+# Of the mesh's box with the user's, as a share of both: less is another face.
+_LEAST_OVERLAP = 0.3
 
 
 class BoxDetector:
@@ -26,7 +34,9 @@ class BoxDetector:
             frame; a row of NaN (in JSON also ``null``) says that this frame shows no face. A track saved by
             the tracker works.
 
-    Where only a box is known, the 68 points are the canonical face placed in it.
+    Where only a box is known, the 68 points are the canonical face placed in it; with ``mesh`` they are
+    measured by MediaPipe's mesh on the box's surroundings, if it sees a face there. In a frame in which it does
+    not, those of the last frame are moved along with the box.
 
     Raises:
         UserError: neither or both options, or a file that is no such track.
@@ -34,7 +44,7 @@ class BoxDetector:
 
     name = "box"
 
-    def __init__(self, box: Any = None, track_file: PathLike | None = None) -> None:
+    def __init__(self, box: Any = None, track_file: PathLike | None = None, mesh: bool = False) -> None:
         if (box is None) == (track_file is None or track_file == ""):
             raise UserError(
                 "The 'box' face detector needs either box=[x0, y0, x1, y1] or track_file=PATH, and not both."
@@ -44,6 +54,8 @@ class BoxDetector:
         self._box: FloatArray | None = None
         self._boxes: FloatArray | None = None
         self._landmarks: FloatArray | None = None
+        self._mesh = _build_mesh() if mesh else None
+        self._last: FaceObservation | None = None
         if box is not None:
             self._box = _valid_box(box)
         else:
@@ -53,7 +65,7 @@ class BoxDetector:
 
     def reset(self) -> None:
         """Start again at frame 0."""
-        self._frame = 0
+        self._frame, self._last = 0, None
 
     def detect(self, image: ImageArray) -> list[FaceObservation]:
         """The one face of the next frame, or none.
@@ -64,7 +76,7 @@ class BoxDetector:
         frame = self._frame
         self._frame += 1
         if self._box is not None:
-            return [FaceObservation(self._box, face_in_box(self._box), 1.0, measured=False)]
+            return [self._in_box(image, self._box)]
         known = self._landmarks if self._landmarks is not None else self._boxes
         assert known is not None
         if frame >= len(known):
@@ -76,9 +88,38 @@ class BoxDetector:
             points = self._landmarks[frame]
             return [FaceObservation(landmarks_box(points), points, 1.0)]
         if self._boxes is not None and np.isfinite(self._boxes[frame]).all():
-            points = face_in_box(self._boxes[frame])
-            return [FaceObservation(self._boxes[frame], points, 1.0, measured=False)]
+            return [self._in_box(image, self._boxes[frame])]
         return []
+
+    def _in_box(self, image: ImageArray, box: FloatArray) -> FaceObservation:
+        seen = None if self._mesh is None else self._mesh.look_at(image, box)
+        if seen is not None and _overlap(seen.box, box) >= _LEAST_OVERLAP:
+            self._last = FaceObservation(box, seen.landmarks, 1.0)
+            return self._last
+        points = face_in_box(box) if self._last is None else _moved(self._last, box)
+        return FaceObservation(box, points, 1.0, measured=False)
+
+
+def _build_mesh() -> MediapipeDetector:
+    # Imported here: a box alone needs no MediaPipe.
+    from common.face.mediapipe_backend import MediapipeDetector
+
+    return MediapipeDetector(max_faces=1, min_confidence=_MESH_CONFIDENCE, tracking=False, search_small=False)
+
+
+def _overlap(a: FloatArray, b: FloatArray) -> float:
+    """Intersection of two boxes over their union."""
+    shared = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(min=0).prod())
+    whole = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared
+    return shared / max(whole, 1e-6)
+
+
+def _moved(seen: FaceObservation, box: FloatArray) -> FloatArray:
+    """Landmarks of another frame moved and scaled as their box has been."""
+    scale = float(np.mean((box[2:] - box[:2]) / (seen.box[2:] - seen.box[:2])))
+    points = seen.landmarks * scale
+    points[:, :2] += (box[:2] + box[2:]) / 2 - scale * (seen.box[:2] + seen.box[2:]) / 2
+    return points
 
 
 def _valid_box(box: Any) -> FloatArray:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cache
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from common.face.canonical import cheek_points, face_points, forehead_points, opened_face_points
 from common.face.layout import JAW, OUTER_EYE_CORNERS, OUTER_LIP
 from common.face.pose import HeadPose, fit_pose, smooth_in_time
+
+if TYPE_CHECKING:
+    import torch
 
 Mask = NDArray[np.bool_]
 Landmarks = NDArray[np.floating]
@@ -209,6 +210,9 @@ def pool_mask_to_latents(
     Raises:
         ValueError: N is not 4k + 1, or H or W no multiple of the stride.
     """
+    import torch  # a second to import; who finds and follows faces does without
+    from torch.nn import functional
+
     time, rows, columns = (4, stride, stride) if isinstance(stride, int) else stride
     batch = mask if isinstance(mask, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(mask))[None]
     frames, height, width = batch.shape[-3:]
@@ -220,5 +224,5 @@ def pool_mask_to_latents(
     # Repeating the first frame makes it a group of its own without a special case.
     padded = torch.cat([batch[:, :1].expand(-1, time - 1, -1, -1), batch], dim=1)
     kernel = (time, rows, columns)
-    pooled = F.max_pool3d(padded.float()[:, None], kernel, kernel)[:, 0].to(batch.dtype)
+    pooled = functional.max_pool3d(padded.float()[:, None], kernel, kernel)[:, 0].to(batch.dtype)
     return pooled if isinstance(mask, torch.Tensor) else pooled[0].numpy()

@@ -179,7 +179,7 @@ class MediapipeDetector:
         return faces
 
     def _follow(self, image: ImageArray) -> list[FaceObservation]:
-        seen = [self._look_at(image, face.box, face.score) for face in self._followed]
+        seen = [self.look_at(image, face.box, face.score) for face in self._followed]
         # All or none: a lost neighbour may have moved, so search for all again.
         found = [face for face in seen if face is not None]
         return found if len(found) == len(seen) else []
@@ -187,7 +187,7 @@ class MediapipeDetector:
     def _search(self, image: ImageArray) -> list[FaceObservation]:
         faces: list[FaceObservation] = []
         for box, score in self._find_boxes(image):
-            face = self._look_at(image, box, score)
+            face = self.look_at(image, box, score)
             if face is not None and all(_iou(face.box, other.box) < _SAME_FACE_IOU for other in faces):
                 faces.append(face)
         return faces
@@ -205,7 +205,7 @@ class MediapipeDetector:
                 return sorted(boxes, key=lambda found: -found[1])
         return []
 
-    def _look_at(self, image: ImageArray, box: FloatArray, score: float) -> FaceObservation | None:
+    def look_at(self, image: ImageArray, box: FloatArray, score: float = 1.0) -> FaceObservation | None:
         """The mesh on an enlarged cut-out around ``box``; None where it sees no face there."""
         side = max(round(float((box[2:] - box[:2]).max()) * _CROP_OVER_BOX), 8)
         middle = (box[:2] + box[2:]) / 2

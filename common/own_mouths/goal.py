@@ -22,6 +22,12 @@ _WIDTH_REACH, _LIP_REACH, _CHIN_REACH = 0.10, 0.10, 0.10
 _UPPER_REACH = 0.05
 # What lies between the lips can be drawn out to this many times what the moment shows and this much more.
 _FILMED_GAIN, _FILMED_MORE = 1.6, 0.02
+# Cosine of the yaw from which on a face is frontal, and at which it is a profile: there the far half of the mouth
+# and the outline of the jaw are guessed by every detector, and are left as they are filmed.
+_FRONTAL, _PROFILE = 0.92, 0.75
+_PROFILE_CHANGE = 0.0
+# The jaw moves mostly down; by at most this much.
+_JAW_ASIDE, _JAW_REACH = 0.3, 0.2
 # The widest gap that a bend makes.
 _WIDEST = 0.35
 # Share of a change of the gap that the upper lip makes: the jaw does the rest.
@@ -98,13 +104,19 @@ def bent_lips(mouth: Array, change: Array) -> Array:
     return result
 
 
-def goal_face(own: Array, turned: Array, change: Array | None) -> Array:
+def frontality(yaw: Array) -> Array:
+    """1 for faces that look at the camera, 0 for profiles; ``yaw`` in radians, any shape."""
+    return np.clip((np.cos(yaw) - _PROFILE) / (_FRONTAL - _PROFILE), 0, 1)
+
+
+def goal_face(own: Array, turned: Array, change: Array | None, frontal: float = 1.0) -> Array:
     """The frame's face with the moment's lips and jaw, bent by ``change``.
 
     Args:
         own: (68, 2) the frame's own face.
         turned: (68, 2) the moment's face, held as the frame's head is.
         change: (7,) wanted less shown lip shape; None: as filmed.
+        frontal: of the frame, :func:`frontality`: the less, the less is bent and moved.
 
     Returns:
         (68, 2): lips of the moment; a jaw that goes from the frame's own at its ends to the moment's at the
@@ -112,10 +124,14 @@ def goal_face(own: Array, turned: Array, change: Array | None) -> Array:
     """
     goal = own.copy()
     lips, jaw = list(MOUTH), list(JAW)
+    if change is not None:
+        change = change * (_PROFILE_CHANGE + (1 - _PROFILE_CHANGE) * frontal)
+        change[_WIDTH] *= frontal
     moved = turned if change is None else bent_lips(turned, change)
     goal[lips] = moved[lips]
     chin = 0.0 if change is None else change[_CHIN_DOWN] * LIP_SHAPE_UNIT
     weight = np.exp(-(((own[jaw, 0] - own[CHIN, 0]) / _JAW_SPREAD) ** 2))[:, None]
     down = np.array([0.0, float(np.clip(chin, -_CHIN_REACH, _CHIN_REACH))])
-    goal[jaw] = own[jaw] + weight * (turned[jaw] - own[jaw] + down)
+    moves = (turned[jaw] - own[jaw] + down) * [_JAW_ASIDE, 1.0]
+    goal[jaw] = own[jaw] + frontal * weight * moves.clip(-_JAW_REACH, _JAW_REACH)
     return goal

@@ -14,7 +14,7 @@ from common.own_mouths.bank import Bank, head_motion
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.drawn import drawn_inside, drawn_share, mouth_colours
 from common.own_mouths.frame import FaceAxes
-from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, filmed_gap, goal_face
+from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, filmed_gap, frontality, goal_face
 from common.own_mouths.heads import Heads
 from common.own_mouths.inside import Opening, lower_share, splitting_line
 from common.own_mouths.plan import MouthPlan
@@ -93,7 +93,7 @@ class FramePlacer:
         faces = np.stack([axes.to_face(bank.heads.turned(m, heads, frame)) for m in moments])
         turned, measured = np.einsum("m,mpc->pc", weights, faces), weights @ bank.shapes[moments]
         change = self._plan.wanted[frame] - measured if self._config.warp else None
-        goal = goal_face(face, turned, change)
+        goal = goal_face(face, turned, change, float(frontality(heads.angles[frame, 0])))
         region = _clipped(_box(axes, goal, _BESIDE, _ABOVE, _BELOW), image)
         if region is None:
             return image.copy()

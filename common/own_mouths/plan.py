@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.own_mouths.bank import POSE_TOLERANCES, SHAPE_WEIGHTS, Bank, features
-from common.own_mouths.goal import filmed_gap, mean_gap
+from common.own_mouths.goal import filmed_gap, frontality, mean_gap
 from common.own_mouths.wanted import silence
 
 Array = NDArray[np.float64]
@@ -19,6 +19,8 @@ _JUMP, _LOOK = 2.5, 8.0
 # Steps along a run that cost no jump: 1 frame on, standing still, skipping one, backwards.
 _STEPS = {1: 0.0, 0: 0.5, 2: 0.4, -1: 1.0}
 _POSE = 1.0
+# The nearer to a profile, the nearer must the moment's pose be.
+_PROFILE_TOLERANCE = 0.3
 # A mouth that is opened beyond what the moment shows is worse than one that is closed.
 _BEYOND, _BEYOND_FREE = 1.5, 0.25
 # Lips that shall be closed: cost of a moment's gap, the wanted gap at which it fades, the gap that is free,
@@ -160,7 +162,8 @@ def _costs(wanted: Array, angles: Array, bank: Bank, sharpness: Array | None) ->
     # Lips that shall be closed are best taken from closed ones: a bend leaves a dark line between them.
     closed = _CLOSED * np.exp(-np.maximum(wanted[:, 1], 0) / _CLOSED_RANGE) + _SILENT * silence(wanted[:, 1])
     cost += closed[:, None] * np.square(np.maximum(-apart[..., :3].mean(axis=-1) - _CLOSED_FREE, 0))
-    turned = (angles[:, None] - bank.heads.angles[None]) / POSE_TOLERANCES
+    tolerance = _PROFILE_TOLERANCE + (1 - _PROFILE_TOLERANCE) * frontality(angles[:, 0])
+    turned = (angles[:, None] - bank.heads.angles[None]) / POSE_TOLERANCES / tolerance[:, None, None]
     cost += _POSE * np.square(turned).sum(axis=-1)
     if sharpness is not None:
         softer = np.log(np.maximum(sharpness, 1e-3))[:, None] - np.log(np.maximum(bank.sharpness, 1e-3))[None]

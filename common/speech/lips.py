@@ -21,7 +21,7 @@ from common.config import SpeechConfig
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import PathLike, fingerprint, sha256_file
-from common.models.lip_reader import load_lip_reader
+from common.models.lip_network import CONFIG_FILE, WEIGHTS_FILE, load_lip_reader
 from common.speech.base import Audio, Features
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
@@ -29,8 +29,6 @@ from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 NAME = "lips"
 CHANNELS = len(LIP_SHAPE) + 1
 """The shape and a constant 1: the zeros that stand for no speech (R, guidance) are no closed mouth."""
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 _CHUNK = 3000  # features (one minute) that are read at once
 _CONTEXT = 100
 """Features on each side of those that are heard, too: what is farther away, a reader has forgotten."""
@@ -54,12 +52,10 @@ class LipEncoder:
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu") -> None:
         folder = _require(path)
-        reader: Any = load_lip_reader(folder)
+        reader = load_lip_reader(folder)
         self._mel = MelEncoder()
-        if reader.config.bands != self._mel.channels:
-            raise UserError(
-                f"{folder}: the lip reader takes {reader.config.bands} bands, not {self._mel.channels}."
-            )
+        if reader.bands != self._mel.channels:
+            raise UserError(f"{folder}: the lip reader takes {reader.bands} bands, not {self._mel.channels}.")
         self._device = torch.device(device)
         self._reader = reader.to(self._device)
         files = [sha256_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
