@@ -35,8 +35,8 @@ class BoxDetector:
             the tracker works.
 
     Where only a box is known, the 68 points are the canonical face placed in it; with ``mesh`` they are
-    measured by MediaPipe's mesh on the box's surroundings, if it sees a face there. In a frame in which it does
-    not, those of the last frame are moved along with the box.
+    measured by MediaPipe's mesh on the box's surroundings, if it sees a face there. In a frame in which it
+    does not, those of the last frame are moved along with the box.
 
     Raises:
         UserError: neither or both options, or a file that is no such track.

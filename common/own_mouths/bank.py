@@ -67,6 +67,7 @@ class Bank:
         frames: (M,) their frames in the clip.
         heads: their faces.
         shapes: (M, 7) lip shapes.
+        expressions: (M, 3) of :meth:`common.own_mouths.heads.Heads.expressions`, less their median.
         looks: (M, K) small pictures of the mouth, light taken out.
         sharpness: (M,) mean square of the patch's Laplacian at a common size.
         follows: (M,) bool: moment i is the frame after moment i - 1, in the same shot.
@@ -76,6 +77,7 @@ class Bank:
     frames: NDArray[np.int64]
     heads: Heads
     shapes: Array
+    expressions: Array
     looks: NDArray[np.float32]
     sharpness: Array
     follows: NDArray[np.bool_]
@@ -99,6 +101,7 @@ class Bank:
             self.frames[index],
             self.heads[index],
             self.shapes[index],
+            self.expressions[index],
             self.looks[index],
             self.sharpness[index],
             follows,
@@ -175,6 +178,7 @@ class BankBuilder:
             frames,
             heads,
             heads.lip_shapes(),
+            heads.expressions() - np.median(heads.expressions(), axis=0),
             looks,
             np.array([value for run in runs for value in run.sharpness]),
             follows,

@@ -18,8 +18,8 @@ Map = NDArray[np.float32]
 
 # Parts of the lips' colour: the cavity and the tongue.
 _CAVITY, _TONGUE = 0.27, 0.6
-# Teeth: colour for a skin of luma 1, most of their height (eye-corner distances), the share of the gap that they
-# fill.
+# Teeth: colour for a skin of luma 1, most of their height (eye-corner distances), the share of the gap that
+# they fill.
 _TEETH = np.array([1.12, 1.05, 0.95], np.float32)
 _TEETH_BRIGHTEST = 215.0
 _TEETH_HEIGHT, _TEETH_SHARE = 0.085, 0.5

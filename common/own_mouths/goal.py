@@ -22,8 +22,8 @@ _WIDTH_REACH, _LIP_REACH, _CHIN_REACH = 0.10, 0.10, 0.10
 _UPPER_REACH = 0.05
 # What lies between the lips can be drawn out to this many times what the moment shows and this much more.
 _FILMED_GAIN, _FILMED_MORE = 1.6, 0.02
-# Cosine of the yaw from which on a face is frontal, and at which it is a profile: there the far half of the mouth
-# and the outline of the jaw are guessed by every detector, and are left as they are filmed.
+# Cosine of the yaw from which on a face is frontal, and at which it is a profile: there the far half of the
+# mouth and the outline of the jaw are guessed by every detector, and are left as they are filmed.
 _FRONTAL, _PROFILE = 0.92, 0.75
 _PROFILE_CHANGE = 0.0
 # The jaw moves mostly down; by at most this much.

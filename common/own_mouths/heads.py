@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.canonical import cheek_points
-from common.face.layout import RIGID_UPPER
-from common.face.mouth import lip_shape
+from common.face.layout import MOUTH, RIGID_UPPER
+from common.face.mouth import lip_shape, mouth_shape
 from common.face.pose import HeadPose, fit_pose
 
 Array = NDArray[np.float64]
@@ -75,7 +75,8 @@ class Heads:
         )
         return fitted(moved[:, :2], onto.landmarks[other, :, :2])
 
-    def upright(self) -> Array:
+    @cached_property
+    def _upright(self) -> Array:
         """(N, 68, 2): all faces in the median pose of the N frames, so that a nod is no lip movement."""
         mean = np.median(self.pose.rotation, axis=0)
         left, _, right = np.linalg.svd(mean)
@@ -90,7 +91,20 @@ class Heads:
 
     def lip_shapes(self) -> Array:
         """(N, 7) of :func:`common.face.mouth.lip_shape`, of the faces in their median pose."""
-        return lip_shape(self.upright())
+        return lip_shape(self._upright)
+
+    def expressions(self) -> Array:
+        """(N, 3) what a mouth does beside speaking, in eye-corner distances, of the faces in their median pose.
+
+        How far its middle is drawn aside, how far its left corner lies below its right one, and how far the
+        corners lie below the lips' middles (a smile raises them).
+        """
+        mouth = mouth_shape(self._upright)
+        first = MOUTH[0]
+        right, left = mouth[:, 48 - first], mouth[:, 54 - first]
+        corners = (right + left) / 2
+        middle = (mouth[:, 51 - first, 1] + mouth[:, 57 - first, 1]) / 2
+        return np.stack([corners[:, 0], left[:, 1] - right[:, 1], corners[:, 1] - middle], axis=1)
 
 
 def _carried(points: Array, scale: float, rotation: Array, new_scale: float, new_rotation: Array) -> Array:

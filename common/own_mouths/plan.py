@@ -27,7 +27,10 @@ _BEYOND, _BEYOND_FREE = 1.5, 0.25
 # and the cost in silence, where a jump is not seen.
 _CLOSED, _CLOSED_RANGE, _CLOSED_FREE, _SILENT = 0.7, 0.4, 0.1, 6.0
 # Blur: cost per squared difference of log sharpness of a moment that is softer than the frame.
-_SOFTER, _SOFTER_FREE = 0.3, 0.3
+_SOFTER, _SOFTER_FREE = 1.0, 0.3
+# A grimace is no speech: cost of an expression that is not the clip's usual one, in these units (eye-corner
+# distances), and the most that it costs.
+_GRIMACE, _GRIMACE_UNITS, _GRIMACE_MOST = 0.5, np.array([0.04, 0.04, 0.05]), 6.0
 # Frames that are planned together, and those after them that are looked at and planned again.
 _BLOCK, _AHEAD = 750, 50
 _FORBIDDEN = 1e6
@@ -165,6 +168,8 @@ def _costs(wanted: Array, angles: Array, bank: Bank, sharpness: Array | None) ->
     tolerance = _PROFILE_TOLERANCE + (1 - _PROFILE_TOLERANCE) * frontality(angles[:, 0])
     turned = (angles[:, None] - bank.heads.angles[None]) / POSE_TOLERANCES / tolerance[:, None, None]
     cost += _POSE * np.square(turned).sum(axis=-1)
+    grimace = np.square(bank.expressions / _GRIMACE_UNITS).sum(axis=1)
+    cost += np.minimum(_GRIMACE * grimace, _GRIMACE_MOST)
     if sharpness is not None:
         softer = np.log(np.maximum(sharpness, 1e-3))[:, None] - np.log(np.maximum(bank.sharpness, 1e-3))[None]
         cost += _SOFTER * np.square(np.maximum(softer - _SOFTER_FREE, 0))
