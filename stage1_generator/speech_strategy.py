@@ -23,7 +23,8 @@ from common.data.schema import Sample
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import atomic_dir, sampled_digest
-from common.models.lip_reader import LipReader, load_phonetics
+from common.models.lip_network import load_phonetics
+from common.models.lip_reader import LipReader
 from common.speech.mel import MelEncoder
 from common.speech.mel_augment import augment_mel
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin

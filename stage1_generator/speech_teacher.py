@@ -12,7 +12,7 @@ import torch
 from common.errors import UserError
 from common.files import PathLike, fingerprint, sha256_file
 from common.models.frozen import weight_fingerprint
-from common.models.lip_reader import load_lip_reader
+from common.models.lip_network import load_lip_reader
 from common.speech.base import HOP, Audio, Features, check_audio, feature_count
 from common.speech.chunks import overlapping_chunks
 from common.speech.lips import read_recording
@@ -89,7 +89,7 @@ class TeachingReaders:
     def __init__(self, folders: Sequence[PathLike], teacher_channels: int) -> None:
         self._readers: list[Any] = [load_lip_reader(folder) for folder in folders]
         for folder, reader in zip(folders, self._readers, strict=True):
-            if reader.config.bands != MelEncoder.channels + teacher_channels:
+            if reader.bands != MelEncoder.channels + teacher_channels:
                 raise UserError(
                     f"{folder}: the lip reader does not hear with the teacher: train it on the shards of "
                     "`python -m stage1_generator.listen ... listen.taught=true`."

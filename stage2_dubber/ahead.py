@@ -6,9 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -31,6 +32,8 @@ class Ahead:
         self._pool = ThreadPoolExecutor(1) if active else None
         self._stream: torch.cuda.Stream | None = None
         if active and device is not None and device.type == "cuda":
+            import torch  # here and below: who works without a GPU may be quicker than its import
+
             self._stream = torch.cuda.Stream(device)
 
     def start(self, job: Callable[[], T]) -> Callable[[], T]:
@@ -39,6 +42,8 @@ class Ahead:
             return job
         if self._stream is None:
             return self._pool.submit(job).result
+        import torch
+
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         future: Future[T] = self._pool.submit(_on_stream, self._stream, job)
         return future.result
@@ -58,6 +63,8 @@ class Ahead:
 
 
 def _on_stream(stream: torch.cuda.Stream, job: Callable[[], T]) -> T:
+    import torch
+
     with torch.cuda.stream(stream):
         result = job()
     stream.synchronize()

@@ -192,12 +192,16 @@ def dub(
             "reference_scale": reference_scale,
         }
         if dry_run:
-            from common.models.switches import check_switches
             from stage2_dubber.dry_run import plan_lines
             from stage2_dubber.pipeline import choose_device, choose_dtype
 
             place = choose_device(device.value)
-            check_switches(switches, place, choose_dtype(dtype.value, place))
+            weights = choose_dtype(dtype.value, place)
+            if switches.changes():
+                # The libraries of the switches take seconds to import, and none is on by default.
+                from common.models.switches import check_switches
+
+                check_switches(switches, place, weights)
             for line in plan_lines(request, inputs, folder, sampling, switches):
                 print(line)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from threading import Event
@@ -22,26 +22,13 @@ from common.speech.windows import audio_windows
 from stage2_dubber.ahead import Ahead
 from stage2_dubber.colour import match_colours
 from stage2_dubber.composite import blend_seam
+from stage2_dubber.edit import Edit
 
 Advance = Callable[[float], None]
 """Called with the number of frames done since the last call; fractions while a window is being sampled."""
 
 Edited = tuple[np.ndarray, np.ndarray | None]
 """A window's edits (valid, S, S, 3) uint8, and float32 changes of that shape where they are wanted."""
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One edited crop.
-
-    Attributes:
-        image: (S, S, 3) uint8.
-        change: (S, S, 3) float32 in 8-bit steps, what the edit adds to its source: the decoded edit less what
-            the autoencoder makes of the untouched source, so that its losses cancel; None where nobody asked.
-    """
-
-    image: np.ndarray
-    change: np.ndarray | None = None
 
 
 class WindowEditor:

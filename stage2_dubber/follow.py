@@ -55,6 +55,9 @@ def follow_face(
         UserError: no face.
     """
     name, options = request.face_backend()
+    if name == "box" and own_mouths is not None:
+        # Own mouths need lips that were seen, not a neutral face in a box.
+        options = {**options, "mesh": True}
     detector = build_detector(name, **options)
     collector = None if own_mouths is None else MouthCollector(own_mouths)
     with VideoReader(request.video) as reader:

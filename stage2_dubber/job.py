@@ -23,7 +23,7 @@ from common.media import Frame, VideoReader
 from stage2_dubber.composite import NEW_RANGE, ChangeAlpha, border_alpha
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
 from stage2_dubber.detail import DetailMatch
-from stage2_dubber.editor import Edit
+from stage2_dubber.edit import Edit
 from stage2_dubber.follow import FollowedFace, Progress, follow_face
 from stage2_dubber.request import DubRequest
 from stage2_dubber.timeline import Segment, Timeline

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,19 +16,24 @@ import torch
 from common.arithmetic import has_bf16
 from common.config import DiffusionConfig, SpeedConfig
 from common.errors import UserError
-from common.models.package import ModelPackage, load_package
 from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from stage2_dubber.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
-from stage2_dubber.editor import Advance, WindowEditor
 from stage2_dubber.follow import FollowedFace, Progress, follow_face
 from stage2_dubber.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
 from stage2_dubber.locate import shipped_lip_encoder
 from stage2_dubber.outputs import write_outputs
 from stage2_dubber.own_mouths import Division, divide, source_frames, with_own_mouths
 from stage2_dubber.request import SPEECH_RATE, DubInputs, DubRequest, check_request
+
+if TYPE_CHECKING:
+    from common.models.package import ModelPackage
+    from stage2_dubber.editor import Advance
+
+# The model and its editor, with the libraries that they stand on, are imported where they are first needed:
+# that takes seconds, and most clips are dubbed with their own mouths alone.
 
 STAGE = 2
 
@@ -48,6 +54,8 @@ class DeferredPackage:
         Raises:
             UserError: its parts do not fit each other, or it is not of the second stage.
         """
+        from common.models.package import load_package
+
         return load_package(self.folder, self.device, self.dtype, STAGE, speed=self.speed)
 
 
@@ -91,7 +99,7 @@ class DubPipeline:
         self.speech = speech
         self._package = package
         self._lips: SpeechEncoder | None = speech if speech.name == OWN_SPEECH else None
-        if isinstance(package, ModelPackage):
+        if not isinstance(package, DeferredPackage):
             package.require_speech(speech.name, speech.fingerprint)
 
     @property
@@ -282,6 +290,8 @@ class DubPipeline:
         seams: tuple[float, ...] = ()
         frames = source_frames(request.video)
         if division.editor is not None:
+            from stage2_dubber.editor import WindowEditor
+
             changes = request.compositing in TELL_CHANGES
             editor = WindowEditor(self.package, sampling, request.seed, changes=changes)
             features = self.speech.encode(sound)
@@ -335,6 +345,8 @@ class DubPipeline:
             needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SPEECH_RATE))
             features = self.speech.encode(np.pad(audio, (0, max(0, needed - len(audio)))))
         assert features is not None
+        from stage2_dubber.editor import WindowEditor
+
         sampling = self.sampling(num_steps, passes, reference_scale, audio_scale)
         editor = WindowEditor(self.package, sampling, seed, advance)
         edits = editor.stream(iter(crops), len(crops), features, start_frame)

@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.media import read_frames
 from stage2_dubber.ahead import Ahead
 from stage2_dubber.compositing import Compositing
-from stage2_dubber.editor import Edit
+from stage2_dubber.edit import Edit
 from stage2_dubber.follow import follow_face
 from stage2_dubber.job import Composite, FacePlan, composited_frames, plan_face, plan_followed
 from stage2_dubber.request import DubRequest, check_request

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from common.config import SpeechConfig
 from common.errors import UserError
 from common.speech import CachedEncoder, build_speech_encoder
-from common.speech.mel import MelEncoder
+from common.speech.mel import MelEncoder, mel_filters
 
 RATE = 16000
 
@@ -53,6 +53,14 @@ def test_silence_around_speech_does_not_change_it():
     padded = np.concatenate([np.zeros(320 * 50, np.float32), audio, np.zeros(320 * 200, np.float32)])
     inner = MelEncoder().encode(padded)[50 : 50 + 100]
     np.testing.assert_allclose(inner[1:-1], MelEncoder().encode(audio)[1:-1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("bins", "bands", "low"), [(513, 80, 60.0), (201, 40, 0.0), (257, 20, 1200.0)])
+def test_the_filters_are_those_of_the_libraries(bins, bands, low):
+    from transformers.audio_utils import mel_filter_bank
+
+    wanted = mel_filter_bank(bins, bands, low, RATE / 2, RATE, norm=None, mel_scale="slaney")
+    np.testing.assert_allclose(mel_filters(bins, bands, low, RATE / 2), wanted, atol=1e-12)
 
 
 def test_silence_is_the_floor_and_is_not_amplified():

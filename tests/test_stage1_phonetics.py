@@ -16,7 +16,8 @@ from training_toys import metrics
 from common.data.dataset import ShardDataset
 from common.errors import UserError
 from common.media import save_flac
-from common.models.lip_reader import LipReader, load_phonetics
+from common.models.lip_network import load_phonetics
+from common.models.lip_reader import LipReader
 from common.models.phonetic_encoder import PhoneticEncoder
 from common.speech.lips import LipEncoder
 from common.speech.mel import MelEncoder

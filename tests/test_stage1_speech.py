@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from training_toys import (
     metrics,
     run_editor,
@@ -27,6 +28,8 @@ from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.face.layout import INNER_LIP_PAIRS
 from common.face.mouth import LIP_SHAPE_UNIT, lip_shape, mouth_opening, mouth_shape
+from common.models.frozen import freeze, weight_fingerprint
+from common.models.lip_network import WEIGHTS_FILE, load_lip_reader
 from common.models.lip_reader import LipReader
 from common.models.package import load_package
 from common.speech import build_speech_encoder
@@ -116,6 +119,44 @@ def test_the_fingerprint_follows_the_weights(tmp_path: Path) -> None:
     assert one.fingerprint == same.fingerprint != other.fingerprint
     with pytest.raises(UserError, match="no lip reader in"):
         LipEncoder(tmp_path / "nothing")
+
+
+def test_a_reader_hears_the_same_however_it_is_loaded(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    phonetics = {"width": 8, "channels": 3, "dilations": [1, 2]}
+    LipReader(80, 16, 2, 0.3, 0.4, phonetics).half().save_pretrained(tmp_path)
+    before = torch.get_rng_state()
+    plain = load_lip_reader(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    whole = freeze(LipReader.from_pretrained(tmp_path).float())
+    assert weight_fingerprint(plain) == weight_fingerprint(whole)
+    assert not plain.training and not any(parameter.requires_grad for parameter in plain.parameters())
+    heard = torch.randn(1, 50, 80)
+    assert torch.equal(plain.calibrated(heard), whole.calibrated(heard))
+
+
+def test_a_reader_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    weights = reader(tmp_path) / WEIGHTS_FILE
+    whole = load_file(weights)
+
+    def message() -> str:
+        with pytest.raises(UserError) as error:
+            load_lip_reader(tmp_path)
+        return str(error.value)
+
+    save_file({name: tensor for name, tensor in whole.items() if name != "gain"}, weights)
+    assert "the lip reader lacks the tensor gain; restore it" in message()
+    save_file({**whole, "loss": torch.zeros(1)}, weights)
+    assert "the lip reader holds the foreign tensor loss; restore it" in message()
+    save_file({**whole, "gain": torch.ones(3)}, weights)
+    assert "the lip reader: the tensor gain is (3,), expected (7,)" in message()
+    weights.write_bytes(b"no tensors")
+    assert "the lip reader cannot be loaded" in message()
+    weights.unlink()
+    assert "the lip reader cannot be loaded" in message()
+    for config in ('{"bands": 80, "heads": 4}', '{"width": "wide"}', "[]"):
+        (tmp_path / "config.json").write_text(config)
+        assert "the lip reader cannot be loaded" in message()
 
 
 def test_a_lip_shape_tells_gaps_and_does_not_change_with_place_size_and_tilt() -> None:

@@ -46,6 +46,9 @@ _MASK_POWER, _MASK_INSIDE, _MASK_SOFT = 2.5, 0.035, 0.11
 _SPLIT_SIZE = (24, 24)
 # A shutter is open half of the time between frames; a movement beyond this many pixels shows.
 _SHUTTER, _LEAST_BLUR = 0.5, 2.0
+# A frame is soft where it has less than this share of a moment's sharpness: film that is short of light, not a
+# drawing that moves.
+_SOFT = 0.6
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,19 @@ class FramePlacer:
         bank: the moments.
         plan: for the N frames.
         config: what is done.
+        sharpness: (N,) of the frames, as :attr:`Bank.sharpness`; None: blur is not matched.
     """
 
-    def __init__(self, heads: Heads, bank: Bank, plan: MouthPlan, config: OwnMouthsConfig) -> None:
+    def __init__(
+        self,
+        heads: Heads,
+        bank: Bank,
+        plan: MouthPlan,
+        config: OwnMouthsConfig,
+        sharpness: Array | None = None,
+    ) -> None:
         self._heads, self._bank, self._plan, self._config = heads, bank, plan, config
+        self._sharpness = sharpness
         self._motion = head_motion(heads.landmarks)
 
     def __call__(self, frame: int, image: Image, keep: Keep | None = None) -> Image:
@@ -179,7 +191,9 @@ class FramePlacer:
         return bool(np.allclose(self._heads.landmarks[frame], self._bank.heads.landmarks[moment]))
 
     def _blurred(self, frame: int, moment: int, picture: Picture) -> Picture:
-        """Blurred along the frame's movement by as much as the moment moves less."""
+        """Blurred along the frame's movement by as much as the moment moves less, where the frame is soft."""
+        if self._sharpness is None or self._sharpness[frame] > _SOFT * self._bank.sharpness[moment]:
+            return picture
         here, there = self._motion[frame], self._bank.motion[moment]
         length, had = float(np.hypot(*here)), float(np.hypot(*there))
         if length - had < _LEAST_BLUR:

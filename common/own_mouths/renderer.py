@@ -126,7 +126,7 @@ def build_renderer(
         parts.append(planner.plan(wanted[part], heads.angles[part], sharpness[part]))
         first = part.stop
     plan = MouthPlan.joined(parts)
-    placer = FramePlacer(heads, mouths.bank, plan, config)
+    placer = FramePlacer(heads, mouths.bank, plan, config, sharpness)
     return MouthRenderer(frames, plan, placer, landmarks, mouths.occluders)
 
 

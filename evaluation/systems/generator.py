@@ -23,7 +23,7 @@ from evaluation.systems.editor import package_digest, speech_file
 from stage1_generator.compositing import put_back
 from stage1_generator.generator import CompanionGenerator, GenerationJob
 from stage1_generator.regions import clip_regions
-from stage2_dubber.editor import Edit
+from stage2_dubber.edit import Edit
 from stage2_dubber.job import FacePlan, composited_frames, plan_face
 from stage2_dubber.outputs import write_outputs
 from stage2_dubber.pipeline import choose_device

@@ -1,0 +1,93 @@
+"""What commands import: a dub by own mouths nothing of the model's libraries, ``--help`` nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dub_clips import BOX, steady, write_clip, write_speech
+
+from common.face.canonical import face_in_box, opened_face_points
+from common.face.layout import JAW, OUTER_LIP
+from common.files import write_json
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Of the transformer, and seconds to import.
+MODEL_LIBRARIES = ("diffusers", "transformers", "peft", "accelerate", "torch._dynamo")
+
+_RUN = """
+import json, sys
+from evaluation.cli import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code or 0
+print("\\n" + json.dumps([code, sorted(sys.modules)]))
+"""
+
+
+def run(*words: str, code: int = 0) -> tuple[set[str], str]:
+    """The modules that a ``bootdub`` command has imported when it ends, and what it has printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, *words], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    printed, told = done.stdout.rstrip().rsplit("\n", 1)
+    ended, modules = json.loads(told)
+    assert ended == code, done.stderr
+    return set(modules), printed + done.stderr
+
+
+def write_track(path: Path, frames: int) -> Path:
+    """Landmarks of a face that opens and closes its mouth."""
+    shut, opened = face_in_box(np.array(BOX, np.float32)), opened_face_points()
+    lower = [*JAW, *OUTER_LIP[7:], *range(65, 68)]
+    scale = np.ptp(shut[:, 0]) / np.ptp(opened[:, 0])
+    # Only what the jaw takes along moves; the rest of the head stays.
+    fallen = scale * (opened[lower, 1] - opened[27, 1]) - (shut[lower, 1] - shut[27, 1])
+    rows = []
+    for index in range(frames):
+        points = shut.astype(np.float64)
+        points[lower, 1] += fallen * np.sin(np.pi * index / 8) ** 2
+        rows.append(points.tolist())
+    write_json(path, {"landmarks": rows})
+    return path
+
+
+@pytest.mark.parametrize("words", [("--help",), ("dub", "--help"), ("--version",)])
+def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
+    modules, _ = run(*words)
+    assert not modules & {"torch", "numpy", "cv2", "av", "scipy", "mediapipe", *MODEL_LIBRARIES}
+
+
+def test_bad_input_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    words = ("--video", str(tmp_path / "none.mp4"), "--audio", "x.wav", "--output", str(tmp_path / "o.mp4"))
+    modules, printed = run("dub", *words, code=2)
+    assert "does not exist" in printed
+    assert not modules & {"torch", "scipy", "mediapipe", *MODEL_LIBRARIES}
+
+
+def test_a_dub_by_own_mouths_does_without_the_libraries_of_the_model(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "clip.mkv", steady(32, 25), lossless=True)
+    words = {
+        "--video": video,
+        "--audio": write_speech(tmp_path / "speech.wav", 1.3),
+        "--track": write_track(tmp_path / "track.json", 32),
+        "--output": tmp_path / "dubbed.mp4",
+        "--model": REPOSITORY / "models" / "bootdub-small",
+        "--renderer": "own-mouths",
+    }
+    modules, printed = run("dub", *(str(word) for pair in words.items() for word in pair))
+    assert "32 of them with the clip's own mouths" in printed
+    assert (tmp_path / "dubbed.mp4").is_file()
+    assert not modules & set(MODEL_LIBRARIES)
+
+
+def test_what_finds_and_follows_faces_does_without_torch() -> None:
+    code = "import sys, stage2_dubber.follow, stage2_dubber.ahead, mediapipe; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
