@@ -94,7 +94,8 @@ class Heads:
         return lip_shape(self._upright)
 
     def expressions(self) -> Array:
-        """(N, 3) what a mouth does beside speaking, in eye-corner distances, of the faces in their median pose.
+        """(N, 3) what a mouth does beside speaking, in eye-corner distances, of the faces in their median
+        pose.
 
         How far its middle is drawn aside, how far its left corner lies below its right one, and how far the
         corners lie below the lips' middles (a smile raises them).

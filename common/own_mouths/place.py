@@ -46,7 +46,7 @@ _MASK_POWER, _MASK_INSIDE, _MASK_SOFT = 2.5, 0.035, 0.11
 _SPLIT_SIZE = (24, 24)
 # A shutter is open half of the time between frames; a movement beyond this many pixels shows.
 _SHUTTER, _LEAST_BLUR = 0.5, 2.0
-# A frame is soft where it has less than this share of a moment's sharpness: film that is short of light, not a
+# A frame is soft where it has less than this share of a moment's sharpness: film short of light, not a
 # drawing that moves.
 _SOFT = 0.6
 

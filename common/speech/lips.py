@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.arithmetic import one_thread
 from common.config import SpeechConfig
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
@@ -71,7 +72,8 @@ class LipEncoder:
 
     @torch.inference_mode()
     def _read(self, mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self._reader.calibrated(torch.from_numpy(mel)[None].to(self._device))[0].cpu().numpy()
+        with one_thread():
+            return self._reader.calibrated(torch.from_numpy(mel)[None].to(self._device))[0].cpu().numpy()
 
 
 def read_recording(
