@@ -123,8 +123,8 @@ def dub(
         Renderer | None,
         typer.Option(
             help="What draws the new mouths: own-mouths takes those that the clip itself shows at other "
-            "moments, editor the model's pictures, auto the first where they cover what is said and the "
-            "second elsewhere. Default: what the model's package says."
+            "moments, editor the model's pictures, auto the first where the clip shows the head as it is "
+            "held and the second elsewhere. Default: what the model's package says."
         ),
     ] = None,
     contact_sheet: Annotated[

@@ -75,16 +75,18 @@ def divide(
             "landmarks with --track."
         )
     runs = [segment.source for segment in plan.segments]
-    renderer = build_renderer(face.mouths, face.track.landmarks, face.times, runs, lips, request.own_mouths)
+    guessed = np.array(sorted(face.mouths.guessed), np.int64)
+    own, others = _parted(runs, guessed)
+    renderer = build_renderer(face.mouths, face.track.landmarks, face.times, own, lips, request.own_mouths)
     opacity = {int(frame): 1.0 for frame in renderer.frames}
     if wanted is Renderer.own_mouths:
         return Division(renderer, None, opacity)
-    stretches = _uncovered(runs, renderer)
+    stretches = sorted([*_uncovered(own, renderer), *others], key=lambda stretch: stretch.start)
     edited = [_grown(stretch, runs) for stretch in stretches]
     for stretch, whole in zip(stretches, edited, strict=True):
         for frame in whole:
             away = max(stretch.start - frame, frame - stretch.stop + 1, 0)
-            opacity[frame] = min(opacity[frame], away / (FADE_FRAMES + 1))
+            opacity[frame] = min(opacity.get(frame, 0.0), away / (FADE_FRAMES + 1))
     segments = plan.timeline.segments([slice(run.start, run.stop) for run in _merged(edited)], 1)
     return Division(renderer, replace(plan, segments=segments) if segments else None, opacity)
 
@@ -116,7 +118,8 @@ def with_own_mouths(
             yield item.frame.index, item.frame.image
 
     position = 0
-    for image in division.renderer.draw_all(sources(), _WORKERS):
+    unseen = {frame for frame, share in division.opacity.items() if share == 0}
+    for image in division.renderer.draw_all(sources(), _WORKERS, unseen):
         item = waiting.popleft()
         share = division.opacity.get(item.frame.index)
         if share is None:
@@ -134,8 +137,21 @@ def with_own_mouths(
         position += 1
 
 
+def _parted(runs: list[range], guessed: np.ndarray) -> tuple[list[range], list[range]]:
+    """Runs in parts: frames whose landmarks were measured, and those whose were ``guessed``."""
+    measured: list[range] = []
+    others: list[range] = []
+    for run in runs:
+        unknown = np.isin(np.arange(run.start, run.stop), guessed)
+        edges = [0, *(np.flatnonzero(np.diff(unknown)) + 1).tolist(), len(run)]
+        for first, last in pairwise(edges):
+            part = range(run.start + first, run.start + last)
+            (others if unknown[first] else measured).append(part)
+    return measured, others
+
+
 def _uncovered(runs: list[range], renderer: MouthRenderer) -> list[range]:
-    """Stretches of frames that own mouths do not cover, long enough for the editor."""
+    """Stretches of frames whose pose no moment has, long enough for the editor."""
     found, first = [], 0
     for run in runs:
         missing = ~renderer.plan.reached[first : first + len(run)]

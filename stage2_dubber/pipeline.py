@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import Enum
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 # that takes seconds, and most clips are dubbed with their own mouths alone.
 
 STAGE = 2
+Choice = TypeVar("Choice", bound=Enum)
 
 
 @dataclass(frozen=True)
@@ -205,8 +207,8 @@ class DubPipeline:
             track=_path(track),
             overwrite=overwrite,
             lossless=lossless,
-            compositing=Compositing(compositing),
-            renderer=None if renderer is None else Renderer(renderer),
+            compositing=_choice(Compositing, compositing),
+            renderer=None if renderer is None else _choice(Renderer, renderer),
             own_mouths=own_mouths or OwnMouthsConfig(),
             contact_sheet=_path(contact_sheet),
             side_by_side=_path(side_by_side),
@@ -256,7 +258,7 @@ class DubPipeline:
             plan = plan_followed(request.video, followed, geometry.crop_scale, geometry.fps)
         with clock.part("speech"):
             sound = inputs.padded_speech(plan.timeline.duration)
-            lips = None if renderer is Renderer.editor else self._lip_shapes(sound)
+            lips = None if followed.mouths is None else self._lip_shapes(sound)
             division = divide(request, renderer, followed, plan, lips)
         with clock.part("dubbing"), _memory_errors():
             frames, seams = self._frames(request, plan, division, sound, sampling)
@@ -406,6 +408,14 @@ def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype
     if wanted not in named:
         raise UserError(f"There is no dtype '{wanted}' for weights: choose auto, {' or '.join(named)}.")
     return named[wanted]
+
+
+def _choice(kind: type[Choice], value: Choice | str) -> Choice:
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(choice.value for choice in kind)
+        raise UserError(f"There is no {kind.__name__.lower()} '{value}': choose one of {known}.") from error
 
 
 class _Clock:

@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from common.errors import UserError
-from common.face.types import landmarks_box
+from common.face.mediapipe_backend import MediapipeDetector
+from common.face.types import FaceObservation, landmarks_box
 from common.media import load_audio, read_frames, save_wav
 from common.models.lip_reader import LipReader
 from common.models.package_info import read_info, write_info
@@ -28,7 +29,6 @@ from stage2_dubber.cli import app
 from stage2_dubber.job import Composite, FacePlan
 from stage2_dubber.own_mouths import FADE_FRAMES, source_frames
 from stage2_dubber.pipeline import DubPipeline, DubResult
-from stage2_dubber.request import DubRequest
 
 FRAMES = 36
 PLAIN = OwnMouthsConfig(occluders=False)
@@ -180,6 +180,34 @@ class TestOwnMouthsAlone:
         assert (bent != filmed).any()
 
 
+def test_a_mesh_is_fitted_into_boxes(dub, tmp_path: Path, monkeypatch) -> None:
+    points = iter(_clip().landmarks)
+
+    def seen(_: object, image: np.ndarray, box: np.ndarray) -> FaceObservation:
+        found = next(points)
+        return FaceObservation(landmarks_box(found), found, 1.0)
+
+    monkeypatch.setattr(MediapipeDetector, "look_at", seen)
+    result = dub(track=TestWithoutMeasuredLandmarks._boxes(tmp_path))
+    assert result.own_mouth_frames == FRAMES
+
+
+def test_guessed_frames_stay_the_sources(dub, folder: Path, tmp_path: Path, monkeypatch) -> None:
+    known = _clip().landmarks
+    count = iter(range(FRAMES))
+
+    def seen_at_first(_: object, image: np.ndarray, box: np.ndarray) -> FaceObservation | None:
+        frame = next(count)
+        found = known[frame]
+        return FaceObservation(landmarks_box(found), found, 1.0) if frame < FRAMES // 2 else None
+
+    monkeypatch.setattr(MediapipeDetector, "look_at", seen_at_first)
+    result = dub(track=TestWithoutMeasuredLandmarks._boxes(tmp_path))
+    assert result.own_mouth_frames == FRAMES // 2
+    source, dubbed = read_frames(folder / "a talker.mkv"), read_frames(result.output)
+    np.testing.assert_array_equal(dubbed[FRAMES // 2 :], source[FRAMES // 2 :])
+
+
 class TestWithoutMeasuredLandmarks:
     @staticmethod
     def _boxes(folder: Path) -> Path:
@@ -190,14 +218,8 @@ class TestWithoutMeasuredLandmarks:
 
     @pytest.fixture(autouse=True)
     def no_mesh(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where a mesh would be fitted into boxes, it sees no face."""
-        backend = DubRequest.face_backend
-
-        def plain(self: DubRequest) -> tuple[str, dict]:
-            name, options = backend(self)
-            return name, {key: value for key, value in options.items() if key != "mesh"}
-
-        monkeypatch.setattr(DubRequest, "face_backend", plain)
+        """The mesh that is fitted into boxes sees no face."""
+        monkeypatch.setattr(MediapipeDetector, "look_at", lambda *_: None)
 
     def test_own_mouths_alone_are_refused_with_the_way_out(self, dub, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"a talker\.mkv.*no mouth.*--renderer editor.*--track"):

@@ -191,12 +191,18 @@ class BankBuilder:
         if (
             last is None
             or last.frames[-1] != index - 1
-            or len(last.frames) >= RUN_FRAMES
+            or len(last.frames) >= self._run_frames(last)
             or _is_cut(last.looks[-1], look)
         ):
             last = _Run()
             self._runs.append(last)
         return last
+
+    def _run_frames(self, run: _Run) -> int:
+        """Most frames of a run: a small bank holds several all the same."""
+        size = max(patch.picture.nbytes for patch in run.patches)
+        fitting = self._config.max_megabytes * 2**20 // (2 * size)
+        return max(1, min(RUN_FRAMES, self._config.max_moments // 2, fitting))
 
     def _too_large(self) -> bool:
         moments = sum(len(run.frames) for run in self._runs)

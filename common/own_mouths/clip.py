@@ -25,11 +25,13 @@ class ClipMouths:
         bank: moments, none of them covered.
         sharpness: frame -> sharpness, as :attr:`common.own_mouths.bank.Bank.sharpness`.
         occluders: what lies before the face; None where nobody looked or nothing can be found.
+        guessed: frames whose landmarks were not measured.
     """
 
     bank: Bank
     sharpness: dict[int, float]
     occluders: Occluders | None = None
+    guessed: frozenset[int] = frozenset()
 
     def sharpness_of(self, frames: NDArray[np.int64]) -> NDArray[np.float64]:
         """(N,) of these frames; of those not seen the median."""
@@ -43,10 +45,12 @@ class MouthCollector:
     def __init__(self, config: OwnMouthsConfig) -> None:
         self._builder = BankBuilder(config)
         self._watch = OccluderWatch() if config.occluders else None
+        self._guessed: set[int] = set()
 
     def watch(self, index: int, image: ImageArray, seen: FaceObservation) -> None:
         """One frame. A neutral face that was placed in a box tells nothing about lips and is passed over."""
         if not seen.measured or not np.isfinite(seen.landmarks).all():
+            self._guessed.add(index)
             return
         face = None if self._watch is None else self._watch.look(index, image, seen)
         self._builder.add(index, image, seen.landmarks, face)
@@ -66,4 +70,6 @@ class MouthCollector:
             else:
                 free = free_moments(occluders, bank.frames, faces, bank.heads.landmarks)
                 bank = bank if free.all() else bank.limited(free)
-        return ClipMouths(bank, sharpness, occluders) if len(bank) >= LEAST_MOMENTS else None
+        if len(bank) < LEAST_MOMENTS:
+            return None
+        return ClipMouths(bank, sharpness, occluders, frozenset(self._guessed))

@@ -20,7 +20,7 @@ class Renderer(str, Enum):
     """What draws the new mouths of a dub."""
 
     auto = "auto"
-    """The clip's own mouths where they cover what is to be said, the model's edits elsewhere."""
+    """The clip's own mouths where it shows the head as it is held, the model's edits elsewhere."""
     own_mouths = "own-mouths"
     """The clip's own mouths alone."""
     editor = "editor"

@@ -36,7 +36,7 @@ _UPPER_SHARE = 0.3
 _JAW_SPREAD = 0.42
 _BUMP = 0.7
 # Lips that shall be closed are pressed together: below this gap the lower lip is laid over the upper one, by
-# up to so much, since the lips' edges are known to no better than that.
+# up to so much (twice where less than 0 is wanted), since the lips' edges are known to no better than that.
 _PRESSED_BELOW, _PRESS = 0.02, 0.015
 
 _WIDTH, _CHIN_DOWN, _UPPER_DOWN, _LOWER_DOWN = (

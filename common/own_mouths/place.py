@@ -82,6 +82,8 @@ class FramePlacer:
         self._heads, self._bank, self._plan, self._config = heads, bank, plan, config
         self._sharpness = sharpness
         self._motion = head_motion(heads.landmarks)
+        # Between runs a head does not move, it is elsewhere.
+        self._motion[1:][np.diff(plan.runs) != 0] = 0.0
 
     def __call__(self, frame: int, image: Image, keep: Keep | None = None) -> Image:
         """Frame ``frame`` with the mouth that the plan gives it.
@@ -166,10 +168,10 @@ class FramePlacer:
         self, frame: int, moment: int, axes: FaceAxes, goal: Array, spot: Roi, below: Picture, alpha: Map
     ) -> Picture:
         """The moment's mouth over ``spot``, (h, w, 3), bent, aligned, and lit like ``below``."""
-        bank, patch = self._bank, self._bank.patches[moment]
+        patch = self._bank.patches[moment]
         field = self._field(frame, moment, axes, goal, spot)
         picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
-        if int(bank.frames[moment]) != frame or not self._plan_is_own(frame, moment):
+        if not self._is_own(frame, moment):
             weight = ((alpha > 0.01) & (alpha < 0.8)).astype(np.float32)
             field = field + Aligner()(below, lit(below, picture, alpha, axes.unit), weight, axes.unit)
             picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
@@ -187,7 +189,8 @@ class FramePlacer:
         inside, opacity = drawn_inside(*_in_face(axes, spot), opening, mouth_colours(patch.picture, points))
         return picture + (share * opacity)[..., None] * (inside - picture)
 
-    def _plan_is_own(self, frame: int, moment: int) -> bool:
+    def _is_own(self, frame: int, moment: int) -> bool:
+        """Whether the moment is the frame itself."""
         return bool(np.allclose(self._heads.landmarks[frame], self._bank.heads.landmarks[moment]))
 
     def _blurred(self, frame: int, moment: int, picture: Picture) -> Picture:

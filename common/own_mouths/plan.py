@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,7 @@ class MouthPlan:
         covered: (N,) bool, whether the moment shows what is wanted: an inside of the mouth that need not be
             drawn, and a head that is held nearly alike.
         reached: (N,) bool, whether it is at least held nearly alike.
+        runs: (N,) number of the run of consecutive frames that each frame belongs to, rising.
     """
 
     wanted: Array
@@ -59,6 +60,7 @@ class MouthPlan:
     jumps: NDArray[np.bool_]
     covered: NDArray[np.bool_]
     reached: NDArray[np.bool_]
+    runs: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -66,7 +68,8 @@ class MouthPlan:
     @classmethod
     def joined(cls, plans: Sequence[MouthPlan]) -> MouthPlan:
         """Plans of several runs as one; a run begins with its own moment, not with a jump."""
-        return cls(*(np.concatenate([getattr(p, field.name) for p in plans]) for field in fields(cls)))
+        joined = cls(*(np.concatenate([getattr(p, field.name) for p in plans]) for field in fields(cls)))
+        return replace(joined, runs=np.repeat(np.arange(len(plans)), [len(p) for p in plans]))
 
     def shown(self, frame: int, bank: Bank) -> list[tuple[int, float]]:
         """(moment, weight) of what ``frame`` shows, weights summing to 1: two moments about a jump.
@@ -78,15 +81,19 @@ class MouthPlan:
         others: dict[int, float] = {}
         first = max(0, frame - FADE + 1)
         for jump in first + np.flatnonzero(self.jumps[first : frame + FADE + 1]):
-            # The run that ends or begins at the jump, carried on to this frame.
+            if self.runs[jump] != self.runs[frame]:
+                continue
+            # What is shown up to the jump or from it on, carried on to this frame.
             late = frame >= jump
             distance, end = (frame - jump, jump - 1) if late else (jump - frame - 1, jump)
             start = int(self.moments[end])
             other = _same_run(start, start + frame - int(end), bank)
             others[other] = others.get(other, 0.0) + 0.5 - 0.5 * (distance + 0.5) / FADE
-        others[own] = others.get(own, 0.0) + max(1.0 - sum(others.values()), 0.05)
-        total = sum(others.values())
-        return [(moment, weight / total) for moment, weight in others.items()]
+        # Between two jumps the frame's own moment still weighs most.
+        shrink = min(1.0, 0.5 / max(sum(others.values()), 0.5))
+        weights = {moment: weight * shrink for moment, weight in others.items()}
+        weights[own] = weights.get(own, 0.0) + 1.0 - sum(weights.values())
+        return list(weights.items())
 
 
 def _same_run(start: int, wanted: int, bank: Bank) -> int:
@@ -134,11 +141,13 @@ class MouthPlanner:
         """
         bank, count = self._bank, len(wanted)
         moments = np.zeros(count, np.int64)
+        silent = silence(wanted[:, 1])
         first, previous = 0, None
         while first < count:
             last = min(count, first + _BLOCK + _AHEAD)
             part = slice(first, last)
-            cost = _costs(wanted[part], angles[part], bank, None if sharpness is None else sharpness[part])
+            soft = None if sharpness is None else sharpness[part]
+            cost = _costs(wanted[part], silent[part], angles[part], bank, soft)
             if forbidden is not None:
                 cost[forbidden[part]] = _FORBIDDEN
             path = _cheapest(cost, self._passage, previous)
@@ -153,17 +162,20 @@ class MouthPlanner:
         beyond = np.maximum([mean_gap(shape) for shape in wanted] - np.array(most), 0)
         turned = np.abs(angles - bank.heads.angles[moments])[:, :2].max(axis=1)
         reached = turned <= _FREE_TURN
-        return MouthPlan(wanted, moments, jumps, reached & (beyond <= _FREE_GAP), reached)
+        runs = np.zeros(count, np.int64)
+        return MouthPlan(wanted, moments, jumps, reached & (beyond <= _FREE_GAP), reached, runs)
 
 
-def _costs(wanted: Array, angles: Array, bank: Bank, sharpness: Array | None) -> NDArray[np.float32]:
+def _costs(
+    wanted: Array, silent: Array, angles: Array, bank: Bank, sharpness: Array | None
+) -> NDArray[np.float32]:
     """(N, M) cost of each moment in each frame."""
     apart = wanted[:, None] - bank.shapes[None]
     cost = np.square(apart * SHAPE_WEIGHTS).sum(axis=-1)
     beyond = np.maximum(apart[..., :3].mean(axis=-1) - _BEYOND_FREE * bank.shapes[None, :, 1], 0)
     cost += _BEYOND * beyond**2
     # Lips that shall be closed are best taken from closed ones: a bend leaves a dark line between them.
-    closed = _CLOSED * np.exp(-np.maximum(wanted[:, 1], 0) / _CLOSED_RANGE) + _SILENT * silence(wanted[:, 1])
+    closed = _CLOSED * np.exp(-np.maximum(wanted[:, 1], 0) / _CLOSED_RANGE) + _SILENT * silent
     cost += closed[:, None] * np.square(np.maximum(-apart[..., :3].mean(axis=-1) - _CLOSED_FREE, 0))
     tolerance = _PROFILE_TOLERANCE + (1 - _PROFILE_TOLERANCE) * frontality(angles[:, 0])
     turned = (angles[:, None] - bank.heads.angles[None]) / POSE_TOLERANCES / tolerance[:, None, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -58,15 +58,15 @@ class MouthRenderer:
         return self.placer(int(np.searchsorted(self.frames, frame)), image, keep)
 
     def draw_all(
-        self, frames: Iterable[tuple[int, NDArray[np.uint8]]], workers: int
+        self, frames: Iterable[tuple[int, NDArray[np.uint8]]], workers: int, leave: Set[int] = frozenset()
     ) -> Iterator[NDArray[np.uint8]]:
-        """Consecutive frames (number, (H, W, 3) uint8), those that get no new mouth as they are.
+        """Consecutive frames (number, (H, W, 3) uint8); those without a new mouth, and ``leave``, stay.
 
         A few are drawn at once, in threads, and :data:`REACH` more are held where something may lie before
         the face; they come out in order.
         """
         reach = 0 if self.occluders is None else REACH
-        mine = set(self.frames.tolist())
+        mine = set(self.frames.tolist()) - leave
         near: deque[tuple[int, NDArray[np.uint8], FloatArray | None]] = deque()
         drawn: deque[Future[NDArray[np.uint8]] | NDArray[np.uint8]] = deque()
         with ThreadPoolExecutor(workers) as pool:

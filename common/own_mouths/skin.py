@@ -12,6 +12,7 @@ Map = NDArray[np.float32]
 # Spread of the light's correction and of the alignment, eye-corner distances.
 _LIGHT_SPREAD, _FLOW_SPREAD = 0.22, 0.14
 _FLOW_REACH = 0.03
+_LEAST_SIDE = 12  # pixels; the flow wants so many
 # Grey levels by which a pixel may differ from the usual difference and still tell the light.
 _LIGHT_TOLERANCE = 14.0
 # Eye-corner distances in pixels at which light and flow are computed.
@@ -66,9 +67,9 @@ class Aligner:
         """
         shrink = max(1.0, unit / _FLOW_UNIT)
         height, width = weight.shape
-        size = (max(8, int(width / shrink)), max(8, int(height / shrink)))
+        size = (max(_LEAST_SIDE, int(width / shrink)), max(_LEAST_SIDE, int(height / shrink)))
         here, there = (_small_luma(x, size) for x in (base, piece))
-        flow = np.asarray(self._flow.calc(here, there, np.zeros((*here.shape, 2), np.float32)))
+        flow = self._dense(here, there)
         small = unit / shrink
         slope = np.abs(cv2.Sobel(here, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(here, cv2.CV_32F, 0, 1))
         edges = np.clip(cv2.GaussianBlur(slope, (0, 0), 2) / _FLOW_EDGE, 0.02, 1)
@@ -82,6 +83,14 @@ class Aligner:
         reach = _FLOW_REACH * small
         field = cv2.resize(np.clip(mean, -reach, reach), (width, height), interpolation=cv2.INTER_CUBIC)
         return np.asarray(field * shrink, np.float32)
+
+    def _dense(self, here: NDArray[np.uint8], there: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(h, w, 2) flow. OpenCV's crashes on wide, low pictures: they are made half as high as wide."""
+        height, width = here.shape
+        more = max(0, -(-width // 2) - height)
+        grown = [cv2.copyMakeBorder(x, 0, more, 0, 0, cv2.BORDER_REPLICATE) for x in (here, there)]
+        flow = self._flow.calc(grown[0], grown[1], np.zeros((height + more, width, 2), np.float32))
+        return np.asarray(flow, np.float32)[:height]
 
 
 def _small_luma(picture: Picture, size: tuple[int, int]) -> NDArray[np.uint8]:
