@@ -19,6 +19,7 @@ from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
 from common.models.lip_reader import LipReader
 from common.models.package import load_package, save_package
 from common.models.package_info import PackageInfo, read_info
+from common.own_mouths.config import Renderer
 from common.speech.lips import LipEncoder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -126,9 +127,12 @@ def test_a_shipped_package_is_half_as_large_and_samples_as_told(tmp_path: Path) 
     speech = SpeechConfig(encoder="mel", channels=6)
     info = PackageInfo(2, "student", GeometryConfig(crop_size=32), speech, DiffusionConfig())
     save_package(tmp_path / "trained", info, model, codec)
-    done = _ship(str(tmp_path / "trained"), "--output", str(tmp_path / "shipped"), "--num-steps", "2")
+    words = ("--num-steps", "2", "--renderer", "auto")
+    done = _ship(str(tmp_path / "trained"), "--output", str(tmp_path / "shipped"), *words)
     assert done.returncode == 0, done.stderr
     assert read_info(tmp_path / "shipped").diffusion == DiffusionConfig(num_steps=2)
+    assert read_info(tmp_path / "trained").renderer is Renderer.editor
+    assert read_info(tmp_path / "shipped").renderer is Renderer.auto
     shipped = load_package(tmp_path / "shipped", stage=2)
     for name, tensor in model.state_dict().items():
         assert torch.allclose(shipped.transformer.state_dict()[name], tensor, rtol=1e-3, atol=1e-6), name

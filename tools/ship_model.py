@@ -23,15 +23,23 @@ from common.files import atomic_dir  # noqa: E402
 from common.models.package import load_package, save_package  # noqa: E402
 from common.models.package_info import METADATA_FILE, PackageInfo  # noqa: E402
 from common.models.vae import load_vae  # noqa: E402
+from common.own_mouths.config import Renderer  # noqa: E402
 from common.speech.lips import LipEncoder  # noqa: E402
 
 SAMPLER = {"num_steps": int, "passes": int, "reference_scale": float, "audio_scale": float, "border": int}
 
 
-def ship(source: Path, output: Path, sampler: dict[str, Any], lip_reader: Path | None = None) -> int:
+def ship(
+    source: Path,
+    output: Path,
+    sampler: dict[str, Any],
+    lip_reader: Path | None = None,
+    renderer: Renderer | None = None,
+) -> int:
     """Write ``source`` to ``output`` in float16, whole or not at all; the bytes of all files there.
 
     ``lip_reader`` takes the place of the package's own: the transformer knows shapes, not who expects them.
+    ``renderer``: what draws new mouths unless a job says otherwise; None: as the package says.
 
     Raises:
         UserError: there is no package or autoencoder, an autoencoder is given sampler values, or a package
@@ -42,9 +50,11 @@ def ship(source: Path, output: Path, sampler: dict[str, Any], lip_reader: Path |
         info = replace(package.info, diffusion=replace(package.info.diffusion, **sampler))
         if lip_reader is not None:
             info = _heard_by(info, lip_reader)
+        if renderer is not None:
+            info = replace(info, renderer=renderer)
         save_package(output, info, package.transformer, package.codec, package.context, dtype=torch.float16)
-    elif sampler or lip_reader is not None:
-        given = sorted(sampler)[0] if sampler else "lip_reader"
+    elif sampler or lip_reader is not None or renderer is not None:
+        given = sorted(sampler)[0] if sampler else "renderer" if lip_reader is None else "lip_reader"
         raise UserError(f"{source}: holds no model package: leave {given} out.")
     else:
         with atomic_dir(output) as folder:
@@ -68,11 +78,14 @@ def main(argv: list[str] | None = None) -> int:
     for name, kind in SAMPLER.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the package's own")
     parser.add_argument("--lip-reader", type=Path, help="instead of the package's own")
+    parser.add_argument(
+        "--renderer", type=Renderer, choices=list(Renderer), metavar="NAME", help="own-mouths, editor or auto"
+    )
     arguments = parser.parse_args(argv)
     sampler = {name: getattr(arguments, name) for name in SAMPLER if getattr(arguments, name) is not None}
 
     def work() -> None:
-        size = ship(arguments.source, arguments.output, sampler, arguments.lip_reader)
+        size = ship(arguments.source, arguments.output, sampler, arguments.lip_reader, arguments.renderer)
         print(f"{arguments.output}: {size / 1e6:.1f} MB")
 
     return exit_code_of(work)

@@ -248,5 +248,5 @@ if wanted student; then
 fi
 if wanted ship; then
     settings_of ship
-    call "$python" "$here/tools/ship_model.py" "$work/stage2/student/package" --output "$output" "${own[@]+"${own[@]}"}"
+    call "$python" "$here/tools/ship_model.py" "$work/stage2/student/package" --output "$output" --renderer auto "${own[@]+"${own[@]}"}"
 fi

@@ -18,6 +18,7 @@ from common.face.pose import fit_pose
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.heads import Heads
+from common.own_mouths.shots import Shots
 
 Array = NDArray[np.float64]
 Landmarks = NDArray[np.floating]
@@ -35,8 +36,6 @@ _LOOK_SIZE = (24, 14)
 _LOOK_WIDTH = 0.8
 _LOOK_MOUTH = (12.0, 6.0)
 _LOOK_LEVELS = 40.0
-# Mean square of the difference of two looks, in units of _LOOK_LEVELS, above which a cut lies between frames.
-_CUT = 1.0
 # A full bank is thinned to this share.
 _THINNED = 0.8
 
@@ -130,6 +129,7 @@ class BankBuilder:
         self._config = config or OwnMouthsConfig()
         self._runs: list[_Run] = []
         self.sharpness: dict[int, float] = {}
+        self.shots = Shots()
 
     def add(self, index: int, image: Image, landmarks: Landmarks, extra: object = None) -> None:
         """One frame that shows the face: its number, (H, W, 3) uint8 and (68, 2 or 3) landmarks.
@@ -139,14 +139,17 @@ class BankBuilder:
         points = np.asarray(landmarks, np.float64)
         if not np.isfinite(points).all():
             return
-        unit = float(fit_pose(points[None]).scale[0])
-        axes = FaceAxes.of(points, unit)
+        if points.shape[1] == 2:
+            points = np.concatenate([points, np.zeros((len(points), 1))], axis=1)
+        pose = fit_pose(points[None])
+        axes = FaceAxes.of(points, float(pose.scale[0]))
         patch = _patch(image, points, axes)
         if patch is None:
             return
         look, sharpness = _look(image, points, axes), _sharpness(image, points, axes)
         self.sharpness[index] = sharpness
-        run = self._run_for(index, look)
+        self.shots.add(index, image, points, pose)
+        run = self._run_for(index)
         run.frames.append(index)
         run.landmarks.append(points)
         run.looks.append(look)
@@ -171,9 +174,9 @@ class BankBuilder:
         looks = np.stack([look for run in runs for look in run.looks])
         heads = Heads.of(np.stack([points for run in runs for points in run.landmarks]))
         follows = np.diff(frames, prepend=-2) == 1
-        for start in starts:
-            if start and follows[start]:
-                follows[start] = not _is_cut(looks[start - 1], looks[start])
+        follows[0] = False
+        for start in starts[1:]:
+            follows[start] &= self._same_shot(int(frames[start]))
         return Bank(
             frames,
             heads,
@@ -185,18 +188,18 @@ class BankBuilder:
             [patch for run in runs for patch in run.patches],
         )
 
-    def _run_for(self, index: int, look: NDArray[np.float32]) -> _Run:
+    def _run_for(self, index: int) -> _Run:
         """The run that the frame continues, or a new one."""
         last = self._runs[-1] if self._runs else None
-        if (
-            last is None
-            or last.frames[-1] != index - 1
-            or len(last.frames) >= self._run_frames(last)
-            or _is_cut(last.looks[-1], look)
-        ):
+        ends = last is not None and len(last.frames) >= self._run_frames(last)
+        if last is None or last.frames[-1] != index - 1 or ends or not self._same_shot(index):
             last = _Run()
             self._runs.append(last)
         return last
+
+    def _same_shot(self, index: int) -> bool:
+        """Whether a frame and the one before it are of one shot."""
+        return self.shots.of_frame.get(index) == self.shots.of_frame.get(index - 1)
 
     def _run_frames(self, run: _Run) -> int:
         """Most frames of a run: a small bank holds several all the same."""
@@ -248,10 +251,6 @@ def features(shapes: Array, angles: Array) -> Array:
 
 def _nearest(part: Array, others: Array) -> Array:
     return np.asarray(np.square(part[:, None] - others[None]).sum(axis=-1).min(axis=1))
-
-
-def _is_cut(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
-    return float(np.square(before - after).mean()) > _CUT
 
 
 def _patch(image: Image, points: Array, axes: FaceAxes) -> Patch | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from common.face.types import FaceObservation, ImageArray
 from common.own_mouths.bank import Bank, BankBuilder
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.occluders import Occluders, OccluderWatch, free_moments
+from common.own_mouths.shots import Shots
 
 LEAST_MOMENTS = 5
 """A clip that shows fewer mouths cannot lend any."""
@@ -26,12 +28,30 @@ class ClipMouths:
         sharpness: frame -> sharpness, as :attr:`common.own_mouths.bank.Bank.sharpness`.
         occluders: what lies before the face; None where nobody looked or nothing can be found.
         guessed: frames whose landmarks were not measured.
+        shots: of the clip; None: all of it is one.
     """
 
     bank: Bank
     sharpness: dict[int, float]
     occluders: Occluders | None = None
     guessed: frozenset[int] = frozenset()
+    shots: Shots | None = None
+
+    def strangeness(self, frames: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """(N, M) cost of a moment from another shot in each of these frames; None: there is one shot."""
+        if self.shots is None:
+            return None
+        cost = self.shots.strangeness()
+        here, there = self.shots.numbers(frames), self.shots.numbers(self.bank.frames)
+        return cost[np.ix_(here, there)] if cost.any() else None
+
+    def within_shots(self, run: range) -> list[range]:
+        """A run of frames in parts that no cut divides."""
+        if self.shots is None:
+            return [run]
+        numbers = self.shots.numbers(np.arange(run.start, run.stop))
+        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(run)]
+        return [range(run.start + a, run.start + b) for a, b in pairwise(edges)]
 
     def sharpness_of(self, frames: NDArray[np.int64]) -> NDArray[np.float64]:
         """(N,) of these frames; of those not seen the median."""
@@ -72,4 +92,4 @@ class MouthCollector:
                 bank = bank if free.all() else bank.limited(free)
         if len(bank) < LEAST_MOMENTS:
             return None
-        return ClipMouths(bank, sharpness, occluders, frozenset(self._guessed))
+        return ClipMouths(bank, sharpness, occluders, frozenset(self._guessed), self._builder.shots)

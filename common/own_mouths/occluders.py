@@ -66,7 +66,7 @@ class Occluders:
             roi: pixels.
         """
         hands = self.hands.get(frame, [])
-        if not hands and not maps[place].any():
+        if not hands and not any((m > 0).any() for m in maps):
             return None
         mask = keep_mask(calm(np.stack(maps))[place], hands, landmarks, roi)
         return mask if mask.any() else None

@@ -125,6 +125,7 @@ class MouthPlanner:
         angles: Array,
         sharpness: Array | None = None,
         forbidden: NDArray[np.bool_] | None = None,
+        extra: Array | None = None,
     ) -> MouthPlan:
         """The cheapest path through the bank (Viterbi) for N frames that follow each other.
 
@@ -138,6 +139,7 @@ class MouthPlanner:
             angles: (N, 4) of :attr:`common.own_mouths.heads.Heads.angles`, a.
             sharpness: (N,) of the frames, as :attr:`Bank.sharpness`; None: not compared.
             forbidden: (N, M) moments that a frame must not take; each frame has one that it may.
+            extra: (N, M) cost to be added; None: nothing.
         """
         bank, count = self._bank, len(wanted)
         moments = np.zeros(count, np.int64)
@@ -148,6 +150,8 @@ class MouthPlanner:
             part = slice(first, last)
             soft = None if sharpness is None else sharpness[part]
             cost = _costs(wanted[part], silent[part], angles[part], bank, soft)
+            if extra is not None:
+                cost += extra[part].astype(np.float32)
             if forbidden is not None:
                 cost[forbidden[part]] = _FORBIDDEN
             path = _cheapest(cost, self._passage, previous)

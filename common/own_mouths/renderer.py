@@ -121,9 +121,11 @@ def build_renderer(
     heads = Heads.of(landmarks[frames])
     sharpness = mouths.sharpness_of(frames)
     planner, parts, first = MouthPlanner(mouths.bank), [], 0
-    for run in runs:
+    # Nothing fades across a cut.
+    for run in (part for whole in runs for part in mouths.within_shots(whole)):
         part = slice(first, first + len(run))
-        parts.append(planner.plan(wanted[part], heads.angles[part], sharpness[part]))
+        strange = mouths.strangeness(frames[part])
+        parts.append(planner.plan(wanted[part], heads.angles[part], sharpness[part], extra=strange))
         first = part.stop
     plan = MouthPlan.joined(parts)
     placer = FramePlacer(heads, mouths.bank, plan, config, sharpness)
