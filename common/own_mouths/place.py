@@ -162,7 +162,7 @@ class FramePlacer:
             np.minimum(x - region[0], region[2] - 1 - x), np.minimum(y - region[1], region[3] - 1 - y)
         )
         field *= np.clip(inner / (_FADE * axes.unit), 0, 1)[..., None]
-        return pulled(image, field, region)
+        return pulled(image, field, region, interpolation=cv2.INTER_CUBIC)
 
     def _overlay(
         self, frame: int, moment: int, axes: FaceAxes, goal: Array, spot: Roi, below: Picture, alpha: Map
@@ -170,11 +170,12 @@ class FramePlacer:
         """The moment's mouth over ``spot``, (h, w, 3), bent, aligned, and lit like ``below``."""
         patch = self._bank.patches[moment]
         field = self._field(frame, moment, axes, goal, spot)
-        picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
         if not self._is_own(frame, moment):
+            # Only looked at by the flow, at a smaller size.
+            seen = pulled(patch.picture, field, spot, patch.origin, cv2.INTER_LINEAR).astype(np.float32)
             weight = ((alpha > 0.01) & (alpha < 0.8)).astype(np.float32)
-            field = field + Aligner()(below, lit(below, picture, alpha, axes.unit), weight, axes.unit)
-            picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
+            field = field + Aligner()(below, lit(below, seen, alpha, axes.unit), weight, axes.unit)
+        picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
         picture = lit(below, self._blurred(frame, moment, picture), alpha, axes.unit)
         return self._with_inside(moment, picture, axes, goal, spot)
 
