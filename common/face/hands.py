@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.face.graphs import close_with
 from common.face.quiet import without_chatter
 from common.face.types import FloatArray, ImageArray
 
@@ -42,6 +43,7 @@ class HandFinder:
         with without_chatter():
             self._hands = _build()
             self._start()
+        close_with(self, self._hands)
         self._rest = 0
         self._fresh = True
         self.searched = False

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from common.errors import UserError
+from common.face.graphs import close_with
 from common.face.quiet import without_chatter
 from common.face.types import FaceObservation, FloatArray, ImageArray, landmarks_box
 
@@ -53,6 +54,7 @@ class _Graph:
     def __init__(self, solution: Any, faces_of: str) -> None:
         self._solution = solution
         self._faces_of = faces_of
+        close_with(self, solution)
         self._start()
 
     def _start(self) -> None:

@@ -1,5 +1,10 @@
 """What covers the lower face: what a clip usually shows there, and where a frame shows something else.
 
+What is usual is a set of small pictures of the free face: those in which lips are seen best, and step by step
+all that look like them. A pixel is unusual where its surroundings, colours and edges, are like those of none
+of them. A hand has the colour of skin, but it hides the lips: where they are lost, little difference is
+believed; where they are seen, much is asked, and most of all of what lies on them.
+
 A false alarm on the lips leaves the old lips in a dubbed picture, the worst fault of all; a miss costs some
 pixels of a thing. So every rule here rather misses: a thing has to differ from all that the clip usually
 shows in its place, to be large, to cross the border of the face, and (:func:`calm`) to stay for some frames.
@@ -47,26 +52,36 @@ _SKIN_ROWS = slice(1, 13)
 _DARKEST = 12.0
 # The light changes by at most this factor within a clip; more is something before the cheeks.
 _LIGHT = 1.5
-# Least spread, in parts of the colour of the skin: of brightness (shadows, wrinkles) and of the two colours.
-_FLOOR = np.array([0.11, 0.05, 0.05], np.float32)
-# Spreads at which something else is suspected and certain.
-_SUSPECT, _CERTAIN = 2.7, 4.7
-# While learning, a picture is taken for a free face only where it is so many times nearer to the usual.
-_STRICT = 1.6
-# Pixel by pixel, this share of the pictures, those most like skin, is where learning begins.
-_CORE = 0.35
+# Unit of distance, in parts of the colour of the skin: brightness, two colours, slopes of the brightness.
+_FLOOR = np.array([0.11, 0.05, 0.05, 0.06, 0.06], np.float32)
+# Distances at which something else is suspected and certain, where lips are seen; where a thing is found in
+# frames about it, the second pair does.
+_SUSPECT, _CERTAIN = 2.6, 4.6
+_SUSPECT_NEAR, _CERTAIN_NEAR = 0.9, 1.7
+# Where the lips are lost a thing is there: it is told from the face at this share of what it differs by.
+_SHARE, _LEAST_SUSPECT, _MOST_SUSPECT, _CERTAIN_LOST = 0.25, 0.6, 1.6, 1.8
+# A pixel differs from the third likest of the free pictures: one that is not free does no harm.
+_LIKEST = 2
+# While learning, a picture is free where no more of it than the least thing differs by more than this.
+_STRICT = 3.0
+# Share of the pictures, those that show lips best, where learning begins.
+_CORE = 0.25
+# So many pictures that show lips, but another face, are another look of it (a shot, a turn), not a thing.
+_ANOTHER_LOOK = 0.15
 # With fewer free faces than this, free and covered might be confounded: then nothing is ever found.
-_MAJORITY = 0.5
-_ROUNDS = 4
-# Share of the free pictures in which a pixel may differ from the usual and be usual still, and how many
-# standard deviations a normal law has there.
-_RARE, _RARE_DEVIATIONS = 0.12, 1.55
-# A turned head shows other parts: radians beyond the usual turn that double the spread.
-_TURN = 0.2
-# A clip's usual turns reach no farther than this to either side of its middle, radians.
-_TURNS_USUALLY = 0.1
+_MAJORITY = 0.42
+# Lips are lost where both their redness and their lines are less than these shares of what they are in the
+# core (where that is redness at all), where there are hardly any lines, or where they are less red than the
+# skin by so much, and than the lips of the core.
+_LESS_RED, _LESS_LINED, _LEAST_RED = 0.35, 0.7, 0.3
+_BLANK = 0.35
+_PALE, _PALER = -0.5, 1.2
+# A turned head shows other parts: radians beyond any free picture's turn that halve the distance.
+_TURN, _SAME_TURN = 0.1, 0.05
 # Beyond this, radians, nothing can be told: a bowed head shows hair where the face was.
 _LOST = 0.35
+# Nose and upper cheeks: where more of them than this differs, the whole face does.
+_UPPER_ROWS, _MOST_OF_UPPER = slice(0, 9), 0.6
 # Parts of the area of the lower face: the least thing.
 _LEAST = 0.035
 # Breadth of the rim of the face, pixels. At the very edge of the chin, which moves, nothing is certain.
@@ -80,6 +95,8 @@ _REACH = 6
 _MOUTH_CENTRE, _MOUTH_AXES = (0.0, 0.86), (0.36, 0.25)
 # A thing stays for at least so many frames, and is not away for fewer.
 _STAYS, _AWAY = 3, 2
+# It is believed on suspicion for so many frames on end, before and after.
+_COMES_AND_GOES = 4
 
 
 @dataclass(frozen=True)
@@ -115,16 +132,20 @@ class LowerFace:
 
 @dataclass(frozen=True)
 class _Usual:
-    """What is usual: colour of the skin (3,), turn and its spread (2,), middle and spread of every pixel.
+    """What is usual, of R free pictures.
 
-    The last two are (HEIGHT, WIDTH, 3), in the colours of :func:`_opponent`.
+    Attributes:
+        skin: (3,) colour.
+        lips: (2,) redness and lines of lips that are seen well, :func:`_lips`.
+        turns: (R, 2) yaw and pitch, radians.
+        low, high: (R, HEIGHT, WIDTH, 5) least and largest features about every pixel, :func:`_features`.
     """
 
     skin: FloatArray
-    turn: Array
-    turn_spread: Array
-    middle: FloatArray
-    spread: FloatArray
+    lips: FloatArray
+    turns: Array
+    low: FloatArray
+    high: FloatArray
 
 
 class UsualLowerFace:
@@ -160,7 +181,9 @@ class UsualLowerFace:
         self._usual = _learn(self._kept) if self._kept else None
 
     def disagreement(self, face: LowerFace) -> FloatArray:
-        """Where a frame shows something before the face: (HEIGHT, WIDTH) float32 0..1, soft at its edge.
+        """Where a frame shows something before the face: (HEIGHT, WIDTH) float32 -1..1, soft at its edge.
+
+        Less than 0: only suspected, there if something is found in frames about this one (:func:`calm`).
 
         Raises:
             ValueError: before freeze().
@@ -169,9 +192,8 @@ class UsualLowerFace:
             raise ValueError("freeze() comes before the first question")
         if self._usual is None:
             return np.zeros((HEIGHT, WIDTH), np.float32)
-        small, view = face.picture, face.view
-        skin = _lit(_skin(small, view.inside), self._usual.skin)
-        return _things(_surprise(self._usual, _opponent(small, skin), view), view)
+        own = _skin(face.picture, face.view.inside)
+        return _disagreement(self._usual, _features(face.picture, _lit(own, self._usual.skin)), face.view)
 
 
 def _learn(kept: Sequence[LowerFace]) -> _Usual | None:
@@ -179,24 +201,46 @@ def _learn(kept: Sequence[LowerFace]) -> _Usual | None:
     views = [face.view for face in kept]
     skins = np.stack([_skin(face.picture, face.view.inside) for face in kept])
     skin = np.median(skins, axis=0).astype(np.float32)
-    pictures = np.stack(
-        [_opponent(face.picture, _lit(own, skin)) for face, own in zip(kept, skins, strict=True)]
-    )
-    turns = np.stack([view.turn for view in views])
-    turn = np.median(turns, axis=0)
-    turn_spread = np.quantile(np.abs(turns - turn), 0.8, axis=0).clip(max=_TURNS_USUALLY)
-    # Turned heads are judged mildly, so that things before them may pass: they teach nothing.
-    straight = (np.abs(turns - turn) <= 2 * _TURNS_USUALLY).all(axis=1)
-    middle, spread = _most_like_skin(pictures)
-    for _ in range(_ROUNDS):
-        usual = _Usual(skin, turn, turn_spread, middle, _forgiving(middle, spread))
-        free = np.array([_is_free(usual, p, view) for p, view in zip(pictures, views, strict=True)])
-        if free.mean() < _CORE:
-            return None
-        taught = pictures[free & straight] if (free & straight).mean() >= _CORE else pictures[free]
-        middle = np.median(taught, axis=0)
-        spread = np.quantile(np.abs(taught - middle), 1 - _RARE, axis=0) / _RARE_DEVIATIONS
-    return usual if free.mean() >= _MAJORITY else None
+    features = [_features(face.picture, _lit(own, skin)) for face, own in zip(kept, skins, strict=True)]
+    lips = np.stack([_lips(f, view) for f, view in zip(features, views, strict=True)])
+    # Seen well: both of its values are among the best.
+    ranks = lips.argsort(axis=0).argsort(axis=0).min(axis=1)
+    core = np.argsort(-ranks, kind="stable")[: max(round(_CORE * len(kept)), 1)]
+    usual_lips = np.median(lips[core], axis=0).astype(np.float32)
+    shown = ~_lips_lost(lips, usual_lips)
+    low, high = _ranges(features)
+    free = np.zeros(len(kept), bool)
+    free[core] = True
+    free = _grown_free([_distances(f, low, high) for f in features], views, free & shown, shown)
+    if free.mean() < _MAJORITY:
+        return None
+    return _Usual(skin, usual_lips, np.stack([v.turn for v in views])[free], low[free], high[free])
+
+
+def _grown_free(distances: Sequence[FloatArray], views: Sequence[_View], free: Flags, shown: Flags) -> Flags:
+    """(N,) which pictures are free: those that are so already, and what shows lips and is like them.
+
+    Args:
+        distances: N times (HEIGHT, WIDTH, N), :func:`_distances` among the pictures.
+        views: N.
+        free: (N,) those that are known.
+        shown: (N,) those that show lips.
+    """
+    for _ in range(len(views)):
+        known, left = np.flatnonzero(free), np.flatnonzero(shown & ~free)
+        new = [j for j in left if known.size and _is_like(_likest(distances[j][..., known]), views[j])]
+        if not new:
+            break
+        free = free.copy()
+        free[new] = True
+    strangers = shown & ~free
+    return shown if strangers.mean() >= _ANOTHER_LOOK else free
+
+
+def _is_like(distance: FloatArray, view: _View) -> bool:
+    differs = ((distance > _STRICT) & view.inside).astype(np.uint8)
+    large = cv2.morphologyEx(differs, cv2.MORPH_OPEN, np.ones((3, 3)))
+    return bool(np.sum(large) < _LEAST * view.inside.sum())
 
 
 def _view(landmarks: NDArray[np.floating]) -> _View:
@@ -278,39 +322,92 @@ def _opponent(small: ImageArray, skin: FloatArray) -> FloatArray:
     return np.stack([(r + 2 * g + b) / 4, r - g, b - g], axis=-1)
 
 
-def _most_like_skin(pictures: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Middle and spread, pixel by pixel, of the share _CORE of the pictures that is most like skin.
+def _features(small: ImageArray, skin: FloatArray) -> FloatArray:
+    """(HEIGHT, WIDTH, 5): colours of :func:`_opponent` and the slopes of the brightness, in floors."""
+    colours = _opponent(small, skin)
+    bright = cv2.GaussianBlur(np.ascontiguousarray(colours[..., 0]), (3, 3), 0.6)
+    slopes = [cv2.Sobel(bright, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=0.25) for dx in (1, 0)]
+    return np.asarray(np.concatenate([colours, np.stack(slopes, axis=-1)], axis=-1) / _FLOOR, np.float32)
 
-    A thing may be there for almost half of the clip: that a face looks like skin, and most things do not,
-    says which half is the face.
+
+def _ranges(features: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """(N, HEIGHT, WIDTH, 5) twice: least and largest about every pixel, which forgives a displacement."""
+    square = np.ones((3, 3), np.uint8)
+    low, high = ([change(f, square) for f in features] for change in (cv2.erode, cv2.dilate))
+    return np.asarray(low, np.float32), np.asarray(high, np.float32)
+
+
+def _distances(features: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """(HEIGHT, WIDTH, R): how far the surroundings of every pixel are from those in R pictures."""
+    beyond = np.maximum(features - high, low - features)
+    np.maximum(beyond, 0, out=beyond)
+    squares = np.einsum("rhwc,rhwc->hwr", beyond, beyond)
+    blurred = np.maximum(cv2.blur(squares, (3, 3)), 0)  # running sums may fall below 0 by rounding
+    return np.asarray(np.sqrt(blurred).reshape(squares.shape), np.float32)
+
+
+def _likest(distances: FloatArray) -> FloatArray:
+    """(HEIGHT, WIDTH) of (HEIGHT, WIDTH, R): to the third likest."""
+    which = min(_LIKEST, distances.shape[-1] - 1)
+    return np.asarray(np.partition(distances, which, axis=-1)[..., which], np.float32)
+
+
+def _lips(features: FloatArray, view: _View) -> FloatArray:
+    """(2,) how much redder than the cheeks the place of the lips is, and how strong its level lines are.
+
+    Both are 0 where the place of the lips cannot be told from the cheeks'.
     """
-    strange = (np.abs(pictures - np.array([1, 0, 0], np.float32)) / _FLOOR).sum(axis=-1)
-    order = np.argsort(strange, axis=0)[: max(round(_CORE * len(pictures)), 1)]
-    core = np.take_along_axis(pictures, order[..., None], axis=0)
-    middle = np.median(core, axis=0)
-    return middle, np.abs(core - middle).max(axis=0)
+    lips, cheeks = view.inside & ~view.cheeks, view.cheeks.copy()
+    cheeks[: _UPPER_ROWS.stop + 1] = False
+    if not lips.any() or not cheeks.any():
+        return np.zeros(2, np.float32)
+    red = features[..., 1]
+    lines = np.abs(features[..., 4])[lips].mean()
+    return np.array([red[lips].mean() - np.median(red[cheeks]), lines], np.float32)
 
 
-def _forgiving(middle: FloatArray, spread: FloatArray) -> FloatArray:
-    """Spread that forgives a displacement by half a pixel, and no less than the floor."""
-    slope = np.abs(np.gradient(middle, axis=0)) + np.abs(np.gradient(middle, axis=1))
-    total = np.sqrt(spread**2 + (0.5 * slope) ** 2 + _FLOOR**2)
-    return np.asarray(cv2.GaussianBlur(total.astype(np.float32), (3, 3), 0), np.float32)
+def _lips_lost(lips: FloatArray, usual: FloatArray) -> Flags:
+    """(...) whether lips (..., 2) are not seen, given those (2,) that are seen well."""
+    faint = (lips < usual * np.array([_LESS_RED, _LESS_LINED])).all(axis=-1)
+    pale = (lips[..., 0] < _PALE) & (lips[..., 0] < usual[0] - _PALER)
+    blank = lips[..., 1] < _BLANK * usual[1]
+    return np.asarray(((usual[0] > _LEAST_RED) & faint) | pale | blank, bool)
 
 
-def _surprise(usual: _Usual, picture: FloatArray, view: _View, strict: float = 1.0) -> FloatArray:
-    """(HEIGHT, WIDTH) 0..1: how sure it is that a pixel is unusual; ``strict`` multiplies the distance."""
-    beyond = np.maximum(np.abs(view.turn - usual.turn) - usual.turn_spread, 0).sum()
+def _disagreement(usual: _Usual, features: FloatArray, view: _View) -> FloatArray:
+    """Of :meth:`UsualLowerFace.disagreement`."""
+    nothing = np.zeros((HEIGHT, WIDTH), np.float32)
+    beyond = float(np.abs(view.turn - usual.turns).sum(axis=1).min())
     if beyond > _LOST:
-        return np.zeros((HEIGHT, WIDTH), np.float32)
-    distance = np.sqrt((((picture - usual.middle) / usual.spread) ** 2).sum(axis=-1))
-    distance = cv2.GaussianBlur(distance.astype(np.float32), (3, 3), 0.8) * (strict / (1 + beyond / _TURN))
-    return np.clip((distance - _SUSPECT) / (_CERTAIN - _SUSPECT), 0, 1).astype(np.float32)
+        return nothing
+    distance = _likest(_distances(features, usual.low, usual.high))
+    distance /= 1 + max(beyond - _SAME_TURN, 0) / _TURN
+    upper = view.inside[_UPPER_ROWS]
+    if ((distance[_UPPER_ROWS] > _SUSPECT) & upper).sum() > _MOST_OF_UPPER * upper.sum():
+        return nothing
+    seen = _lips(features, view)
+    if seen.any() and _lips_lost(seen, usual.lips):
+        suspect = _suspect_lost(distance, view)
+        return _things(_sure(distance, suspect, _CERTAIN_LOST * suspect), replace(view, cheeks=view.inside))
+    lips = view.inside & ~view.cheeks
+    found = _things(_sure(distance, _SUSPECT, _CERTAIN), view)
+    if found.any():
+        found[lips & (distance < _CERTAIN)] = 0
+        return found
+    suspected = _things(_sure(distance, _SUSPECT_NEAR, _CERTAIN_NEAR), view)
+    suspected[lips] = 0
+    return -suspected
 
 
-def _is_free(usual: _Usual, picture: FloatArray, view: _View) -> bool:
-    # Here it is a thing let through that does harm: a widely open mouth may be left out.
-    return not _things(_surprise(usual, picture, view, _STRICT), replace(view, cheeks=view.inside)).any()
+def _suspect_lost(distance: FloatArray, view: _View) -> float:
+    """The distance at which something is suspected where the lips are lost."""
+    differs = distance[view.inside & (distance > 1)]
+    typical = float(np.quantile(differs, 0.8)) if len(differs) > _LEAST * view.inside.sum() else 0.0
+    return min(max(_SHARE * typical, _LEAST_SUSPECT), _MOST_SUSPECT)
+
+
+def _sure(distance: FloatArray, suspect: float, certain: float) -> FloatArray:
+    return np.clip((distance - suspect) / (certain - suspect), 0, 1).astype(np.float32)
 
 
 def _things(surprise: FloatArray, view: _View) -> FloatArray:
@@ -371,11 +468,13 @@ def _without_short(flags: Flags, least: int, ends: bool = False) -> Flags:
 
 
 def calm(disagreement: NDArray[np.floating]) -> FloatArray:
-    """Maps (N, HEIGHT, WIDTH) of consecutive frames, without what stays for less than three of them.
+    """Maps (N, HEIGHT, WIDTH) of consecutive frames, 0..1, without what stays for less than three of them.
 
-    Gaps of a frame or two between findings are filled with what both sides show.
+    Gaps of a frame or two between findings are filled with what both sides show. What is only suspected is
+    believed where it touches a finding in the frame before or after, and so on for a few frames.
     """
-    maps = np.array(disagreement, np.float32)
+    given = np.asarray(disagreement, np.float32)
+    maps = np.maximum(given, 0)
     seen = maps.any(axis=(1, 2))
     stays = steady(seen)
     known = np.flatnonzero(seen)
@@ -383,6 +482,13 @@ def calm(disagreement: NDArray[np.floating]) -> FloatArray:
         after = int(np.searchsorted(known, frame))
         maps[frame] = np.minimum(maps[known[after - 1]], maps[known[after]])
     maps[~stays] = 0
+    suspected = given.min(axis=(1, 2), initial=0) < 0
+    for _ in range(_COMES_AND_GOES if suspected.any() else 0):
+        before = [maps[max(frame - 1, 0) : frame + 2].max(axis=0) for frame in range(len(maps))]
+        for frame in np.flatnonzero(suspected):
+            about = cv2.dilate((before[frame] > 0.5).astype(np.uint8), _disc(_REACH)).astype(bool)
+            if (about & (given[frame] < -0.5)).any():
+                maps[frame] = np.maximum(maps[frame], -given[frame])
     return maps
 
 
@@ -443,7 +549,7 @@ def covered(
     hands: Sequence[FloatArray] = (),
     landmarks: NDArray[np.floating] | None = None,
 ) -> float:
-    """Share of the mouth area that is covered, 0..1.
+    """Share of the mouth area that is covered, or suspected to be, 0..1.
 
     Args:
         disagreement: (HEIGHT, WIDTH) of the frame.
@@ -453,5 +559,5 @@ def covered(
     if hands and landmarks is not None:
         back = _back(_view(landmarks).matrix)
         seen = [_move(back, hand).astype(np.float32) for hand in hands]
-        disagreement = np.maximum(disagreement, hand_mask(seen, (HEIGHT, WIDTH)))
-    return float(disagreement[_mouth_area()].mean())
+        disagreement = np.maximum(np.abs(disagreement), hand_mask(seen, (HEIGHT, WIDTH)))
+    return float(np.abs(disagreement)[_mouth_area()].mean())
