@@ -162,7 +162,7 @@ class FramePlacer:
             np.minimum(x - region[0], region[2] - 1 - x), np.minimum(y - region[1], region[3] - 1 - y)
         )
         field *= np.clip(inner / (_FADE * axes.unit), 0, 1)[..., None]
-        return pulled(image, field, region, interpolation=cv2.INTER_CUBIC)
+        return pulled(image, field, region)
 
     def _overlay(
         self, frame: int, moment: int, axes: FaceAxes, goal: Array, spot: Roi, below: Picture, alpha: Map
@@ -171,8 +171,8 @@ class FramePlacer:
         patch = self._bank.patches[moment]
         field = self._field(frame, moment, axes, goal, spot)
         if not self._is_own(frame, moment):
-            # Only looked at by the flow, at a smaller size.
-            seen = pulled(patch.picture, field, spot, patch.origin, cv2.INTER_LINEAR).astype(np.float32)
+            # As sharp as what it is laid on: the flow is thrown off by a softer picture.
+            seen = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
             weight = ((alpha > 0.01) & (alpha < 0.8)).astype(np.float32)
             field = field + Aligner()(below, lit(below, seen, alpha, axes.unit), weight, axes.unit)
         picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
