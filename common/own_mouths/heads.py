@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from common.face.canonical import cheek_points
 from common.face.layout import MOUTH, RIGID_UPPER
 from common.face.mouth import lip_shape, mouth_shape
-from common.face.pose import HeadPose, fit_pose
+from common.face.pose import HeadPose, fit_pose, rigid_similarity
 
 Array = NDArray[np.float64]
 
@@ -115,8 +115,6 @@ def _carried(points: Array, scale: float, rotation: Array, new_scale: float, new
 
 def fitted(points: Array, goal: Array) -> Array:
     """Points (68, 2) under the similarity of the plane that lays their rigid ones on those of ``goal``."""
-    here, there = (p[_RIGID, 0] + 1j * p[_RIGID, 1] for p in (points, goal))
-    centre, aim = here.mean(), there.mean()
-    factor = ((there - aim) * (here - centre).conj()).sum() / (np.abs(here - centre) ** 2).sum()
-    moved = factor * (points[:, 0] + 1j * points[:, 1] - centre) + aim
+    factor, shift = rigid_similarity(points[None], goal[None])
+    moved = factor[0] * (points[:, 0] + 1j * points[:, 1]) + shift[0]
     return np.stack([moved.real, moved.imag], axis=1)
