@@ -260,9 +260,15 @@ class DubPipeline:
             sound = inputs.padded_speech(plan.timeline.duration)
             lips = None if followed.mouths is None else self._lip_shapes(sound)
             division = divide(request, renderer, followed, plan, lips)
+            # A package that hears lips has heard them already.
+            heard = lips if self._lips is self.speech else None
+            if division.editor is not None and heard is None:
+                heard = self.speech.encode(sound)
         with clock.part("dubbing"), _memory_errors():
-            frames, seams = self._frames(request, plan, division, sound, sampling)
-            count = write_outputs(request, inputs.info, plan, _told(frames, plan.dubbed_frames, tell))
+            frames, seams = self._frames(request, plan, division, heard, sampling, tell)
+            count = write_outputs(request, inputs.info, plan, frames)
+            if division.renderer is None:
+                tell(DUBBING, plan.model_frames, plan.model_frames)
         return DubResult(
             request.output,
             count,
@@ -285,8 +291,9 @@ class DubPipeline:
         request: DubRequest,
         plan: FacePlan,
         division: Division,
-        sound: np.ndarray,
+        features: np.ndarray | None,
         sampling: DiffusionConfig,
+        tell: Progress,
     ) -> tuple[Iterator[Composite], tuple[float, ...]]:
         """All frames of the job, and the seconds at which the editor's second and later windows begin."""
         seams: tuple[float, ...] = ()
@@ -295,8 +302,9 @@ class DubPipeline:
             from stage2_dubber.editor import WindowEditor
 
             changes = request.compositing in TELL_CHANGES
-            editor = WindowEditor(self.package, sampling, request.seed, changes=changes)
-            features = self.speech.encode(sound)
+            assert features is not None
+            advance = _advance(plan.model_frames, tell) if division.renderer is None else None
+            editor = WindowEditor(self.package, sampling, request.seed, advance, changes)
             frames = composited_frames(request.video, division.editor, editor, features, request.compositing)
             seams = tuple(
                 (segment.model.start + window.start) / self.info.geometry.fps
@@ -305,6 +313,7 @@ class DubPipeline:
             )
         if division.renderer is not None:
             frames = with_own_mouths(frames, division, plan, request.contact_sheet is not None)
+            frames = _told(frames, plan.dubbed_frames, tell)
         return frames, seams
 
     def edit_crops(
@@ -440,6 +449,19 @@ def _memory_errors() -> Iterator[None]:
             "The memory of the GPU is too small for this model: free some, use --device cpu or a smaller "
             "model."
         ) from error
+
+
+def _advance(total: int, tell: Progress) -> Advance:
+    """Tells how many of the model's frames are done, also while a window is being sampled."""
+    done = 0.0
+    tell(DUBBING, 0, total)
+
+    def advance(frames: float) -> None:
+        nonlocal done
+        done = min(done + frames, total)
+        tell(DUBBING, done, total)
+
+    return advance
 
 
 def _told(frames: Iterator[Composite], total: int, tell: Progress) -> Iterator[Composite]:

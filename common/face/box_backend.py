@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.face.canonical import face_in_box
 from common.face.track import load_arrays
-from common.face.types import FaceObservation, FloatArray, ImageArray, landmarks_box
+from common.face.types import FaceObservation, FloatArray, ImageArray, box_iou, landmarks_box
 from common.files import PathLike, read_json, require_file
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class BoxDetector:
 
     def _in_box(self, image: ImageArray, box: FloatArray) -> FaceObservation:
         seen = None if self._mesh is None else self._mesh.look_at(image, box)
-        if seen is not None and _overlap(seen.box, box) >= _LEAST_OVERLAP:
+        if seen is not None and box_iou(seen.box, box) >= _LEAST_OVERLAP:
             self._last = FaceObservation(box, seen.landmarks, 1.0)
             return self._last
         points = face_in_box(box) if self._last is None else _moved(self._last, box)
@@ -105,13 +105,6 @@ def _build_mesh() -> MediapipeDetector:
     from common.face.mediapipe_backend import MediapipeDetector
 
     return MediapipeDetector(max_faces=1, min_confidence=_MESH_CONFIDENCE, tracking=False, search_small=False)
-
-
-def _overlap(a: FloatArray, b: FloatArray) -> float:
-    """Intersection of two boxes over their union."""
-    shared = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(min=0).prod())
-    whole = float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared
-    return shared / max(whole, 1e-6)
 
 
 def _moved(seen: FaceObservation, box: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ import numpy as np
 from common.errors import UserError
 from common.face.graphs import close_with
 from common.face.quiet import without_chatter
-from common.face.types import FaceObservation, FloatArray, ImageArray, landmarks_box
+from common.face.types import FaceObservation, FloatArray, ImageArray, box_area, box_iou, landmarks_box
 
 # Vertex of the 478-point mesh for each iBUG point. The jaw line takes the vertices of the face's outline that
 # lie nearest to nine equal arcs from temple to chin.
@@ -176,7 +176,7 @@ class MediapipeDetector:
         elif not (faces := self._follow(image)) and self._rest == 0:
             faces = self._search(image)
             self._rest = 0 if faces or not self._tracking else _SEARCH_EVERY
-        faces = sorted(faces, key=lambda face: -_area(face.box))[: self._max_faces]
+        faces = sorted(faces, key=lambda face: -box_area(face.box))[: self._max_faces]
         self._followed, self._rest = (faces if self._tracking else []), max(self._rest - 1, 0)
         return faces
 
@@ -190,7 +190,7 @@ class MediapipeDetector:
         faces: list[FaceObservation] = []
         for box, score in self._find_boxes(image):
             face = self.look_at(image, box, score)
-            if face is not None and all(_iou(face.box, other.box) < _SAME_FACE_IOU for other in faces):
+            if face is not None and all(box_iou(face.box, other.box) < _SAME_FACE_IOU for other in faces):
                 faces.append(face)
         return faces
 
@@ -257,12 +257,3 @@ def _tiles(height: int, width: int, grid: int) -> list[_Square]:
     columns = np.linspace(0, width - side, 2 * int(np.ceil(width / side)) - 1).round().astype(int)
     rows = np.linspace(0, height - side, 2 * grid - 1).round().astype(int)
     return [_Square(int(x), int(y), side) for y in rows for x in columns]
-
-
-def _area(box: FloatArray) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
-
-
-def _iou(a: FloatArray, b: FloatArray) -> float:
-    overlap = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(min=0).prod())
-    return overlap / max(_area(a) + _area(b) - overlap, 1e-6)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from common.errors import UserError
-from common.face.types import FaceDetector, FaceObservation, FloatArray, ImageArray
+from common.face.types import FaceDetector, FaceObservation, FloatArray, ImageArray, box_area, box_iou
 from common.files import PathLike, atomic_path, require_file
 
 # The same face in the next frame overlaps itself by at least this much ...
@@ -179,7 +179,7 @@ class _Person:
         if not faces:
             return None
         if self.box is None or self.lost_for > self.max_gap:
-            return max(faces, key=lambda face: _area(face.box))
+            return max(faces, key=lambda face: box_area(face.box))
         old = self.box
         near = [face for face in faces if _continues(old, face.box)]
         return min(near, key=lambda face: _distance(old, face.box), default=None)
@@ -192,22 +192,15 @@ class _Person:
         return float(self.embedding @ face.embedding) >= (0.0 if near else _SAME_PERSON)
 
 
-def _area(box: FloatArray) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
-
-
 def _distance(a: FloatArray, b: FloatArray) -> float:
     return float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
 
 
 def _continues(old: FloatArray, new: FloatArray) -> bool:
-    size_old, size_new = np.sqrt(_area(old)), np.sqrt(_area(new))
+    size_old, size_new = np.sqrt(box_area(old)), np.sqrt(box_area(new))
     if not 1 / _MAX_GROWTH <= size_new / max(size_old, 1e-6) <= _MAX_GROWTH:
         return False
-    inner = np.minimum(old[2:], new[2:]) - np.maximum(old[:2], new[:2])
-    overlap = float(inner.clip(min=0).prod())
-    iou = overlap / max(_area(old) + _area(new) - overlap, 1e-6)
-    return iou >= _MIN_IOU or _distance(old, new) <= _MAX_MOVE * size_old
+    return box_iou(old, new) >= _MIN_IOU or _distance(old, new) <= _MAX_MOVE * size_old
 
 
 def _fill_gaps(landmarks: FloatArray, boxes: FloatArray, present: NDArray[np.bool_], max_gap: int) -> None:

@@ -59,6 +59,17 @@ class FaceDetector(Protocol):
         ...
 
 
+def box_iou(a: FloatArray, b: FloatArray) -> float:
+    """Intersection of two boxes x0 y0 x1 y1 over their union, 0 to 1."""
+    overlap = float((np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])).clip(min=0).prod())
+    return overlap / max(box_area(a) + box_area(b) - overlap, 1e-6)
+
+
+def box_area(box: FloatArray) -> float:
+    """Square pixels of a box x0 y0 x1 y1."""
+    return float((box[2] - box[0]) * (box[3] - box[1]))
+
+
 def landmarks_box(landmarks: FloatArray) -> FloatArray:
     """Bounding box x0 y0 x1 y1 of (..., 68, 3) landmarks, shape (..., 4)."""
     low, high = landmarks[..., :2].min(axis=-2), landmarks[..., :2].max(axis=-2)

@@ -173,6 +173,7 @@ class BankBuilder:
         starts = np.cumsum([0, *(len(run.frames) for run in runs[:-1])])
         looks = np.stack([look for run in runs for look in run.looks])
         heads = Heads.of(np.stack([points for run in runs for points in run.landmarks]))
+        expressions = heads.expressions()
         follows = np.diff(frames, prepend=-2) == 1
         follows[0] = False
         for start in starts[1:]:
@@ -181,7 +182,7 @@ class BankBuilder:
             frames,
             heads,
             heads.lip_shapes(),
-            heads.expressions() - np.median(heads.expressions(), axis=0),
+            expressions - np.median(expressions, axis=0),
             looks,
             np.array([value for run in runs for value in run.sharpness]),
             follows,

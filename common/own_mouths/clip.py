@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -37,13 +38,19 @@ class ClipMouths:
     guessed: frozenset[int] = frozenset()
     shots: Shots | None = None
 
-    def strangeness(self, frames: NDArray[np.int64]) -> NDArray[np.float64] | None:
-        """(N, M) cost of a moment from another shot in each of these frames; None: there is one shot."""
+    def strangeness(self, run: range) -> NDArray[np.float64] | None:
+        """(M,) cost of each moment in a run within one shot, for being of another; None: of none."""
         if self.shots is None:
             return None
-        cost = self.shots.strangeness()
-        here, there = self.shots.numbers(frames), self.shots.numbers(self.bank.frames)
-        return cost[np.ix_(here, there)] if cost.any() else None
+        (shot,) = self.shots.numbers(np.array([run.start]))
+        cost = self.shots.strangeness(int(shot))[self._bank_shots]
+        return cost if cost.any() else None
+
+    @cached_property
+    def _bank_shots(self) -> NDArray[np.int64]:
+        """(M,) shots of the moments."""
+        assert self.shots is not None
+        return self.shots.numbers(self.bank.frames)
 
     def within_shots(self, run: range) -> list[range]:
         """A run of frames in parts that no cut divides."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from common.face.mouth import LIP_GAPS
 from common.own_mouths.bank import POSE_TOLERANCES, SHAPE_WEIGHTS, Bank, features
 from common.own_mouths.goal import filmed_gap, frontality, mean_gap
-from common.own_mouths.wanted import silence
+from common.own_mouths.wanted import closedness, silence
 
 Array = NDArray[np.float64]
 
@@ -23,9 +24,9 @@ _POSE = 1.0
 _PROFILE_TOLERANCE = 0.3
 # A mouth that is opened beyond what the moment shows is worse than one that is closed.
 _BEYOND, _BEYOND_FREE = 1.5, 0.25
-# Lips that shall be closed: cost of a moment's gap, the wanted gap at which it fades, the gap that is free,
+# Lips that shall be closed: cost of a moment's gap, the gap that is free,
 # and the cost in silence, where a jump is not seen.
-_CLOSED, _CLOSED_RANGE, _CLOSED_FREE, _SILENT = 0.7, 0.4, 0.1, 6.0
+_CLOSED, _CLOSED_FREE, _SILENT = 0.7, 0.1, 6.0
 # Blur: cost per squared difference of log sharpness of a moment that is softer than the frame.
 _SOFTER, _SOFTER_FREE = 1.0, 0.3
 # A grimace is no speech: cost of an expression that is not the clip's usual one, in these units (eye-corner
@@ -139,7 +140,7 @@ class MouthPlanner:
             angles: (N, 4) of :attr:`common.own_mouths.heads.Heads.angles`, a.
             sharpness: (N,) of the frames, as :attr:`Bank.sharpness`; None: not compared.
             forbidden: (N, M) moments that a frame must not take; each frame has one that it may.
-            extra: (N, M) cost to be added; None: nothing.
+            extra: (M,) cost of each moment, to be added in all frames; None: nothing.
         """
         bank, count = self._bank, len(wanted)
         moments = np.zeros(count, np.int64)
@@ -151,7 +152,7 @@ class MouthPlanner:
             soft = None if sharpness is None else sharpness[part]
             cost = _costs(wanted[part], silent[part], angles[part], bank, soft)
             if extra is not None:
-                cost += extra[part].astype(np.float32)
+                cost += extra.astype(np.float32)
             if forbidden is not None:
                 cost[forbidden[part]] = _FORBIDDEN
             path = _cheapest(cost, self._passage, previous)
@@ -176,11 +177,12 @@ def _costs(
     """(N, M) cost of each moment in each frame."""
     apart = wanted[:, None] - bank.shapes[None]
     cost = np.square(apart * SHAPE_WEIGHTS).sum(axis=-1)
-    beyond = np.maximum(apart[..., :3].mean(axis=-1) - _BEYOND_FREE * bank.shapes[None, :, 1], 0)
+    wider = apart[..., :LIP_GAPS].mean(axis=-1)
+    beyond = np.maximum(wider - _BEYOND_FREE * bank.shapes[None, :, 1], 0)
     cost += _BEYOND * beyond**2
     # Lips that shall be closed are best taken from closed ones: a bend leaves a dark line between them.
-    closed = _CLOSED * np.exp(-np.maximum(wanted[:, 1], 0) / _CLOSED_RANGE) + _SILENT * silent
-    cost += closed[:, None] * np.square(np.maximum(-apart[..., :3].mean(axis=-1) - _CLOSED_FREE, 0))
+    closed = _CLOSED * closedness(wanted[:, 1]) + _SILENT * silent
+    cost += closed[:, None] * np.square(np.maximum(-wider - _CLOSED_FREE, 0))
     tolerance = _PROFILE_TOLERANCE + (1 - _PROFILE_TOLERANCE) * frontality(angles[:, 0])
     turned = (angles[:, None] - bank.heads.angles[None]) / POSE_TOLERANCES / tolerance[:, None, None]
     cost += _POSE * np.square(turned).sum(axis=-1)

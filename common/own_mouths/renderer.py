@@ -124,7 +124,7 @@ def build_renderer(
     # Nothing fades across a cut.
     for run in (part for whole in runs for part in mouths.within_shots(whole)):
         part = slice(first, first + len(run))
-        strange = mouths.strangeness(frames[part])
+        strange = mouths.strangeness(run)
         parts.append(planner.plan(wanted[part], heads.angles[part], sharpness[part], extra=strange))
         first = part.stop
     plan = MouthPlan.joined(parts)

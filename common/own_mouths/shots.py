@@ -8,6 +8,7 @@ since a shot prefers its own moments anyway.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -73,20 +74,31 @@ class Shots:
             self._usual = _MEMORY * self._usual + (1 - _MEMORY) * change
         return cut
 
+    @cached_property
+    def _table(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Frames that were seen, rising, and their shots; asked for once all were added."""
+        count = len(self.of_frame)
+        frames = np.fromiter(self.of_frame.keys(), np.int64, count)
+        return frames, np.fromiter(self.of_frame.values(), np.int64, count)
+
+    @cached_property
+    def _looks(self) -> tuple[Array, Array]:
+        """(S, P, 2) proportions and (S, 3) colours of all shots, each the median over its frames."""
+        geometry = np.stack([np.median([g for g, _ in faces], axis=0) for faces in self._faces])
+        return geometry, np.stack([np.median([c for _, c in faces], axis=0) for faces in self._faces])
+
     def numbers(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
         """(N,) shots of frames; a frame that was not seen belongs to the shot of the last one before it."""
-        known = np.array(sorted(self.of_frame), np.int64)
-        place = np.searchsorted(known, frames, side="right") - 1
-        return np.array([self.of_frame[int(known[max(p, 0)])] for p in place], np.int64)
+        known, shots = self._table
+        return shots[np.maximum(np.searchsorted(known, frames, side="right") - 1, 0)]
 
-    def strangeness(self) -> Array:
-        """(S, S) cost of a moment of one shot in a frame of another."""
-        geometry = np.stack([np.median([g for g, _ in faces], axis=0) for faces in self._faces])
-        colour = np.stack([np.median([c for _, c in faces], axis=0) for faces in self._faces])
-        apart = np.sqrt(np.square(geometry[:, None] - geometry[None]).sum(axis=-1).mean(axis=-1)) / _GEOMETRY
-        apart += np.abs(colour[:, None] - colour[None]).max(axis=-1) / _COLOUR
+    def strangeness(self, shot: int) -> Array:
+        """(S,) cost of a moment of each shot in a frame of ``shot``; 0 for its own."""
+        geometry, colour = self._looks
+        apart = np.sqrt(np.square(geometry - geometry[shot]).sum(axis=-1).mean(axis=-1)) / _GEOMETRY
+        apart += np.abs(colour - colour[shot]).max(axis=-1) / _COLOUR
         cost = _OTHER_SHOT + _STRANGE * np.square(np.maximum(apart - _FREE, 0))
-        np.fill_diagonal(cost, 0.0)
+        cost[shot] = 0.0
         return np.minimum(cost, _MOST)
 
 

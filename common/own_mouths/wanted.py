@@ -45,13 +45,18 @@ def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: flo
     return np.stack([np.interp(at, known, column) for column in shapes.T], axis=1)
 
 
+def closedness(gap: Array) -> Array:
+    """exp(-gap / 0.4) of gaps (N,) in units of lip shape: 1 for closed lips."""
+    return np.exp(-np.maximum(gap, 0) / _SILENT_GAP)
+
+
 def silence(gap: Array) -> Array:
     """(N,) 0 to 1: how far a gap (N,), in units of lip shape, is that of somebody who says nothing.
 
-    exp(-gap / 0.4), opened (in the sense of morphology) over 9 frames: lips that close for a p are not
+    :func:`closedness`, opened (in the sense of morphology) over 9 frames: lips that close for a p are not
     silent.
     """
-    closed = np.exp(-np.maximum(gap, 0) / _SILENT_GAP)
+    closed = closedness(gap)
     return np.asarray(grey_opening(closed, size=min(_SILENT_FRAMES, len(closed))))
 
 
