@@ -53,7 +53,7 @@ class VaeConfig:
     """The shape of the autoencoder, and where its weights are.
 
     Kind "wan": arguments of diffusers' ``AutoencoderKLWan`` (R: the Wan2.2 autoencoder). Kind "patch":
-    those of ``common.models.patch_autoencoder``: ``z_dim``, the scale factors and the last four here.
+    those of ``common.autoencoder.patch``: ``z_dim``, the scale factors and the last four here.
     """
 
     path: str = ""
@@ -278,7 +278,7 @@ class PhaseConfig:
         if self.sync.weight and not self.sync.model:
             raise UserError(
                 "phase.sync.weight is set but phase.sync.model is empty: name the folder of a sync expert "
-                "(stage2_dubber/train_sync.py), or set the weight to 0."
+                "(common/sync_expert/train.py), or set the weight to 0."
             )
         _one_of("phase.name", self.name, ("structure", "lip", "texture", "student"))
         _at_least("phase.judged_latents", self.judged_latents, 1)
@@ -331,7 +331,7 @@ class DataConfig:
 
 @dataclass
 class SyncConfig:
-    """A sync expert (common/models/sync_expert.py) and how its false pairs are drawn."""
+    """A sync expert (common/sync_expert/model.py) and how its false pairs are drawn."""
 
     frames: int = 16
     widths: list[int] = field(default_factory=lambda: [32, 64, 128, 128])

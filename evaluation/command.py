@@ -87,13 +87,13 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     Raises:
         UserError: a system or a judge cannot be loaded, or the folder not be written.
     """
+    from bootdub.console import ConsoleProgress
     from evaluation.registry import load_measures
     from evaluation.report import write_report
     from evaluation.run import Evaluation, Plan
     from evaluation.storage import write_csv, write_json
     from evaluation.summary import summary_lines
     from evaluation.tables import aggregate
-    from stage2_dubber.console import ConsoleProgress
 
     if not request.cases:
         raise UserError("There is nothing to evaluate: name groups or a manifest that hold clips.")
@@ -114,7 +114,7 @@ def evaluate_cases(request: Request) -> Iterator[str]:
 
 def _systems(request: Request) -> list[System]:
     from evaluation.systems import build_systems
-    from stage2_dubber.locate import default_model_path
+    from stage2_dubber.dub.locate import default_model_path
 
     texts = request.systems or (str(default_model_path()), "copy")
     return build_systems(texts, request.device, num_steps=request.num_steps, passes=request.passes)
@@ -144,8 +144,8 @@ def bench_manifest(
     Raises:
         UserError: unknown size or group, or the folder cannot be written.
     """
+    from bootdub.console import ConsoleProgress
     from evaluation.bench import bench_items, render_bench
-    from stage2_dubber.console import ConsoleProgress
 
     manifest = folder / "manifest.csv"
     if dry_run:

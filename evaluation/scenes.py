@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import read_json
+from common.rendered.measure import MouthSweep, match_sweep, sweep_mouth
+from common.rendered.scene import Scene, sample_scene
 from evaluation.bench import scene_of
 from evaluation.take import Curve
-from stage1_generator.rendered.measure import MouthSweep, match_sweep, sweep_mouth
-from stage1_generator.rendered.scene import Scene, sample_scene
 
 
 def load_scene(path: Path) -> Scene:
-    """The scene of a clip of the benchmark, or of one made by ``python -m stage1_generator.rendered``.
+    """The scene of a clip of the benchmark, or of one made by ``python -m common.rendered``.
 
     Raises:
         UserError: the file describes neither.

@@ -24,7 +24,7 @@ class PrepareConfig:
     speaker_from: str = "name"
     """Speaker of a video that nothing names: "name" (each video its own) or "folder" (its parent folder)."""
     offsets: str = ""
-    """Optional JSON of stage2_dubber/measure_sync.py: sound is moved so that it fits the lips."""
+    """Optional JSON of common/sync_expert/measure.py: sound is moved so that it fits the lips."""
     offset_confidence: float = 0.0
     """Videos that `offsets` measured with less confidence than this are left out."""
     min_seconds: float = 1.0
@@ -212,7 +212,7 @@ class PackConfig:
     relight_fraction: float = 0.05
     """Share of pairs whose both videos are shown under the same other light (spec section 4)."""
     rendered_pairs: str = ""
-    """Folder made by `stage1_generator.rendered --pairs`: exact pairs, packed into shards of their own."""
+    """Folder made by `common.rendered --pairs`: exact pairs, packed into shards of their own."""
     workers: int = 0
 
 

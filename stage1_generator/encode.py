@@ -15,18 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.autoencoder.codec import VideoCodec
+from common.autoencoder.pixels import to_video
+from common.data.prepared import SAMPLE_RATE, Entry, OpenEntries, load_entries
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint
-from common.models.pixels import to_video
-from common.models.vae import VideoCodec
 from common.speech.windows import clip_features, feature_margin
-from stage1_generator.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.companions.plan import clip_key, clip_seed, clip_starts
+from stage1_generator.companions.regions import GRAY, Regions, clip_regions, hide
 from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.encoders import EntrySpeech, load_codec
-from stage1_generator.entries import SAMPLE_RATE, Entry, OpenEntries, load_entries
-from stage1_generator.plan import clip_key, clip_seed, clip_starts
-from stage1_generator.regions import GRAY, Regions, clip_regions, hide
+from stage1_generator.generator.frozen import EntrySpeech, load_codec
+from stage1_generator.work.command import Progress, run_ahead, run_command, sweep
 
 _VERSION = 1
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 
-from stage1_generator.command import Progress, run_command, run_parallel, sweep
-from stage1_generator.companions import read_plan
+from common.data.prepared import Entry, load_entries
+from stage1_generator.companions.judging import Judge, Lips, identity_encoder
+from stage1_generator.companions.plan import PairPlan
+from stage1_generator.companions.records import read_plan
 from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.entries import Entry, load_entries
-from stage1_generator.judging import Judge, Lips, identity_encoder
-from stage1_generator.plan import PairPlan
+from stage1_generator.work.command import Progress, run_command, run_parallel, sweep
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,6 @@
 """`python -m stage1_generator.own_mouths`: each clip drawn again with its own mouths of other moments.
 
-Does nothing unless `pairs.own_mouths` is set. Needs no generator: see `stage1_generator.rebuilding`.
+Does nothing unless `pairs.own_mouths` is set. Needs no generator: see `stage1_generator.companions.rebuilt`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from common.data.prepared import Entry, load_entries
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
-from stage1_generator.command import run_command, sweep
-from stage1_generator.companions import BLENDED, VERDICT, PlanIndex, made_by, write_plan
-from stage1_generator.config import OwnMouths, Stage1Config, work_paths
-from stage1_generator.entries import Entry, load_entries
-from stage1_generator.judging import Judge, Lips
-from stage1_generator.lent import Lender, make_lent, plan_lent
-from stage1_generator.plan import PairPlan, Unpaired, clip_seed
-from stage1_generator.rebuilding import (
+from stage1_generator.companions.judging import Judge, Lips
+from stage1_generator.companions.lent import Lender, make_lent, plan_lent
+from stage1_generator.companions.plan import PairPlan, Unpaired, clip_seed
+from stage1_generator.companions.rebuilt import (
     APART,
     VERSION,
     Mouths,
@@ -29,7 +26,10 @@ from stage1_generator.rebuilding import (
     rebuilt,
     shapes_elsewhere,
 )
-from stage1_generator.regions import clip_regions
+from stage1_generator.companions.records import BLENDED, VERDICT, PlanIndex, made_by, write_plan
+from stage1_generator.companions.regions import clip_regions
+from stage1_generator.config import OwnMouths, Stage1Config, work_paths
+from stage1_generator.work.command import run_command, sweep
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,23 +17,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.autoencoder.codec import VideoCodec
+from common.autoencoder.pixels import to_video
+from common.data.prepared import SAMPLE_RATE, Entry, OpenEntries, load_entries
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.files import fingerprint
 from common.media import read_frames
-from common.models.pixels import to_video
-from common.models.vae import VideoCodec
 from common.speech.windows import clip_features, feature_margin
-from stage1_generator.command import Progress, run_ahead, run_command, sweep
-from stage1_generator.companions import BLENDED, VERDICT, load_meta, read_plan
+from stage1_generator.companions.plan import PairPlan
+from stage1_generator.companions.records import BLENDED, VERDICT, load_meta, read_plan
+from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import OwnMouths, Stage1Config, work_paths
-from stage1_generator.copies import Copy, Pictures, by_pair, changed, plan_copies
-from stage1_generator.encoders import EntrySpeech, load_codec
-from stage1_generator.entries import SAMPLE_RATE, Entry, OpenEntries, load_entries
-from stage1_generator.plan import PairPlan
-from stage1_generator.regions import clip_regions
-from stage1_generator.rendered_pairs import RenderedClip, find_rendered_pairs, load_rendered_clip
+from stage1_generator.generator.frozen import EntrySpeech, load_codec
+from stage1_generator.pairs.augmented import Copy, Pictures, by_pair, changed, plan_copies
+from stage1_generator.pairs.rendered import RenderedClip, find_rendered_pairs, load_rendered_clip
+from stage1_generator.work.command import Progress, run_ahead, run_command, sweep
 
 _VERSION = 1
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from common.data.prepared import SAMPLE_RATE, pack_mask
 from common.errors import UserError
 from common.face import CropTrack, FaceDetector, FaceTrack, build_detector, plan_crops, track_face
 from common.files import atomic_dir, fingerprint, read_json, sha256_file, write_json
@@ -33,14 +34,13 @@ from common.media import (
     resample_indices,
     save_flac,
 )
-from stage1_generator.command import Progress, run_command, run_parallel, sweep
 from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.detection import DetectorPool
-from stage1_generator.entries import SAMPLE_RATE, pack_mask
-from stage1_generator.offsets import SoundOffsets, shift_sound
-from stage1_generator.shots import Thumbnails, split_at
-from stage1_generator.videos import VideoFile, find_videos
-from stage1_generator.voice import frame_levels
+from stage1_generator.footage.detection import DetectorPool
+from stage1_generator.footage.offsets import SoundOffsets, shift_sound
+from stage1_generator.footage.shots import Thumbnails, split_at
+from stage1_generator.footage.videos import VideoFile, find_videos
+from stage1_generator.footage.voice import frame_levels
+from stage1_generator.work.command import Progress, run_command, run_parallel, sweep
 
 # Raised when the meaning of what is written changes, so that old results are made again.
 _VERSION = 2

@@ -10,11 +10,11 @@ from typing import Any
 
 from common.data.index import INDEX_NAME, read_index
 from common.files import atomic_path, read_json, write_json
-from stage1_generator.command import format_seconds, run_command
-from stage1_generator.companions import VERDICT, read_plan
+from stage1_generator.companions.records import VERDICT, read_plan
 from stage1_generator.config import Stage1Config, WorkPaths, work_paths
-from stage1_generator.speakers import speaker_table, speakers
-from stage1_generator.timing import read_timings
+from stage1_generator.pairs.speakers import speaker_table, speakers
+from stage1_generator.work.command import format_seconds, run_command
+from stage1_generator.work.timing import read_timings
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """`python -m stage1_generator.retime`: real companions, each clip with its own lips of other moments.
 
-Does nothing unless `pairs.retimed` is set. Needs no generator: see `stage1_generator.retiming` for what it is
-good for.
+Does nothing unless `pairs.retimed` is set. Needs no generator: see
+`stage1_generator.companions.retimed` for what it is good for.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from functools import partial
 
 import numpy as np
 
+from common.data.prepared import load_entries
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
-from stage1_generator.command import run_command, sweep
-from stage1_generator.companions import BLENDED, PlanIndex, load_meta, made_by, write_plan
+from stage1_generator.companions.lent import Lender, make_lent, plan_lent
+from stage1_generator.companions.plan import PairPlan, clip_seed
+from stage1_generator.companions.records import BLENDED, PlanIndex, load_meta, made_by, write_plan
+from stage1_generator.companions.regions import clip_regions
+from stage1_generator.companions.retimed import VERSION, retimed
 from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.entries import load_entries
-from stage1_generator.lent import Lender, make_lent, plan_lent
-from stage1_generator.plan import PairPlan, clip_seed
-from stage1_generator.regions import clip_regions
-from stage1_generator.retiming import VERSION, retimed
+from stage1_generator.work.command import run_command, sweep
 
 
 def main(argv: list[str] | None = None) -> int:

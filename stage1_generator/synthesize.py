@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from common.data.prepared import Entry, OpenEntries, load_entries
 from common.data.summary import spread
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
 from common.models.package import ModelPackage
-from stage1_generator.command import Progress, run_ahead, run_command, sweep
-from stage1_generator.companions import GENERATED, PlanIndex, made_by, write_plan
+from stage1_generator.companions.plan import PairPlan, Speakable, Unpaired, plan_pairs
+from stage1_generator.companions.records import GENERATED, PlanIndex, made_by, write_plan
+from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.encode import reference_stills
-from stage1_generator.encoders import EntrySpeech, pick_device, pick_dtype
-from stage1_generator.entries import Entry, OpenEntries, load_entries
-from stage1_generator.generator import CompanionGenerator, GenerationJob, in_precision
-from stage1_generator.plan import PairPlan, Speakable, Unpaired, plan_pairs
-from stage1_generator.regions import clip_regions
-from stage1_generator.trained import load_generator
-from stage1_generator.voice import voiced_from_levels
+from stage1_generator.footage.voice import voiced_from_levels
+from stage1_generator.generator.frozen import EntrySpeech, pick_device, pick_dtype
+from stage1_generator.generator.package import load_generator
+from stage1_generator.generator.sampling import CompanionGenerator, GenerationJob, in_precision
+from stage1_generator.work.command import Progress, run_ahead, run_command, sweep
 
 _VERSION = 1
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 
-from stage1_generator.command import run_command
 from stage1_generator.config import Stage1Config
-from stage1_generator.training import run_training
+from stage1_generator.work.command import run_command
+from stage1_generator.work.training import run_training
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def dry_run(config: Stage1Config) -> None:
 
 
 def run(config: Stage1Config) -> None:
-    from stage1_generator.strategy import GeneratorStrategy
+    from stage1_generator.generator.strategy import GeneratorStrategy
 
     run_training("train", "model package", GeneratorStrategy, config)
 

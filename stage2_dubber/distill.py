@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from common.command import run_configured
-from stage2_dubber.distillation_config import StudentConfig, check_student
+from stage2_dubber.distillation.config import StudentConfig, check_student
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +28,8 @@ def run(config: StudentConfig, dry_run: bool = False) -> None:
     """Distil, or only print what the configuration amounts to."""
     # Seconds of imports that a mistyped key need not wait for.
     from common.training.launch import run_phase
-    from stage2_dubber.distillation import StudentStrategy
-    from stage2_dubber.distillation_report import distillation_numbers
+    from stage2_dubber.distillation.report import distillation_numbers
+    from stage2_dubber.distillation.strategy import StudentStrategy
 
     run_phase(config, StudentStrategy, dry_run, [distillation_numbers(config)])
 

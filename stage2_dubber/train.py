@@ -34,7 +34,7 @@ def run(config: Stage2Config, dry_run: bool = False) -> None:
     """Train, or only print what the configuration amounts to."""
     # Seconds of imports that a mistyped key need not wait for.
     from common.training.launch import run_phase
-    from stage2_dubber.strategy import EditorStrategy
+    from stage2_dubber.training.strategy import EditorStrategy
 
     run_phase(config, EditorStrategy, dry_run)
 

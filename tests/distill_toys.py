@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 from training_toys import fingerprints, metrics, saved, stage2_config, toy_file, toy_vae, write_pairs
 
+from common.autoencoder.codec import VideoCodec, build_vae
 from common.config import DiffusionConfig, load_config
 from common.data.order import build_order
 from common.models.adapters import Adapter, add_adapter
 from common.models.package import save_package
 from common.models.package_info import PackageInfo
 from common.models.transformer import build_transformer
-from common.models.vae import VideoCodec, build_vae
 from common.training.draws import DrawSampler
 from common.training.launch import open_shards, train
 from common.training.loading import DrawnSamples
 from common.training.trainer import TrainResult
 from stage2_dubber.distill import main
-from stage2_dubber.distillation import StudentStrategy
-from stage2_dubber.distillation_config import StudentConfig, check_student
-from stage2_dubber.distillation_networks import StudentAndOpponents
-from stage2_dubber.distillation_objective import StudentInputs
+from stage2_dubber.distillation.config import StudentConfig, check_student
+from stage2_dubber.distillation.networks import StudentAndOpponents
+from stage2_dubber.distillation.objective import StudentInputs
+from stage2_dubber.distillation.strategy import StudentStrategy
 
 OVERLAY = Path(__file__).resolve().parent.parent / "configs" / "distill.yaml"
 CPU = torch.device("cpu")

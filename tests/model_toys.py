@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
+from common.autoencoder.codec import VideoCodec, build_vae
 from common.config import VaeConfig
 from common.models.transformer import DubbingTransformer
-from common.models.vae import VideoCodec, build_vae
 
 LATENT_CHANNELS = 4
 AUDIO_CHANNELS = 6

@@ -16,9 +16,9 @@ from common.media import VideoWriter
 from common.own_mouths.bank import Bank, BankBuilder
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.heads import Heads
-from stage1_generator.rendered.motion import Wobble
-from stage1_generator.rendered.scene import sample_scene
-from stage1_generator.rendered.visemes import MouthShape
+from common.rendered.motion import Wobble
+from common.rendered.scene import sample_scene
+from common.rendered.visemes import MouthShape
 
 _LOWER_LIP = [55, 56, 57, 58, 59, 65, 66, 67]
 # How much of the opening each of these points makes, so that the mouth stays shut at its corners.

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from common.autoencoder.codec import build_vae
 from common.config import load_config
 from common.media import save_wav, write_video
-from common.models.vae import build_vae
 from stage1_generator.config import Stage1Config
 
 SIZE = (64, 96)

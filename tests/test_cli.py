@@ -16,10 +16,10 @@ from dub_clips import BOX, steady, write_clip, write_package, write_speech
 from rich.console import Console
 from typer.testing import CliRunner
 
+from bootdub.cli.dub import app, clean_errors
+from bootdub.console import ConsoleProgress
 from common.media import probe
-from stage2_dubber.cli import app, clean_errors
-from stage2_dubber.console import ConsoleProgress
-from stage2_dubber.locate import default_model_path
+from stage2_dubber.dub.locate import default_model_path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PLACE = ",".join(str(round(value)) for value in BOX)
@@ -167,7 +167,7 @@ def test_info_prints_the_metadata(model: Path, tmp_path: Path) -> None:
 
 def test_help_and_version_load_nothing_heavy() -> None:
     code = (
-        "import sys; from stage2_dubber.cli import app\n"
+        "import sys; from bootdub.cli.dub import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = [name for name in ('torch', 'diffusers', 'cv2', 'mediapipe', 'av') if name in sys.modules]\n"
@@ -184,7 +184,7 @@ def test_ctrl_c_leaves_no_file(tmp_path: Path, job: dict[str, str]) -> None:
     job["--video"] = str(write_clip(tmp_path / "long.mp4", steady(100, 25)))
     job["--num-steps"] = "500"
     arguments = [part for pair in job.items() for part in pair]
-    run = "from stage2_dubber.cli import main; main()"
+    run = "from bootdub.cli.dub import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", run, "dub", *arguments],
         stdout=subprocess.PIPE,
@@ -228,7 +228,7 @@ def test_a_termination_signal_unwinds() -> None:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_tells_rate_and_time_left(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("stage2_dubber.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bootdub.console.time.monotonic", lambda: now[0])
     shown = io.StringIO()
     with ConsoleProgress(Console(file=shown, force_terminal=terminal, width=120)) as progress:
         for done in range(0, 101, 5):

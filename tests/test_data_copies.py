@@ -10,15 +10,15 @@ import pytest
 import torch
 from stage1_clips import write_config
 
+from common.autoencoder.pixels import to_video
 from common.config import load_config
 from common.data.dataset import ShardDataset
 from common.errors import UserError
 from common.files import sha256_file
 from common.media import save_wav, write_video
-from common.models.pixels import to_video
 from stage1_generator import pack
 from stage1_generator.config import Stage1Config, check
-from stage1_generator.encoders import load_codec
+from stage1_generator.generator.frozen import load_codec
 
 FLIP = ["pairs.augmented_copies=2", "augment.flip=1.0", "augment.source_noise.probability=1.0"]
 

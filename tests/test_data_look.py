@@ -8,12 +8,12 @@ import pytest
 import torch
 from training_toys import stage2_config, toy_vae, write_pairs
 
+from common.autoencoder.codec import VideoCodec, build_vae
+from common.autoencoder.pixels import to_frames, to_video
 from common.data.look import main
 from common.data.schema import encode_sample
 from common.data.summary import psnr, spread
 from common.data.writer import ShardWriter
-from common.models.pixels import to_frames, to_video
-from common.models.vae import VideoCodec, build_vae
 
 
 def test_latents_are_decoded_beside_the_frames(tmp_path, moving_frames, capsys):

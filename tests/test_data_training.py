@@ -11,7 +11,7 @@ from training_toys import metrics, stage2_config, torchrun, toy_vae, write_raw_p
 
 from common.errors import UserError
 from common.training.launch import open_shards, train
-from stage2_dubber.strategy import EditorStrategy
+from stage2_dubber.training.strategy import EditorStrategy
 
 # Two lengths and two sizes; clips of 13 frames are cut to 9.
 SHAPES = [(9, 4)] * 3 + [(5, 4)] * 3 + [(9, 2)] * 2 + [(13, 2)] * 2

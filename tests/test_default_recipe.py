@@ -16,11 +16,11 @@ from model_toys import tiny_codec, tiny_transformer
 from safetensors.torch import load_file
 
 from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
-from common.models.lip_reader import LipReader
+from common.lip_shapes.encoder import LipEncoder
+from common.lip_shapes.model import LipReader
 from common.models.package import load_package, save_package
 from common.models.package_info import PackageInfo, read_info
 from common.own_mouths.config import Renderer
-from common.speech.lips import LipEncoder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "tools" / "train_default.sh"

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.media import read_frames
-from stage2_dubber.ahead import Ahead
-from stage2_dubber.compositing import Compositing
-from stage2_dubber.edit import Edit
-from stage2_dubber.follow import follow_face
-from stage2_dubber.job import Composite, FacePlan, composited_frames, plan_face, plan_followed
-from stage2_dubber.request import DubRequest, check_request
-from stage2_dubber.timeline import Timeline
+from stage2_dubber.dub.ahead import Ahead
+from stage2_dubber.dub.compositing import Compositing
+from stage2_dubber.dub.edit import Edit
+from stage2_dubber.dub.follow import follow_face
+from stage2_dubber.dub.job import Composite, FacePlan, composited_frames, plan_face, plan_followed
+from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.timeline import Timeline
 
 FEATURES = np.zeros((1, 4), np.float32)
 

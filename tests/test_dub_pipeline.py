@@ -15,9 +15,9 @@ from dub_clips import BOX, picture, steady, uneven, write_clip, write_package, w
 from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import VideoWriter, load_audio, probe, read_frames
-from stage2_dubber.ahead import Ahead
-from stage2_dubber.editor import WindowEditor
-from stage2_dubber.pipeline import DubPipeline
+from stage2_dubber.dub.ahead import Ahead
+from stage2_dubber.dub.editor import WindowEditor
+from stage2_dubber.dub.pipeline import DubPipeline
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,7 @@ def test_a_worker_hands_on_results_and_errors() -> None:
 def test_weights_are_in_bf16_where_the_device_computes_in_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, native: bool
 ) -> None:
-    monkeypatch.setattr("stage2_dubber.pipeline.has_bf16", lambda kind: native)
+    monkeypatch.setattr("stage2_dubber.dub.pipeline.has_bf16", lambda kind: native)
     package = write_package(tmp_path / "model")
     known = {"auto": torch.bfloat16 if native else torch.float32, "float32": torch.float32}
     edits = []

@@ -13,17 +13,17 @@ from common.face import build_detector, plan_crops, track_face
 from common.face.mouth import mouth_opening
 from common.files import read_json, write_json
 from common.media import load_audio, probe
+from common.rendered.clips import render_clip
+from common.rendered.espeak import Voice
+from common.rendered.measure import opening_curves
+from common.rendered.scene import CREATURES, HELD_OUT_SEEDS
+from common.rendered.speech import SAMPLE_RATE
+from common.rendered.visemes import CLOSED, MouthShape
 from evaluation.bench import GROUPS, VERSION, bench_items, checksums, make, render_bench, scene_of
 from evaluation.bench.items import BenchItem
 from evaluation.bench.make import speech_of
 from evaluation.bench.scenes import build_scene
 from evaluation.bench.singing import sing, sustain
-from stage1_generator.rendered.clips import render_clip
-from stage1_generator.rendered.espeak import Voice
-from stage1_generator.rendered.measure import opening_curves
-from stage1_generator.rendered.scene import CREATURES, HELD_OUT_SEEDS
-from stage1_generator.rendered.speech import SAMPLE_RATE
-from stage1_generator.rendered.visemes import CLOSED, MouthShape
 
 WIDE = MouthShape(open=0.8)
 SHAPES = [MouthShape(open=level) for level in (0.0, 0.8, 0.2, 0.6, 0.9, 0.35)]

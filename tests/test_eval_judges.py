@@ -11,7 +11,7 @@ from eval_takes import footage, speaking_curve, take
 
 from common.errors import UserError
 from common.files import sha256_file
-from common.models.sync_expert import SyncExpert
+from common.sync_expert.model import SyncExpert
 from evaluation.metrics.lip_sync import LipSync
 from evaluation.networks.mfcc import mfcc
 from evaluation.networks.own_judge import OwnJudge, default_judge_path

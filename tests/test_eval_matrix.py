@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from perfect_takes import perfect_take
 
+from common.rendered.__main__ import main as render
 from evaluation.matrix import build_matrix, markdown, verdicts
 from evaluation.metrics.base import Better, Kind, Metric
-from stage1_generator.rendered.__main__ import main as render
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import metric_matrix

@@ -15,25 +15,25 @@ from take_toys import COUNT, Film, film, take, talk
 from take_toys import SIZE as CROP
 from typer.testing import CliRunner
 
+from bootdub.cli.main import app
 from common.errors import UserError
 from common.face import FaceTrack, build_detector, track_face
 from common.face.canonical import face_in_box
 from common.media import VideoReader, load_audio, probe, read_frames, write_video
+from common.rendered.draw.canvas import Canvas
+from common.rendered.draw.occluders import draw_occluder
+from common.rendered.draw.view import View
+from common.rendered.overlay import FacePlace, draw_layer, pose_on, reaching
+from common.rendered.overlay_look import FilmLook, finish_layer, in_the_light_of
+from common.rendered.scene import Scene, sample_scene
 from evaluation.bench.draw_over import covered
 from evaluation.bench.filmed import face_places, film_look
 from evaluation.bench.occlude import occlude
 from evaluation.bench.track_file import occluder_track
-from evaluation.cli import app
 from evaluation.manifest import read_manifest
 from evaluation.metrics.base import Kind
 from evaluation.metrics.quality import Quality, visible_regions
 from evaluation.pictures import PSNR_CAP, compare, psnr
-from stage1_generator.rendered.draw.canvas import Canvas
-from stage1_generator.rendered.draw.occluders import draw_occluder
-from stage1_generator.rendered.draw.view import View
-from stage1_generator.rendered.overlay import FacePlace, draw_layer, pose_on, reaching
-from stage1_generator.rendered.overlay_look import FilmLook, finish_layer, in_the_light_of
-from stage1_generator.rendered.scene import Scene, sample_scene
 
 KINDS = ("hand", "microphone", "cup")
 SHAPE = (96, 120)

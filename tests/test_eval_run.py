@@ -13,16 +13,16 @@ import pytest
 from dub_clips import write_package
 from typer.testing import CliRunner
 
+from bootdub.cli.main import app
 from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import read_frames
-from evaluation.cli import app
+from common.rendered.clips import ClipRequest, make_clips
 from evaluation.command import Request, evaluate_cases, listening_items, plan_lines
 from evaluation.manifest import Case, read_manifest
 from evaluation.storage import read_json as read_results
 from evaluation.systems import build_system, build_systems
-from stage1_generator.rendered.clips import ClipRequest, make_clips
-from stage2_dubber.locate import default_model_path
+from stage2_dubber.dub.locate import default_model_path
 
 SECONDS = 0.8
 

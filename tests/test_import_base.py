@@ -12,14 +12,14 @@ from release_toys import LATENT_CHANNELS, TEXT_DIM, empty_prompt, silent, write_
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from bootdub.cli.main import app
 from common.config import ModelConfig, VaeConfig
 from common.errors import UserError
 from common.models.convert_wan import fresh_tensors
 from common.models.package import load_package
 from common.models.transformer import DubbingTransformer
 from common.training.start import load_start, starting_model
-from evaluation.cli import app
-from stage2_dubber.pipeline import DubPipeline
+from stage2_dubber.dub.pipeline import DubPipeline
 
 MEL = ("speech.encoder=mel", "speech.channels=80")
 OPTIONS = ("fresh.audio_dim=16", "fresh.audio_layers=1", "heads.audio=2", "geometry.crop_size=32")

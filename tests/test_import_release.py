@@ -13,6 +13,8 @@ from release_toys import OPTIONS, Toy, empty_prompt, write_release
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from bootdub.cli.main import app
+from common.autoencoder.codec import VideoCodec
 from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
 from common.media import read_frames
 from common.models.convert import from_public_state_dict
@@ -21,10 +23,8 @@ from common.models.convert_whisper import from_openai_whisper
 from common.models.package import ModelPackage, load_package
 from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
-from common.models.vae import VideoCodec
 from common.speech.pretrained import PretrainedEncoder
-from evaluation.cli import app
-from stage2_dubber.pipeline import DubPipeline
+from stage2_dubber.dub.pipeline import DubPipeline
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from common.autoencoder.codec import VideoCodec, build_vae, load_vae
+from common.autoencoder.patch import PatchAutoencoder
 from common.config import VaeConfig
 from common.errors import UserError
-from common.models.patch_autoencoder import PatchAutoencoder
-from common.models.vae import VideoCodec, build_vae, load_vae
 
 CONFIG = VaeConfig(
     kind="patch",

@@ -7,11 +7,11 @@ import pytest
 import torch
 from model_toys import tiny_codec, tiny_vae_config
 
+from common.autoencoder.checkpointing import decode_checkpointed
+from common.autoencoder.codec import VideoCodec, build_vae, load_vae, set_latent_statistics
+from common.autoencoder.pixels import to_frames, to_video
+from common.autoencoder.stream import Tiling
 from common.errors import UserError
-from common.models.pixels import to_frames, to_video
-from common.models.vae import VideoCodec, build_vae, load_vae, set_latent_statistics
-from common.models.vae_checkpointing import decode_checkpointed
-from common.models.vae_stream import Tiling
 
 KINDS = {
     "2.1": {},

@@ -16,19 +16,19 @@ from own_mouth_clips import Talker, talker, write_talker
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
+from bootdub.cli.dub import app
 from common.errors import UserError
 from common.face.mediapipe_backend import MediapipeDetector
 from common.face.types import FaceObservation, landmarks_box
+from common.lip_shapes.encoder import LipEncoder
+from common.lip_shapes.model import LipReader
 from common.media import load_audio, read_frames, save_wav
-from common.models.lip_reader import LipReader
 from common.models.package_info import read_info, write_info
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
-from common.speech.lips import LipEncoder
-from stage2_dubber.cli import app
-from stage2_dubber.job import Composite, FacePlan
-from stage2_dubber.own_mouths import FADE_FRAMES, source_frames
-from stage2_dubber.pipeline import DubPipeline, DubResult
+from stage2_dubber.dub.job import Composite, FacePlan
+from stage2_dubber.dub.own_mouths import FADE_FRAMES, source_frames
+from stage2_dubber.dub.pipeline import DubPipeline, DubResult
 
 FRAMES = 36
 PLAIN = OwnMouthsConfig(occluders=False)
@@ -59,7 +59,9 @@ def _clip() -> Talker:
 
 @pytest.fixture
 def pipeline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> DubPipeline:
-    monkeypatch.setattr("stage2_dubber.pipeline.shipped_lip_encoder", lambda: LipEncoder(folder / "reader"))
+    monkeypatch.setattr(
+        "stage2_dubber.dub.pipeline.shipped_lip_encoder", lambda: LipEncoder(folder / "reader")
+    )
     return DubPipeline.from_pretrained(folder / "toy")
 
 
@@ -98,7 +100,7 @@ def _no_editor(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("the editor was asked")
 
-    monkeypatch.setattr("stage2_dubber.editor.WindowEditor.__init__", fail)
+    monkeypatch.setattr("stage2_dubber.dub.editor.WindowEditor.__init__", fail)
 
 
 def _stamps(path: Path) -> list[float]:
@@ -236,7 +238,7 @@ class TestWithoutMeasuredLandmarks:
         def missing() -> None:
             raise UserError("there is no predictor")
 
-        monkeypatch.setattr("stage2_dubber.pipeline.shipped_lip_encoder", missing)
+        monkeypatch.setattr("stage2_dubber.dub.pipeline.shipped_lip_encoder", missing)
         assert dub("auto", track=self._boxes(tmp_path)).dubbed_frames == FRAMES
 
 
@@ -273,7 +275,7 @@ class TestBoth:
         own = read_frames(dub("own-mouths", "own.mkv").output).astype(float)
         away = range(15, 26)
         _reaching(monkeypatch, ~np.isin(np.arange(FRAMES), away))
-        monkeypatch.setattr("stage2_dubber.pipeline.composited_frames", white)
+        monkeypatch.setattr("stage2_dubber.dub.pipeline.composited_frames", white)
         made = read_frames(dub("auto").output).astype(float)
         share = [float((255 - made[i]).sum() / (255 - own[i]).sum()) for i in range(FRAMES)]
         wanted = [
@@ -385,7 +387,7 @@ class TestCommandLine:
     def test_a_clip_is_dubbed_and_told_how_much_of_it_is_covered(
         self, folder: Path, tmp_path: Path, monkeypatch
     ) -> None:
-        place = "stage2_dubber.pipeline.shipped_lip_encoder"
+        place = "stage2_dubber.dub.pipeline.shipped_lip_encoder"
         monkeypatch.setattr(place, lambda: LipEncoder(folder / "reader"))
         code, out, err = self._run(folder, tmp_path / "o.mp4", "--renderer", "own-mouths")
         assert code == 0, err

@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from common.media import load_audio, probe, read_frames
-from stage1_generator.rendered.__main__ import main
-from stage1_generator.rendered.scene import sample_scene
-from stage1_generator.rendered.speech import sample_voice, speak
+from common.rendered.__main__ import main
+from common.rendered.scene import sample_scene
+from common.rendered.speech import sample_voice, speak
 
 
 @pytest.fixture(scope="module")

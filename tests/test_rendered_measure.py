@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from common.face.mouth import mouth_opening
-from stage1_generator.rendered.measure import opening_curves, opening_of
-from stage1_generator.rendered.scene import sample_scene
-from stage1_generator.rendered.speech import speak
-from stage1_generator.rendered.visemes import CLOSED, MouthShape
+from common.rendered.measure import opening_curves, opening_of
+from common.rendered.scene import sample_scene
+from common.rendered.speech import speak
+from common.rendered.visemes import CLOSED, MouthShape
 
 
 def damaged(image: np.ndarray, blur: float) -> np.ndarray:

@@ -5,10 +5,10 @@ import pytest
 
 from common.errors import UserError
 from common.face.mouth import mouth_opening
-from stage1_generator.rendered.clips import render_clip
-from stage1_generator.rendered.scene import HELD_OUT_SEEDS, STYLES, TRAIN_SEEDS, sample_scene
-from stage1_generator.rendered.speech import sample_voice, silence, speak
-from stage1_generator.rendered.visemes import CLOSED, MouthShape
+from common.rendered.clips import render_clip
+from common.rendered.scene import HELD_OUT_SEEDS, STYLES, TRAIN_SEEDS, sample_scene
+from common.rendered.speech import sample_voice, silence, speak
+from common.rendered.visemes import CLOSED, MouthShape
 
 SIZE = 128
 WIDE = MouthShape(open=1.0)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from stage1_generator.rendered.espeak import Voice
-from stage1_generator.rendered.speech import SAMPLE_RATE, sample_voice, silence, speak
-from stage1_generator.rendered.visemes import CLOSED, FRAME_RATE, Phoneme, mouth_curve, split_symbols
+from common.rendered.espeak import Voice
+from common.rendered.speech import SAMPLE_RATE, sample_voice, silence, speak
+from common.rendered.visemes import CLOSED, FRAME_RATE, Phoneme, mouth_curve, split_symbols
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import pytest
 from dub_clips import BOX, picture, steady, write_clip, write_package, write_speech
 from typer.testing import CliRunner
 
+from bootdub.cli.dub import app
 from common.config import DiffusionConfig, SpeedConfig
 from common.errors import UserError
 from common.models.package_info import read_info
-from stage2_dubber.cli import app
-from stage2_dubber.pipeline import DubPipeline
-from stage2_dubber.speed_options import read_speed
+from stage2_dubber.dub.pipeline import DubPipeline
+from stage2_dubber.dub.speed_options import read_speed
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from stage1_clips import write_clip, write_config
 from common.files import read_json
 from common.media import load_audio
 from stage1_generator import prepare
-from stage1_generator.offsets import shift_sound
+from stage1_generator.footage.offsets import shift_sound
 
 
 @pytest.mark.parametrize("frames", [-3, 0, 2, 500])

@@ -15,9 +15,16 @@ from common.data.batch import collate
 from common.data.dataset import ShardDataset
 from common.face.canonical import face_in_box
 from common.files import read_json
-from stage1_generator import own_mouths, pack, prepare, rebuilding, report
-from stage1_generator.rebuilding import APART, collect_mouths, enough_moments, rebuilt, shapes_elsewhere
-from stage1_generator.regions import clip_regions
+from stage1_generator import own_mouths, pack, prepare, report
+from stage1_generator.companions.rebuilt import (
+    APART,
+    collect_mouths,
+    enough_moments,
+    rebuilt,
+    shapes_elsewhere,
+)
+from stage1_generator.companions.records import rebuilt as rebuilding
+from stage1_generator.companions.regions import clip_regions
 
 SIZE = 96
 FRAMES = 60
@@ -169,7 +176,7 @@ def test_the_lips_of_rebuilt_clips_must_be_the_same(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     # The drawn clips come with tracks; here their lips are measured all the same.
-    monkeypatch.setattr("stage1_generator.judging.lip_landmark_distance", lambda *_: 1.5)
+    monkeypatch.setattr("stage1_generator.companions.judging.lip_landmark_distance", lambda *_: 1.5)
     for path in (tmp_path / "work" / "prepared").glob("*/meta.json"):
         path.write_text(path.read_text().replace('"detector": "box"', '"detector": "mediapipe"'))
     for kind, most, kept in (("rebuilt", 1.2, 0), ("rebuilt", 1.6, 3), ("other", 1.2, 3)):

@@ -13,19 +13,19 @@ from stage1_clips import write_clip, write_config
 
 from common.config import load_config
 from common.data.dataset import ShardDataset
+from common.data.prepared import pack_mask, unpack_mask
 from common.data.summary import spread
 from common.errors import UserError
 from common.face.canonical import face_in_box
 from stage1_generator import pack
-from stage1_generator.command import Progress, format_seconds, run_ahead, sole_writer
-from stage1_generator.compositing import composite, match_colour, put_back, soft_alpha
+from stage1_generator.companions.paste import composite, match_colour, put_back, soft_alpha
+from stage1_generator.companions.regions import GRAY, clip_regions, grow_mask, hide
+from stage1_generator.companions.scores import identity_cosine, lip_change, sharpness_ratio
 from stage1_generator.config import Stage1Config
 from stage1_generator.encode import reference_frames, reference_stills
-from stage1_generator.entries import pack_mask, unpack_mask
-from stage1_generator.regions import GRAY, clip_regions, grow_mask, hide
-from stage1_generator.relight import is_relit, light_field, relight
-from stage1_generator.rendered_pairs import find_rendered_pairs
-from stage1_generator.scores import identity_cosine, lip_change, sharpness_ratio
+from stage1_generator.pairs.relight import is_relit, light_field, relight
+from stage1_generator.pairs.rendered import find_rendered_pairs
+from stage1_generator.work.command import Progress, format_seconds, run_ahead, sole_writer
 
 SIZE = 48
 

@@ -15,16 +15,20 @@ from training_toys import metrics
 
 from common.data.dataset import ShardDataset
 from common.errors import UserError
+from common.lip_shapes import label as listen
+from common.lip_shapes import train as train_speech
+from common.lip_shapes.encoder import LipEncoder
+from common.lip_shapes.model import LipReader
+from common.lip_shapes.network import load_phonetics
 from common.media import save_flac
-from common.models.lip_network import load_phonetics
-from common.models.lip_reader import LipReader
-from common.models.phonetic_encoder import PhoneticEncoder
-from common.speech.lips import LipEncoder
+from common.phonetics import label as phonetics
+from common.phonetics import train as train_phonetics
+from common.phonetics.label import FRAMES, LIPS, MARGIN, TEACHER
+from common.phonetics.model import PhoneticEncoder
+from common.phonetics.recordings import from_folders
+from common.phonetics.teacher import OnnxWhisper
 from common.speech.mel import MelEncoder
-from stage1_generator import listen, phonetics, prepare, train_phonetics, train_speech
-from stage1_generator.phonetics import FRAMES, LIPS, MARGIN, TEACHER
-from stage1_generator.recordings import from_folders
-from stage1_generator.speech_teacher import OnnxWhisper
+from stage1_generator import prepare
 
 WINDOW, WIDTH = 64, 6
 

@@ -22,6 +22,7 @@ from stage1_clips import write_clip, write_config
 
 from common.data.batch import collate
 from common.data.dataset import ShardDataset
+from common.data.prepared import load_entries
 from common.data.schema import decode_video
 from common.files import read_json
 from common.media import read_frames
@@ -37,8 +38,7 @@ from stage1_generator import (
     synthesize,
     train,
 )
-from stage1_generator.entries import load_entries
-from stage1_generator.plan import Speakable, plan_pairs
+from stage1_generator.companions.plan import Speakable, plan_pairs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS: dict[str, Callable[[list[str]], int]] = {

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from stage1_generator.companions.plan import Speakable, clip_starts, plan_pairs
 from stage1_generator.config import PrepareConfig
-from stage1_generator.plan import Speakable, clip_starts, plan_pairs
-from stage1_generator.shots import Thumbnails, split_at
-from stage1_generator.videos import find_videos
-from stage1_generator.voice import frame_levels, voiced_from_levels, voiced_share
+from stage1_generator.footage.shots import Thumbnails, split_at
+from stage1_generator.footage.videos import find_videos
+from stage1_generator.footage.voice import frame_levels, voiced_from_levels, voiced_share
 
 
 def _speaker(

@@ -14,9 +14,10 @@ from stage1_clips import write_clip, write_config
 from common.data.dataset import ShardDataset
 from common.face.canonical import face_in_box
 from common.files import read_json
-from stage1_generator import pack, prepare, report, retime, retiming
-from stage1_generator.regions import clip_regions
-from stage1_generator.retiming import draw_moments, retimed
+from stage1_generator import pack, prepare, report, retime
+from stage1_generator.companions.records import retimed as retiming
+from stage1_generator.companions.regions import clip_regions
+from stage1_generator.companions.retimed import draw_moments, retimed
 
 SIZE = 64
 

@@ -28,19 +28,19 @@ from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.face.layout import INNER_LIP_PAIRS
 from common.face.mouth import LIP_SHAPE_UNIT, lip_shape, mouth_opening, mouth_shape
+from common.lip_shapes.encoder import LipEncoder, true_lip_features
+from common.lip_shapes.label import MARGIN
+from common.lip_shapes.model import LipReader
+from common.lip_shapes.network import WEIGHTS_FILE, load_lip_reader
+from common.lip_shapes.strategy import SpeechStrategy, at_tempo, per_frame, silenced
 from common.models.frozen import freeze, weight_fingerprint
-from common.models.lip_network import WEIGHTS_FILE, load_lip_reader
-from common.models.lip_reader import LipReader
 from common.models.package import load_package
 from common.speech import build_speech_encoder
-from common.speech.lips import LipEncoder, true_lip_features
 from common.speech.mel import MelEncoder
 from common.training.draws import Draw
 from common.training.launch import open_shards, train
-from stage1_generator.listen import MARGIN
-from stage1_generator.speech_strategy import SpeechStrategy, at_tempo, per_frame, silenced
-from stage2_dubber.pipeline import DubPipeline
-from stage2_dubber.strategy import EditorStrategy
+from stage2_dubber.dub.pipeline import DubPipeline
+from stage2_dubber.training.strategy import EditorStrategy
 
 FRAMES = 17
 LOWER = [pair[1] for pair in INNER_LIP_PAIRS]
@@ -109,7 +109,7 @@ def test_features_do_not_depend_on_where_a_long_recording_is_cut(
     audio = np.random.default_rng(0).normal(size=16000).astype(np.float32) * 0.1
     encoder = build_speech_encoder(SpeechConfig(encoder="lips", path=str(reader(tmp_path / "r")), channels=8))
     whole = encoder.encode(audio)
-    monkeypatch.setattr("common.speech.lips._CHUNK", 7)
+    monkeypatch.setattr("common.lip_shapes.encoder._CHUNK", 7)
     np.testing.assert_allclose(encoder.encode(audio), whole, atol=1e-4)
     assert whole.shape == (50, 8) and (whole[:, 7] == 1).all() and (whole[:, :3] >= 0).all()
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.face.canonical import face_points
-from stage1_generator.transplant import in_light_of, laid_in, turn_apart
+from stage1_generator.companions.transplant import in_light_of, laid_in, turn_apart
 
 SIZE = 96
 

@@ -21,7 +21,7 @@ MODEL_LIBRARIES = ("diffusers", "transformers", "peft", "accelerate", "torch._dy
 
 _RUN = """
 import json, sys
-from evaluation.cli import main
+from bootdub.cli.main import main
 try:
     main()
 except SystemExit as end:
@@ -88,6 +88,7 @@ def test_a_dub_by_own_mouths_does_without_the_libraries_of_the_model(tmp_path: P
 
 
 def test_what_finds_and_follows_faces_does_without_torch() -> None:
-    code = "import sys, stage2_dubber.follow, stage2_dubber.ahead, mediapipe; print('torch' in sys.modules)"
+    modules = "stage2_dubber.dub.follow, stage2_dubber.dub.ahead, mediapipe"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

@@ -12,18 +12,18 @@ import torch
 from safetensors.numpy import save_file
 from training_toys import saved, torchrun
 
-from common.config import VaeConfig
-from common.media import write_video
-from common.models.vae import VideoCodec, build_vae
-from common.training.autoencoder import (
+from common.autoencoder.codec import VideoCodec, build_vae
+from common.autoencoder.train import main
+from common.autoencoder.training import (
     AutoencoderConfig,
     AutoencoderTrainer,
     autoencoder_loss,
     latent_divisors,
     new_autoencoder,
 )
-from common.training.video_crops import load_clip, load_clips, random_windows
-from stage1_generator.train_autoencoder import main
+from common.autoencoder.video_crops import load_clip, load_clips, random_windows
+from common.config import VaeConfig
+from common.media import write_video
 
 SHAPE = VaeConfig(
     base_dim=4,
@@ -130,7 +130,7 @@ def test_processes_share_the_work_and_leave_one_model(videos: Path, tmp_path: Pa
     def train(processes: int, output: str, steps: int) -> dict[str, torch.Tensor]:
         printed = torchrun(
             processes,
-            *("-m", "stage1_generator.train_autoencoder", "--config", str(tmp_path / "toy.yaml"), *words),
+            *("-m", "common.autoencoder.train", "--config", str(tmp_path / "toy.yaml"), *words),
             *(f"autoencoder.output={tmp_path / output}", f"autoencoder.max_steps={steps}"),
         )
         assert printed.count("written to") == 1

@@ -22,18 +22,18 @@ from distill_toys import (
 from torch import Tensor
 from training_toys import metrics, torchrun, toy_file
 
+from common.autoencoder.codec import VideoCodec
 from common.config import ModelConfig
 from common.models.package import load_package, save_package
-from common.models.vae import VideoCodec
-from stage2_dubber.distillation_config import CriticConfig, DistillConfig
-from stage2_dubber.distillation_critic import (
+from stage2_dubber.distillation.config import CriticConfig, DistillConfig
+from stage2_dubber.distillation.critic import (
     LatentCritic,
     critic_loss,
     lesson,
     student_gradient,
     with_gradient,
 )
-from stage2_dubber.distillation_draws import FAKE, STUDENT, WARMUP, step_kind
+from stage2_dubber.distillation.draws import FAKE, STUDENT, WARMUP, step_kind
 
 CRITIC = ["distill.critic.weight=0.1", "distill.critic.width=2", "distill.critic.num_layers=2"]
 ALONE = [*CRITIC, "distill.matching_weight=0", "distill.teacher_weight=1", "distill.warmup_steps=0"]

@@ -39,11 +39,11 @@ from common.models.package_info import read_info
 from common.models.rope import Place
 from common.training.draws import Draw
 from stage2_dubber.distill import main
-from stage2_dubber.distillation import StudentStrategy
-from stage2_dubber.distillation_config import DistillConfig
-from stage2_dubber.distillation_draws import FAKE, STUDENT, WARMUP, plan_step, step_kind
-from stage2_dubber.distillation_losses import matching_gradient, matching_loss
-from stage2_dubber.editor import WindowEditor
+from stage2_dubber.distillation.config import DistillConfig
+from stage2_dubber.distillation.draws import FAKE, STUDENT, WARMUP, plan_step, step_kind
+from stage2_dubber.distillation.losses import matching_gradient, matching_loss
+from stage2_dubber.distillation.strategy import StudentStrategy
+from stage2_dubber.dub.editor import WindowEditor
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.draws import Draw
 from common.training.launch import open_shards, train
 from common.training.lip_window import is_windowed, lip_window, window_place
-from stage1_generator.strategy import GeneratorStrategy
+from stage1_generator.generator.strategy import GeneratorStrategy
 
 PATCH = (1, 2, 2)
 CPU = torch.device("cpu")

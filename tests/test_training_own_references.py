@@ -14,7 +14,7 @@ from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.draws import Draw
-from stage2_dubber.own_references import OwnReference, draw_own_reference, with_own_reference
+from stage2_dubber.training.own_references import OwnReference, draw_own_reference, with_own_reference
 
 DRAWS = [Draw(i, 7, i) for i in range(3)]
 

@@ -13,12 +13,12 @@ import torch
 from judge_toys import toy_clip, toy_pack
 from training_toys import metrics, saved, stage2_config, toy_vae, write_pairs, write_raw_pairs
 
+from common.autoencoder.codec import VideoCodec, load_vae
+from common.autoencoder.pixels import to_video
 from common.config import load_config
 from common.data.batch import DubBatch
 from common.errors import UserError
-from common.models.pixels import to_video
-from common.models.sync_expert import SyncExpert, load_expert
-from common.models.vae import VideoCodec, load_vae
+from common.sync_expert.model import SyncExpert, load_expert
 from common.training.draws import Draw
 from common.training.launch import open_shards, train
 from common.training.meter import LossMeter
@@ -27,7 +27,7 @@ from common.training.pixel.judge import PixelJudge, one_step_estimate
 from common.training.pixel.sync import SyncLoss
 from common.training.strategy import SampleLosses
 from stage2_dubber.config import Stage2Config
-from stage2_dubber.strategy import EditorStrategy
+from stage2_dubber.training.strategy import EditorStrategy
 
 SIDE = 32
 FRAMES = 21

@@ -26,7 +26,7 @@ from common.errors import UserError
 from common.models.package import load_package
 from common.models.package_info import read_info
 from common.training.launch import train
-from stage1_generator.strategy import GeneratorStrategy
+from stage1_generator.generator.strategy import GeneratorStrategy
 from stage2_dubber.train import main
 
 REPOSITORY = Path(__file__).resolve().parent.parent

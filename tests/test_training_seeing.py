@@ -27,17 +27,17 @@ from training_toys import (
 from common.config import ModelConfig
 from common.errors import UserError
 from common.models.adapters import AdapterSwitch, add_adapter
-from common.models.sync_expert import SyncExpert, SyncScore
 from common.models.transformer import build_transformer
+from common.sync_expert.model import SyncExpert, SyncScore
+from common.sync_expert.strategy import SyncStrategy
 from common.training.flops import Adapters, Shape, model_cost, training_cost
 from common.training.launch import open_shards, train
 from common.training.peak import measured_peak, peak_of_name
 from common.training.samples import adapters_as_they_are
-from common.training.sync import SyncStrategy
 from common.training.timing import StepTimer
 from common.training.watchers import build_watchers
-from stage1_generator.strategy import GeneratorStrategy
-from stage2_dubber.strategy import EditorStrategy
+from stage1_generator.generator.strategy import GeneratorStrategy
+from stage2_dubber.training.strategy import EditorStrategy
 
 LAYERS = ("self_attn.to_q", "self_attn.to_k", "self_attn.to_v", "self_attn.to_out.0", "ffn.net.0.proj")
 AUDIO = ("audio_attn.to_q", "audio_attn.to_k", "audio_attn.to_v", "audio_attn.to_out.0")

@@ -12,8 +12,8 @@ from training_toys import metrics, saved
 
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
-from stage2_dubber import measure_sync
-from stage2_dubber.train_sync import main
+from common.sync_expert import measure as measure_sync
+from common.sync_expert.train import main
 
 FRAMES, MARGIN, SIDE, BANDS = 21, 5, 16, 8
 WORDS = [

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.autoencoder.codec import VideoCodec, build_vae
 from common.config import load_config
 from common.data.dataset import ShardDataset
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.face.canonical import face_in_box
-from common.models.vae import VideoCodec, build_vae
 from common.speech import build_speech_encoder
 from common.training.checkpoint import Checkpoint
 from common.training.launch import open_shards, train
 from common.training.trainer import TrainResult
 from stage1_generator.config import Stage1Config
 from stage2_dubber.config import Stage2Config
-from stage2_dubber.strategy import EditorStrategy
+from stage2_dubber.training.strategy import EditorStrategy
 
 FRAMES, LATENTS, SIDE, CHANNELS = 9, 3, 4, 4
 

@@ -2,7 +2,7 @@
 
 ``python tools/evaluate_rendered.py --clips DIR --editor PACKAGE [--generator PACKAGE] --output DIR``
 
-DIR holds what ``python -m stage1_generator.rendered --pairs`` wrote. Each clip a is dubbed with the speech of
+DIR holds what ``python -m common.rendered --pairs`` wrote. Each clip a is dubbed with the speech of
 its clip b; clip b is the true answer. Nothing is composited: what is measured is the model's own crop. The
 stage-1 generator is given the same task as a dubber would have it, without knowing the occluders.
 """
@@ -21,20 +21,20 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from common.autoencoder.pixels import to_frames, to_video
 from common.errors import EXIT_CODE, UserError
 from common.face import build_detector, lip_mask, plan_crops, track_face
 from common.files import read_json, write_json
 from common.media import contact_sheet, load_audio, read_frames
-from common.models.pixels import to_frames, to_video
-from common.models.sync_expert import SyncExpert, SyncScore, load_expert, offset_scores
+from common.rendered.measure import opening_curves
+from common.rendered.scene import Scene, sample_scene
 from common.speech import SpeechEncoder, clip_features
 from common.speech.build import build_speech_encoder
+from common.sync_expert.model import SyncExpert, SyncScore, load_expert, offset_scores
 from evaluation.systems.generator import Inpainter
-from stage1_generator.regions import clip_regions, grow_mask
-from stage1_generator.rendered.measure import opening_curves
-from stage1_generator.rendered.scene import Scene, sample_scene
-from stage1_generator.scores import sharpness_ratio
-from stage2_dubber.pipeline import DubPipeline
+from stage1_generator.companions.regions import clip_regions, grow_mask
+from stage1_generator.companions.scores import sharpness_ratio
+from stage2_dubber.dub.pipeline import DubPipeline
 
 Frames = NDArray[np.uint8]
 FEWEST_OCCLUDED_PIXELS = 200
@@ -217,7 +217,7 @@ def evaluate(
         judge = SyncJudge(load_expert(expert), build_speech_encoder(pipeline.package.info.speech))
     names = sorted(p.stem for p in clips.glob("*.json") if "b" in read_json(p).get("clips", {}))
     if not names:
-        raise UserError(f"{clips}: holds no rendered pair; make some with stage1_generator.rendered --pairs.")
+        raise UserError(f"{clips}: holds no rendered pair; make some with common.rendered --pairs.")
     names = names[: limit or None]
     rows: list[dict[str, Any]] = []
     sheet: list[tuple[str, Frames]] = []

@@ -2,7 +2,7 @@
 
 ``python tools/metric_matrix.py --clips DIR [--output FILE.md]``
 
-DIR holds what ``python -m stage1_generator.rendered --pairs`` wrote. The clip b of a pair is the perfect dub
+DIR holds what ``python -m common.rendered --pairs`` wrote. The clip b of a pair is the perfect dub
 of its clip a. Every metric is taken from it as it is and with each failure of evaluation.corruptions.
 """
 
@@ -22,13 +22,13 @@ from common.errors import EXIT_CODE, UserError
 from common.face import CropTrack, build_detector, plan_crops, track_face
 from common.files import atomic_path, read_json
 from common.media import load_audio, read_frames, write_video
+from common.rendered.measure import opening_curves
+from common.rendered.scene import sample_scene
 from evaluation.matrix import build_matrix, markdown
 from evaluation.metrics.base import Measure
 from evaluation.native import as_curves, measure_frame, square_of
 from evaluation.regions import COVERED, clip_regions
 from evaluation.take import RATE, SIZE, Curve, Footage, Frames, Take
-from stage1_generator.rendered.measure import opening_curves
-from stage1_generator.rendered.scene import sample_scene
 
 
 def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
@@ -108,7 +108,7 @@ def rendered_takes(folder: Path, limit: int = 0, size: int = SIZE) -> list[Take]
     if len(chosen) < 2:
         raise UserError(
             f"{folder}: {len(chosen)} of its {len(names)} rendered pairs are to be used, but at least two "
-            "are needed: raise --limit or make more with python -m stage1_generator.rendered --pairs."
+            "are needed: raise --limit or make more with python -m common.rendered --pairs."
         )
     return [perfect_take(folder, name, size) for name in chosen]
 

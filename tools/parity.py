@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
     sys.path.insert(0, str(ROOT))
 
+from common.autoencoder.codec import VideoCodec  # noqa: E402
 from common.diffusion.flow import FlowMatching  # noqa: E402
 from common.diffusion.guidance import Guidance  # noqa: E402
 from common.diffusion.sampler import Conditions, EulerSampler  # noqa: E402
@@ -36,7 +37,6 @@ from common.models.convert import from_public_state_dict  # noqa: E402
 from common.models.convert_vae import from_original_vae  # noqa: E402
 from common.models.convert_whisper import from_openai_whisper  # noqa: E402
 from common.models.transformer import DubbingTransformer  # noqa: E402
-from common.models.vae import VideoCodec  # noqa: E402
 from common.speech.pretrained import PretrainedEncoder  # noqa: E402
 from common.speech.windows import audio_windows  # noqa: E402
 

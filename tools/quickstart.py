@@ -23,8 +23,8 @@ from evaluate_rendered import evaluate
 from common.config import load_config
 from common.errors import EXIT_CODE, UserError
 from common.files import require_file, require_writable_dir, write_json
-from stage1_generator.rendered.clips import ClipRequest, make_clips
-from stage1_generator.rendered.scene import HELD_OUT_SEEDS
+from common.rendered.clips import ClipRequest, make_clips
+from common.rendered.scene import HELD_OUT_SEEDS
 from stage2_dubber.config import Stage2Config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,7 +84,7 @@ def render(folder: Path, clips: int) -> tuple[Path, Path]:
     """Characters to train on, and held-back ones (other people, other speech) with their truth."""
     train, held_out = folder / "train", folder / "held_out"
     python(
-        *("-m", "stage1_generator.rendered", "--output", train, "--count", str(clips)),
+        *("-m", "common.rendered", "--output", train, "--count", str(clips)),
         *("--seconds", str(SECONDS), "--size", str(SIZE), "--workers", str(os.cpu_count() or 1)),
         *("--languages", *LANGUAGES),
     )
@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
     audio = arguments.audio or held_out / f"r{HELD_OUT_SEEDS[0]:07d}_b.mp4"
     track = [] if arguments.video else ["--track", video.with_name(f"{video.stem}.track.safetensors")]
     python(
-        *("-m", "stage2_dubber.cli", "dub", "--video", video, "--audio", audio, "--model", editor, *track),
+        *("-m", "bootdub.cli.dub", "dub", "--video", video, "--audio", audio, "--model", editor, *track),
         *("--output", output / "dubbed.mp4", "--overwrite"),
         *("--side-by-side", output / "side_by_side.mp4", "--contact-sheet", output / "contact_sheet.png"),
     )

@@ -7,7 +7,7 @@
 #
 #   --videos DIR   folder of videos (prepare.videos)
 #   --work DIR     everything that is made goes here (work)
-#   --pairs DIR    exact pairs from `stage1_generator.rendered --pairs`, added as shards of their own
+#   --pairs DIR    exact pairs from `common.rendered --pairs`, added as shards of their own
 #   --config ...   a model size, then overlays; configs/stage1.yaml goes between them unless it is named.
 #                  Without the option: configs/tiny.yaml and configs/stage1_tiny.yaml
 #   --dry-run      print what would be done, as far as it can be told before earlier steps have run

@@ -17,14 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
     sys.path.insert(0, str(ROOT))
 
+from common.autoencoder.codec import load_vae  # noqa: E402
 from common.command import exit_code_of  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from common.files import atomic_dir  # noqa: E402
+from common.lip_shapes.encoder import LipEncoder  # noqa: E402
 from common.models.package import load_package, save_package  # noqa: E402
 from common.models.package_info import METADATA_FILE, PackageInfo  # noqa: E402
-from common.models.vae import load_vae  # noqa: E402
 from common.own_mouths.config import Renderer  # noqa: E402
-from common.speech.lips import LipEncoder  # noqa: E402
 
 SAMPLER = {"num_steps": int, "passes": int, "reference_scale": float, "audio_scale": float, "border": int}
 

@@ -124,9 +124,9 @@ settings_of() { # own=: what the command line sets for PART
     done
 }
 
-step() { # step PART COMMAND ARGUMENT...: a command of stage 1
+step() { # step PART MODULE ARGUMENT...: a command
     settings_of "$1"
-    call "$python" -m "stage1_generator.$2" --config "${stage1[@]}" "${inputs[@]}" "${@:3}" "${own[@]+"${own[@]}"}"
+    call "$python" -m "$2" --config "${stage1[@]}" "${inputs[@]}" "${@:3}" "${own[@]+"${own[@]}"}"
 }
 
 minutes() {
@@ -157,11 +157,11 @@ editor() { # editor PHASE MINUTES CLIPS START ARGUMENT...: a phase of stage 2
 }
 
 if wanted characters && ((characters)); then
-    call "$python" -m stage1_generator.rendered --output "$work/characters" --count "$characters" --seed 5000 --pairs \
+    call "$python" -m common.rendered --output "$work/characters" --count "$characters" --seed 5000 --pairs \
         --workers "$(nproc)"
 fi
 if wanted prepare; then
-    step prepare prepare "vae.path=''"
+    step prepare stage1_generator.prepare "vae.path=''"
 fi
 if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
     folders=$(quoted "$work/stage1/prepared")
@@ -170,7 +170,7 @@ if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
     (
         if ((!gpu)); then export OMP_NUM_THREADS=1; fi
         call "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" \
-            -m stage1_generator.train_autoencoder --config "$size" "vae.path=''" "autoencoder.folders=[$folders]" \
+            -m common.autoencoder.train --config "$size" "vae.path=''" "autoencoder.folders=[$folders]" \
             "autoencoder.output=$(quoted "$work/autoencoder/run")" autoencoder.max_frames=30000 \
             autoencoder.window_size=64 autoencoder.frames_per_step=75 autoencoder.learning_rate=3.0e-3 \
             "autoencoder.time_limit_minutes=$(minutes 25)" autoencoder.edge_weight=1.0 autoencoder.held_out=0.03 \
@@ -183,9 +183,9 @@ fi
 taught=("phonetics.teacher=$(quoted "$teacher")" phonetics.output=layer_norm_4)
 labellers=("$work"/stage1/teaching-{0,1,2,3})
 if [[ -n $teacher ]] && wanted teaching; then
-    step teaching listen "${taught[@]}" listen.taught=true
+    step teaching common.lip_shapes.label "${taught[@]}" listen.taught=true
     for seed in "${!labellers[@]}"; do
-        batch=1 steps=300 fit teaching 5 64 -m stage1_generator.train_speech \
+        batch=1 steps=300 fit teaching 5 64 -m common.lip_shapes.train \
             --config "${stage1[@]}" "$here/configs/small_speech.yaml" "$here/configs/small_taught.yaml" "${inputs[@]}" \
             "${taught[@]}" "train.seed=$seed" "train.output=$(quoted "${labellers[seed]}")"
     done
@@ -193,14 +193,14 @@ fi
 if [[ -n $teacher ]] && wanted phonetics; then
     readers=
     for folder in "${labellers[@]}"; do readers+="${readers:+, }$(quoted "$folder/package")"; done
-    step phonetics phonetics "${taught[@]}" "phonetics.readers=[$readers]" \
+    step phonetics common.phonetics.label "${taught[@]}" "phonetics.readers=[$readers]" \
         "phonetics.folders=[${recordings:+$(quoted "$recordings")}]"
-    fit phonetics 40 48 -m stage1_generator.train_phonetics \
+    fit phonetics 40 48 -m common.phonetics.train \
         --config "${stage1[@]}" "$here/configs/small_phonetics.yaml" "${inputs[@]}" \
         "train.output=$(quoted "$work/stage1/phonetic_encoder")"
 fi
 if wanted speech; then
-    step speech listen
+    step speech common.lip_shapes.label
     labelled=()
     count=250
     if [[ -n $teacher ]]; then
@@ -209,12 +209,12 @@ if wanted speech; then
             "data.weights=[0.5, 0.5]" listen.tune_phonetics=true train.learning_rate=1.0e-3)
         count=500
     fi
-    batch=1 steps=$count fit speech 20 64 -m stage1_generator.train_speech \
+    batch=1 steps=$count fit speech 20 64 -m common.lip_shapes.train \
         --config "${stage1[@]}" "$here/configs/small_speech.yaml" "${inputs[@]}" \
         "listen.phonetics=$(quoted "$phonetics")" "${labelled[@]+"${labelled[@]}"}"
 fi
 if wanted encode; then
-    step encode encode "${common[@]}"
+    step encode stage1_generator.encode "${common[@]}"
 fi
 if wanted generator; then
     fit generator 40 8 -m stage1_generator.train --config "${stage1[@]}" "${inputs[@]}"
@@ -223,7 +223,7 @@ if wanted pairs; then
     rendered=
     if ((characters)); then rendered=$work/characters; fi
     for name in retime synthesize blend filters pack report; do
-        step pairs "$name" "${common[@]}" "pack.rendered_pairs=$(quoted "$rendered")"
+        step pairs "stage1_generator.$name" "${common[@]}" "pack.rendered_pairs=$(quoted "$rendered")"
     done
 fi
 # An adapter is for models that know faces already: here all parameters go on learning, more of them about lips, and

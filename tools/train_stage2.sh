@@ -11,7 +11,7 @@
 #   --config ...     a model size, then overlays; the phase's own file goes between them.
 #                    Without the option: configs/tiny.yaml and configs/stage2_tiny.yaml
 #   --processes N    processes of this machine, one per GPU. Without the option: 1
-#   --expert DIR     a sync expert for the loss of the lip phase (stage2_dubber/train_sync.py)
+#   --expert DIR     a sync expert for the loss of the lip phase (common/sync_expert/train.py)
 #   --dry-run        print batch arithmetic, memory and time of every phase, and stop
 #   key=value        for all phases; with a phase's name before it, as in lip:train.max_steps=500, for that one
 #

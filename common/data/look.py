@@ -22,7 +22,7 @@ from common.files import require_writable_dir
 from common.media import contact_sheet
 
 if TYPE_CHECKING:
-    from common.models.vae import VideoCodec
+    from common.autoencoder.codec import VideoCodec
 
 Rows = list[tuple[str, np.ndarray]]
 
@@ -77,7 +77,7 @@ def look(shards: Sequence[str], output: Path, count: int = 4, vae: str | None = 
 
 
 def _open_codec(folder: str, dataset: ShardDataset) -> VideoCodec:
-    from common.models.vae import VideoCodec, load_vae
+    from common.autoencoder.codec import VideoCodec, load_vae
 
     if not folder:
         raise UserError("--decode needs --vae: name the folder of the autoencoder that made the latents.")
@@ -102,7 +102,7 @@ def _stored(sample: Sample) -> Rows:
 
 
 def _decoded(sample: Sample, codec: VideoCodec) -> Rows:
-    from common.models.pixels import to_frames
+    from common.autoencoder.pixels import to_frames
 
     if not sample.has(CACHE):
         raise UserError(f"The sample {sample.key} has no cache to decode: leave --decode away.")

@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from common.autoencoder.codec import VideoCodec, load_vae
 from common.config import SpeedConfig
 from common.errors import UserError
 from common.files import atomic_dir
@@ -35,7 +36,6 @@ from common.models.package_info import (
 )
 from common.models.switches import check_switches, place_transformer
 from common.models.transformer import DubbingTransformer
-from common.models.vae import VideoCodec, load_vae
 
 
 @dataclass

@@ -111,7 +111,7 @@ def build_renderer(
         landmarks: (F, 68, 2 or 3) of all its frames.
         times: (F,) seconds of the frames on the clock of the speech.
         runs: the frames to draw, each run with a face throughout; not empty.
-        features: (T, 7 or more) lip shapes of the speech at 50 Hz, :class:`common.speech.lips.LipEncoder`.
+        features: (T, 7 or more) lip shapes of the speech at 50 Hz (:mod:`common.lip_shapes.encoder`).
         config: what is done.
     """
     frames = np.concatenate([np.arange(run.start, run.stop) for run in runs])

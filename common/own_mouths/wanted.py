@@ -30,7 +30,7 @@ def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: flo
     """Lip shapes at the times of frames.
 
     Args:
-        features: (T, 7 or more) of :class:`common.speech.lips.LipEncoder`, the first 7 lip shapes.
+        features: (T, 7 or more) of :class:`common.lip_shapes.encoder.LipEncoder`, the first 7 lip shapes.
         times: (N,) seconds of the frames' starts on the clock of the speech.
         lead_frames: how much earlier the lips move, in frames of 40 ms.
 

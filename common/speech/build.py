@@ -22,7 +22,7 @@ def build_speech_encoder(config: SpeechConfig, device: torch.device | str = "cpu
 
         encoder = MelEncoder()
     elif config.encoder == "lips":
-        from common.speech.lips import LipEncoder
+        from common.lip_shapes.encoder import LipEncoder
 
         encoder = LipEncoder(config.path, device)
     else:

@@ -191,7 +191,7 @@ def decode_bytes(
     The decoder has a middle of two residual blocks, then levels of ``num_res_blocks`` + 1; every level but
     the last doubles the picture, and time where the encoder halves it. Values are ``width`` bytes wide.
 
-    With ``checkpointing`` (common/models/vae_checkpointing.py) only what the causal convolutions carry from
+    With ``checkpointing`` (common/autoencoder/checkpointing.py) only what the causal convolutions carry from
     one latent frame to the next is kept of each sample, and the feature maps of one latent frame at a time.
     """
     widths = [vae.decoder_base_dim * factor for factor in reversed(vae.dim_mult)]

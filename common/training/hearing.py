@@ -11,7 +11,7 @@ from torch import Tensor
 from common.config import SpeechAugmentConfig, SpeechConfig, TrainConfig
 from common.data.schema import Sample
 from common.errors import UserError
-from common.speech.lips import require_true_lips, true_lip_features
+from common.lip_shapes.encoder import require_true_lips, true_lip_features
 from common.speech.mel_augment import augment_mel, mel_changes
 from common.training.draws import Draw
 

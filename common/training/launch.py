@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from common.autoencoder.codec import build_vae
 from common.config import DataConfig, TrainConfig, describe
 from common.data.dataset import ShardDataset
 from common.diffusion.flow import FlowMatching
 from common.models.transformer import build_transformer
-from common.models.vae import build_vae
 from common.training.strategy import Strategy
 from common.training.timesteps import show_timesteps
 from common.training.trainer import Trainer, TrainResult

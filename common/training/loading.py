@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from common.autoencoder.codec import VideoCodec
+from common.autoencoder.pixels import to_video
 from common.config import AugmentConfig
 from common.data.augment import augment_pair
 from common.data.batch import DubBatch, collate
@@ -18,8 +20,6 @@ from common.data.dataset import ShardDataset
 from common.data.schema import CACHE, POOLED_MASKS, SOURCE, Sample, decode_sample, encode_sample
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE, frames_to_latents
-from common.models.pixels import to_video
-from common.models.vae import VideoCodec
 from common.speech import SpeechEncoder, clip_features, feature_margin
 from common.training.draws import Draw
 from common.training.hearing import Hearing

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from common.autoencoder.codec import VideoCodec
+from common.autoencoder.pixels import to_frames, to_video
 from common.config import DiffusionConfig
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
@@ -26,10 +28,8 @@ from common.diffusion.sampler import Conditions, build_sampler
 from common.errors import UserError
 from common.media import contact_sheet
 from common.models.adapters import Adapter, AdapterSwitch
-from common.models.pixels import to_frames, to_video
-from common.models.sync_expert import SyncExpert, SyncScore, offset_scores
-from common.models.vae import VideoCodec
 from common.speech.windows import BASE_WINDOW
+from common.sync_expert.model import SyncExpert, SyncScore, offset_scores
 from common.training.draws import Draw
 from common.training.held_out import read_clips
 from common.training.strategy import FlowStrategy

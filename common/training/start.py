@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.autoencoder.codec import VideoCodec, build_vae
 from common.config import ModelConfig, PhaseConfig, SpeechConfig, VaeConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import CACHE
@@ -19,7 +20,6 @@ from common.models.adapters import Adapter, add_adapter
 from common.models.package import ModelPackage, load_package
 from common.models.package_info import adapter_file
 from common.models.transformer import DubbingTransformer, build_transformer
-from common.models.vae import VideoCodec, build_vae
 from common.speech import SpeechEncoder, build_speech_encoder
 
 # A model of the other stage differs in these: what they mean is learnt anew, everything else is kept.

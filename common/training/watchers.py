@@ -9,7 +9,7 @@ from typing import Any
 from common.data.dataset import ShardDataset
 from common.data.schema import CACHE
 from common.errors import UserError
-from common.models.sync_expert import SyncExpert, load_expert
+from common.sync_expert.model import SyncExpert, load_expert
 from common.training.held_out import HeldOutLoss
 from common.training.loading import check_encoders
 from common.training.samples import SampleStrips

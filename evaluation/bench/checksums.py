@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from common.files import read_json, write_json
+from common.rendered.clips import RenderedClip
 from evaluation.bench.items import VERSION
-from stage1_generator.rendered.clips import RenderedClip
 
 COMMITTED = Path(__file__).with_name("checksums.json")
 _MAKERS = ("numpy", "opencv-python-headless", "espeakng-loader", "scipy")

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from common.face import FaceTrack
 from common.files import fingerprint
 from common.media import VideoReader, VideoWriter
+from common.rendered.overlay import FacePlace, draw_layer, lay_over, pose_on, reaching
+from common.rendered.overlay_look import FilmLook, finish_layer, in_the_light_of
+from common.rendered.scene import HELD_OUT_SEEDS, Scene, sample_scene
 from evaluation.bench.filmed import face_places, film_look
 from evaluation.bench.track_file import occluder_track
-from stage1_generator.rendered.overlay import FacePlace, draw_layer, lay_over, pose_on, reaching
-from stage1_generator.rendered.overlay_look import FilmLook, finish_layer, in_the_light_of
-from stage1_generator.rendered.scene import HELD_OUT_SEEDS, Scene, sample_scene
 
 Pixels = NDArray[np.uint8]
 

@@ -12,9 +12,9 @@ from common.face import FaceTrack
 from common.face.canonical import cheek_points, face_points
 from common.face.layout import OUTER_LIP
 from common.face.pose import fit_pose, smooth_in_time
+from common.rendered.overlay import FacePlace
+from common.rendered.overlay_look import FilmLook
 from evaluation.sampling import frames_at
-from stage1_generator.rendered.overlay import FacePlace
-from stage1_generator.rendered.overlay_look import FilmLook
 
 # A thing before the mouth keeps up with a nod, and its size with a zoom; neither trembles.
 _PLACE_SECONDS, _SIZE_SECONDS = 0.1, 0.5

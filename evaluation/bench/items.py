@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import UserError
-from stage1_generator.rendered.scene import HELD_OUT_SEEDS
+from common.rendered.scene import HELD_OUT_SEEDS
 
 VERSION = 1
 """Raised whenever an item shows or says something else; numbers of two versions are not comparable."""

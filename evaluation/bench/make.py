@@ -16,14 +16,14 @@ import numpy as np
 
 from common.files import PathLike, atomic_path, read_json, require_writable_dir, write_json
 from common.media import contact_sheet, read_frames
+from common.rendered.clips import render_clip, write_clip
+from common.rendered.speech import Speech, sample_voice, silence, speak
 from evaluation.bench.checksums import clip_checksums, compare
 from evaluation.bench.items import VERSION, BenchItem, bench_items
 from evaluation.bench.scenes import build_scene
 from evaluation.bench.sidecar import item_fingerprint
 from evaluation.bench.singing import sing
 from evaluation.manifest import SILENCE
-from stage1_generator.rendered.clips import render_clip, write_clip
-from stage1_generator.rendered.speech import Speech, sample_voice, silence, speak
 
 _SHEET_COLUMNS = 8
 _CANDIDATES = 4

@@ -21,10 +21,10 @@ from common.files import (
     write_json,
 )
 from common.media import VideoReader
+from common.rendered.scene import OCCLUDERS
 from evaluation.bench.draw_over import Thing, draw_over
 from evaluation.manifest import SELF, SILENCE, Case, read_manifest
 from evaluation.metrics.base import Kind
-from stage1_generator.rendered.scene import OCCLUDERS
 
 FORMAT = 1
 """Raised whenever the same row and seed would give another picture, so that old files are made anew."""

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from common.rendered.geometry import FaceShape
+from common.rendered.lighting import Lighting
+from common.rendered.motion import Wobble, sample_wobble
+from common.rendered.scene import CREATURES, Colour, Guest, HeadMotion, Scene, sample_scene
+from common.rendered.speech import speak
 from evaluation.bench.items import BenchItem
-from stage1_generator.rendered.geometry import FaceShape
-from stage1_generator.rendered.lighting import Lighting
-from stage1_generator.rendered.motion import Wobble, sample_wobble
-from stage1_generator.rendered.scene import CREATURES, Colour, Guest, HeadMotion, Scene, sample_scene
-from stage1_generator.rendered.speech import speak
 
 _LIVE = ("realistic", "soft")
 _DRAWN = ("toon", "flat", "soft")

@@ -7,10 +7,10 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import PathLike, fingerprint, read_json
+from common.rendered.clips import FORMAT
+from common.rendered.scene import Scene
 from evaluation.bench.items import VERSION, BenchItem
 from evaluation.bench.scenes import build_scene
-from stage1_generator.rendered.clips import FORMAT
-from stage1_generator.rendered.scene import Scene
 
 
 def item_fingerprint(item: BenchItem) -> str:
@@ -40,7 +40,7 @@ def item_of(path: PathLike) -> BenchItem:
 
 
 def scene_of(path: PathLike) -> Scene:
-    """The scene that both clips of an <id>.json show, for stage1_generator.rendered.measure.opening_curves.
+    """The scene that both clips of an <id>.json show, for common.rendered.measure.opening_curves.
 
     The scene's pixels are those of the videos, whatever their shape: matrices go from video px to crop px.
     Motion, light, guest and creature are part of the scene, so openings can be measured in every group.

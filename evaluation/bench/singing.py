@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.signal import resample_poly
 
-from stage1_generator.rendered.espeak import Synthesizer, Voice
-from stage1_generator.rendered.speech import SAMPLE_RATE, Speech
-from stage1_generator.rendered.visemes import FRAME_RATE, Phoneme, mouth_curve, split_symbols
+from common.rendered.espeak import Synthesizer, Voice
+from common.rendered.speech import SAMPLE_RATE, Speech
+from common.rendered.visemes import FRAME_RATE, Phoneme, mouth_curve, split_symbols
 
 _SYLLABLES = (
     "la",

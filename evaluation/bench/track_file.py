@@ -21,7 +21,7 @@ _ALIGNMENT = 8
 def occluder_track(
     path: Path, track: FaceTrack, shape: tuple[int, int]
 ) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
-    """Write landmarks, boxes and occluder as stage1_generator.rendered.clips.write_clip does.
+    """Write landmarks, boxes and occluder as common.rendered.clips.write_clip does.
 
     Yields a function that takes the alpha (H, W) uint8 of the next frame; the file appears at a clean exit.
     The format is safetensors; its library would hold the alpha of all frames in memory, twice.

@@ -20,7 +20,7 @@ from evaluation.metrics.sound import FAINTEST, is_generated, same_recording
 from evaluation.metrics.voices import SpeakerEncoder, Transcriber
 from evaluation.metrics.words import word_error_rate
 from evaluation.take import RATE, SPEECH_RATE, Take
-from stage1_generator.voice import frame_levels
+from stage1_generator.footage.voice import frame_levels
 
 Sound = NDArray[np.float32]
 

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common.autoencoder.pixels import to_video
 from common.errors import UserError
 from common.files import PathLike, sha256_file
-from common.models.pixels import to_video
 from common.models.shipped import shipped_places
-from common.models.sync_expert import load_expert
 from common.speech import SpeechEncoder
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME
+from common.sync_expert.model import load_expert
 
 JUDGE_VARIABLE = "BOOTDUB_SYNC_JUDGE"
 SHIPPED_JUDGE = "sync-judge"
@@ -53,7 +53,7 @@ def default_judge_path() -> Path:
 
 
 class OwnJudge:
-    """A :class:`~common.models.sync_expert.SyncExpert` that no training's loss has used.
+    """A :class:`~common.sync_expert.model.SyncExpert` that no training's loss has used.
 
     Distances are 1 - cosine. A shift for which the clip has no sound is NaN: nothing is made up beyond its
     ends.

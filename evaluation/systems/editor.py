@@ -17,9 +17,9 @@ from common.models.package_info import read_info
 from common.own_mouths.config import VERSION, OwnMouthsConfig, Renderer
 from evaluation.manifest import Case
 from evaluation.systems.base import Dubbed
-from stage2_dubber.compositing import DEFAULT_COMPOSITING, Compositing
-from stage2_dubber.pipeline import DubPipeline
-from stage2_dubber.request import SPEECH_RATE, DubRequest
+from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.pipeline import DubPipeline
+from stage2_dubber.dub.request import SPEECH_RATE, DubRequest
 
 
 class EditorSystem:

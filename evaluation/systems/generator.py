@@ -20,14 +20,14 @@ from common.speech.build import build_speech_encoder
 from evaluation.manifest import Case
 from evaluation.systems.base import Dubbed
 from evaluation.systems.editor import package_digest, speech_file
-from stage1_generator.compositing import put_back
-from stage1_generator.generator import CompanionGenerator, GenerationJob
-from stage1_generator.regions import clip_regions
-from stage2_dubber.edit import Edit
-from stage2_dubber.job import FacePlan, composited_frames, plan_face
-from stage2_dubber.outputs import write_outputs
-from stage2_dubber.pipeline import choose_device
-from stage2_dubber.request import DubRequest, check_request
+from stage1_generator.companions.paste import put_back
+from stage1_generator.companions.regions import clip_regions
+from stage1_generator.generator.sampling import CompanionGenerator, GenerationJob
+from stage2_dubber.dub.edit import Edit
+from stage2_dubber.dub.job import FacePlan, composited_frames, plan_face
+from stage2_dubber.dub.outputs import write_outputs
+from stage2_dubber.dub.pipeline import choose_device
+from stage2_dubber.dub.request import DubRequest, check_request
 
 FEATHER = 0.05  # of the crop: the blend that stage 1 uses for its companions
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from common.autoencoder.codec import autoencoder_fingerprint
 from common.errors import UserError
 from common.files import fingerprint, publish_dir, require_writable_dir, sampled_digest
 from common.models.package_info import (
@@ -26,7 +27,6 @@ from common.models.package_info import (
 )
 from common.models.shards import plan_shards, write_shards
 from common.models.stored import open_folder
-from common.models.vae import autoencoder_fingerprint
 from common.speech.build import build_speech_encoder
 from common.speech.pretrained import pretrained_fingerprint
 from stage2_dubber.importing.config import ImportConfig

@@ -42,7 +42,7 @@ from dub_window import (  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from common.errors import EXIT_CODE, UserError  # noqa: E402
-from stage2_dubber.pipeline import choose_device  # noqa: E402
+from stage2_dubber.dub.pipeline import choose_device  # noqa: E402
 
 PARTS = ("text", "audio", "crops", *WINDOW, "composite")
 

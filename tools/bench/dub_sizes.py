@@ -14,11 +14,11 @@ from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperModel
 
+from common.autoencoder.codec import Autoencoder, build_vae
 from common.config import DiffusionConfig, GeometryConfig, ModelConfig, SpeechConfig, VaeConfig, load_config
 from common.media import VideoWriter, save_wav
 from common.models.audio_projector import MAX_WINDOW
 from common.models.transformer import DubbingTransformer, build_transformer
-from common.models.vae import Autoencoder, build_vae
 from stage2_dubber.config import Stage2Config
 
 WAN5B = Path(__file__).resolve().parent.parent.parent / "configs" / "wan5b.yaml"

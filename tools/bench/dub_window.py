@@ -17,19 +17,19 @@ from per_token import PerTokenTransformer, TwiceDecodedCodec
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.autoencoder.codec import VideoCodec
+from common.autoencoder.stream import Tiling, decode_stream, encode_stream, time_chunks
 from common.diffusion.sampler import build_sampler
 from common.geometry import latents_to_frames
 from common.media import load_audio
 from common.models.package import ModelPackage
 from common.models.package_info import PackageInfo
-from common.models.vae import VideoCodec
-from common.models.vae_stream import Tiling, decode_stream, encode_stream, time_chunks
 from common.speech.pretrained import PretrainedEncoder
 from common.training.flops import Shape, token_counts, training_cost
 from common.training.peak import measured_peak
-from stage2_dubber.editor import WindowEditor
-from stage2_dubber.job import FacePlan, composited_frames, plan_face
-from stage2_dubber.request import DubRequest
+from stage2_dubber.dub.editor import WindowEditor
+from stage2_dubber.dub.job import FacePlan, composited_frames, plan_face
+from stage2_dubber.dub.request import DubRequest
 
 EXACT, PER_TOKEN = "exact", "per-token"
 RELEASED_STEPS = 30

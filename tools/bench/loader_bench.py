@@ -44,7 +44,7 @@ from common.training.launch import open_shards, train
 from common.training.loading import Assemble, ClipEncoder, DrawnSamples, MicroBatch
 from common.training.strategy import SampleLosses
 from stage2_dubber.config import Stage2Config, check
-from stage2_dubber.strategy import EditorStrategy
+from stage2_dubber.training.strategy import EditorStrategy
 
 
 @dataclass(frozen=True)

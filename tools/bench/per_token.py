@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.autoencoder.codec import VideoCodec
+from common.autoencoder.pixels import to_frames, to_video
 from common.models.modulation import timestep_sinusoid
-from common.models.pixels import to_frames, to_video
 from common.models.rope import rotary_table
 from common.models.transformer import DubbingTransformer
-from common.models.vae import VideoCodec
 
 
 class PerTokenTransformer:

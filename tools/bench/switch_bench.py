@@ -38,7 +38,7 @@ from common.diffusion.branches import batch_branches, forward_bytes  # noqa: E40
 from common.diffusion.sampler import EulerSampler, build_sampler  # noqa: E402
 from common.errors import EXIT_CODE, UserError  # noqa: E402
 from stage2_dubber.config import DubConfig  # noqa: E402
-from stage2_dubber.pipeline import choose_device, choose_dtype  # noqa: E402
+from stage2_dubber.dub.pipeline import choose_device, choose_dtype  # noqa: E402
 
 EXACT = ("guidance_branches=sequential",)
 VARIANTS: tuple[tuple[str, ...], ...] = (

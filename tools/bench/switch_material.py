@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.autoencoder.pixels import to_video
 from common.config import DiffusionConfig, ModelConfig, SpeedConfig, load_config
 from common.diffusion.sampler import Conditions
 from common.errors import UserError
@@ -21,12 +22,11 @@ from common.media import load_audio, read_frames
 from common.models.adapters import AdapterSwitch
 from common.models.package import load_package
 from common.models.package_info import read_info
-from common.models.pixels import to_video
 from common.models.switches import check_switches, place_transformer
 from common.models.transformer import DubbingTransformer, build_transformer
+from common.rendered.clips import ClipRequest, make_clips
 from common.speech.build import build_speech_encoder
 from common.speech.windows import audio_windows
-from stage1_generator.rendered.clips import ClipRequest, make_clips
 from stage2_dubber.config import Stage2Config
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"

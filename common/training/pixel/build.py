@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from common.autoencoder.codec import VideoCodec
 from common.config import PhaseConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import ARRAYS
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE
-from common.models.sync_expert import load_expert
-from common.models.vae import VideoCodec
+from common.sync_expert.model import load_expert
 from common.training.pixel.clip import PixelLoss
 from common.training.pixel.judge import PixelJudge
 from common.training.pixel.sync import SyncLoss

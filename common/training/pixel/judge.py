@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from common.autoencoder.codec import VideoCodec
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE
-from common.models.vae import VideoCodec
 from common.speech.windows import BASE_WINDOW
 from common.training.draws import Draw
 from common.training.pixel.clip import Conditions, DecodedClip, PixelLoss

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from common.errors import UserError
 from common.models.frozen import freeze, weight_fingerprint
-from common.models.sync_expert import SyncExpert
+from common.sync_expert.model import SyncExpert
 from common.training.pixel.clip import Conditions, DecodedClip
 
 

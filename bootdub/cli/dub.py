@@ -1,0 +1,290 @@
+"""The ``bootdub`` command. Everything heavy is imported inside the commands, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from common.errors import EXIT_CODE, UserError
+from common.own_mouths.config import Renderer
+from stage2_dubber.dub import speed_options as switch
+from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+app = typer.Typer(
+    name="bootdub",
+    help="Visual dubbing: the lips of a video follow other speech, the rest of the picture stays.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Device(str, Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Dtype(str, Enum):
+    """What the weights are in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Detector(str, Enum):
+    """Who finds the face."""
+
+    mediapipe = "mediapipe"
+    insightface = "insightface"
+    box = "box"
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"bootdub {version('bootdub')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop."),
+    ] = False,
+) -> None:
+    """Visual dubbing: the lips of a video follow other speech, the rest of the picture stays."""
+
+
+@app.command()
+def dub(
+    video: Annotated[Path, typer.Option(help="The clip to dub.")],
+    audio: Annotated[Path, typer.Option(help="The new speech: a sound file or a video with sound.")],
+    output: Annotated[Path, typer.Option(help="The dubbed video to write (.mp4, .mov, .mkv, .webm).")],
+    model: Annotated[
+        Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")] = Device.auto,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Of the weights; auto: bfloat16 where the device computes in it natively.")
+    ] = Dtype.auto,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same video on the same machine.")] = 0,
+    num_steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps per window and pass.")] = None,
+    passes: Annotated[
+        int | None, typer.Option(min=1, help="How often a window is dubbed, from what the last pass made.")
+    ] = None,
+    audio_scale: Annotated[
+        float | None, typer.Option(help="How strongly the lips follow the speech.")
+    ] = None,
+    reference_scale: Annotated[
+        float | None, typer.Option(help="How strongly the result keeps to the source.")
+    ] = None,
+    detector: Annotated[
+        Detector, typer.Option(help="Face detector; --box and --track set 'box' by themselves.")
+    ] = Detector.mediapipe,
+    box: Annotated[
+        str | None, typer.Option(help="Where the face is in every frame, in pixels: x0,y0,x1,y1.")
+    ] = None,
+    track: Annotated[
+        Path | None, typer.Option(help="File with a box or landmarks per frame (JSON or safetensors).")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite/--no-overwrite", help="Replace an output that exists.")
+    ] = False,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Write FFV1 in .mkv: every pixel outside the face is kept.")
+    ] = False,
+    compositing: Annotated[
+        Compositing,
+        typer.Option(
+            help="How edits go back: residual adds their change to the source's own pixels, blend takes them "
+            "near what they changed, fused does this where lips are new and that elsewhere, whole-crop takes "
+            "all of the square."
+        ),
+    ] = DEFAULT_COMPOSITING,
+    renderer: Annotated[
+        Renderer | None,
+        typer.Option(
+            help="What draws the new mouths: own-mouths takes those that the clip itself shows at other "
+            "moments, editor the model's pictures, auto the first where the clip shows the head as it is "
+            "held and the second elsewhere. Default: what the model's package says."
+        ),
+    ] = None,
+    contact_sheet: Annotated[
+        Path | None, typer.Option(help="Also write a PNG with source and dubbed faces.")
+    ] = None,
+    side_by_side: Annotated[
+        Path | None, typer.Option(help="Also write a video with source and result side by side.")
+    ] = None,
+    speed: switch.FilesOption = None,
+    branches: switch.BranchesOption = None,
+    guidance_interval: switch.IntervalOption = None,
+    cache: switch.CacheOption = None,
+    cache_threshold: switch.ThresholdOption = None,
+    cache_interval: switch.CacheIntervalOption = None,
+    compile: switch.CompileOption = None,
+    attention: switch.AttentionOption = None,
+    quantization: switch.QuantizationOption = None,
+    offload: switch.OffloadOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and print the plan, but do not dub.")
+    ] = False,
+) -> None:
+    """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
+    with clean_errors():
+        from bootdub.console import ConsoleProgress, quieten_libraries, show_warnings
+        from common.models.package_info import read_info
+        from stage2_dubber.dub.locate import default_model_path
+        from stage2_dubber.dub.request import DubRequest, check_request
+
+        quieten_libraries()
+        show_warnings()
+        switches = switch.read_speed(
+            speed,
+            guidance_branches=branches,
+            guidance_interval=guidance_interval,
+            step_cache=cache,
+            cache_threshold=cache_threshold,
+            cache_interval=cache_interval,
+            compile=compile,
+            attention_backend=attention,
+            quantization=quantization,
+            offload=offload,
+        )
+        request = DubRequest(
+            video=video,
+            audio=audio,
+            output=output,
+            seed=seed,
+            detector=detector.value,
+            box=_parse_box(box),
+            track=track,
+            overwrite=overwrite,
+            lossless=lossless,
+            compositing=compositing,
+            renderer=renderer,
+            contact_sheet=contact_sheet,
+            side_by_side=side_by_side,
+        )
+        inputs = check_request(request)
+        folder = model or default_model_path()
+        sampling: dict[str, Any] = {
+            "num_steps": num_steps,
+            "passes": passes,
+            "audio_scale": audio_scale,
+            "reference_scale": reference_scale,
+        }
+        if dry_run:
+            from stage2_dubber.dub.dry_run import plan_lines
+            from stage2_dubber.dub.pipeline import choose_device, choose_dtype
+
+            place = choose_device(device.value)
+            weights = choose_dtype(dtype.value, place)
+            if switches.changes():
+                # The libraries of the switches take seconds to import, and none is on by default.
+                from common.models.switches import check_switches
+
+                check_switches(switches, place, weights)
+            for line in plan_lines(request, inputs, folder, sampling, switches):
+                print(line)
+            return
+        from stage2_dubber.dub.ahead import Ahead
+        from stage2_dubber.dub.follow import follow_face
+
+        # Libraries and weights take seconds to load; the face is followed meanwhile.
+        with Ahead() as ahead:
+            progress = ConsoleProgress()
+            chosen = renderer or read_info(folder).renderer
+            own = None if chosen is Renderer.editor else request.own_mouths
+            face = ahead.start(partial(follow_face, request, progress, ahead.stopping, own))
+            from stage2_dubber.dub.pipeline import DubPipeline
+
+            pipeline = DubPipeline.from_pretrained(folder, device.value, dtype.value, speed=switches)
+            with progress:
+                result = pipeline.run(request, inputs=inputs, face=face, progress=progress, **sampling)
+        _report(result)
+
+
+@app.command()
+def info(model: Annotated[Path, typer.Argument(help="Model package folder.")]) -> None:
+    """Print what a model package says about itself."""
+    with clean_errors():
+        import json
+
+        from stage2_dubber.dub.locate import read_metadata
+
+        print(json.dumps(read_metadata(model), indent=2, ensure_ascii=False))
+
+
+def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"The box '{text}' is not four numbers: write it as x0,y0,x1,y1.") from error
+    return x0, y0, x1, y1
+
+
+def _report(result: Any) -> None:
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    seconds = sum(result.seconds.values())
+    print(
+        f"{result.output}: {result.dubbed_frames} of {result.frames} frames dubbed in {seconds:.1f} s "
+        f"({result.frames / max(seconds, 1e-9):.2f} frames/s)"
+    )
+    if result.covered is not None:
+        print(
+            f"{result.own_mouth_frames} of them with the clip's own mouths, which cover "
+            f"{result.covered:.0%} of what is said"
+        )
+
+
+@contextmanager
+def clean_errors() -> Iterator[None]:
+    """Turn what users cause into one line on stderr and an exit code: 2 for bad input, 130 for Ctrl-C.
+
+    A termination signal unwinds the same way, so that unfinished files are removed, and exits with 143.
+    """
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_CODE) from error
+    except KeyboardInterrupt as error:
+        print("interrupted: the output was not written", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from error
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def main() -> None:
+    """Entry point of the ``bootdub`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The video autoencoder: its configuration, networks, streaming and training."""

@@ -1,0 +1,31 @@
+"""From sound to lips: a small network that says what shape a mouth takes when this is heard.
+
+What it gives is what the dubbing transformer of a small model hears instead of spectra
+(:class:`common.lip_shapes.encoder.LipEncoder`): which sound belongs to which lips is learnt here from
+landmarks, at a thousandth of the cost of a training step with pictures.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+
+from common.lip_shapes.network import LipNetwork
+
+
+class LipReader(LipNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A :class:`~common.lip_shapes.network.LipNetwork` that is trained and written; arguments as there."""
+
+    @register_to_config
+    def __init__(
+        self,
+        bands: int = 80,
+        width: int = 128,
+        layers: int = 2,
+        dropout: float = 0.2,
+        input_dropout: float = 0.0,
+        phonetics: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(bands, width, layers, dropout, input_dropout, phonetics)

@@ -1,0 +1,226 @@
+"""From sound to lips: the networks, as plain modules, and how they are read from their files.
+
+A dub hears with them before anything else is needed of the model: here is nothing of the libraries that take
+seconds to import. How they are made and written is in :mod:`common.lip_shapes.model` and
+:mod:`common.phonetics.model`, whose classes have the same tensors by the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.errors import UserError
+from common.face.mouth import LIP_SHAPE
+from common.files import PathLike, read_json
+from common.models.frozen import Model, freeze
+from common.models.tensor_names import check_tensors
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+
+DILATIONS = (1, 1, 2, 2, 4, 4, 1)
+"""Of a phonetic encoder's blocks."""
+
+_KERNEL = 5
+_READER = "LipReader"  # what the configuration of one calls it
+
+
+class PhoneticNetwork(nn.Module):
+    """Residual dilated convolutions that see 33 features (.7 s) to each side.
+
+    Args:
+        bands: channels of a feature that it hears.
+        width: hidden channels.
+        channels: K that it puts out.
+        dilations: one residual block each.
+        dropout: while training.
+
+    Attributes:
+        settings: the arguments that make one like this.
+        offset, scale: (K,) what brings each channel to mean 0 and deviation 1 on the speech of its training.
+    """
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        bands: int = 80,
+        width: int = 256,
+        channels: int = 96,
+        dilations: Sequence[int] = DILATIONS,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.settings: dict[str, Any] = {
+            "bands": bands,
+            "width": width,
+            "channels": channels,
+            "dilations": dilations,
+            "dropout": dropout,
+        }
+        self.proj_in = nn.Conv1d(bands, width, _KERNEL, padding=_KERNEL // 2)
+        self.blocks = nn.ModuleList(_Block(width, dilation, dropout) for dilation in dilations)
+        self.proj_out = nn.Conv1d(width, channels, 1)
+        self.register_buffer("offset", torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(channels))
+
+    @property
+    def channels(self) -> int:
+        return self.proj_out.out_channels
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, T, bands) -> (B, T, K)."""
+        hidden = functional.gelu(self.proj_in(features.transpose(1, 2)))
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.proj_out(functional.gelu(hidden)).transpose(1, 2)
+
+    def normalized(self, features: Tensor) -> Tensor:
+        """As :meth:`forward`, each channel of about mean 0 and deviation 1."""
+        return (self(features) - self.offset) * self.scale
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.conv = nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2 * dilation, dilation=dilation)
+        self.drop = nn.Dropout(dropout)
+        self.proj = nn.Conv1d(width, width, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        normed = self.norm(hidden.transpose(1, 2)).transpose(1, 2)
+        return hidden + self.proj(self.drop(functional.gelu(self.conv(normed))))
+
+
+class LipNetwork(nn.Module):
+    """Recurrent layers that hear both ways in time: lips round for a vowel that is still to come.
+
+    Args:
+        bands: channels B of a feature.
+        width: hidden channels of each direction.
+        layers: recurrent layers.
+        dropout: while training.
+        input_dropout: the same, of what the first layer hears.
+        phonetics: arguments of the :class:`PhoneticNetwork` that it hears with beside the bands; none if
+            empty. It comes frozen, and without dropout.
+
+    Attributes:
+        bands: as given.
+        offset, gain: (K,) per shape value: what :meth:`calibrated` does to predictions.
+    """
+
+    offset: Tensor
+    gain: Tensor
+
+    def __init__(
+        self,
+        bands: int = 80,
+        width: int = 128,
+        layers: int = 2,
+        dropout: float = 0.2,
+        input_dropout: float = 0.0,
+        phonetics: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.bands = bands
+        self.phonetic_encoder: PhoneticNetwork | None = None
+        heard = bands
+        if phonetics:
+            self.phonetic_encoder = freeze(PhoneticNetwork(**phonetics))
+            heard += self.phonetic_encoder.channels
+        self.drop_in = nn.Dropout(input_dropout)
+        self.proj_in = nn.Conv1d(heard, width, _KERNEL, padding=_KERNEL // 2)
+        self.drop = nn.Dropout(dropout)
+        between = dropout if layers > 1 else 0.0
+        self.rnn = nn.GRU(width, width, layers, batch_first=True, dropout=between, bidirectional=True)
+        self.proj_out = nn.Linear(2 * width, len(LIP_SHAPE))
+        self.register_buffer("offset", torch.zeros(len(LIP_SHAPE)))
+        self.register_buffer("gain", torch.ones(len(LIP_SHAPE)))
+
+    def train(self, mode: bool = True) -> LipNetwork:
+        """As of any module; the phonetic encoder hears as it does later, whether it learns or not."""
+        super().train(mode)
+        if self.phonetic_encoder is not None:
+            self.phonetic_encoder.eval()
+        return self
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, T, bands) -> (B, T, K): the likeliest shape, less lively than any mouth."""
+        if self.phonetic_encoder is not None:
+            features = torch.cat([features, self.phonetic_encoder.normalized(features)], dim=-1)
+        hidden = functional.gelu(self.proj_in(self.drop_in(features).transpose(1, 2))).transpose(1, 2)
+        hidden, _ = self.rnn(self.drop(hidden))
+        return self.proj_out(self.drop(hidden))
+
+    def calibrated(self, features: Tensor) -> Tensor:
+        """(B, T, bands) -> (B, T, K) that moves as much as mouths do.
+
+        A prediction that explains r^2 of a curve has r of its spread; mouths that follow it mumble.
+        """
+        return (self(features) - self.offset) * self.gain + self.offset
+
+
+def load_lip_reader(folder: PathLike) -> LipNetwork:
+    """The lip reader in a folder, frozen, in float32. Raises UserError where it cannot be loaded."""
+    return _loaded(LipNetwork, Path(folder), "lip reader")
+
+
+def load_phonetics(path: PathLike) -> PhoneticNetwork:
+    """The phonetic encoder in a folder: its own, or that of a lip reader which has one.
+
+    Raises:
+        UserError: there is none, or it cannot be loaded.
+    """
+    folder = Path(path)
+    if not (folder / CONFIG_FILE).is_file():
+        raise UserError(
+            f"There is no phonetic encoder in '{folder}': train one with `python -m common.phonetics.train`."
+        )
+    if _read_config(folder, "phonetic encoder").get("_class_name") != _READER:
+        return _loaded(PhoneticNetwork, folder, "phonetic encoder")
+    encoder = load_lip_reader(folder).phonetic_encoder
+    if encoder is None:
+        raise UserError(f"The lip reader in '{folder}' has no phonetic encoder: name another folder.")
+    return encoder
+
+
+def _loaded(kind: Callable[..., Model], folder: Path, what: str) -> Model:
+    config = _read_config(folder, what)
+    settings = {name: value for name, value in config.items() if not name.startswith("_")}
+    try:
+        # Without numbers of its own, also none that are drawn: every tensor comes from the file.
+        with torch.device("meta"):
+            network = kind(**settings)
+        state = load_file(folder / WEIGHTS_FILE)
+    except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{folder}: the {what} cannot be loaded ({reason}); restore it.") from error
+    check_tensors(
+        state,
+        {name: name for name in state},
+        {name: tensor.shape for name, tensor in network.state_dict().items()},
+        f"{folder}: the {what}",
+        lacks="; restore it.",
+        foreign="restore it.",
+        misshapen=(f" by its {CONFIG_FILE}", "restore it."),
+    )
+    network.to_empty(device="cpu")
+    network.load_state_dict(state)  # also widens what is stored in 16 bits
+    return freeze(network)
+
+
+def _read_config(folder: Path, what: str) -> dict[str, Any]:
+    config = read_json(folder / CONFIG_FILE)
+    if not isinstance(config, dict):
+        raise UserError(f"{folder}: the {what} cannot be loaded ({CONFIG_FILE} has no settings); restore it.")
+    return config

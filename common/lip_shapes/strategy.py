@@ -1,0 +1,291 @@
+"""Training of a lip reader: from log-mel features to the shapes that mouths take, by landmarks alone.
+
+A picture model would have to learn at once how faces look and which sound belongs to which lips, and the
+second is a small part of its loss. Here it is all of it, at a thousandth of the cost (gap G: the papers have
+enough data to do without).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.config import SpeechAugmentConfig
+from common.data.dataset import ShardDataset
+from common.data.schema import Sample
+from common.errors import UserError
+from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
+from common.files import atomic_dir, sampled_digest
+from common.lip_shapes.label import MARGIN
+from common.lip_shapes.label import STEP as LISTEN
+from common.lip_shapes.model import LipReader
+from common.lip_shapes.network import load_phonetics
+from common.phonetics.label import LIPS
+from common.phonetics.label import STEP as PHONETICS
+from common.speech.mel import MelEncoder
+from common.speech.mel_augment import augment_mel
+from common.speech.windows import FEATURES_PER_FRAME, stored_margin
+from common.training.draws import Draw
+from common.training.strategy import SampleLosses
+from stage1_generator.config import Stage1Config
+from stage1_generator.work.training import require_heard
+
+_BANDS = MelEncoder.channels
+_MIDDLE = LIP_SHAPE.index("gap")
+_BORDER = 3
+"""Frames before and after the beginning and the end of a silence in which the mouth may be anything."""
+_GAIN_LIMIT = 2.5
+_CALIBRATION_CLIPS = 2000
+_SPREAD_WEIGHT = 0.5
+"""Of the absolute gap against its movement: how far a mouth is open on average is mostly whose it is."""
+
+
+@dataclass(frozen=True)
+class HeardClips:
+    """``features``: (B, T, 80), with margins. ``shapes``: (B, N, 7) of the N frames between the margins."""
+
+    draws: tuple[Draw, ...]
+    features: Tensor
+    shapes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+
+@dataclass(frozen=True)
+class Hear:
+    """Collate function: other recordings of the same words, faster and slower ones, and silences."""
+
+    seed: int
+    augment: SpeechAugmentConfig
+    frames: int
+    """Of a clip: samples that hold more are cut about their middle."""
+    silence: float
+    """Share of the clips that get a stretch of silence."""
+    tempo: float
+    """Half of the clips are faster or slower by up to this share."""
+
+    def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> HeardClips:
+        heard = [self._hear(draw, sample) for draw, sample in items]
+        return HeardClips(
+            tuple(draw for draw, _ in items), *(torch.stack(list(part)) for part in zip(*heard, strict=True))
+        )
+
+    def _hear(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
+        features, shapes = cut(*clip_of(sample), self.frames)
+        changed, speed = torch.rand(2, generator=draw.generator(self.seed, "tempo")).tolist()
+        if self.tempo and changed < 0.5:
+            features, shapes = at_tempo(features, shapes, (1 + self.tempo) ** (2 * speed - 1))
+        generator = draw.generator(self.seed, "silence")
+        chosen, middle, share = torch.rand(3, generator=generator).tolist()
+        if chosen < self.silence:
+            features, shapes = silenced(features, shapes, middle, 0.3 + 0.9 * share)
+        bands = augment_mel(features[:, :_BANDS], draw.generator(self.seed, "speech"), self.augment)
+        return torch.cat([bands, features[:, _BANDS:]], dim=1), shapes
+
+
+def clip_of(sample: Sample) -> tuple[Tensor, Tensor]:
+    """(T, C) features and (N, 7) shapes of a sample; NaN where there is no face.
+
+    The shapes that teaching readers expect (`phonetics`), or those that were filmed (`listen`).
+
+    Raises:
+        UserError: the sample has neither.
+    """
+    features = sample.cache["audio_features"].float()
+    if LIPS in sample.cache:
+        return features, sample.cache[LIPS].float().unflatten(0, (-1, FEATURES_PER_FRAME)).mean(dim=1)
+    if "landmarks" not in sample.arrays:
+        raise UserError(f"The sample {sample.key} has no landmarks: run `python -m common.lip_shapes.label`.")
+    return features, torch.from_numpy(lip_shape(sample.arrays["landmarks"].numpy())).float()
+
+
+def cut(features: Tensor, shapes: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """The middle of a clip that has more than ``frames``, with the margin that `listen` gives.
+
+    Raises:
+        UserError: the clip is shorter.
+    """
+    margin = stored_margin(len(features), len(shapes))
+    if len(shapes) < frames or margin < MARGIN:
+        raise UserError(
+            f"A sample has {len(shapes)} frames with a margin of {margin}, but geometry.clip_frames is "
+            f"{frames} and readers hear {MARGIN} more: make the shards again."
+        )
+    first = (len(shapes) - frames) // 2
+    heard = FEATURES_PER_FRAME * (first + margin - MARGIN)
+    length = FEATURES_PER_FRAME * (frames + 2 * MARGIN)
+    return features[heard : heard + length], shapes[first : first + frames]
+
+
+def silenced(features: Tensor, shapes: Tensor, middle: float, share: float) -> tuple[Tensor, Tensor]:
+    """A stretch in which nothing is said, and the mouth is as in the clip's most closed frame, but closed.
+
+    Args:
+        middle, share: place and length of the stretch over the clip's; it may reach beyond the clip.
+
+    Filmed clips of speech hold few silences. Frames about either end of the stretch are not judged.
+    """
+    features, shapes = features.clone(), shapes.clone()
+    frames = len(shapes)
+    margin = FEATURES_PER_FRAME * stored_margin(len(features), frames)
+    first = round((middle - share / 2) * frames)
+    last = first + round(share * frames)
+    closed = shapes[shapes[:, _MIDDLE].nan_to_num(nan=torch.inf).argmin()].clone()
+    closed[:LIP_GAPS] = 0
+    low = 0 if first <= 0 else margin + FEATURES_PER_FRAME * first
+    high = len(features) if last >= frames else margin + FEATURES_PER_FRAME * last
+    features[low:high] = MelEncoder.floor
+    shapes[max(0, first - _BORDER) : last + _BORDER] = torch.nan
+    # Where the silence goes on beyond the clip, there is no border.
+    inner_first = first + _BORDER if first > 0 else 0
+    inner_last = max(0, last - _BORDER) if last < frames else frames
+    shapes[inner_first:inner_last] = closed
+    return features, shapes
+
+
+def at_tempo(features: Tensor, shapes: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """A clip played ``factor`` times as fast about its middle, at the length that it had.
+
+    Faster: sound and mouth before its beginning and after its end are not known. Sound goes on as it was
+    there, and the mouth, NaN, is not judged.
+    """
+
+    def played(values: Tensor) -> tuple[Tensor, Tensor]:
+        last = len(values) - 1
+        at = (torch.arange(last + 1) - last / 2) * factor + last / 2
+        known = (at >= 0) & (at <= last)
+        at = at.clamp(0, last)
+        below = at.floor().long()
+        share = (at - below)[:, None].to(values)
+        return torch.lerp(values[below], values[(below + 1).clamp(max=last)], share), known
+
+    (sound, _), (mouth, known) = played(features), played(shapes)
+    return sound, torch.where(known[:, None], mouth, torch.nan)
+
+
+class SpeechStrategy:
+    """Regression of mouth shapes from log-mel features, for the trainer of the stages."""
+
+    def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
+        """Raises UserError where the data are not those of `listen` and `phonetics`."""
+        self.config, self.dataset = config, dataset
+        require_heard(dataset, (LISTEN, PHONETICS), "a lip reader")
+        for index in dataset.indices:
+            if index.meta["step"] == PHONETICS and LIPS not in index.meta:
+                raise UserError(
+                    f"'{index.folder}' holds no lips: run `python -m common.phonetics.label` with "
+                    "phonetics.readers."
+                )
+        if not self._filmed():
+            raise UserError("data.shards has no filmed lips to calibrate on: add the shards of `listen`.")
+        self._bands = dataset.sample(0).cache["audio_features"].shape[1]
+        if self._bands > _BANDS and config.listen.silence:
+            raise UserError("What a teacher hears in silence is not known: set listen.silence=0.")
+
+    def build_model(self) -> nn.Module:
+        listen = self.config.listen
+        encoder = load_phonetics(listen.phonetics) if listen.phonetics else None
+        reader = LipReader(
+            self._bands,
+            dropout=listen.dropout,
+            input_dropout=listen.input_dropout,
+            phonetics=encoder.settings if encoder else None,
+        )
+        if encoder and reader.phonetic_encoder:
+            reader.phonetic_encoder.load_state_dict(encoder.state_dict())
+            reader.phonetic_encoder.requires_grad_(listen.tune_phonetics)
+        return reader
+
+    def collate(self) -> Hear:
+        config = self.config
+        return Hear(
+            config.train.seed,
+            config.speech_augment,
+            config.geometry.clip_frames,
+            config.listen.silence,
+            config.listen.tempo,
+        )
+
+    def prepare(self, micro: HeardClips, device: torch.device) -> HeardClips:
+        return HeardClips(micro.draws, micro.features.to(device), micro.shapes.to(device))
+
+    def loss(self, model: nn.Module, inputs: HeardClips) -> SampleLosses:
+        made = per_frame(model(inputs.features), inputs.shapes.shape[1])
+        known = inputs.shapes.isfinite()
+        wanted = torch.where(known, inputs.shapes, made.detach())
+        count = known.sum(dim=(1, 2)).clamp_min(1)
+
+        def distance(a: Tensor, b: Tensor) -> Tensor:
+            errors = functional.smooth_l1_loss(a, b, reduction="none")
+            return (errors * known[..., : a.shape[-1]]).sum(dim=(1, 2)) / count
+
+        moved = distance(_centred(made), _centred(wanted))
+        loss = moved + _SPREAD_WEIGHT * distance(made[..., :LIP_GAPS], wanted[..., :LIP_GAPS])
+        agreement = _pearson(made[..., _MIDDLE].detach(), wanted[..., _MIDDLE])
+        return SampleLosses(loss, torch.zeros(len(loss)), {"opening_r": agreement})
+
+    def identity(self) -> dict[str, Any]:
+        listen = self.config.listen
+        made_of = {"stage": "speech", "data": [index.meta for index in self.dataset.indices]}
+        if listen.phonetics:
+            made_of["phonetics"] = sampled_digest(sorted(Path(listen.phonetics).glob("*.safetensors")))
+        return made_of
+
+    def save_package(self, model: nn.Module, folder: Path) -> None:
+        """The lip reader, calibrated on the training's clips."""
+        assert isinstance(model, LipReader)
+        reader = deepcopy(model).eval()
+        self._calibrate(reader)
+        if reader.phonetic_encoder is not None:
+            reader.phonetic_encoder.half()  # as it was read; what was tuned loses nothing that is heard
+        with atomic_dir(folder) as temporary:
+            reader.save_pretrained(temporary)
+
+    @torch.no_grad()
+    def _calibrate(self, model: Any) -> None:
+        made, wanted = [], []
+        device = model.offset.device
+        filmed = self._filmed()
+        for number in filmed[:: -(-len(filmed) // _CALIBRATION_CLIPS)]:
+            features, shapes = clip_of(self.dataset.sample(number))
+            read = per_frame(model(features[None].to(device)), len(shapes))[0].cpu()
+            seen = shapes.isfinite().all(dim=1)
+            made.append(read[seen])
+            wanted.append(shapes[seen])
+        read, true = torch.cat(made), torch.cat(wanted)
+        model.offset.copy_(read.mean(dim=0))
+        # Gaps alone: a wider or rounder mouth than was predicted is seen as a mistake, and followed badly.
+        gain = (true.std(dim=0) / read.std(dim=0)).clamp(1.0, _GAIN_LIMIT)
+        model.gain[:LIP_GAPS].copy_(gain[:LIP_GAPS])
+        model.gain.mul_(self.config.listen.spread)
+
+    def _filmed(self) -> list[int]:
+        """Samples whose lips were measured."""
+        parts = zip(self.dataset.indices, self.dataset.shards, strict=True)
+        filmed = (shard for index, shards in parts if index.meta["step"] == LISTEN for shard in shards)
+        return [number for shard in filmed for number in shard]
+
+
+def per_frame(values: Tensor, frames: int) -> Tensor:
+    """(B, T, K) at 50 Hz, with margins -> (B, frames, K) at 25 Hz, without."""
+    margin = FEATURES_PER_FRAME * stored_margin(values.shape[1], frames)
+    inner = values[:, margin : margin + FEATURES_PER_FRAME * frames]
+    return inner.unflatten(1, (frames, FEATURES_PER_FRAME)).mean(dim=2)
+
+
+def _centred(values: Tensor) -> Tensor:
+    return values - values.mean(dim=1, keepdim=True)
+
+
+def _pearson(a: Tensor, b: Tensor) -> Tensor:
+    """(B,) correlations over frames; NaN where a curve is flat."""
+    a, b = _centred(a), _centred(b)
+    return (a * b).sum(dim=1) / (a.square().sum(dim=1) * b.square().sum(dim=1)).sqrt()

@@ -1,0 +1,113 @@
+"""`python -m common.phonetics.label`: speech -> shards of what a large speech encoder hears in it.
+
+The speech is that of the prepared faces, played slower and faster as well, synthesised speech of many
+languages, and what lies in `phonetics.folders`. Every sample holds log-mel features, with a margin on both
+sides, and the teacher's features without: what `train_phonetics` learns from. With `phonetics.readers` there
+are also the lips that readers expect who hear with the teacher: what `train_speech` learns from.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from common.data.prepared import load_entries
+from common.data.schema import encode_sample
+from common.data.writer import ShardWriter
+from common.files import fingerprint
+from common.phonetics.recordings import Recording, from_folders, played, synthesised
+from common.phonetics.teacher import TeachingReaders, open_teacher
+from common.speech.base import HOP, Features
+from common.speech.mel import MelEncoder
+from common.speech.windows import FEATURES_PER_FRAME, clip_features
+from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.work.command import Progress, run_command, sweep
+
+STEP = "phonetics"
+TEACHER = "teacher_features"
+LIPS = "lips"
+FRAMES = 29
+"""Of a sample, at the video's rate."""
+MARGIN = 17
+"""Frames on both sides: as far as a phonetic encoder hears."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(STEP, __doc__ or "", run, dry_run, argv)
+
+
+def dry_run(config: Stage1Config) -> None:
+    recordings, folder = list(_recordings(config)), work_paths(config).phonetics
+    print(f"phonetics: {len(recordings)} recordings, teacher {config.phonetics.teacher or '(none)'}")
+    print(f"phonetics: {sum(len(_starts(one)) for one in recordings)} samples into {folder}")
+
+
+def run(config: Stage1Config) -> None:
+    settings, folder = config.phonetics, work_paths(config).phonetics
+    teacher = open_teacher(settings)
+    readers = TeachingReaders(settings.readers, teacher.channels) if settings.readers else None
+    mel_encoder = MelEncoder()
+    sweep(folder)
+    made_by = {
+        "step": STEP,
+        "speech": mel_encoder.fingerprint,
+        "teacher": teacher.fingerprint,
+        "config": fingerprint([1, FRAMES, MARGIN, settings.synthesised_seconds]),
+    }
+    if readers:
+        made_by[LIPS] = readers.fingerprint
+    pieces = [(one, start) for one in _recordings(config) for start in _starts(one)]
+
+    @lru_cache(maxsize=1)  # a recording's samples follow each other
+    def hear(recording: Recording) -> tuple[Features, dict[str, Features]]:
+        audio = recording.load()
+        mel, taught = mel_encoder.encode(audio), {TEACHER: teacher.encode(audio)}
+        if readers:
+            taught[LIPS] = readers.lips(mel, taught[TEACHER])
+        return mel, taught
+
+    with ShardWriter(folder, STEP, config.encode.samples_per_shard, made_by) as writer:
+        todo = pieces[writer.resume([_key(one, start) for one, start in pieces]) :]
+        progress = Progress(STEP, len(todo))
+        for recording, start in todo:
+            mel, taught = hear(recording)
+            cache = {"audio_features": clip_features(mel, start, FRAMES, MARGIN)}
+            for name, values in taught.items():
+                cache[name] = clip_features(values, start, FRAMES, 0).astype(np.float16)
+            meta = {
+                "kind": STEP,
+                "frames": FRAMES,
+                "fps": config.geometry.fps,
+                "speaker": recording.speaker,
+                "start": start,
+            }
+            encoded = encode_sample(meta, cache=cache, cache_fingerprint=fingerprint(made_by))
+            writer.add(_key(recording, start), encoded)
+            progress.step(FRAMES)
+    progress.finish(work_paths(config).root)
+    print(f"phonetics: {len(pieces)} samples -> {folder}", file=sys.stderr)
+
+
+def _key(recording: Recording, start: int) -> str:
+    return f"{recording.key}-{start:06d}"
+
+
+def _recordings(config: Stage1Config) -> Iterator[Recording]:
+    settings, paths = config.phonetics, work_paths(config)
+    if settings.speeds:
+        yield from played(load_entries(paths.prepared), config.geometry.fps, settings.speeds)
+    yield from synthesised(settings)
+    yield from from_folders(settings.folders)
+
+
+def _starts(recording: Recording) -> range:
+    """First frames of its samples."""
+    frames = recording.samples // (HOP * FEATURES_PER_FRAME)
+    return range(0, frames - FRAMES + 1, FRAMES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""A small network that hears what a large speech encoder hears, as far as it can be told from log-mel bands.
+
+Which sounds are the same sound in other voices and rooms, an hour of speech does not teach. Whisper and its
+like know; this network is trained to predict their features (`common.phonetics.train`) and then
+stands in their place, without them and at a fraction of their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+
+from common.lip_shapes.network import DILATIONS, PhoneticNetwork
+
+
+class PhoneticEncoder(PhoneticNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A :class:`~common.lip_shapes.network.PhoneticNetwork` that is trained and written; arguments as
+    there.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        bands: int = 80,
+        width: int = 256,
+        channels: int = 96,
+        dilations: Sequence[int] = DILATIONS,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(bands, width, channels, dilations, dropout)

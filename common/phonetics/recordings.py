@@ -1,0 +1,117 @@
+"""Speech without faces for `python -m common.phonetics.label`: played, synthesised, and from folders."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+from common.data.prepared import SAMPLE_RATE, Entry
+from common.errors import UserError
+from common.files import fingerprint
+from common.media import load_audio
+from common.rendered.espeak import Voice
+from common.rendered.speech import LANGUAGES, sample_voice, speak
+from common.speech.base import Audio
+from stage1_generator.config import PhoneticsConfig
+
+SUFFIXES = (".flac", ".g722", ".gsm", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+_JOINED_SECONDS = 20
+_PAUSE_SECONDS = 0.2
+_MINUTE = 60.0
+_FIRST_SEED = 70_000
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One piece of speech; ``load`` gives (samples,) at 16 kHz."""
+
+    key: str
+    speaker: str
+    samples: int
+    load: Callable[[], Audio]
+
+
+def played(entries: Sequence[Entry], fps: float, speeds: Sequence[float]) -> Iterator[Recording]:
+    """The speech of prepared faces, faster and higher as a tape is: other throats, too."""
+    for entry in entries:
+        whole = round(entry.frames * SAMPLE_RATE / fps)
+        for percent in (round(100 * speed) for speed in speeds):
+            samples = -(-whole * 100 // percent)
+            yield Recording(f"{entry.id}-{percent}", entry.speaker, samples, partial(_played, entry, percent))
+
+
+def synthesised(config: PhoneticsConfig) -> Iterator[Recording]:
+    """Every language alike often; `sample_voice` alone would speak mostly English."""
+    seconds = config.synthesised_seconds
+    for number in range(round(config.synthesised_minutes * _MINUTE / seconds)):
+        voice = sample_voice(_FIRST_SEED + number, [LANGUAGES[number % len(LANGUAGES)]])
+        yield Recording(
+            f"synthesised-{number:05d}",
+            f"synthesised {voice.language}",
+            round(seconds * SAMPLE_RATE),
+            partial(_spoken, number, seconds, voice),
+        )
+
+
+def from_folders(folders: Sequence[str]) -> Iterator[Recording]:
+    """Files of speech, at any depth; those of one directory are one speaker's.
+
+    Prompts and single words are joined, with pauses, to what is long enough to be cut into samples.
+
+    Raises:
+        UserError: a folder holds no audio file.
+    """
+    for number, name in enumerate(folders):
+        folder = Path(name)
+        found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+        files = sorted(found, key=lambda path: (path.parent, path.name))
+        if not files:
+            raise UserError(f"'{folder}' has no audio file ({', '.join(SUFFIXES)}): mend phonetics.folders.")
+        for directory, members in groupby(files, key=lambda path: path.parent):
+            speaker = f"{number} {directory.relative_to(folder)}"
+            for count, (paths, samples) in enumerate(_joined(list(members))):
+                key = f"folder-{fingerprint([speaker])}-{count:05d}"
+                yield Recording(key, speaker, samples, partial(_together, paths))
+
+
+def _joined(files: list[Path]) -> Iterator[tuple[list[Path], int]]:
+    """Files that make up one recording each, and its samples."""
+    paths: list[Path] = []
+    samples = 0
+    for path in files:
+        try:
+            samples += len(_with_pause(path))
+        except UserError as error:
+            print(f"phonetics: left out: {error}", file=sys.stderr)
+            continue
+        paths.append(path)
+        if samples >= _JOINED_SECONDS * SAMPLE_RATE:
+            yield paths, samples
+            paths, samples = [], 0
+    if paths:
+        yield paths, samples
+
+
+def _together(paths: list[Path]) -> Audio:
+    return np.concatenate([_with_pause(path) for path in paths])
+
+
+def _with_pause(path: Path) -> Audio:
+    return np.pad(load_audio(path, SAMPLE_RATE), (0, round(_PAUSE_SECONDS * SAMPLE_RATE)))
+
+
+def _played(entry: Entry, percent: int) -> NDArray[np.float32]:
+    audio = entry.audio()
+    return audio if percent == 100 else resample_poly(audio, 100, percent).astype(np.float32)
+
+
+def _spoken(number: int, seconds: float, voice: Voice) -> NDArray[np.float32]:
+    return speak(_FIRST_SEED + number, seconds, voice).audio

@@ -1,0 +1,1 @@
+"""The sync expert, which tells whether lips and sound go together: network, training and measurement."""

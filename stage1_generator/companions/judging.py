@@ -1,0 +1,150 @@
+"""The verdict on one companion: every score, its threshold, and whether it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from common.data.prepared import Entry
+from common.data.summary import spread
+from common.errors import UserError
+from common.face.identity import IdentityEncoder
+from common.files import fingerprint, write_json
+from common.media import read_frames
+from stage1_generator.companions.plan import PairPlan
+from stage1_generator.companions.records import BLENDED, load_meta, made_by
+from stage1_generator.companions.regions import Regions, clip_regions
+from stage1_generator.companions.scores import (
+    identity_cosine,
+    lip_change,
+    lip_landmark_distance,
+    region_psnr,
+    sharpness_ratio,
+)
+from stage1_generator.config import Stage1Config
+from stage1_generator.footage.detection import DetectorPool
+
+_VERSION = 1
+
+
+class Lips(Enum):
+    """What the lips of a companion shall be, compared with the clip's."""
+
+    different = "different"
+    same = "same"
+
+
+def identity_encoder(config: Stage1Config) -> tuple[IdentityEncoder | None, str]:
+    """The identity model, or why there is none."""
+    try:
+        return IdentityEncoder(root=config.filters.identity_root), ""
+    except UserError as error:
+        return None, str(error)
+
+
+class Judge:
+    """Scores companions; calls may run at once.
+
+    Args:
+        lips: what they shall be.
+        command: the one that makes the companions.
+    """
+
+    def __init__(self, config: Stage1Config, lips: Lips, command: str) -> None:
+        self._config, self._lips, self._command = config, lips, command
+        self._identity, self.why_no_identity = identity_encoder(config)
+        self._detectors = DetectorPool(config.face)
+
+    def judge(self, plan: PairPlan, entry: Entry, folder: Path, verdict_path: Path) -> tuple[bool, bool]:
+        """Score the companion in ``folder`` and write the verdict; whether it is kept, and False where that
+        was known."""
+        made = load_meta(folder / "meta.json", self._command)
+        mark = self._mark(made)
+        if made_by(verdict_path) == mark:
+            return bool(load_meta(verdict_path, self._command)["accepted"]), False
+        scores: dict[str, dict[str, Any]] = {}
+        if "failed" in made:
+            reasons = [str(made["failed"])]
+        else:
+            scores = self._score(plan, entry, folder / BLENDED)
+            reasons = [f"{name} {score['why']}" for name, score in scores.items() if score["passed"] is False]
+        verdict = {
+            "key": plan.key,
+            "fingerprint": mark,
+            "accepted": not reasons,
+            "reasons": reasons,
+            "scores": scores,
+        }
+        write_json(verdict_path, verdict)
+        return not reasons, True
+
+    def _mark(self, made: dict[str, Any]) -> str:
+        limits = asdict(self._config.filters)
+        most = limits.pop("rebuilt_lip_distance_max")
+        settings = [_VERSION, made["fingerprint"], limits, self._config.face, self._identity is not None]
+        # Verdicts on generated companions keep the mark that they had before there were others.
+        return fingerprint(settings if self._lips is Lips.different else [*settings, most])
+
+    def _score(self, plan: PairPlan, entry: Entry, companion_path: Path) -> dict[str, dict[str, Any]]:
+        limits = self._config.filters
+        original = entry.crops(plan.start, plan.length)
+        companion = read_frames(companion_path)
+        track = entry.track(plan.start, plan.length)
+        regions = clip_regions(
+            track.landmarks, original.shape[1], track.occluder, self._config.synthesis.occluder_grow
+        )
+        scores = {
+            "sharpness": _between(
+                sharpness_ratio(original, companion, regions.inpaint),
+                limits.sharpness_min,
+                limits.sharpness_max,
+            ),
+            "identity": self._identity_score(original, companion, track.landmarks),
+        }
+        if self._lips is Lips.same:
+            scores["lips_psnr"] = _score(region_psnr(original, companion, regions.lips), True, "")
+        if entry.meta["detector"] == "box":
+            scores["lip_distance"] = _not_measured("the face came from a track file, no detector is asked")
+            if self._lips is Lips.different:
+                scores["lip_change"] = self._lip_change(original, companion, regions)
+        else:
+            scores["lip_distance"] = self._lip_distance(track.landmarks, companion)
+        return scores
+
+    def _lip_distance(self, landmarks: Any, companion: Any) -> dict[str, Any]:
+        limits = self._config.filters
+        distance = lip_landmark_distance(landmarks, companion, self._detectors.get())
+        if distance is None:
+            return _score(None, False, "cannot be measured: no face is found in the companion")
+        if self._lips is Lips.same:
+            return _between(distance, 0.0, limits.rebuilt_lip_distance_max)
+        return _between(distance, limits.lip_distance_min)
+
+    def _lip_change(self, original: Any, companion: Any, regions: Regions) -> dict[str, Any]:
+        visible = regions.lips & ~regions.occluder
+        return _between(lip_change(original, companion, visible), self._config.filters.lip_change_min)
+
+    def _identity_score(self, original: Any, companion: Any, landmarks: Any) -> dict[str, Any]:
+        if self._identity is None:
+            return _not_measured(self.why_no_identity)
+        frames = spread(len(original), self._config.filters.frames_per_clip)
+        cosine = identity_cosine(original[frames], companion[frames], landmarks[frames], self._identity)
+        return _between(cosine, self._config.filters.identity_min)
+
+
+def _score(value: float | None, passed: bool | None, why: str) -> dict[str, Any]:
+    return {"value": value, "passed": passed, "why": why}
+
+
+def _not_measured(reason: str) -> dict[str, Any]:
+    return _score(None, None, f"not measured: {reason}")
+
+
+def _between(value: float, least: float, most: float | None = None) -> dict[str, Any]:
+    if not value >= least:  # NaN fails, too
+        return _score(value, False, f"is {value:.3f}, below {least}")
+    if most is not None and value > most:
+        return _score(value, False, f"is {value:.3f}, above {most}")
+    return _score(value, True, "")

@@ -1,0 +1,89 @@
+"""Companions made of an entry's own frames, without a generator: which clips, and the run over them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.prepared import Entry
+from common.data.writer import safe_key
+from stage1_generator.companions.plan import PairPlan, chosen_clips
+from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.work.command import Progress, run_parallel
+
+
+class Lender:
+    """An entry whose clips are being worked on; it is read when it is first needed, once for all of them."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+
+    @cached_property
+    def crops(self) -> NDArray[np.uint8]:
+        """(N, S, S, 3)."""
+        return self.entry.crops()
+
+    @cached_property
+    def landmarks(self) -> NDArray[np.float32]:
+        """(N, 68, 3) crop pixels."""
+        return self.entry.track().landmarks
+
+
+AnyLender = TypeVar("AnyLender", bound=Lender)
+
+
+def plan_lent(entries: Sequence[Entry], config: Stage1Config, kind: str) -> list[PairPlan]:
+    """The clips to be tried, in key order: as many of each speaker as get generated companions.
+
+    Clips with known occluders are left out: another moment's hand is no lip. ``kind`` ends the keys.
+    """
+    pairs = config.pairs
+    clips = chosen_clips(
+        [(entry.id, entry.speaker, entry.frames) for entry in entries if not entry.meta["occluder"]],
+        pairs.clip_frames,
+        pairs.stride,
+        config.synthesis.seed,
+        pairs.per_speaker,
+    )
+    plans = [
+        PairPlan(safe_key(f"{key}-{kind}"), entry, start, pairs.clip_frames, None)
+        for key, (entry, start) in clips.items()
+    ]
+    return sorted(plans, key=lambda plan: plan.key)
+
+
+def make_lent(
+    what: str,
+    plans: Sequence[PairPlan],
+    entries: Mapping[str, Entry],
+    config: Stage1Config,
+    make: Callable[[PairPlan, AnyLender], tuple[bool, bool]],
+    lender: type[AnyLender],
+) -> int:
+    """Make the companions of all plans, entries at once; how many there are.
+
+    Args:
+        what: name of the step.
+        make: one companion; whether it is accepted, and False where that was known.
+        lender: what it gets of the entry.
+    """
+    groups: dict[str, list[PairPlan]] = defaultdict(list)
+    for plan in plans:
+        groups[plan.entry].append(plan)
+
+    def make_all(entry: str) -> list[tuple[bool, bool]]:
+        opened = lender(entries[entry])
+        return [make(plan, opened) for plan in groups[entry]]
+
+    progress, accepted = Progress(what, len(plans)), 0
+    for entry, results in run_parallel(make_all, list(groups), config.blend.workers):
+        for plan, (good, worked) in zip(groups[entry], results, strict=True):
+            accepted += good
+            progress.step(plan.length if worked else 0)
+    progress.finish(work_paths(config).root)
+    return accepted

@@ -1,0 +1,1 @@
+"""The inpainting generator: its training strategy, its sampling and its frozen encoders."""

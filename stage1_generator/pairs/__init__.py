@@ -1,0 +1,1 @@
+"""From companions to pairs: augmented copies, common light, speakers, and pairs of drawn characters."""

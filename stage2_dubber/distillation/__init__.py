@@ -1,0 +1,1 @@
+"""Distillation of the editor to few steps (DMD2-like): configuration, draws, networks, losses, strategy."""

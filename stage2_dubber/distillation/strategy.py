@@ -1,0 +1,126 @@
+"""Distillation of the guided editor into a student of a few steps without guidance (DMD2, Yin et al. 2024).
+
+Networks of one kind, started from packages:
+
+    teacher   frozen; its guided velocity says where the real distribution lies
+    fake      follows the student's samples by flow matching; says where the student's distribution lies
+    student   dubs; x0_fake - x0_real at its noised samples is the gradient that moves it
+
+and, where it has a weight, a critic that tells the student's clips from filmed ones (distillation_critic.py).
+
+Warm-up, student alone: its velocity at its own noise levels is regressed to the teacher's mean velocity up
+to the next one, with the weight on the lips. Then, in turn, several steps of its opponents, the fake score
+and the critic, and one of the student. The student's samples are made by the very sampler that dubs, stopped
+at a random one of its steps and, where it dubs in several passes, in a random one of these: the reference is
+then what it made before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from common.data.dataset import ShardDataset
+from common.diffusion.sampler import Conditions, build_sampler
+from common.errors import UserError
+from common.models.package_info import read_info
+from common.training.lip_window import draw_lip_window
+from common.training.loading import MicroBatch
+from common.training.record import short_name
+from common.training.start import add_phase_adapter, starting_model
+from common.training.strategy import SampleLosses
+from stage2_dubber.distillation.config import StudentConfig
+from stage2_dubber.distillation.draws import FAKE, draw_rows, plan_step, step_kind
+from stage2_dubber.distillation.networks import OPPONENTS, STUDENT, StudentAndOpponents
+from stage2_dubber.distillation.objective import Objective, StudentInputs
+from stage2_dubber.distillation.teacher import Teacher
+from stage2_dubber.training.strategy import EditorStrategy
+
+
+class StudentStrategy(EditorStrategy):
+    """The student's training, on the data path and the trainer of the editor."""
+
+    packaged = f"{STUDENT}."
+    config: StudentConfig
+
+    def __init__(self, config: StudentConfig, dataset: ShardDataset) -> None:
+        """Raises UserError where the teacher, the data and the configuration do not fit each other."""
+        teacher = config.teacher
+        settings = read_info(teacher).diffusion
+        for name in ("shift", "border"):
+            ours, theirs = getattr(config.diffusion, name), getattr(settings, name)
+            if ours != theirs:
+                raise UserError(
+                    f"diffusion.{name} is {ours} but the teacher in {teacher} has {theirs}: the "
+                    f"student takes steps of the teacher's path, set diffusion.{name}={theirs}."
+                )
+        super().__init__(config, dataset)
+        speech = (config.speech.encoder, self.speech_fingerprint)
+        vae = self.start.codec.fingerprint
+        self.teacher = Teacher(teacher, config.train.mixed_precision, vae, speech)
+        self.record |= {"distill": self._settings() | {"teacher": short_name(config.distill.teacher)}}
+        sampler = build_sampler(config.diffusion)
+        self.objective = Objective(config.distill, config.train, self.teacher, sampler)
+
+    def build_model(self) -> nn.Module:
+        student = starting_model(self.start, self.config.model)
+        adapter = add_phase_adapter(student, self.config.phase, self.start.adapters)
+        if adapter is not None:
+            self.adapters = (adapter,)
+        return StudentAndOpponents(student, self.config.model, self.config.distill)
+
+    def trained_at(self, step: int) -> str:
+        return self.packaged if self._is_students(step) else f"{OPPONENTS}."
+
+    def rate_at(self, step: int) -> float:
+        return 1.0 if self._is_students(step) else self.config.distill.opponents_rate
+
+    def _is_students(self, step: int) -> bool:
+        return step_kind(self.config.distill, step) != FAKE
+
+    def prepare(self, micro: MicroBatch, device: torch.device) -> Any:
+        batch = self.batch(micro, device)
+        self.teacher.to(device)
+        distill, seed = self.config.distill, self.train.seed
+        passes = self.config.diffusion.passes
+        plan = plan_step(micro.draws[0], distill, self.train.motion_probability, seed, passes)
+        window = draw_lip_window(batch, micro.draws, self.train, self.patch_size)
+        if window is not None:
+            batch = window.of(batch)
+        target = batch.target_latents
+        given = target[:, :, : self.geometry.motion_latents] if plan.motion else None
+        context = None if self.context is None else self.context.to(target)
+        place = None if window is None else window.place
+        conditions = Conditions(
+            batch.reference_latents, batch.audio_features, context, motion=given, place=place
+        )
+        rows = draw_rows(micro.draws, distill, self.flow, target, seed)
+        return StudentInputs(plan, batch, conditions, rows)
+
+    def loss(self, model: nn.Module, inputs: Any) -> SampleLosses:
+        return self.objective(model, inputs)
+
+    def dubber(self, wrapped: Any, model: nn.Module) -> tuple[Any, nn.Module]:
+        assert isinstance(model, StudentAndOpponents)
+        return partial(wrapped, STUDENT), model.student
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            **super().identity(),
+            # The teacher, too, is not in the checkpoint.
+            "teacher": self.teacher.fingerprint,
+            "distill": self._settings(),
+        }
+
+    def save_package(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, StudentAndOpponents)
+        super().save_package(model.student, folder)
+
+    def _settings(self) -> dict[str, Any]:
+        """All of the section but a path."""
+        return {name: value for name, value in asdict(self.config.distill).items() if name != "teacher"}

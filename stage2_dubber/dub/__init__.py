@@ -1,0 +1,1 @@
+"""Dubbing a file: request, job, windows, compositing and outputs."""

@@ -1,0 +1,275 @@
+"""One clip, start to end, as streams: follow the face, edit its crops window by window, put them back.
+
+The source is decoded three times and never held: once to follow the face, and then by two readers at once,
+one that runs a window ahead and cuts out crops, one that follows behind and takes the edited crops. Memory is
+therefore one window of crops and a few frames, whatever the length and the size of the video; only numbers
+(the track, the speech features) are kept for all of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from common.errors import UserError
+from common.face import CropTrack, FaceTrack, plan_crops
+from common.media import Frame, VideoReader
+from stage2_dubber.dub.composite import NEW_RANGE, ChangeAlpha, border_alpha
+from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
+from stage2_dubber.dub.detail import DetailMatch
+from stage2_dubber.dub.edit import Edit
+from stage2_dubber.dub.follow import FollowedFace, Progress, follow_face
+from stage2_dubber.dub.request import DubRequest
+from stage2_dubber.dub.timeline import Segment, Timeline
+
+DUBBING = "dubbing"
+
+MIN_SEGMENT_SECONDS = 0.36
+"""Shorter runs with a face pass through: nine model frames, three latent frames."""
+
+
+class CropEditor(Protocol):
+    """What edits crops; implemented by :class:`stage2_dubber.dub.editor.WindowEditor`."""
+
+    @property
+    def crop_size(self) -> int: ...
+
+    @property
+    def fps(self) -> float: ...
+
+    def stream(
+        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+    ) -> Iterator[Edit]:
+        """``count`` crops (S, S, 3) uint8 at model rate in, as many edits out, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Composite:
+    """One finished frame.
+
+    Attributes:
+        frame: the source frame.
+        image: (H, W, 3) uint8; the source's own array where nothing was dubbed.
+        position: place of the frame among the dubbed ones, None where nothing was dubbed.
+        before, after: (S, S, 3) uint8 crops of the model frame that was used, source and edit; None where
+            nothing was dubbed.
+    """
+
+    frame: Frame
+    image: np.ndarray
+    position: int | None = None
+    before: np.ndarray | None = None
+    after: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class FacePlan:
+    """Where the face is and which frames are dubbed.
+
+    Attributes:
+        timeline: source time against model time.
+        segments: runs of frames that are dubbed, in order.
+        crops: squares per source frame.
+        track: the face per source frame.
+        warnings: sentences for the user.
+    """
+
+    timeline: Timeline
+    segments: list[Segment]
+    crops: CropTrack
+    track: FaceTrack
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def dubbed_frames(self) -> int:
+        """Source frames that are dubbed."""
+        return sum(len(segment.source) for segment in self.segments)
+
+    @property
+    def model_frames(self) -> int:
+        """Frames at the model's rate that are edited."""
+        return sum(len(segment.model) for segment in self.segments)
+
+
+def plan_face(request: DubRequest, crop_scale: float, fps: float, progress: Progress) -> FacePlan:
+    """Follow the face of the request's video and decide what is dubbed; arguments as below.
+
+    Raises:
+        UserError: no face, or none for long enough.
+    """
+    return plan_followed(request.video, follow_face(request, progress), crop_scale, fps)
+
+
+def plan_followed(video: Path, face: FollowedFace, crop_scale: float, fps: float) -> FacePlan:
+    """Decide what is dubbed.
+
+    Args:
+        video: the source.
+        face: of :func:`stage2_dubber.dub.follow.follow_face` for it.
+        crop_scale: side of the crops over the size of the face.
+        fps: the model's frames per second.
+
+    Raises:
+        UserError: the face does not stay for long enough.
+    """
+    track = face.track
+    timeline = Timeline.of(face.times, fps)
+    segments = timeline.segments(track.segments(), round(MIN_SEGMENT_SECONDS * fps))
+    if not segments:
+        raise UserError(
+            f"No face stays in view for {MIN_SEGMENT_SECONDS} s in '{video}': use a clip in which it does, "
+            "or give its place with --box or --track."
+        )
+    crops = plan_crops(track, scale=crop_scale, fps=float(face.info.average_rate))
+    plan = FacePlan(timeline, segments, crops, track)
+    missing = len(track) - plan.dubbed_frames
+    if missing == 0:
+        return plan
+    warning = f"{missing} of {len(track)} frames show no face for long enough and pass through untouched."
+    return replace(plan, warnings=(warning,))
+
+
+def composited_frames(
+    video: Path,
+    plan: FacePlan,
+    editor: CropEditor,
+    features: np.ndarray,
+    compositing: Compositing = DEFAULT_COMPOSITING,
+) -> Iterator[Composite]:
+    """Second pass: all frames of the source, in order, with the edits put back.
+
+    Every source frame takes the edit of the model frame that is nearest in time, at the frame's own place of
+    the face. Pixels outside the face's square, at its very border, and where the edit changed nothing are the
+    decoded source's bytes.
+
+    Args:
+        video: the source.
+        plan: of :func:`plan_face` for the same video.
+        editor: edits the crops.
+        features: (T, C) speech features at 50 Hz, on the clock of the video's first frame.
+        compositing: how edits go back. "residual" and "fused" want an editor that tells changes.
+    """
+    waiting = deque(plan.segments)
+    position = 0
+    with VideoReader(video) as behind, VideoReader(video) as ahead:
+        cutter = _Cutter(ahead, plan, editor.crop_size)
+        segment: Segment | None = None
+        for frame in behind:
+            if segment is None and waiting and frame.index == waiting[0].source.start:
+                segment = waiting.popleft()
+                edits = _Edits(editor, cutter.crops(segment), segment.model, features, compositing)
+                detail = DetailMatch()
+            if segment is None:
+                yield Composite(frame, frame.image)
+                continue
+            edit = edits.at(plan.timeline.model_frame(segment, frame.index))
+            image = frame.image
+            if edit.taken is not None:
+                after = edit.after
+                if compositing is Compositing.fused:
+                    after = detail(partial(_square, plan.crops, image, frame.index), after)
+                image = plan.crops.paste(image, after, edit.taken, frame.index)
+            if edit.added is not None:
+                image = plan.crops.add(image, edit.change, edit.added, frame.index)
+            yield Composite(frame, image, position, edit.before, edit.after)
+            position += 1
+            if frame.index == segment.source.stop - 1:
+                segment = None
+
+
+def _square(crops: CropTrack, image: np.ndarray, index: int) -> np.ndarray:
+    """(h, h, 3) uint8: the face's square in the frame's own pixels."""
+    return crops.extract(image, index, round(crops.sizes[index]))
+
+
+class _Cutter:
+    """Crops of the model's frames, from a reader that only goes forward."""
+
+    def __init__(self, reader: VideoReader, plan: FacePlan, size: int) -> None:
+        self._frames = iter(reader)
+        self._plan = plan
+        self._size = size
+
+    def crops(self, segment: Segment) -> Iterator[np.ndarray]:
+        """(S, S, 3) uint8 for every model frame of ``segment``; a frame shown twice is cut once."""
+        index, crop = -1, np.zeros(0, np.uint8)
+        for moment in segment.model:
+            wanted = int(self._plan.timeline.shown[moment])
+            if wanted != index:
+                frame = next(self._frames)
+                while frame.index < wanted:
+                    frame = next(self._frames)
+                index, crop = wanted, self._plan.crops.extract(frame.image, wanted, self._size)
+            yield crop
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """One model frame.
+
+    Attributes:
+        before, after: crops (S, S, 3).
+        change: (S, S, 3), what the edit adds.
+        taken: opacity (S, S) with which ``after`` takes the source's place; None: nowhere.
+        added: opacity (S, S) with which ``change`` is added to that; None: nowhere.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    change: np.ndarray
+    taken: np.ndarray | None
+    added: np.ndarray | None
+
+
+class _Edits:
+    """The newest edit of one segment, asked for by its rising model frame."""
+
+    def __init__(
+        self,
+        editor: CropEditor,
+        crops: Iterator[np.ndarray],
+        moments: range,
+        features: np.ndarray,
+        compositing: Compositing,
+    ) -> None:
+        self._ahead: deque[np.ndarray] = deque()  # crops that went in and have not come out yet
+        self._stream = editor.stream(self._remembered(crops), len(moments), features, moments.start)
+        self._next = moments.start
+        self._border = border_alpha(editor.crop_size)
+        self._compositing = compositing
+        self._change = ChangeAlpha(editor.crop_size)
+        self._new = ChangeAlpha(editor.crop_size, NEW_RANGE, 1 / 32)
+        self._newest: _Placed | None = None
+
+    def _remembered(self, crops: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for crop in crops:
+            self._ahead.append(crop)
+            yield crop
+
+    def at(self, moment: int) -> _Placed:
+        while self._next <= moment or self._newest is None:
+            edit = next(self._stream)
+            self._newest = self._placed(self._ahead.popleft(), edit)
+            self._next += 1
+        return self._newest
+
+    def _placed(self, before: np.ndarray, edit: Edit) -> _Placed:
+        way, change = self._compositing, edit.change
+        if change is None or way not in TELL_CHANGES:
+            change = edit.image.astype(np.float32) - before
+        alpha = self._border
+        if way is not Compositing.whole_crop:
+            alpha = alpha * self._change(change)
+        if way is Compositing.residual:
+            return _Placed(before, edit.image, change, None, alpha)
+        if way is Compositing.fused:
+            new = self._new(change)
+            return _Placed(before, edit.image, change, alpha * new, alpha * (1 - new))
+        return _Placed(before, edit.image, change, alpha, None)

@@ -1,0 +1,178 @@
+"""Own mouths in a dubbing job: which frames they draw, and the passage to the editor's frames."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.media import VideoReader
+from common.own_mouths.config import Renderer
+from common.own_mouths.renderer import MouthRenderer, build_renderer
+from stage2_dubber.dub.follow import FollowedFace
+from stage2_dubber.dub.job import Composite, FacePlan
+from stage2_dubber.dub.request import DubRequest
+
+FADE_FRAMES = 5
+"""Frames over which a dub passes from own mouths to the editor's pictures and back."""
+
+_SHEET_SIZE = 256  # pixels of the crops that contact sheets show
+_LEAST_STRETCH = 9  # frames; shorter stretches that own mouths do not cover are drawn by them all the same
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Division:
+    """Who draws which frames of a job.
+
+    Attributes:
+        renderer: draws own mouths; None where the editor draws all.
+        editor: the plan of the frames that the editor draws; None where there are none.
+        opacity: frame -> share of own mouths in it, 0 to 1; what is not in it is not dubbed.
+    """
+
+    renderer: MouthRenderer | None
+    editor: FacePlan | None
+    opacity: dict[int, float]
+
+    @property
+    def covered(self) -> float:
+        """Share of the dubbed frames in which the clip shows what is to be said."""
+        return float(self.renderer.plan.covered.mean()) if self.renderer is not None else 0.0
+
+    @property
+    def own_frames(self) -> int:
+        """Frames that own mouths draw, fully or in a passage."""
+        return sum(share > 0 for share in self.opacity.values())
+
+
+def divide(
+    request: DubRequest, wanted: Renderer, face: FollowedFace, plan: FacePlan, lips: np.ndarray | None
+) -> Division:
+    """Decide who draws what: one decision per stretch of frames.
+
+    Args:
+        request: the job.
+        wanted: the renderer that is asked for.
+        face: what the first pass has found.
+        plan: all frames that are dubbed.
+        lips: (T, 8) lip shapes of the speech at 50 Hz; not used by the editor.
+
+    Raises:
+        UserError: only own mouths are wanted, and the clip shows none.
+    """
+    if wanted is Renderer.editor or (wanted is Renderer.auto and face.mouths is None):
+        return Division(None, plan, {})
+    if face.mouths is None or lips is None:
+        raise UserError(
+            f"'{request.video}' shows no mouth that could be measured: use --renderer editor, or give "
+            "landmarks with --track."
+        )
+    runs = [segment.source for segment in plan.segments]
+    guessed = np.array(sorted(face.mouths.guessed), np.int64)
+    own, others = _parted(runs, guessed)
+    renderer = build_renderer(face.mouths, face.track.landmarks, face.times, own, lips, request.own_mouths)
+    opacity = {int(frame): 1.0 for frame in renderer.frames}
+    if wanted is Renderer.own_mouths:
+        return Division(renderer, None, opacity)
+    stretches = sorted([*_uncovered(own, renderer), *others], key=lambda stretch: stretch.start)
+    edited = [_grown(stretch, runs) for stretch in stretches]
+    for stretch, whole in zip(stretches, edited, strict=True):
+        for frame in whole:
+            away = max(stretch.start - frame, frame - stretch.stop + 1, 0)
+            opacity[frame] = min(opacity.get(frame, 0.0), away / (FADE_FRAMES + 1))
+    segments = plan.timeline.segments([slice(run.start, run.stop) for run in _merged(edited)], 1)
+    return Division(renderer, replace(plan, segments=segments) if segments else None, opacity)
+
+
+def source_frames(video: Path) -> Iterator[Composite]:
+    """All frames of the source, untouched."""
+    with VideoReader(video) as reader:
+        for frame in reader:
+            yield Composite(frame, frame.image)
+
+
+def with_own_mouths(
+    items: Iterable[Composite], division: Division, plan: FacePlan, crops: bool
+) -> Iterator[Composite]:
+    """Frames with own mouths laid over what the editor made of them.
+
+    Args:
+        items: all frames, edited where the division says so.
+        division: who draws what.
+        plan: all frames that are dubbed.
+        crops: also give crops of source and result, for pictures to look at.
+    """
+    assert division.renderer is not None
+    waiting: deque[Composite] = deque()
+
+    def sources() -> Iterator[tuple[int, np.ndarray]]:
+        for item in items:
+            waiting.append(item)
+            yield item.frame.index, item.frame.image
+
+    position = 0
+    unseen = {frame for frame, share in division.opacity.items() if share == 0}
+    for image in division.renderer.draw_all(sources(), _WORKERS, unseen):
+        item = waiting.popleft()
+        share = division.opacity.get(item.frame.index)
+        if share is None:
+            yield item
+            continue
+        if share < 1:
+            mixed = item.image.astype(np.float32) * (1 - share) + image.astype(np.float32) * share
+            image = np.rint(mixed).astype(np.uint8)
+        before, after = item.before, item.after
+        if crops:
+            before, after = (
+                plan.crops.extract(x, item.frame.index, _SHEET_SIZE) for x in (item.frame.image, image)
+            )
+        yield Composite(item.frame, image, position, before, after)
+        position += 1
+
+
+def _parted(runs: list[range], guessed: np.ndarray) -> tuple[list[range], list[range]]:
+    """Runs in parts: frames whose landmarks were measured, and those whose were ``guessed``."""
+    measured: list[range] = []
+    others: list[range] = []
+    for run in runs:
+        unknown = np.isin(np.arange(run.start, run.stop), guessed)
+        edges = [0, *(np.flatnonzero(np.diff(unknown)) + 1).tolist(), len(run)]
+        for first, last in pairwise(edges):
+            part = range(run.start + first, run.start + last)
+            (others if unknown[first] else measured).append(part)
+    return measured, others
+
+
+def _uncovered(runs: list[range], renderer: MouthRenderer) -> list[range]:
+    """Stretches of frames whose pose no moment has, long enough for the editor."""
+    found, first = [], 0
+    for run in runs:
+        missing = ~renderer.plan.reached[first : first + len(run)]
+        first += len(run)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
+        stretches = [range(run.start + int(a), run.start + int(b)) for a, b in edges.reshape(-1, 2)]
+        # Two stretches with less than two passages between them are one.
+        found += [s for s in _merged(stretches, 2 * FADE_FRAMES) if len(s) >= _LEAST_STRETCH]
+    return found
+
+
+def _grown(stretch: range, runs: list[range]) -> range:
+    """A stretch with the frames of its passages, within its run."""
+    run = next(run for run in runs if run.start <= stretch.start < run.stop)
+    return range(max(run.start, stretch.start - FADE_FRAMES), min(run.stop, stretch.stop + FADE_FRAMES))
+
+
+def _merged(stretches: list[range], gap: int = 0) -> list[range]:
+    """Stretches in order, those that lie at most ``gap`` frames apart joined."""
+    if not stretches:
+        return []
+    breaks = [i + 1 for i, (a, b) in enumerate(pairwise(stretches)) if b.start - a.stop > gap]
+    parts = [stretches[i:j] for i, j in pairwise([0, *breaks, len(stretches)])]
+    return [range(part[0].start, part[-1].stop) for part in parts]

@@ -1,0 +1,481 @@
+"""Dubbing from Python: a clip and speech in, a dubbed clip out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import Enum
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+
+from common.arithmetic import has_bf16
+from common.config import DiffusionConfig, SpeedConfig
+from common.errors import UserError
+from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
+from common.own_mouths.config import OwnMouthsConfig, Renderer
+from common.speech.base import SpeechEncoder
+from common.speech.build import build_speech_encoder
+from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
+from stage2_dubber.dub.follow import FollowedFace, Progress, follow_face
+from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
+from stage2_dubber.dub.locate import shipped_lip_encoder
+from stage2_dubber.dub.outputs import write_outputs
+from stage2_dubber.dub.own_mouths import Division, divide, source_frames, with_own_mouths
+from stage2_dubber.dub.request import SPEECH_RATE, DubInputs, DubRequest, check_request
+
+if TYPE_CHECKING:
+    from common.models.package import ModelPackage
+    from stage2_dubber.dub.editor import Advance
+
+# The model and its editor, with the libraries that they stand on, are imported where they are first needed:
+# that takes seconds, and most clips are dubbed with their own mouths alone.
+
+STAGE = 2
+Choice = TypeVar("Choice", bound=Enum)
+
+
+@dataclass(frozen=True)
+class DeferredPackage:
+    """A model that is loaded when it is needed: where it is, what it says of itself, how it is loaded."""
+
+    folder: Path
+    info: PackageInfo
+    device: torch.device
+    dtype: torch.dtype
+    speed: SpeedConfig | None
+
+    def load(self) -> ModelPackage:
+        """The model.
+
+        Raises:
+            UserError: its parts do not fit each other, or it is not of the second stage.
+        """
+        from common.models.package import load_package
+
+        return load_package(self.folder, self.device, self.dtype, STAGE, speed=self.speed)
+
+
+@dataclass(frozen=True)
+class DubResult:
+    """What a job has made.
+
+    Attributes:
+        output: the dubbed video.
+        frames: frames in it (those of the source).
+        dubbed_frames: how many of them show an edited face; the others are the source's.
+        seconds: wall-clock time of each part of the work.
+        warnings: sentences for the user.
+        seams: seconds on the source's clock at which the model's second and later windows begin.
+        own_mouth_frames: how many of the dubbed frames are drawn with the clip's own mouths.
+        covered: share of the dubbed frames in which the clip itself shows what is to be said; None where
+            nobody looked.
+    """
+
+    output: Path
+    frames: int
+    dubbed_frames: int
+    seconds: dict[str, float]
+    warnings: tuple[str, ...]
+    seams: tuple[float, ...] = ()
+    own_mouth_frames: int = 0
+    covered: float | None = None
+
+
+class DubPipeline:
+    """The mask-free editor and all that is around it.
+
+    Make one with :meth:`from_pretrained`, then call it once per clip::
+
+        pipeline = DubPipeline.from_pretrained("models/bootdub-small")
+        pipeline(video="clip.mp4", audio="speech.wav", output="dubbed.mp4")
+    """
+
+    def __init__(self, package: ModelPackage | DeferredPackage, speech: SpeechEncoder) -> None:
+        self.info = package.info
+        self.speech = speech
+        self._package = package
+        self._lips: SpeechEncoder | None = speech if speech.name == OWN_SPEECH else None
+        if not isinstance(package, DeferredPackage):
+            package.require_speech(speech.name, speech.fingerprint)
+
+    @property
+    def package(self) -> ModelPackage:
+        """The model; where the clip's own mouths are drawn first, it is loaded when it is asked for.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
+        if isinstance(self._package, DeferredPackage):
+            self._package = self._package.load()
+            self._package.require_speech(self.speech.name, self.speech.fingerprint)
+        return self._package
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | PathLike[str],
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "auto",
+        speed: SpeedConfig | None = None,
+    ) -> DubPipeline:
+        """Load a model package.
+
+        Args:
+            path: the package's folder.
+            device: "cpu", "cuda", or "auto" for the GPU where there is one.
+            dtype: of the weights: a torch.dtype or its name, or "auto" for bfloat16 on a GPU and on a CPU
+                that computes in it, else float32.
+            speed: switches that trade pictures or memory for time (docs/speed.md), for example
+                ``SpeedConfig(step_cache="first-block", offload=True)``; None: exact.
+
+        Raises:
+            UserError: there is no package of the second stage at ``path``, its parts do not fit each other,
+                the device is not there, or a switch needs what is not there.
+        """
+        chosen = choose_device(device)
+        weights = choose_dtype(dtype, chosen)
+        info = read_info(Path(path))
+        if info.phase == BASE_PHASE:
+            raise UserError(
+                f"{path}: the model is a starting point for training that has not heard any speech yet; "
+                "train it first (train.init_from)."
+            )
+        deferred = DeferredPackage(Path(path), info, chosen, weights, speed)
+        own = info.stage == STAGE and info.renderer is not Renderer.editor
+        return cls(deferred if own else deferred.load(), build_speech_encoder(info.speech, chosen))
+
+    def __call__(
+        self,
+        video: str | PathLike[str],
+        audio: str | PathLike[str],
+        output: str | PathLike[str],
+        *,
+        seed: int = 0,
+        num_steps: int | None = None,
+        passes: int | None = None,
+        reference_scale: float | None = None,
+        audio_scale: float | None = None,
+        detector: str = "mediapipe",
+        box: tuple[float, float, float, float] | None = None,
+        track: str | PathLike[str] | None = None,
+        overwrite: bool = False,
+        lossless: bool = False,
+        compositing: Compositing | str = DEFAULT_COMPOSITING,
+        renderer: Renderer | str | None = None,
+        own_mouths: OwnMouthsConfig | None = None,
+        contact_sheet: str | PathLike[str] | None = None,
+        side_by_side: str | PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> DubResult:
+        """Dub one clip.
+
+        The output has the source's frame count, time stamps, rate and size; its sound is the audio stream of
+        ``audio``, untouched where the container takes it. Frames without a face are the source's.
+
+        Args:
+            video: the clip.
+            audio: a sound file, or a video whose sound is meant.
+            output: the video to write; it appears when it is whole.
+            seed: of all noise.
+            num_steps, passes, reference_scale, audio_scale: None: what the package says.
+            detector, box, track: where the face comes from, see :mod:`stage2_dubber.dub.request`.
+            overwrite: replace files that exist.
+            lossless: write FFV1 into .mkv.
+            compositing: how edits go back: "fused", "residual", "blend" or "whole-crop".
+            renderer: what draws the new mouths: "own-mouths", "editor" or "auto"; None: as the package
+                says.
+            own_mouths: how the clip's own mouths are used.
+            contact_sheet, side_by_side: pictures to write too.
+            progress: called with stage, frames done, frames in all.
+
+        Raises:
+            UserError: bad input; nothing is written then.
+        """
+        request = DubRequest(
+            video=Path(video),
+            audio=Path(audio),
+            output=Path(output),
+            seed=seed,
+            detector=detector,
+            box=box,
+            track=_path(track),
+            overwrite=overwrite,
+            lossless=lossless,
+            compositing=_choice(Compositing, compositing),
+            renderer=None if renderer is None else _choice(Renderer, renderer),
+            own_mouths=own_mouths or OwnMouthsConfig(),
+            contact_sheet=_path(contact_sheet),
+            side_by_side=_path(side_by_side),
+        )
+        return self.run(
+            request,
+            progress=progress,
+            num_steps=num_steps,
+            passes=passes,
+            reference_scale=reference_scale,
+            audio_scale=audio_scale,
+        )
+
+    def run(
+        self,
+        request: DubRequest,
+        *,
+        inputs: DubInputs | None = None,
+        face: Callable[[], FollowedFace] | None = None,
+        progress: Progress | None = None,
+        num_steps: int | None = None,
+        passes: int | None = None,
+        reference_scale: float | None = None,
+        audio_scale: float | None = None,
+    ) -> DubResult:
+        """Dub what ``request`` says.
+
+        Args:
+            request: the job.
+            inputs: the results of its checks, where these were made already.
+            face: gives where the face is, where somebody follows it already.
+            progress, num_steps, passes, reference_scale, audio_scale: as in a call.
+
+        Raises:
+            UserError: bad input; nothing is written then.
+        """
+        clock = _Clock()
+        tell = progress or _say_nothing
+        geometry = self.info.geometry
+        sampling = self.sampling(num_steps, passes, reference_scale, audio_scale)
+        renderer = request.renderer or self.info.renderer
+        with clock.part("checks"):
+            inputs = inputs or check_request(request)
+        with clock.part("face"):
+            own = None if renderer is Renderer.editor else request.own_mouths
+            followed = face() if face is not None else follow_face(request, tell, own_mouths=own)
+            plan = plan_followed(request.video, followed, geometry.crop_scale, geometry.fps)
+        with clock.part("speech"):
+            sound = inputs.padded_speech(plan.timeline.duration)
+            lips = None if followed.mouths is None else self._lip_shapes(sound)
+            division = divide(request, renderer, followed, plan, lips)
+            # A package that hears lips has heard them already.
+            heard = lips if self._lips is self.speech else None
+            if division.editor is not None and heard is None:
+                heard = self.speech.encode(sound)
+        with clock.part("dubbing"), _memory_errors():
+            frames, seams = self._frames(request, plan, division, heard, sampling, tell)
+            count = write_outputs(request, inputs.info, plan, frames)
+            if division.renderer is None:
+                tell(DUBBING, plan.model_frames, plan.model_frames)
+        return DubResult(
+            request.output,
+            count,
+            plan.dubbed_frames,
+            clock.seconds,
+            inputs.warnings + plan.warnings,
+            seams,
+            division.own_frames,
+            division.covered if division.renderer is not None else None,
+        )
+
+    def _lip_shapes(self, sound: np.ndarray) -> np.ndarray:
+        """(T, 8) lip shapes of speech: by the package's own predictor, or by the one that is shipped."""
+        if self._lips is None:
+            self._lips = shipped_lip_encoder()
+        return self._lips.encode(sound)
+
+    def _frames(
+        self,
+        request: DubRequest,
+        plan: FacePlan,
+        division: Division,
+        features: np.ndarray | None,
+        sampling: DiffusionConfig,
+        tell: Progress,
+    ) -> tuple[Iterator[Composite], tuple[float, ...]]:
+        """All frames of the job, and the seconds at which the editor's second and later windows begin."""
+        seams: tuple[float, ...] = ()
+        frames = source_frames(request.video)
+        if division.editor is not None:
+            from stage2_dubber.dub.editor import WindowEditor
+
+            changes = request.compositing in TELL_CHANGES
+            assert features is not None
+            advance = _advance(plan.model_frames, tell) if division.renderer is None else None
+            editor = WindowEditor(self.package, sampling, request.seed, advance, changes)
+            frames = composited_frames(request.video, division.editor, editor, features, request.compositing)
+            seams = tuple(
+                (segment.model.start + window.start) / self.info.geometry.fps
+                for segment in division.editor.segments
+                for window in editor.windows(len(segment.model))[1:]
+            )
+        if division.renderer is not None:
+            frames = with_own_mouths(frames, division, plan, request.contact_sheet is not None)
+            frames = _told(frames, plan.dubbed_frames, tell)
+        return frames, seams
+
+    def edit_crops(
+        self,
+        crops: np.ndarray,
+        audio: np.ndarray | None = None,
+        *,
+        features: np.ndarray | None = None,
+        start_frame: int = 0,
+        seed: int = 0,
+        num_steps: int | None = None,
+        passes: int | None = None,
+        reference_scale: float | None = None,
+        audio_scale: float | None = None,
+        advance: Advance | None = None,
+    ) -> np.ndarray:
+        """Edit face crops without any compositing; a full dub does just this between cutting and pasting.
+
+        Args:
+            crops: (N, S, S, 3) uint8 at the package's crop size and rate.
+            audio: (samples,) float32 mono at 16 kHz; shorter than the crops means silence afterwards. Or
+            features: (T, C) speech features at 50 Hz of the package's encoder.
+            start_frame: position of the first crop on the clock of the speech, in frames.
+            seed, num_steps, passes, reference_scale, audio_scale: as in a dub.
+            advance: told how many frames were done since the last call.
+
+        Returns:
+            (N, S, S, 3) uint8.
+
+        Raises:
+            ValueError: the crops have another size, or not exactly one of audio and features is given.
+        """
+        geometry = self.info.geometry
+        size = geometry.crop_size
+        if crops.ndim != 4 or crops.shape[1:] != (size, size, 3) or crops.dtype != np.uint8:
+            raise ValueError(f"crops must be uint8 (N, {size}, {size}, 3), got {crops.dtype} {crops.shape}")
+        if (audio is None) == (features is None):
+            raise ValueError("give either audio or features")
+        if audio is not None:
+            needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SPEECH_RATE))
+            features = self.speech.encode(np.pad(audio, (0, max(0, needed - len(audio)))))
+        assert features is not None
+        from stage2_dubber.dub.editor import WindowEditor
+
+        sampling = self.sampling(num_steps, passes, reference_scale, audio_scale)
+        editor = WindowEditor(self.package, sampling, seed, advance)
+        edits = editor.stream(iter(crops), len(crops), features, start_frame)
+        return np.stack([edit.image for edit in edits])
+
+    def sampling(
+        self,
+        num_steps: int | None = None,
+        passes: int | None = None,
+        reference_scale: float | None = None,
+        audio_scale: float | None = None,
+    ) -> DiffusionConfig:
+        """The package's sampler settings with what is given here in their place.
+
+        Raises:
+            UserError: a value makes no sense.
+        """
+        given = {
+            "num_steps": num_steps,
+            "passes": passes,
+            "reference_scale": reference_scale,
+            "audio_scale": audio_scale,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        return replace(self.info.diffusion, **changes)  # type: ignore[arg-type]
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device that ``name`` means: "auto" is the GPU where there is one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if isinstance(name, str) and name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"There is no device '{name}': choose auto, cpu or cuda.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("The device 'cuda' is not there (no GPU, or a build without CUDA): use --device cpu.")
+    return device
+
+
+def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype of the weights that ``wanted`` means: "auto" is bfloat16 on a GPU and on a CPU that computes
+    in it, else float32.
+
+    Raises:
+        UserError: there is no such dtype.
+    """
+    if isinstance(wanted, torch.dtype):
+        return wanted
+    if wanted == "auto":
+        return torch.bfloat16 if device.type == "cuda" or has_bf16(device.type) else torch.float32
+    named = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if wanted not in named:
+        raise UserError(f"There is no dtype '{wanted}' for weights: choose auto, {' or '.join(named)}.")
+    return named[wanted]
+
+
+def _choice(kind: type[Choice], value: Choice | str) -> Choice:
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(choice.value for choice in kind)
+        raise UserError(f"There is no {kind.__name__.lower()} '{value}': choose one of {known}.") from error
+
+
+class _Clock:
+    """Wall-clock seconds per part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - start
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "The memory of the GPU is too small for this model: free some, use --device cpu or a smaller "
+            "model."
+        ) from error
+
+
+def _advance(total: int, tell: Progress) -> Advance:
+    """Tells how many of the model's frames are done, also while a window is being sampled."""
+    done = 0.0
+    tell(DUBBING, 0, total)
+
+    def advance(frames: float) -> None:
+        nonlocal done
+        done = min(done + frames, total)
+        tell(DUBBING, done, total)
+
+    return advance
+
+
+def _told(frames: Iterator[Composite], total: int, tell: Progress) -> Iterator[Composite]:
+    """``frames``, telling how many of the dubbed ones are done."""
+    tell(DUBBING, 0, total)
+    for item in frames:
+        yield item
+        if item.position is not None:
+            tell(DUBBING, item.position + 1, total)
+
+
+def _path(value: str | PathLike[str] | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _say_nothing(stage: str, done: float, total: float | None) -> None:
+    return None

@@ -1,0 +1,156 @@
+"""What one dubbing job is asked to do, and the checks that need no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import require_file, require_writable_dir
+from common.media import VideoInfo, load_audio, probe
+from common.own_mouths.config import OwnMouthsConfig, Renderer
+from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
+
+SPEECH_RATE = 16000
+"""Samples per second at which speech is analysed."""
+
+_CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+_LENGTH_TOLERANCE = 0.1  # seconds; encoder padding of sound files stays below it
+
+
+@dataclass(frozen=True)
+class DubRequest:
+    """One job.
+
+    Attributes:
+        video: the clip to dub.
+        audio: a sound file, or a video whose sound is meant.
+        output: the video to write; whole or absent.
+        seed: of all noise.
+        detector: "mediapipe", "insightface" or "box".
+        box: x0, y0, x1, y1 of the face in pixels of the upright picture, for every frame; implies "box".
+        track: a file with a box or landmarks per frame; implies "box".
+        overwrite: replace files that exist.
+        lossless: write FFV1 (``output`` must end in .mkv).
+        compositing: how edits go back into the frames.
+        renderer: what draws the new mouths; None: what the model's package says.
+        own_mouths: how the clip's own mouths are used, where they are.
+        contact_sheet: a PNG of source and dubbed faces to write too.
+        side_by_side: a comparison video to write too.
+    """
+
+    video: Path
+    audio: Path
+    output: Path
+    seed: int = 0
+    detector: str = "mediapipe"
+    box: tuple[float, float, float, float] | None = None
+    track: Path | None = None
+    overwrite: bool = False
+    lossless: bool = False
+    compositing: Compositing = DEFAULT_COMPOSITING
+    renderer: Renderer | None = None
+    own_mouths: OwnMouthsConfig = field(default_factory=OwnMouthsConfig)
+    contact_sheet: Path | None = None
+    side_by_side: Path | None = None
+
+    def face_backend(self) -> tuple[str, dict[str, Any]]:
+        """Name and options of the face detector.
+
+        Raises:
+            UserError: both a box and a track are given, or "box" with neither.
+        """
+        if self.box is not None and self.track is not None:
+            raise UserError("Both a box and a track were given: give one of them.")
+        if self.box is not None:
+            return "box", {"box": self.box}
+        if self.track is not None:
+            return "box", {"track_file": str(require_file(self.track, "track file"))}
+        if self.detector == "box":
+            raise UserError("The detector 'box' needs to be told where the face is: give --box or --track.")
+        return self.detector, {}
+
+
+@dataclass(frozen=True)
+class DubInputs:
+    """What the checks have read.
+
+    Attributes:
+        info: of the video.
+        speech: (samples,) float32 mono at 16 kHz; for analysis, never for the output's sound.
+        warnings: sentences for the user.
+    """
+
+    info: VideoInfo
+    speech: np.ndarray
+    warnings: tuple[str, ...]
+
+    def padded_speech(self, seconds: float) -> np.ndarray:
+        """The speech, with silence to at least ``seconds``."""
+        missing = int(np.ceil(seconds * SPEECH_RATE)) - len(self.speech)
+        return np.pad(self.speech, (0, max(missing, 0)))
+
+
+def check_request(request: DubRequest) -> DubInputs:
+    """Find what is wrong with a job before any work is done.
+
+    Raises:
+        UserError: an input is missing or of the wrong kind, or an output cannot or must not be written.
+    """
+    if request.seed < 0:
+        raise UserError(f"The seed is {request.seed}: give a whole number from 0 on.")
+    require_file(request.video, "video")
+    require_file(request.audio, "audio")
+    _check_outputs(request)
+    request.face_backend()
+    info = probe(request.video)
+    speech = load_audio(request.audio, SPEECH_RATE)
+    return DubInputs(info, speech, tuple(_length_warnings(info.duration, len(speech) / SPEECH_RATE)))
+
+
+def _check_outputs(request: DubRequest) -> None:
+    outputs = [request.output, request.contact_sheet, request.side_by_side]
+    wanted = [Path(path) for path in outputs if path is not None]
+    inputs = [Path(path) for path in (request.video, request.audio, request.track) if path is not None]
+    for position, path in enumerate(wanted):
+        if any(_same_file(path, other) for other in inputs):
+            raise UserError(f"The output '{path}' is also an input: give it another name.")
+        if any(_same_file(path, other) for other in wanted[:position]):
+            raise UserError(f"The output '{path}' is named twice: give every output its own name.")
+        if path.is_dir():
+            raise UserError(f"The output '{path}' is a folder: give the name of a file to write.")
+        if path.exists() and not request.overwrite:
+            raise UserError(f"The output '{path}' exists already: give --overwrite to replace it.")
+    for video in (request.output, request.side_by_side):
+        if video is not None and Path(video).suffix.lower() not in _CONTAINERS:
+            raise UserError(
+                f"The output '{video}' does not end like a video file: use one of {', '.join(_CONTAINERS)}."
+            )
+    if request.lossless and Path(request.output).suffix.lower() != ".mkv":
+        raise UserError(f"The lossless output '{request.output}' must end in .mkv: give it that ending.")
+    if request.contact_sheet is not None and Path(request.contact_sheet).suffix.lower() != ".png":
+        raise UserError(f"The contact sheet '{request.contact_sheet}' must end in .png: give it that ending.")
+    for path in wanted:
+        require_writable_dir(path.parent)
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
+
+
+def _length_warnings(video: float, speech: float) -> list[str]:
+    if speech < video - _LENGTH_TOLERANCE:
+        return [
+            f"The speech ends {video - speech:.1f} s before the video: from there on the lips follow silence."
+        ]
+    if speech > video + _LENGTH_TOLERANCE:
+        return [
+            f"The speech is {speech - video:.1f} s longer than the video: it is kept whole and goes on after "
+            "the last picture."
+        ]
+    return []

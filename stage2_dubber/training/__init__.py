@@ -1,0 +1,1 @@
+"""Training of the editor: strategy and self-made references."""

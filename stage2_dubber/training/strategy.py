@@ -1,0 +1,154 @@
+"""Training of the mask-free editor: the companion is the reference, the real clip the target (P, spec §5)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from common.data.batch import DubBatch
+from common.data.dataset import ShardDataset
+from common.diffusion.flow import FlowMatching
+from common.errors import UserError
+from common.models.adapters import Adapter
+from common.models.package import save_package
+from common.models.package_info import PackageInfo
+from common.models.transformer import DubbingTransformer
+from common.training.conditioning import FlowInputs
+from common.training.hearing import hearing_of
+from common.training.loading import ClipEncoder, MicroBatch, check_encoders
+from common.training.pixel.build import build_judge, check_landmarks, judges_identity
+from common.training.record import training_record
+from common.training.start import add_phase_adapter, load_start, speech_of, starting_model, weight_identity
+from common.training.strategy import FlowStrategy, SampleLosses
+from stage2_dubber.config import Stage2Config
+from stage2_dubber.training.own_references import OwnReference, draw_own_reference, with_own_reference
+
+STAGE = 2
+
+
+@dataclass(frozen=True)
+class EditInputs(FlowInputs):
+    """Of a micro-batch that may make its own references."""
+
+    own: OwnReference | None = None
+
+
+class EditorStrategy(FlowStrategy):
+    """One phase of the editor's training.
+
+    The phases differ in their configuration alone: the density of t (``diffusion.timestep_a``), whether all
+    parameters or an adapter is trained (``phase``), and the package they start from (``train.init_from``).
+    """
+
+    def __init__(self, config: Stage2Config, dataset: ShardDataset) -> None:
+        """Raises UserError where data, starting package and configuration do not fit each other."""
+        self.config = config
+        self.record = training_record(config.train, dataset)
+        self.start = load_start(config.train.init_from, config.model, config.vae, config.train.keep_adapters)
+        self.speech_fingerprint, speech = speech_of(dataset, config.speech, self.start.package)
+        check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
+        geometry, extra = config.geometry, config.speech.extra_window
+        hearing = hearing_of(config.train, config.speech, config.speech_augment)
+        encoder = None
+        if speech is not None:
+            seed = config.train.seed
+            encoder = ClipEncoder(
+                self.start.codec, speech, geometry.clip_frames, extra, seed, config.augment, hearing
+            )
+        elif config.augment.active:
+            raise UserError(
+                "augment changes pixels, but all pairs of data.shards have cached latents: make augmented "
+                "copies when packing (pairs.augmented_copies), or name pairs without a cache."
+            )
+        flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
+        mark = self.speech_fingerprint
+        judge = build_judge(
+            config.phase,
+            self.start.codec,
+            extra,
+            config.train.seed,
+            mark,
+            config.train.mixed_precision,
+            config.model.gradient_checkpointing,
+        )
+        check_landmarks(judge, dataset)
+        super().__init__(
+            config.train,
+            geometry,
+            flow,
+            extra,
+            encoder,
+            self.start.context,
+            judge,
+            hearing,
+            config.model.patch_size,
+        )
+        self.adapters: tuple[Adapter, ...] = self.start.adapters
+
+    def build_model(self) -> nn.Module:
+        model = starting_model(self.start, self.config.model)
+        adapter = add_phase_adapter(model, self.config.phase, self.start.adapters)
+        if adapter is not None:
+            self.adapters = (*self.start.adapters, adapter)
+        return model
+
+    def conditions(self, batch: DubBatch, micro: MicroBatch) -> DubBatch:
+        if batch.condition is not None or batch.reference_latents.shape != batch.target_latents.shape:
+            raise UserError(
+                f"The sample {batch.keys[0]} is no pair: name the pairs of stage 1 in data.shards."
+            )
+        return batch
+
+    def prepare(self, micro: MicroBatch, device: torch.device) -> EditInputs:
+        inputs, config = super().prepare(micro, device), self.config
+        own = draw_own_reference(
+            micro.draws,
+            inputs.batch.audio_features,
+            config.train.seed,
+            config.phase.own_references,
+            config.diffusion.audio_scale,
+        )
+        return EditInputs(**vars(inputs), own=own)
+
+    def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
+        if isinstance(inputs, EditInputs) and inputs.own is not None:
+            inputs = with_own_reference(partial(self.velocity, model), inputs, inputs.own)
+        return super().loss(model, inputs)
+
+    def identity(self) -> dict[str, Any]:
+        phase = asdict(self.config.phase)
+        phase.pop("active_range")  # acts at inference only
+        phase.pop("own_references")  # how, not what: may change from one run to the next
+        for name in ("identity", "perceptual", "judged_latents"):  # said by the judges, where there are any
+            phase.pop(name)
+        phase["sync"].pop("model")  # a path; other places may hold the same expert
+        return {
+            "stage": STAGE,
+            "model": weight_identity(self.config.model),
+            "phase": phase,
+            "judges": judges_identity(self.config.phase, self.judge),
+            # The frozen weights below an adapter are not in the checkpoint.
+            "init_from": self.start.fingerprint if self.config.phase.lora_rank else "",
+            "vae": self.start.codec.fingerprint,
+            "speech": self.speech_fingerprint,
+        }
+
+    def save_package(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, DubbingTransformer)
+        config = self.config
+        info = PackageInfo(
+            stage=STAGE,
+            phase=config.phase.name,
+            geometry=config.geometry,
+            speech=config.speech,
+            diffusion=config.diffusion,
+            speech_fingerprint=self.speech_fingerprint,
+            adapters=self.adapters,
+            training=self.record,
+        )
+        save_package(folder, info, model, self.start.codec, self.context)
