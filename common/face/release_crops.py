@@ -1,0 +1,167 @@
+"""The crop rule of the public X-Dub release (R), for weights that learnt to see faces through it.
+
+The release smooths the landmarks of the whole clip, takes a square about them and a forehead point, and then
+decides how free that square is: one square for the clip where the head stays in place (mode 1), one size
+where the head moves but keeps its size (mode 2), or a square of its own for every frame (mode 3). Squares lie
+inside the picture and have integer corners. The default crops of this project
+(:mod:`common.face.crops`) follow the head instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import savgol_filter
+
+Array = NDArray[np.float64]
+
+_FACTOR = 1.45
+"""Side of the square over the larger extent of landmarks and forehead."""
+_STILL, _GAIN, _OFFSET = 0.1, 600.0, 3.0
+"""The adaptive filter: share of the way that a still point goes, and how soon a moving one goes all of it."""
+_LANDMARK_WINDOWS = (15, 19, 23, 27, 31)
+_EDGE_SHARE, _SIZE_SHARE = 0.16, 0.10
+"""Mode 1: every edge within this share of the union's width or height. Mode 2: every side within this share
+of the mean."""
+
+
+@dataclass(frozen=True)
+class ReleaseCrops:
+    """The squares of one clip.
+
+    Attributes:
+        boxes: (N, 4) int64 x0, y0, x1, y1 in pixels: ``image[y0:y1, x0:x1]``.
+        mode: 1 one square, 2 one size, 3 free.
+    """
+
+    boxes: NDArray[np.int64]
+    mode: int
+
+
+def plan_release_crops(landmarks: NDArray[np.floating], width: int, height: int) -> ReleaseCrops:
+    """The squares that the release cuts from a clip.
+
+    Args:
+        landmarks: (N, 68, 2 or more) pixels, one face in every frame.
+        width, height: of the picture, pixels.
+
+    Raises:
+        ValueError: a landmark is not finite, or there is no frame.
+    """
+    points = np.asarray(landmarks, np.float64)[..., :2]
+    if not len(points) or not np.isfinite(points).all():
+        raise ValueError("release crops need landmarks in every frame of the run")
+    boxes = moving_average(_face_boxes(smooth_landmarks(points, width, height), width, height), 7)
+    mode = _mode(boxes)
+    plan = {1: _fixed, 2: _one_size, 3: _free}[mode]
+    return ReleaseCrops(_integer(plan(boxes, width, height), width, height), mode)
+
+
+def smooth_landmarks(points: Array, width: int, height: int) -> Array:
+    """First step of the release: a filter forward in time that holds still points and follows fast ones.
+
+    Args:
+        points: (N, P, 2) pixels.
+
+    Returns:
+        (N, P, 2) as shares of width and height.
+    """
+    shares = points / np.array([width, height], np.float64)
+    smoothed = shares.copy()
+    for last, now in pairwise(smoothed):
+        change = now - last
+        # Overflow of the exponential means a point that hardly moves.
+        gain = _STILL + (1 - _STILL) / (np.exp(_OFFSET - _GAIN * np.abs(change)) + 1)
+        now[:] = last + gain * change
+    return smoothed
+
+
+def _face_boxes(shares: Array, width: int, height: int) -> Array:
+    """(N, 4) squares about landmarks and forehead, inside the picture, before the moving average."""
+    for window in _LANDMARK_WINDOWS:
+        shares = _savgol(shares, window, "mirror")
+    shares = moving_average(moving_average(shares, 17), 7)
+    eyes = (shares[:, 39] + shares[:, 42]) / 2
+    jaw = (shares[:, 3] + shares[:, 13]) / 2
+    forehead = eyes + 1.1 * (eyes - jaw)
+    picture = np.array([width, height], np.float64)
+    points = np.clip(np.concatenate([shares, forehead[:, None]], axis=1) * picture, 0, picture)
+    low, high = points.min(axis=1), points.max(axis=1)
+    sides = np.minimum(_FACTOR * (high - low).max(axis=1), min(width, height))
+    return _inside((low + high) / 2, sides, width, height)
+
+
+def _mode(boxes: Array) -> int:
+    union = _union(boxes)
+    extent = union[2:] - union[:2]
+    if (np.abs(boxes - union) <= _EDGE_SHARE * np.tile(extent, 2)).all():
+        return 1
+    sides = boxes[:, 2] - boxes[:, 0]
+    return 2 if (np.abs(sides - sides.mean()) <= _SIZE_SHARE * sides.mean()).all() else 3
+
+
+def _fixed(boxes: Array, width: int, height: int) -> Array:
+    union = _union(moving_average(boxes, 5))
+    side = min((union[2:] - union[:2]).max(), width, height)
+    one = _inside((union[:2] + union[2:])[None] / 2, np.array([side]), width, height)
+    return np.repeat(one, len(boxes), axis=0)
+
+
+def _one_size(boxes: Array, width: int, height: int) -> Array:
+    boxes = moving_average(boxes, 5)
+    centers = moving_average((boxes[:, :2] + boxes[:, 2:]) / 2, 15)
+    centers = _averaged(_savgol(centers, 25, "nearest"), (11, 7, 3))
+    side = min((boxes[:, 2:] - boxes[:, :2]).max(), width, height)
+    return _inside(centers, np.full(len(boxes), side), width, height)
+
+
+def _free(boxes: Array, width: int, height: int) -> Array:
+    boxes = _averaged(_savgol(_averaged(boxes, (5, 11)), 25, "nearest"), (7, 3))
+    sides = moving_average((boxes[:, 2:] - boxes[:, :2]).min(axis=1), 11)
+    sides = moving_average(_savgol(sides, 25, "nearest"), 7)
+    corners = ((boxes[:, :2] + boxes[:, 2:]) - sides[:, None]) / 2
+    corners = corners.clip(min=0)
+    left = (np.array([width, height], np.float64) - corners).min(axis=1)
+    sides = np.minimum(sides, left)
+    squares = _averaged(np.concatenate([corners, corners + sides[:, None]], axis=1), (11, 7, 3))
+    return squares.clip(0, np.array([width, height, width, height], np.float64))
+
+
+def _integer(boxes: Array, width: int, height: int) -> NDArray[np.int64]:
+    corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1)
+    return corners.clip(0, [width, height, width, height]).astype(np.int64)
+
+
+def _union(boxes: Array) -> Array:
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
+def _inside(centers: Array, sides: Array, width: int, height: int) -> Array:
+    """Squares (N, 4) of these sides about these centres, moved into the picture."""
+    room = np.array([width, height], np.float64) - sides[:, None]
+    corners = np.clip(centers - sides[:, None] / 2, 0, room)
+    return np.concatenate([corners, corners + sides[:, None]], axis=1)
+
+
+def _averaged(values: Array, windows: tuple[int, ...]) -> Array:
+    for window in windows:
+        values = moving_average(values, window)
+    return values
+
+
+def moving_average(values: Array, window: int) -> Array:
+    """Mean over ``window // 2`` frames on either side (axis 0), fewer at the ends."""
+    half, count = window // 2, len(values)
+    sums = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)])
+    at = np.arange(count)
+    first, stop = np.maximum(at - half, 0), np.minimum(at + half + 1, count)
+    return np.asarray((sums[stop] - sums[first]) / (stop - first).reshape(-1, *(1,) * (values.ndim - 1)))
+
+
+def _savgol(values: Array, window: int, ends: str) -> Array:
+    """Savitzky-Golay of order 2 over time; the window is odd and at most the clip's length."""
+    window = min(window, len(values) - 1 + len(values) % 2)
+    return values if window < 3 else np.asarray(savgol_filter(values, window, 2, axis=0, mode=ends))

@@ -1,0 +1,66 @@
+"""The crop rule of the X-Dub release: its published vectors, and what holds for every clip."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from common.face.release_crops import moving_average, plan_release_crops, smooth_landmarks
+
+VECTORS = Path(__file__).resolve().parents[2] / "shared" / "golden" / "xdub_boxes"
+
+
+def _clips() -> list[str]:
+    config = VECTORS / "config.json"
+    return sorted(json.loads(config.read_text())["clips"]) if config.is_file() else []
+
+
+@pytest.mark.skipif(not VECTORS.is_dir(), reason="no published vectors here")
+@pytest.mark.parametrize("name", _clips())
+def test_squares_are_those_of_the_release(name: str) -> None:
+    clip = json.loads((VECTORS / "config.json").read_text())["clips"][name]
+    width, height = clip["width"], clip["height"]
+    landmarks = load_file(VECTORS / "inputs.safetensors")[name]
+    wanted = load_file(VECTORS / "outputs.safetensors")
+
+    smoothed = smooth_landmarks(landmarks.astype(np.float64), width, height) * [width, height]
+    np.testing.assert_allclose(smoothed, wanted[f"{name}.landmarks_smoothed"], atol=1e-3)
+    planned = plan_release_crops(landmarks, width, height)
+    assert planned.mode == int(clip["mode"])
+    assert np.abs(planned.boxes - wanted[f"{name}.boxes"]).max() <= 1
+
+
+def _head(frames: int, center: np.ndarray, size: float) -> np.ndarray:
+    """(N, 68, 2): a round face; the eyes' inner corners and the jaw lie where the layout has them."""
+    angle = np.linspace(0, np.pi, 17)
+    points = np.zeros((68, 2))
+    points[:17] = np.stack([-np.cos(angle), np.sin(angle)], axis=1)
+    points[17:] = np.stack([np.linspace(-0.7, 0.7, 51), np.linspace(-0.5, 0.5, 51)], axis=1)
+    points[[39, 42]] = [[-0.2, -0.2], [0.2, -0.2]]
+    return center[:, None, :] + size * points[None]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 40])
+def test_squares_lie_in_the_picture_however_short_the_clip(frames: int) -> None:
+    random = np.random.default_rng(frames)
+    center = np.cumsum(random.normal(0, 6, (frames, 2)), axis=0) + np.array([60, 50])
+    boxes = plan_release_crops(_head(frames, center, 45.0), 160, 120).boxes
+    assert boxes.shape == (frames, 4)
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= [160, 120]).all()
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
+
+
+def test_a_still_head_has_one_square_and_a_missing_landmark_is_refused() -> None:
+    still = _head(30, np.full((30, 2), 200.0), 50.0)
+    planned = plan_release_crops(still, 400, 400)
+    assert planned.mode == 1 and len(np.unique(planned.boxes, axis=0)) == 1
+    still[3, 20] = np.nan
+    with pytest.raises(ValueError, match="every frame"):
+        plan_release_crops(still, 400, 400)
+
+
+def test_a_moving_average_covers_fewer_frames_at_the_ends() -> None:
+    values = np.arange(6.0)
+    np.testing.assert_allclose(moving_average(values, 5), [1.0, 1.5, 2.0, 3.0, 3.5, 4.0])
