@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-from transformers import Wav2Vec2Config, WhisperModel
+from transformers import WhisperModel
 
 from common.errors import UserError
 from common.files import read_json
+from common.models.convert_speech import HUBERT, OPTIONAL, WAV2VEC2, SpeechModel, map_speech_model
 from common.models.convert_vae import WAN22_LATENTS_MEAN, WAN22_LATENTS_STD, map_original_vae
-from common.models.convert_wav2vec2 import OPTIONAL, map_wav2vec2
 from common.models.convert_whisper import map_openai_whisper
 from common.models.shards import Entry, made_entry, stored_entry
 from common.models.stored import Stored, open_folder, open_safetensors, open_torch
 from common.models.transformer import DubbingTransformer
 from common.speech.base import SAMPLE_RATE
+from common.speech.hubert import LAYERS as HUBERT_LAYERS
 
 WEIGHTS = "diffusion_pytorch_model"
 SPEECH_WEIGHTS = "model"
@@ -165,9 +166,19 @@ def whisper_part(file: Path) -> Part:
 
 def wav2vec2_part(folder: Path) -> Part:
     """The bare wav2vec2 model from its published folder (safetensors, or tensors pickled by torch)."""
+    return _speech_model_part(folder, WAV2VEC2)
+
+
+def hubert_part(folder: Path) -> Part:
+    """The bare HuBERT model from its published folder; its features are four layers side by side."""
+    part = _speech_model_part(folder, HUBERT)
+    return replace(part, facts={"channels": len(HUBERT_LAYERS) * part.facts["channels"]})
+
+
+def _speech_model_part(folder: Path, kind: SpeechModel) -> Part:
     described = read_json(folder / "config.json")
-    if not isinstance(described, dict) or described.get("model_type") != "wav2vec2":
-        raise UserError(f"{folder / 'config.json'}: describes no wav2vec2 model; fetch the folder again.")
+    if not isinstance(described, dict) or described.get("model_type") != kind.name:
+        raise UserError(f"{folder / 'config.json'}: describes no {kind.name} model; fetch the folder again.")
     _check_normalisation(folder / "preprocessor_config.json")
     pickled = folder / "pytorch_model.bin"
     if any(folder.glob("model*.safetensors*")) or not pickled.is_file():
@@ -175,8 +186,8 @@ def wav2vec2_part(folder: Path) -> Part:
     else:
         stored, _ = open_torch(pickled)
     try:
-        config = Wav2Vec2Config.from_dict(described)
-        shapes, originals = map_wav2vec2(stored, config, str(folder))
+        config = kind.config.from_dict(described)
+        shapes, originals = map_speech_model(stored, kind, config, str(folder))
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise UserError(f"{folder / 'config.json'}: is damaged ({error}); fetch it again.") from error
     entries = [
@@ -188,7 +199,8 @@ def wav2vec2_part(folder: Path) -> Part:
     assert shapes.keys() - originals.keys() <= {OPTIONAL}
     files = (folder / "config.json", *sorted({tensor.file for tensor in stored.values()}))
     facts = {"channels": config.hidden_size}
-    return Part("speech/wav2vec2", SPEECH_WEIGHTS, tuple(entries), config.save_pretrained, facts, files)
+    name = f"speech/{kind.name}"
+    return Part(name, SPEECH_WEIGHTS, tuple(entries), config.save_pretrained, facts, files)
 
 
 def _check_normalisation(file: Path) -> None:
@@ -198,7 +210,7 @@ def _check_normalisation(file: Path) -> None:
     said = read_json(file)
     for key, value in {"do_normalize": True, "sampling_rate": SAMPLE_RATE}.items():
         if said.get(key, value) != value:
-            raise UserError(f"{file}: says {key} {said[key]}, expected {value}; fetch wav2vec2-base-960h.")
+            raise UserError(f"{file}: says {key} {said[key]}, expected {value}; fetch the folder again.")
 
 
 def _zeros(shape: torch.Size) -> Callable[[], torch.Tensor]:
