@@ -17,6 +17,7 @@ from common.own_mouths.bank import Bank, BankBuilder
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.heads import Heads
 from common.rendered.motion import Wobble
+from common.rendered.render import render_frame
 from common.rendered.scene import sample_scene
 from common.rendered.visemes import MouthShape
 
@@ -142,7 +143,7 @@ def talker(
         scene = replace(scene, motion=replace(scene.motion, **still))
     wide = np.sin(2 * np.pi * np.arange(count) / count) ** 2
     shapes = [MouthShape(open=0.15 + 0.75 * float(w), spread=0.3 * float(1 - w)) for w in wide]
-    drawn = [scene.render(i, shape) for i, shape in enumerate(shapes)]
+    drawn = [render_frame(scene, i, shape) for i, shape in enumerate(shapes)]
     return Talker(np.stack([d.image for d in drawn]), np.stack([d.landmarks for d in drawn]))
 
 

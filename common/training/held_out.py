@@ -15,11 +15,11 @@ from torch import Tensor
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
 from common.diffusion.flow import FlowMatching
+from common.training.callback import StepResult, TrainingContext
 from common.training.conditioning import FlowInputs
 from common.training.draws import Draw
 from common.training.loading import MicroBatch
 from common.training.strategy import FlowStrategy
-from common.training.watch import Scene, Seen
 
 LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
 _SEED = 0
@@ -37,20 +37,20 @@ class HeldOutLoss:
         self._strategy, self._dataset = strategy, dataset
         self._count, self.every = min(samples, len(dataset)), every
 
-    def look(self, scene: Scene) -> Seen:
-        device = scene.accelerator.device
+    def run(self, context: TrainingContext) -> StepResult:
+        device = context.accelerator.device
         sums = torch.zeros(len(LEVELS), device=device)
-        for draws, real in self._shares(scene.layout.data_world, scene.layout.data_rank):
+        for draws, real in self._shares(context.layout.data_world, context.layout.data_rank):
             batch = self._strategy.batch(read_clips(self._strategy, self._dataset, draws), device)
             for i, t in enumerate(LEVELS):
                 inputs = fixed_inputs(batch, draws, self._strategy.flow, t)
-                losses = self._strategy.loss(scene.wrapped, inputs).loss
+                losses = self._strategy.loss(context.wrapped, inputs).loss
                 sums[i] += (losses.float() * torch.tensor(real, device=device)).sum()
-        means = (scene.sum(sums) / self._count).tolist()
+        means = (context.sum(sums) / self._count).tolist()
         values = {f"t{t:.1f}": value for t, value in zip(LEVELS, means, strict=True)}
         mean = sum(means) / len(means)
         shown = "  ".join(f"{t:.1f}:{value:.4f}" for t, value in zip(LEVELS, means, strict=True))
-        return Seen(
+        return StepResult(
             row={**values, "mean": mean, "samples": self._count},
             line=f"loss {mean:.4f} at t {shown} ({self._count} clips)",
             scalars={**values, "mean": mean},

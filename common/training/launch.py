@@ -15,7 +15,7 @@ from common.models.transformer import build_transformer
 from common.training.strategy import Strategy
 from common.training.timesteps import show_timesteps
 from common.training.trainer import Trainer, TrainResult
-from common.training.watchers import build_watchers
+from common.training.validation import validation_callbacks
 
 
 def derived_numbers(config: Any, reference_frames: int | None = None) -> str:
@@ -45,8 +45,8 @@ def open_shards(config: DataConfig) -> ShardDataset:
 def train(config: Any, strategy: Strategy, dataset: ShardDataset) -> TrainResult:
     """Run a strategy with the ``train`` and ``data`` sections of ``config``."""
     settings: TrainConfig = config.train
-    watchers = build_watchers(config, strategy)
-    return Trainer(settings, strategy, dataset, config.data, asdict(config), watchers).run()
+    callbacks = validation_callbacks(config, strategy)
+    return Trainer(settings, strategy, dataset, config.data, asdict(config), callbacks).run()
 
 
 def run_phase(
