@@ -33,8 +33,3 @@ def latents_to_frames(latents: int) -> int:
 def ceil_clip_length(frames: int) -> int:
     """The smallest length of the form 4k + 1 that holds ``frames`` pixel frames (at least 1)."""
     return latents_to_frames(-(-max(frames - 1, 0) // TEMPORAL_STRIDE) + 1)
-
-
-def latent_of_frame(frame: int) -> int:
-    """Index of the latent frame that holds pixel frame ``frame``."""
-    return -(-frame // TEMPORAL_STRIDE)

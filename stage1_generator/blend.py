@@ -8,14 +8,14 @@ from __future__ import annotations
 import sys
 
 from common.data.prepared import Entry, load_entries
-from common.files import atomic_dir, fingerprint, write_json
+from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import read_frames, write_video
 from stage1_generator.companions.paste import put_back
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, GENERATED, load_meta, made_by, read_plan
 from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_command, run_parallel, sweep
+from stage1_generator.work.command import Progress, run_command, run_parallel
 
 _VERSION = 1
 
@@ -32,7 +32,7 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    sweep(paths.blended)
+    remove_partial(paths.blended)
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
     plans = read_plan(paths.companions).plans
     progress = Progress("blend", len(plans))

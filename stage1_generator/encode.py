@@ -20,13 +20,13 @@ from common.autoencoder.pixels import to_video
 from common.data.prepared import SAMPLE_RATE, Entry, OpenEntries, load_entries
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
-from common.files import fingerprint
+from common.files import fingerprint, remove_partial
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.plan import clip_key, clip_seed, clip_starts
 from stage1_generator.companions.regions import GRAY, Regions, clip_regions, hide
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.generator.frozen import EntrySpeech, load_codec
-from stage1_generator.work.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.work.command import Progress, run_ahead, run_command
 
 _VERSION = 1
 
@@ -46,7 +46,7 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    sweep(paths.encoded)
+    remove_partial(paths.encoded)
     clips = training_clips(load_entries(paths.prepared), config)
     codec, speech = load_codec(config), EntrySpeech(config)
     meta = {"step": "encode", "vae": codec.fingerprint, "speech": speech.fingerprint, "config": _mark(config)}

@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 
 from common.data.prepared import Entry, load_entries
+from common.files import remove_partial
 from stage1_generator.companions.judging import Judge, Lips, identity_encoder
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import read_plan
 from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_command, run_parallel, sweep
+from stage1_generator.work.command import Progress, run_command, run_parallel
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    sweep(paths.filtered)
+    remove_partial(paths.filtered)
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
     plans = read_plan(paths.companions).plans
     judge = Judge(config, Lips.different, "blend")

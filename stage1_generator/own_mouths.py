@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.data.prepared import Entry, load_entries
-from common.files import atomic_dir, fingerprint, write_json
+from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import write_video
 from stage1_generator.companions.judging import Judge, Lips
 from stage1_generator.companions.lent import Lender, make_lent, plan_lent
@@ -29,7 +29,7 @@ from stage1_generator.companions.rebuilt import (
 from stage1_generator.companions.records import BLENDED, VERDICT, PlanIndex, made_by, write_plan
 from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import OwnMouths, Stage1Config, work_paths
-from stage1_generator.work.command import run_command, sweep
+from stage1_generator.work.command import run_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,11 +56,11 @@ def run(config: Stage1Config) -> None:
     if kind is OwnMouths.none:
         return
     paths = work_paths(config)
-    sweep(paths.own_mouths)
+    remove_partial(paths.own_mouths)
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
     plan = plan_own_mouths(list(entries.values()), config)
     for known in plan.plans:
-        sweep(paths.own_mouths / known.key)  # verdicts lie inside
+        remove_partial(paths.own_mouths / known.key)  # verdicts lie inside
     judge = Judge(config, Lips.same if kind is OwnMouths.rebuilt else Lips.different, "own_mouths")
     if judge.why_no_identity:
         print(f"own mouths: identity is not measured: {judge.why_no_identity}", file=sys.stderr)

@@ -23,7 +23,7 @@ from common.data.prepared import SAMPLE_RATE, Entry, OpenEntries, load_entries
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
-from common.files import fingerprint
+from common.files import fingerprint, remove_partial
 from common.media import read_frames
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.plan import PairPlan
@@ -33,7 +33,7 @@ from stage1_generator.config import OwnMouths, Stage1Config, work_paths
 from stage1_generator.generator.frozen import EntrySpeech, load_codec
 from stage1_generator.pairs.augmented import Copy, Pictures, by_pair, changed, plan_copies
 from stage1_generator.pairs.rendered import RenderedClip, find_rendered_pairs, load_rendered_clip
-from stage1_generator.work.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.work.command import Progress, run_ahead, run_command
 
 _VERSION = 1
 
@@ -168,7 +168,7 @@ class _Packer:
         self, folder: Path, items: Sequence[Any], keys: Sequence[str], contents: Iterable[Any], load: Any
     ) -> None:
         """Write one set of shards, keeping those of an earlier run that hold the same."""
-        sweep(folder)
+        remove_partial(folder)
         config = self._config
         settings = [
             _VERSION,

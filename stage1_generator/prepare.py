@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 from common.data.prepared import SAMPLE_RATE, pack_mask
 from common.errors import UserError
 from common.face import CropTrack, FaceDetector, FaceTrack, build_detector, plan_crops, track_face
-from common.files import atomic_dir, fingerprint, read_json, sha256_file, write_json
+from common.files import atomic_dir, fingerprint, read_json, remove_partial, sha256_file, write_json
 from common.media import (
     Frame,
     VideoReader,
@@ -40,7 +40,7 @@ from stage1_generator.footage.offsets import SoundOffsets, shift_sound
 from stage1_generator.footage.shots import Thumbnails, split_at
 from stage1_generator.footage.videos import VideoFile, find_videos
 from stage1_generator.footage.voice import frame_levels
-from stage1_generator.work.command import Progress, run_command, run_parallel, sweep
+from stage1_generator.work.command import Progress, run_command, run_parallel
 
 # Raised when the meaning of what is written changes, so that old results are made again.
 _VERSION = 2
@@ -63,7 +63,7 @@ def run(config: Stage1Config) -> None:
     videos = find_videos(config.prepare)
     folder = work_paths(config).prepared
     for place in (folder, folder / "videos"):
-        sweep(place)
+        remove_partial(place)
     progress = Progress("prepare", len(videos))
     records: list[dict[str, Any]] = []
     detectors = DetectorPool(config.face)

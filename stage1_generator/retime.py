@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from common.data.prepared import load_entries
-from common.files import atomic_dir, fingerprint, write_json
+from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import write_video
 from stage1_generator.companions.lent import Lender, make_lent, plan_lent
 from stage1_generator.companions.plan import PairPlan, clip_seed
@@ -20,7 +20,7 @@ from stage1_generator.companions.records import BLENDED, PlanIndex, load_meta, m
 from stage1_generator.companions.regions import clip_regions
 from stage1_generator.companions.retimed import VERSION, retimed
 from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import run_command, sweep
+from stage1_generator.work.command import run_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def run(config: Stage1Config) -> None:
     if not config.pairs.retimed:
         return
     paths = work_paths(config)
-    sweep(paths.retimed)
+    remove_partial(paths.retimed)
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
     plans = plan_lent(list(entries.values()), config, "retimed")
     made = make_lent("retime", plans, entries, config, partial(retime_clip, config=config), Lender)

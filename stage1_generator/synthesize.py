@@ -15,7 +15,7 @@ import numpy as np
 
 from common.data.prepared import Entry, OpenEntries, load_entries
 from common.data.summary import spread
-from common.files import atomic_dir, fingerprint, write_json
+from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import write_video
 from common.models.package import ModelPackage
 from stage1_generator.companions.plan import PairPlan, Speakable, Unpaired, plan_pairs
@@ -27,7 +27,7 @@ from stage1_generator.footage.voice import voiced_from_levels
 from stage1_generator.generator.frozen import EntrySpeech, pick_device, pick_dtype
 from stage1_generator.generator.package import load_generator
 from stage1_generator.generator.sampling import CompanionGenerator, GenerationJob, in_precision
-from stage1_generator.work.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.work.command import Progress, run_ahead, run_command
 
 _VERSION = 1
 
@@ -47,7 +47,7 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    sweep(paths.companions)
+    remove_partial(paths.companions)
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
     plans, unpaired = _plan(list(entries.values()), config)
     speech = EntrySpeech(config)

@@ -14,7 +14,7 @@ from common.config import SpeechConfig
 from common.data.prepared import Entry, load_entries
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
-from common.files import fingerprint
+from common.files import fingerprint, remove_partial
 from common.phonetics.teacher import open_teacher, with_teacher
 from common.speech.base import Features
 from common.speech.mel import MelEncoder
@@ -22,7 +22,7 @@ from common.speech.windows import clip_features
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.encode import training_clips
 from stage1_generator.generator.frozen import EntrySpeech
-from stage1_generator.work.command import Progress, run_command, sweep
+from stage1_generator.work.command import Progress, run_command
 
 STEP = "listen"
 MARGIN = 12
@@ -41,7 +41,7 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     paths, folder, length = work_paths(config), _folder(config), config.geometry.clip_frames
-    sweep(folder)
+    remove_partial(folder)
     entries = load_entries(paths.prepared)
     clips = training_clips(entries, config)
     # Clips come in entry order: each track is read once.

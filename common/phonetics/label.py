@@ -17,14 +17,14 @@ import numpy as np
 from common.data.prepared import load_entries
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
-from common.files import fingerprint
+from common.files import fingerprint, remove_partial
 from common.phonetics.recordings import Recording, from_folders, played, synthesised
 from common.phonetics.teacher import TeachingReaders, open_teacher
 from common.speech.base import HOP, Features
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, clip_features
 from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_command, sweep
+from stage1_generator.work.command import Progress, run_command
 
 STEP = "phonetics"
 TEACHER = "teacher_features"
@@ -50,7 +50,7 @@ def run(config: Stage1Config) -> None:
     teacher = open_teacher(settings)
     readers = TeachingReaders(settings.readers, teacher.channels) if settings.readers else None
     mel_encoder = MelEncoder()
-    sweep(folder)
+    remove_partial(folder)
     made_by = {
         "step": STEP,
         "speech": mel_encoder.fingerprint,

@@ -20,10 +20,10 @@ from common.config import DataConfig, TrainConfig
 from common.data.dataset import ShardDataset
 from common.data.order import build_order
 from common.errors import UserError
-from common.files import require_writable_dir
+from common.files import remove_partial, require_writable_dir
 from common.training.callback import TrainingCallback
 from common.training.callback_runner import CallbackRunner
-from common.training.checkpoint import Checkpoint, latest_checkpoint, remove_partial, save_checkpoint
+from common.training.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from common.training.distribute import clip_gradients, gradient_exchange
 from common.training.draws import DrawSampler
 from common.training.durable import DiskFullError, together

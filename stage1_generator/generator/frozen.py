@@ -13,10 +13,10 @@ from common.autoencoder.codec import VideoCodec, build_vae
 from common.config import SpeechConfig
 from common.data.prepared import SAMPLE_RATE, Entry
 from common.errors import UserError
+from common.files import remove_partial
 from common.media import load_audio
 from common.speech import CachedEncoder, SpeechEncoder, build_speech_encoder
 from stage1_generator.config import Stage1Config
-from stage1_generator.work.command import sweep
 
 
 def pick_device(name: str) -> torch.device:
@@ -63,7 +63,7 @@ class EntrySpeech:
     def __init__(self, config: Stage1Config, speech: SpeechConfig | None = None) -> None:
         """``speech``: another encoder than the configured one."""
         folder = Path(config.work) / "cache" / "speech"
-        sweep(folder)
+        remove_partial(folder)
         encoder = build_speech_encoder(speech or config.speech)
         self.encoder: SpeechEncoder = CachedEncoder(encoder, folder)
         self._recent = lru_cache(maxsize=64)(self._encode)
