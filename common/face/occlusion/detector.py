@@ -49,7 +49,8 @@ class UsualLowerFace:
     def disagreement(self, face: LowerFace) -> FloatArray:
         """Where a frame shows something before the face: (HEIGHT, WIDTH) float32 -1..1, soft at its edge.
 
-        Less than 0: only suspected, there if something is found in frames about this one (:func:`~common.face.occlusion.calm.calm`).
+        Less than 0: only suspected, there if something is found in frames about this one
+        (:func:`~common.face.occlusion.calm.calm`).
 
         Raises:
             ValueError: before freeze().
