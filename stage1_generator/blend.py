@@ -9,7 +9,7 @@ import sys
 
 from common.data.prepared import Entry, load_entries
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
-from common.media import read_frames, write_video
+from common.media import LOSSLESS, read_frames, write_video
 from stage1_generator.companions.paste import put_back
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, GENERATED, load_meta, made_by, read_plan
@@ -58,7 +58,7 @@ def blend_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> bool:
     generated = read_frames(source / GENERATED)
     blended = put_back(original, generated, regions.inpaint, config.blend.feather * size)
     with atomic_dir(folder) as temporary:
-        write_video(temporary / BLENDED, blended, rate=config.geometry.fps, lossless=True)
+        write_video(temporary / BLENDED, blended, rate=config.geometry.fps, encoding=LOSSLESS)
         write_json(temporary / "meta.json", {**made, "fingerprint": mark})
     return True
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.data.prepared import Entry, load_entries
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
-from common.media import write_video
+from common.media import LOSSLESS, write_video
 from stage1_generator.companions.judging import Judge, Lips
 from stage1_generator.companions.lent import Lender, make_lent, plan_lent
 from stage1_generator.companions.plan import PairPlan, Unpaired, clip_seed
@@ -121,7 +121,7 @@ def _draw(plan: PairPlan, lender: MouthLender, config: Stage1Config, mark: str) 
         if made is None:
             meta["failed"] = "the mouth is seen in too few frames"
         else:
-            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, lossless=True)
+            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, encoding=LOSSLESS)
             meta |= {"moments": made.moments, "covered": made.covered}
         write_json(temporary / "meta.json", meta)
 

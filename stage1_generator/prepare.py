@@ -26,6 +26,7 @@ from common.errors import UserError
 from common.face import CropTrack, FaceDetector, FaceTrack, build_detector, plan_crops, track_face
 from common.files import atomic_dir, fingerprint, read_json, remove_partial, sha256_file, write_json
 from common.media import (
+    LOSSLESS,
     Frame,
     VideoReader,
     VideoWriter,
@@ -238,7 +239,7 @@ class _Preparation:
     ) -> None:
         size = self.config.geometry.crop_size
         count = piece.stop - piece.start
-        with VideoWriter(folder / "crop.mkv", size, size, rate=self.fps, lossless=True) as writer:
+        with VideoWriter(folder / "crop.mkv", size, size, rate=self.fps, encoding=LOSSLESS) as writer:
             for i, image in enumerate(images):
                 writer.write(crops.extract(image, i, size))
         first, last = (round(edge * SAMPLE_RATE / self.fps) for edge in (piece.start, piece.stop))

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.data.prepared import load_entries
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
-from common.media import write_video
+from common.media import LOSSLESS, write_video
 from stage1_generator.companions.lent import Lender, make_lent, plan_lent
 from stage1_generator.companions.plan import PairPlan, clip_seed
 from stage1_generator.companions.records import BLENDED, PlanIndex, load_meta, made_by, write_plan
@@ -69,7 +69,7 @@ def retime_clip(plan: PairPlan, lender: Lender, config: Stage1Config) -> tuple[b
     with atomic_dir(folder) as temporary:
         scores = {}
         if made is not None:
-            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, lossless=True)
+            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, encoding=LOSSLESS)
             scores = {"lip_distance": made.lip_distance, "seam": made.seam}
         write_json(
             temporary / "meta.json", {"fingerprint": mark, "accepted": made is not None, "scores": scores}

@@ -16,7 +16,7 @@ import numpy as np
 from common.data.prepared import Entry, OpenEntries, load_entries
 from common.data.summary import spread
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
-from common.media import write_video
+from common.media import LOSSLESS, write_video
 from common.models.package import ModelPackage
 from stage1_generator.companions.plan import PairPlan, Speakable, Unpaired, plan_pairs
 from stage1_generator.companions.records import GENERATED, PlanIndex, made_by, write_plan
@@ -70,7 +70,7 @@ def run(config: Stage1Config) -> None:
         videos = generator.generate(jobs, progress=lambda frames: progress.step(frames, items=frames))
         for plan, video in zip(batch, videos, strict=True):
             with atomic_dir(paths.companions / plan.key) as folder:
-                write_video(folder / GENERATED, video, rate=config.geometry.fps, lossless=True)
+                write_video(folder / GENERATED, video, rate=config.geometry.fps, encoding=LOSSLESS)
                 write_json(folder / "meta.json", _meta(plan, shared))
     progress.finish(paths.root)
     # Last, so that the index tells of a finished run.

@@ -12,7 +12,7 @@ import numpy as np
 from common.face.canonical import face_points
 from common.face.layout import JAW, MOUTH
 from common.face.mouth import LIP_SHAPE_UNIT
-from common.media import VideoWriter
+from common.media import LOSSLESS, VideoWriter
 from common.own_mouths.bank import Bank, BankBuilder
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.heads import Heads
@@ -173,7 +173,7 @@ def openings(frames: np.ndarray) -> np.ndarray:
 def write_talker(path: Path, clip: Talker, rate: int = 25) -> Path:
     """The clip as a lossless video."""
     height, width = clip.frames.shape[1:3]
-    with VideoWriter(path, width, height, rate=rate, lossless=True) as writer:
+    with VideoWriter(path, width, height, rate=rate, encoding=LOSSLESS) as writer:
         for image in clip.frames:
             writer.write(image)
     return path

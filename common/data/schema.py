@@ -151,11 +151,11 @@ def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:
 
 def encode_video(frames: Frames, fps: float) -> bytes:
     """(N, H, W, 3) uint8 RGB -> FFV1 in Matroska, without loss."""
-    from common.media import write_video  # decoding libraries load only where videos are touched
+    from common.media import LOSSLESS, write_video  # decoding libraries load only where videos are touched
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mkv"
-        write_video(path, frames, rate=fps, lossless=True)
+        write_video(path, frames, rate=fps, encoding=LOSSLESS)
         return path.read_bytes()
 
 
