@@ -10,10 +10,10 @@ import sys
 from common.data.prepared import Entry, load_entries
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import LOSSLESS, read_frames, write_video
+from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.paste import put_back
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, GENERATED, load_meta, made_by, read_plan
-from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.work.command import Progress, run_command, run_parallel
 
@@ -54,9 +54,9 @@ def blend_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> bool:
     original = entry.crops(plan.start, plan.length)
     track = entry.track(plan.start, plan.length)
     size = original.shape[1]
-    regions = clip_regions(track.landmarks, size, track.occluder, config.synthesis.occluder_grow)
+    masks = clip_masks(track.landmarks, size, track.occluder, config.synthesis.occluder_grow)
     generated = read_frames(source / GENERATED)
-    blended = put_back(original, generated, regions.inpaint, config.blend.feather * size)
+    blended = put_back(original, generated, masks.inpaint, config.blend.feather * size)
     with atomic_dir(folder) as temporary:
         write_video(temporary / BLENDED, blended, rate=config.geometry.fps, encoding=LOSSLESS)
         write_json(temporary / "meta.json", {**made, "fingerprint": mark})

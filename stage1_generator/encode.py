@@ -22,8 +22,8 @@ from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint, remove_partial
 from common.speech.windows import clip_features, feature_margin
+from stage1_generator.companions.masks import GRAY, ClipMasks, clip_masks, hide
 from stage1_generator.companions.plan import clip_key, clip_seed, clip_starts
-from stage1_generator.companions.regions import GRAY, Regions, clip_regions, hide
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.generator.frozen import EntrySpeech, load_codec
 from stage1_generator.work.command import Progress, run_ahead, run_command
@@ -70,7 +70,7 @@ def _mark(config: Stage1Config) -> str:
 
 
 @dataclass(frozen=True)
-class Clip:
+class TrainingClip:
     """A stretch of a prepared entry, from frame ``start`` on; ``key`` names its sample."""
 
     key: str
@@ -82,20 +82,20 @@ class Clip:
 class _Loaded:
     """What is read and drawn ahead of the networks."""
 
-    clip: Clip
+    clip: TrainingClip
     frames: NDArray[np.uint8]
-    regions: Regions
+    masks: ClipMasks
     landmarks: NDArray[np.float32]
     references: NDArray[np.uint8]
     reference_indices: NDArray[np.int64]
     audio: NDArray[np.float32]
 
 
-def training_clips(entries: Sequence[Entry], config: Stage1Config) -> list[Clip]:
+def training_clips(entries: Sequence[Entry], config: Stage1Config) -> list[TrainingClip]:
     """What the entries are cut into for trainings of this stage."""
     length, stride = config.geometry.clip_frames, config.encode.stride
     return [
-        Clip(clip_key(entry.id, start), entry, start)
+        TrainingClip(clip_key(entry.id, start), entry, start)
         for entry in entries
         for start in clip_starts(entry.frames, length, stride)
     ]
@@ -122,7 +122,7 @@ def reference_stills(
     """Reference frames (M, S, S, 3), with everything but the face gray where `background` is "zero"."""
     if background == "keep":
         return frames
-    face = clip_regions(landmarks, frames.shape[1]).face
+    face = clip_masks(landmarks, frames.shape[1]).face
     return np.where(face[..., None], frames, np.uint8(GRAY))
 
 
@@ -138,7 +138,7 @@ class _Loader:
         self._config = config
         self._entries = OpenEntries()
 
-    def load(self, clip: Clip) -> _Loaded:
+    def load(self, clip: TrainingClip) -> _Loaded:
         config = self._config
         opened = self._entries.get(clip.entry)
         crops, track, audio = opened.crops, opened.track, opened.audio
@@ -146,20 +146,20 @@ class _Loader:
         span = slice(clip.start, clip.start + length)
         occluder = track.occluder if config.encode.cut_occluders else None
         occluder = None if occluder is None else occluder[span]
-        regions = clip_regions(track.landmarks[span], size, occluder, config.synthesis.occluder_grow)
+        masks = clip_masks(track.landmarks[span], size, occluder, config.synthesis.occluder_grow)
         seed = clip_seed(config.synthesis.seed, clip.key, "references")
         chosen = reference_frames(len(crops), clip.start, length, config.references.count, seed)
         stills = reference_stills(crops[chosen], track.landmarks[chosen], config.references.background)
         rate = SAMPLE_RATE / config.geometry.fps
         samples = slice(round(span.start * rate), round(span.stop * rate))
-        return _Loaded(clip, crops[span], regions, track.landmarks[span], stills, chosen, audio[samples])
+        return _Loaded(clip, crops[span], masks, track.landmarks[span], stills, chosen, audio[samples])
 
 
 def _encode(
     loaded: _Loaded, codec: VideoCodec, speech: EntrySpeech, config: Stage1Config, made_by: Mapping[str, Any]
 ) -> dict[str, bytes]:
     clip, geometry = loaded.clip, config.geometry
-    masked = hide(loaded.frames, loaded.regions.inpaint)
+    masked = hide(loaded.frames, loaded.masks.inpaint)
     latents = codec.encode(to_video(np.stack([loaded.frames, masked])))
     margin = feature_margin(config.speech.extra_window)
     cache = {
@@ -185,7 +185,7 @@ def _encode(
         meta,
         target=loaded.frames,
         audio=loaded.audio,
-        arrays={"landmarks": loaded.landmarks, **loaded.regions.pooled(codec.stride[1])},
+        arrays={"landmarks": loaded.landmarks, **loaded.masks.pooled(codec.stride[1])},
         cache=cache,
         cache_fingerprint=fingerprint(made_by),
     )

@@ -1,7 +1,7 @@
 """`python -m stage1_generator.synthesize`: give every clip a companion, the same clip with other lips.
 
 The generator speaks another stretch of the same speaker's speech, or silence, over each clip. Results are the
-generator's raw crops; blending and judging are steps of their own.
+generator's raw crops; blending and filtering are steps of their own.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from common.data.summary import spread
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import LOSSLESS, write_video
 from common.models.package import ModelPackage
+from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.plan import PairPlan, Speakable, Unpaired, plan_pairs
 from stage1_generator.companions.records import GENERATED, PlanIndex, made_by, write_plan
-from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import Stage1Config, work_paths
 from stage1_generator.encode import reference_stills
 from stage1_generator.footage.voice import voiced_from_levels
@@ -163,7 +163,7 @@ class _Loader:
         landmarks = opened.track.landmarks[span]
         occluder = None if opened.track.occluder is None else opened.track.occluder[span]
         frames = opened.crops[span]
-        regions = clip_regions(landmarks, frames.shape[1], occluder, config.synthesis.occluder_grow)
+        masks = clip_masks(landmarks, frames.shape[1], occluder, config.synthesis.occluder_grow)
         # The target segment itself shows the person at inference (P section 3).
         chosen = spread(plan.length, config.references.count)
         stills = reference_stills(frames[chosen], landmarks[chosen], config.references.background)
@@ -172,7 +172,7 @@ class _Loader:
         else:
             features = self._speech.features(self._entries[plan.speech.entry])
             start = plan.speech.start
-        return GenerationJob(plan.key, np.ascontiguousarray(frames), regions.inpaint, stills, features, start)
+        return GenerationJob(plan.key, np.ascontiguousarray(frames), masks.inpaint, stills, features, start)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from common.face.occlusion.picture import Flags, View
+from common.face.occlusion.picture import Flags, LowerFaceView
 from common.face.types import FloatArray, ImageArray
 
 UPPER_ROWS = slice(0, 9)
@@ -81,7 +81,7 @@ def likest(distances: FloatArray) -> FloatArray:
     return np.asarray(np.partition(distances, which, axis=-1)[..., which], np.float32)
 
 
-def lip_measures(features: FloatArray, view: View) -> FloatArray:
+def lip_measures(features: FloatArray, view: LowerFaceView) -> FloatArray:
     """(2,) how much redder than the cheeks the place of the lips is, and how strong its level lines are.
 
     Both are 0 where the place of the lips cannot be told from the cheeks'.

@@ -35,7 +35,7 @@ _MOUTH_CENTRE, _MOUTH_AXES = (0.0, 0.86), (0.36, 0.25)
 
 
 @dataclass(frozen=True)
-class View:
+class LowerFaceView:
     """Where the small picture lies in one frame.
 
     Attributes:
@@ -56,7 +56,7 @@ class LowerFace:
     """The small picture of one frame's lower face, (HEIGHT, WIDTH, 3) uint8 RGB, and where it lies."""
 
     picture: ImageArray
-    view: View
+    view: LowerFaceView
 
     @classmethod
     def of(cls, image: ImageArray, landmarks: NDArray[np.floating]) -> LowerFace:
@@ -65,7 +65,7 @@ class LowerFace:
         return cls(_small(image, view), view)
 
 
-def view_of(landmarks: NDArray[np.floating]) -> View:
+def view_of(landmarks: NDArray[np.floating]) -> LowerFaceView:
     pose = fit_pose(np.asarray(landmarks, np.float64)[None])
     rows = pose.scale[0] * pose.rotation[0, :2]
     # Weak perspective shows a plane by an affine map: p = rows @ (x, y, depth) + translation, where pixel u
@@ -76,7 +76,7 @@ def view_of(landmarks: NDArray[np.floating]) -> View:
     inside = _hull(move(back, pose.project(_outline())[0]))
     lips = _hull(move(back, np.asarray(landmarks, np.float64)[list(OUTER_LIP), :2]))
     cheeks = inside & (cv2.dilate(lips.astype(np.uint8), disc(_AROUND_LIPS)) == 0)
-    return View(matrix, inside, cheeks, np.arcsin(np.clip(pose.rotation[0, :2, 2], -1, 1)))
+    return LowerFaceView(matrix, inside, cheeks, np.arcsin(np.clip(pose.rotation[0, :2, 2], -1, 1)))
 
 
 @cache
@@ -112,7 +112,7 @@ def mouth_area() -> Flags:
     return np.asarray(((x - x0) / a) ** 2 + ((y - y0) / b) ** 2 <= 1)
 
 
-def _small(image: ImageArray, view: View) -> ImageArray:
+def _small(image: ImageArray, view: LowerFaceView) -> ImageArray:
     """(HEIGHT, WIDTH, 3) uint8 RGB: the lower face seen from the front, as if it were flat."""
     # Pixel centres: fine pixel v lies at u = (v + 1/2) / fine - 1/2.
     first = np.full(2, 0.5 / _FINE - 0.5)

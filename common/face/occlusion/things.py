@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
 from common.face.occlusion.features import UPPER_ROWS, distances_to, likest, lip_measures, lips_lost
-from common.face.occlusion.picture import HEIGHT, WIDTH, View, disc
+from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFaceView, disc
 from common.face.occlusion.usual import LEAST_AREA, Usual
 from common.face.types import FloatArray
 
@@ -33,7 +33,7 @@ REACH = 6
 """What is suspected belongs to a thing up to so many pixels away from what is certain."""
 
 
-def find_things(usual: Usual, features: FloatArray, view: View) -> FloatArray:
+def find_things(usual: Usual, features: FloatArray, view: LowerFaceView) -> FloatArray:
     """What :meth:`~common.face.occlusion.detector.UsualLowerFace.disagreement` returns."""
     nothing = np.zeros((HEIGHT, WIDTH), np.float32)
     beyond = float(np.abs(view.turn - usual.turns).sum(axis=1).min())
@@ -58,7 +58,7 @@ def find_things(usual: Usual, features: FloatArray, view: View) -> FloatArray:
     return -suspected
 
 
-def _suspect_lost(distance: FloatArray, view: View) -> float:
+def _suspect_lost(distance: FloatArray, view: LowerFaceView) -> float:
     """The distance at which something is suspected where the lips are lost."""
     differs = distance[view.inside & (distance > 1)]
     typical = float(np.quantile(differs, 0.8)) if len(differs) > LEAST_AREA * view.inside.sum() else 0.0
@@ -69,7 +69,7 @@ def _sure(distance: FloatArray, suspect: float, certain: float) -> FloatArray:
     return np.clip((distance - suspect) / (certain - suspect), 0, 1).astype(np.float32)
 
 
-def _things(surprise: FloatArray, view: View) -> FloatArray:
+def _things(surprise: FloatArray, view: LowerFaceView) -> FloatArray:
     """(HEIGHT, WIDTH) 0..1: what is large and crosses the border of the face; a mouth never does."""
     core = cv2.morphologyEx(
         ((surprise > 0.5) & view.inside).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3))
@@ -86,7 +86,7 @@ def _things(surprise: FloatArray, view: View) -> FloatArray:
     return np.asarray(cv2.GaussianBlur(whole.astype(np.float32), (3, 3), 0), np.float32)
 
 
-def _crossing(core: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
+def _crossing(core: NDArray[np.uint8], view: LowerFaceView) -> NDArray[np.uint8]:
     """The parts of ``core`` that are large and lie both on the rim of the face and within, lips apart."""
     within = cv2.erode(view.inside.astype(np.uint8), np.ones((2 * _RIM + 1, 2 * _RIM + 1))).astype(bool)
     rim = view.cheeks & ~within

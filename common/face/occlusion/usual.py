@@ -18,7 +18,7 @@ from common.face.occlusion.features import (
     skin_colour,
     skin_in_light,
 )
-from common.face.occlusion.picture import Flags, LowerFace, View
+from common.face.occlusion.picture import Flags, LowerFace, LowerFaceView
 from common.face.pose import Array
 from common.face.types import FloatArray
 
@@ -76,7 +76,9 @@ def learn(kept: Sequence[LowerFace]) -> Usual | None:
     return Usual(skin, usual_lips, np.stack([v.turn for v in views])[free], low[free], high[free])
 
 
-def _grown_free(distances: Sequence[FloatArray], views: Sequence[View], free: Flags, shown: Flags) -> Flags:
+def _grown_free(
+    distances: Sequence[FloatArray], views: Sequence[LowerFaceView], free: Flags, shown: Flags
+) -> Flags:
     """(N,) which pictures are free: those that are so already, and what shows lips and is like them.
 
     Args:
@@ -96,7 +98,7 @@ def _grown_free(distances: Sequence[FloatArray], views: Sequence[View], free: Fl
     return shown if strangers.mean() >= _ANOTHER_LOOK else free
 
 
-def _is_like(distance: FloatArray, view: View) -> bool:
+def _is_like(distance: FloatArray, view: LowerFaceView) -> bool:
     differs = ((distance > _STRICT) & view.inside).astype(np.uint8)
     large = cv2.morphologyEx(differs, cv2.MORPH_OPEN, np.ones((3, 3)))
     return bool(np.sum(large) < LEAST_AREA * view.inside.sum())
