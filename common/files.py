@@ -125,7 +125,7 @@ def _swap_dir(new: Path, target: Path) -> None:
 def remove_partial(folder: Path) -> None:
     """Delete what a killed run left half-written in ``folder``, which may be missing.
 
-    Only for a process that alone writes there: what another one is writing would be deleted, too.
+    For the only process that writes there: what another one is writing would be deleted, too.
     """
     for path in folder.glob(f"{_TEMP_PREFIX}*"):
         if path.is_dir():

@@ -66,7 +66,7 @@ def run(config: Stage1Config) -> None:
         print(f"own mouths: identity is not measured: {quality.why_no_identity}", file=sys.stderr)
     make = partial(draw_clip, config=config, quality=quality)
     kept = make_companions("own mouths", plan.plans, entries, config, make, EntryMouths)
-    # Last, so that the index tells of a finished run.
+    # Last: the index says that the run was finished.
     write_plan(paths.own_mouths, plan)
     rejected = len(plan.plans) - kept
     print(f"own mouths: {kept} kept, {rejected} rejected, {len(plan.unpaired)} too short", file=sys.stderr)

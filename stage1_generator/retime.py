@@ -43,7 +43,7 @@ def run(config: Stage1Config) -> None:
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
     plans = plan_companions(list(entries.values()), config, "retimed")
     made = make_companions("retime", plans, entries, config, partial(retime_clip, config=config), EntryFrames)
-    # Last, so that the index tells of a finished run.
+    # Last: the index says that the run was finished.
     write_plan(paths.retimed, PlanIndex(plans, []))
     print(f"retime: {made} of {len(plans)} clips have fitting lips at other moments", file=sys.stderr)
 

@@ -73,7 +73,7 @@ def run(config: Stage1Config) -> None:
                 write_video(folder / GENERATED, video, rate=config.geometry.fps, encoding=LOSSLESS)
                 write_json(folder / "meta.json", _meta(plan, shared))
     progress.finish(paths.root)
-    # Last, so that the index tells of a finished run.
+    # Last: the index says that the run was finished.
     write_plan(paths.companions, PlanIndex(plans, unpaired))
     print(f"synthesize: {len(plans)} companions, {len(unpaired)} clips without", file=sys.stderr)
 

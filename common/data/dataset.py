@@ -66,7 +66,7 @@ class ShardDataset(Dataset[Sample]):
         """(frames, latent height, latent width) of a sample: from the index, or from the sample's headers.
 
         Raises:
-            UserError: neither tells.
+            UserError: neither says it.
         """
         path, entry = self._entries[number]
         if entry.shape is not None:

@@ -208,7 +208,7 @@ def _check_cache(cache: dict[str, Tensor], frames: int) -> dict[str, Tensor]:
     features = cache.get("audio_features")
     if features is not None:
         margin = features.shape[0] - 2 * frames
-        # Equal margins of whole video frames on both sides tell readers where the clip begins.
+        # Equal margins of whole video frames on both sides: that is how readers find the clip's beginning.
         if features.ndim != 2 or margin < 0 or margin % 4:
             raise ValueError(f"audio_features is {tuple(features.shape)}, not (2 * {frames} + 4 * margin, C)")
     return cache

@@ -140,7 +140,7 @@ class VideoWriter:
             # Otherwise the muxer multiplies small time bases until they are at least 1/10000.
             ticks = self._time_base.denominator
             options["video_track_timescale"] = str(ticks)
-            # The clock on which the tracks' starts are said: milliseconds by default, too coarse for them.
+            # The clock on which the tracks' starts are given: milliseconds by default, too coarse for them.
             options["movie_timescale"] = str(ticks * -(-_FINE_CLOCK // ticks))
         try:
             return av.open(str(temporary), "w", options=options)
@@ -252,7 +252,7 @@ class VideoWriter:
         try:
             self._container.close()
         except (FFmpegError, ValueError) as failure:
-            # After an exception the file is thrown away, and what went wrong first is the better story.
+            # After an exception the file is deleted, and the first error is the one to report.
             if kind is None:
                 raise self._failure(failure) from failure
 

@@ -118,7 +118,7 @@ def match_sweep(sweep: MouthSweep, image: np.ndarray) -> float:
     if weight.mean() < _LEAST_VISIBLE:
         return float("nan")
     seen = cv2.GaussianBlur(image.astype(np.float32), (0, 0), _SOFTEN)[y0 : y0 + h, x0 : x0 + w]
-    # A reconstruction may be off in colour as a whole: judge by the pixels that no mouth changes.
+    # A reconstruction may be off in colour as a whole: measure that on the pixels that no mouth changes.
     change = sweep.pictures.std(axis=0).mean(axis=-1)
     steady = weight * (change < 0.15 * change.max() + 1e-6)
     if steady.sum() > 20:

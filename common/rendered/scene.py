@@ -89,8 +89,9 @@ class Light:
 class OccluderMotion:
     """Something that comes up in front of the mouth and goes away again, every `period` seconds.
 
-    `further` is never sampled: head units by which arms are longer, and the thing farther down while it is
-    away, than a scene's own picture asks for. Above 0 the hand with the microphone has an arm, too.
+    `further` is never sampled: head units by which arms are longer, and by which the thing is farther down
+    while it is away, than a square picture of the scene needs. Above 0 the hand with the microphone has an
+    arm, too.
     """
 
     kind: str

@@ -1,7 +1,7 @@
-"""What looks at a model in training between two steps: the held-out loss, samples, whatever a task wants.
+"""Callbacks: code that runs between two steps of a training, such as the held-out loss and samples.
 
-The trainer knows only this protocol. A callback must not touch the global random state, the model's weights
-or its flags: a run gives the same losses with and without it.
+The trainer depends on this protocol only. A callback must not touch the global random state, the model's
+weights or its flags: a run gives the same losses with and without it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The flow loss on clips that are never trained on, at fixed noise levels with fixed noise.
 
-A training loss is a lottery of noise levels; this one repeats the same questions at every save, so that its
-curve moves only when the model does. The noise depends on the clip and the level alone: runs with other seeds
-and sizes of world are asked the same.
+A training loss varies with the noise levels that are drawn; this one uses the same clips, levels and noise at
+every save, so that its curve moves only when the model does. The noise is a function of the clip and the
+level: it is the same for runs with other seeds and numbers of processes.
 """
 
 from __future__ import annotations
@@ -94,6 +94,6 @@ def read_clips(strategy: FlowStrategy, dataset: ShardDataset, draws: Sequence[Dr
 
 
 def _noise(draw: Draw, shape: Sequence[int], purpose: str) -> Tensor:
-    # The row says where in the evaluation the clip is met, which is nobody's business.
+    # Not of the row: the noise must not depend on where in the evaluation the clip comes.
     generator = Draw(draw.number, 0, draw.number).generator(_SEED, purpose)
     return torch.randn(tuple(shape), generator=generator)

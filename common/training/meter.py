@@ -81,7 +81,7 @@ class RunLog:
         total = counts.sum()
         row: dict[str, Any] = {"step": step}
         means = {name: float(values[0].sum() / values[1].sum()) for name, values in sums.items()}
-        # No sample had this part: there is no mean, and JSON knows no NaN.
+        # No sample had this part: there is no mean, and JSON has no NaN.
         row |= {name: None if sums[name][1].sum() == 0 else mean for name, mean in means.items()}
         per_bucket = (sums["loss"][0] / counts).tolist()  # NaN where no sample fell
         row["loss_by_t"] = [None if math.isnan(value) else value for value in per_bucket]

@@ -22,7 +22,7 @@ def validation_callbacks(config: Any, strategy: Strategy | FlowStrategy) -> list
 
     Raises:
         UserError: the held-out shards are missing, not cached or of other encoders, or the sync expert cannot
-            judge them.
+            score them.
     """
     train, held_out = config.train, list(config.data.held_out)
     if not held_out:

@@ -109,7 +109,7 @@ class QualityFilter:
         if self._lips is Lips.same:
             scores["lips_psnr"] = _score(region_psnr(original, companion, masks.lips), True, "")
         if entry.meta["detector"] == "box":
-            scores["lip_distance"] = _not_measured("the face came from a track file, no detector is asked")
+            scores["lip_distance"] = _not_measured("the face came from a track file, no detector is used")
             if self._lips is Lips.different:
                 scores["lip_change"] = self._lip_change(original, companion, masks)
         else:

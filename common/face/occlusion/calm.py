@@ -15,7 +15,7 @@ from common.face.types import FloatArray
 
 # A thing stays for at least so many frames, and is not away for fewer.
 _STAYS, _AWAY = 3, 2
-# It is believed on suspicion for so many frames on end, before and after.
+# What is only suspected counts in so many frames in a row, before and after a finding.
 _COMES_AND_GOES = 4
 
 
@@ -42,8 +42,8 @@ def _without_short(flags: Flags, least: int, ends: bool = False) -> Flags:
 def calm(disagreement: NDArray[np.floating]) -> FloatArray:
     """Maps (N, HEIGHT, WIDTH) of consecutive frames, 0..1, without what stays for less than three of them.
 
-    Gaps of a frame or two between findings are filled with what both sides show. What is only suspected is
-    believed where it touches a finding in the frame before or after, and so on for a few frames.
+    Gaps of a frame or two between findings are filled with what both sides show. What is only suspected
+    counts where it touches a finding in the frame before or after, and so on for a few frames.
     """
     given = np.asarray(disagreement, np.float32)
     maps = np.maximum(given, 0)

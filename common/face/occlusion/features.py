@@ -84,7 +84,7 @@ def likest(distances: FloatArray) -> FloatArray:
 def lip_measures(features: FloatArray, view: LowerFaceView) -> FloatArray:
     """(2,) how much redder than the cheeks the place of the lips is, and how strong its level lines are.
 
-    Both are 0 where the place of the lips cannot be told from the cheeks'.
+    Both are 0 where the place of the lips cannot be told apart from the cheeks'.
     """
     lips, cheeks = view.inside & ~view.cheeks, view.cheeks.copy()
     cheeks[: UPPER_ROWS.stop + 1] = False

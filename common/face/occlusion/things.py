@@ -18,11 +18,11 @@ from common.face.types import FloatArray
 # frames about it, the second pair does.
 _SUSPECT, _CERTAIN = 2.6, 4.6
 _SUSPECT_NEAR, _CERTAIN_NEAR = 0.9, 1.7
-# Where the lips are lost a thing is there: it is told from the face at this share of what it differs by.
+# Where the lips are lost a thing is there: the threshold is this share of how much it differs from the face.
 _SHARE, _LEAST_SUSPECT, _MOST_SUSPECT, _CERTAIN_LOST = 0.25, 0.6, 1.6, 1.8
 # A turned head shows other parts: radians beyond any free picture's turn that halve the distance.
 _TURN, _SAME_TURN = 0.1, 0.05
-# Beyond this, radians, nothing can be told: a bowed head shows hair where the face was.
+# Beyond this, radians, nothing can be found: a bowed head shows hair where the face was.
 _LOST = 0.35
 # Where more of nose and upper cheeks than this differs, the whole face does.
 _MOST_OF_UPPER = 0.6

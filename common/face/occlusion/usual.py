@@ -94,8 +94,8 @@ def _grown_free(
             break
         free = free.copy()
         free[new] = True
-    strangers = shown & ~free
-    return shown if strangers.mean() >= _ANOTHER_LOOK else free
+    others = shown & ~free
+    return shown if others.mean() >= _ANOTHER_LOOK else free
 
 
 def _is_like(distance: FloatArray, view: LowerFaceView) -> bool:
