@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from bootdub.cli.dub import app
 from common.config import DiffusionConfig, SpeedConfig
+from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.errors import UserError
 from common.models.package_info import read_info
 from stage2_dubber.dub.pipeline import DubPipeline
@@ -108,7 +110,7 @@ def test_the_pipeline_follows_the_section(model: Path) -> None:
 
     def edited(**switches: Any) -> np.ndarray:
         pipeline = DubPipeline.from_pretrained(model, dtype="float32", speed=SpeedConfig(**switches))
-        return pipeline.edit_crops(crops, speech, num_steps=6)
+        return pipeline.edit_crops(crops, speech, sampling=SamplingOptions(num_steps=6))
 
     exact = edited()
     assert np.array_equal(edited(guidance_interval=[0.0, 1.0], guidance_branches="sequential"), exact)
@@ -119,7 +121,8 @@ def test_the_pipeline_follows_the_section(model: Path) -> None:
 
 
 def test_the_number_of_steps_is_the_packages(model: Path) -> None:
-    pipeline = DubPipeline.from_pretrained(model)
-    assert pipeline.sampling().num_steps == read_info(model).diffusion.num_steps == 2
-    assert pipeline.sampling(num_steps=5).num_steps == 5
+    package = DubPipeline.from_pretrained(model).info.diffusion
+    assert resolve_sampling(SamplingOptions(), package) == read_info(model).diffusion
+    assert package.num_steps == 2
+    assert resolve_sampling(SamplingOptions(num_steps=5), package) == replace(package, num_steps=5)
     assert DiffusionConfig().num_steps == 30  # as released; what a package of the public weights says
