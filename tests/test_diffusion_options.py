@@ -30,7 +30,12 @@ def test_options_are_fields_of_the_diffusion_section() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"seed": -1}, "seed is -1"), ({"num_steps": 0}, "num_steps"), ({"passes": -1}, "passes")],
+    [
+        ({"seed": -1}, "seed is -1"),
+        ({"num_steps": 0}, "num_steps"),
+        ({"passes": -1}, "passes"),
+        ({"shift": 0.0}, "shift is 0"),
+    ],
 )
 def test_senseless_options_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):

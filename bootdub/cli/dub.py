@@ -93,6 +93,9 @@ def dub(
     audio_scale: Annotated[
         float | None, typer.Option(help="How strongly the lips follow the speech.")
     ] = None,
+    shift: Annotated[
+        float | None, typer.Option(help="Above 1 more of the steps are spent at high noise; 1: evenly.")
+    ] = None,
     reference_scale: Annotated[
         float | None, typer.Option(help="How strongly the result keeps to the source.")
     ] = None,
@@ -179,6 +182,7 @@ def dub(
                 passes=passes,
                 audio_scale=audio_scale,
                 reference_scale=reference_scale,
+                shift=shift,
             ),
             detector=detector.value,
             box=_parse_box(box),

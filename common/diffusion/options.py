@@ -19,6 +19,7 @@ class SamplingOptions:
         passes: how often a window is dubbed, from what the pass before made of it.
         reference_scale: guidance towards the reference.
         audio_scale: guidance towards the speech.
+        shift: of the noise levels; above 1 more of the steps are spent at high noise.
 
     Raises:
         UserError: a value makes no sense.
@@ -29,10 +30,13 @@ class SamplingOptions:
     passes: int | None = None
     reference_scale: float | None = None
     audio_scale: float | None = None
+    shift: float | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UserError(f"The seed is {self.seed}: give a whole number from 0 on.")
+        if self.shift is not None and self.shift <= 0:
+            raise UserError(f"The shift is {self.shift}: give a positive number; 1 spaces the steps evenly.")
         resolve_sampling(self, DiffusionConfig())
 
     def changes(self) -> dict[str, Any]:
