@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.files import read_json
 from common.files import write_json as write_plain
@@ -36,7 +37,7 @@ class Request:
         probes: "self", "silence", "cycle".
         weights: folder with public weights; None: what needs them is not measured.
         judge: sync expert; None: the shipped one.
-        num_steps, passes: of the sampler of stage-2 packages; None: their own.
+        sampling: of stage-2 packages, where it is not their own.
         pictures: previews and strips for the report.
         device: "auto", "cpu" or "cuda".
     """
@@ -48,8 +49,7 @@ class Request:
     probes: tuple[str, ...] = ()
     weights: Path | None = None
     judge: Path | None = None
-    num_steps: int | None = None
-    passes: int | None = None
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
     pictures: bool = True
     device: str = "cpu"
 
@@ -117,7 +117,7 @@ def _systems(request: Request) -> list[System]:
     from stage2_dubber.dub.locate import default_model_path
 
     texts = request.systems or (str(default_model_path()), "copy")
-    return build_systems(texts, request.device, num_steps=request.num_steps, passes=request.passes)
+    return build_systems(texts, request.device, request.sampling)
 
 
 def listening_items(folder: Path, systems: Sequence[str] | None) -> tuple[list[ListeningItem], list[str]]:

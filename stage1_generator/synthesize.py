@@ -142,7 +142,7 @@ def _generator(package: ModelPackage, config: Stage1Config) -> CompanionGenerato
         extra_window=config.speech.extra_window,
         seed=config.synthesis.seed,
         feather=config.blend.feather,
-        context=package.context,
+        text=package.context,
     )
 
 

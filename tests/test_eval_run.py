@@ -14,6 +14,7 @@ from dub_clips import write_package
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
+from common.diffusion.options import SamplingOptions
 from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import read_frames
@@ -164,7 +165,7 @@ def test_the_command_takes_the_default_model_and_its_options(drawn: Path, tmp_pa
 def test_sampler_options_reach_the_models(
     drawn: Path, packages: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = request(drawn, tmp_path, str(packages["editor"]), num_steps=3, passes=2)
+    asked = request(drawn, tmp_path, str(packages["editor"]), sampling=SamplingOptions(num_steps=3, passes=2))
     seen: list[EulerSampler] = []
     sample = EulerSampler.sample
     monkeypatch.setattr(

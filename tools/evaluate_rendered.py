@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from common.autoencoder.pixels import to_frames, to_video
+from common.diffusion.options import SamplingOptions
 from common.errors import EXIT_CODE, UserError
 from common.face import build_detector, lip_mask, plan_crops, track_face
 from common.files import read_json, write_json
+from common.geometry import ceil_clip_length
 from common.media import contact_sheet, load_audio, read_frames
 from common.rendered.measure import opening_curves
 from common.rendered.scene import Scene, sample_scene
@@ -202,7 +204,7 @@ def evaluate(
     output: Path,
     limit: int = 0,
     expert: Path | None = None,
-    **sampling: Any,
+    sampling: SamplingOptions | None = None,
 ) -> dict[str, Any]:
     """Dub every pair of ``clips``; writes evaluation.json and sheet.png, returns the summary.
 
@@ -224,7 +226,7 @@ def evaluate(
     for number, name in enumerate(names):
         case = load_case(clips, name, geometry.crop_size, geometry.crop_scale)
         started = time.monotonic()
-        edited = pipeline.edit_crops(case.source, case.speech, **sampling)
+        edited = pipeline.edit_crops(case.source, case.speech, sampling=sampling)
         scores = score(case, edited, time.monotonic() - started, judge)
         ceiling = reconstruct(pipeline, case.truth)
         row: dict[str, Any] = {
@@ -264,7 +266,7 @@ def evaluate(
 def reconstruct(pipeline: DubPipeline, frames: Frames) -> Frames:
     """What the autoencoder alone makes of the truth: the ceiling of every score in crop pixels."""
     count = len(frames)
-    padded = frames[np.minimum(np.arange(4 * -(-(count - 1) // 4) + 1), count - 1)]
+    padded = frames[np.minimum(np.arange(ceil_clip_length(count)), count - 1)]
     codec = pipeline.package.codec
     return np.asarray(to_frames(codec.decode(codec.encode(to_video(padded[None]))))[0][:count])
 
@@ -289,9 +291,11 @@ def main(argv: list[str] | None = None) -> int:
             arguments.output,
             arguments.limit,
             arguments.expert,
-            num_steps=arguments.num_steps,
-            audio_scale=arguments.audio_scale,
-            reference_scale=arguments.reference_scale,
+            SamplingOptions(
+                num_steps=arguments.num_steps,
+                audio_scale=arguments.audio_scale,
+                reference_scale=arguments.reference_scale,
+            ),
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

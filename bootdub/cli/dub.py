@@ -93,6 +93,9 @@ def dub(
     audio_scale: Annotated[
         float | None, typer.Option(help="How strongly the lips follow the speech.")
     ] = None,
+    shift: Annotated[
+        float | None, typer.Option(help="Above 1 more of the steps are spent at high noise; 1: evenly.")
+    ] = None,
     reference_scale: Annotated[
         float | None, typer.Option(help="How strongly the result keeps to the source.")
     ] = None,
@@ -150,6 +153,7 @@ def dub(
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
     with clean_errors():
         from bootdub.console import ConsoleProgress, quieten_libraries, show_warnings
+        from common.diffusion.options import SamplingOptions
         from common.models.package_info import read_info
         from stage2_dubber.dub.locate import default_model_path
         from stage2_dubber.dub.request import DubRequest, check_request
@@ -172,7 +176,14 @@ def dub(
             video=video,
             audio=audio,
             output=output,
-            seed=seed,
+            sampling=SamplingOptions(
+                seed=seed,
+                num_steps=num_steps,
+                passes=passes,
+                audio_scale=audio_scale,
+                reference_scale=reference_scale,
+                shift=shift,
+            ),
             detector=detector.value,
             box=_parse_box(box),
             track=track,
@@ -185,12 +196,6 @@ def dub(
         )
         inputs = check_request(request)
         folder = model or default_model_path()
-        sampling: dict[str, Any] = {
-            "num_steps": num_steps,
-            "passes": passes,
-            "audio_scale": audio_scale,
-            "reference_scale": reference_scale,
-        }
         if dry_run:
             from stage2_dubber.dub.dry_run import plan_lines
             from stage2_dubber.dub.pipeline import choose_device, choose_dtype
@@ -202,7 +207,7 @@ def dub(
                 from common.models.switches import check_switches
 
                 check_switches(switches, place, weights)
-            for line in plan_lines(request, inputs, folder, sampling, switches):
+            for line in plan_lines(request, inputs, folder, switches):
                 print(line)
             return
         from stage2_dubber.dub.ahead import Ahead
@@ -218,7 +223,7 @@ def dub(
 
             pipeline = DubPipeline.from_pretrained(folder, device.value, dtype.value, speed=switches)
             with progress:
-                result = pipeline.run(request, inputs=inputs, face=face, progress=progress, **sampling)
+                result = pipeline.run(request, inputs=inputs, face=face, progress=progress)
         _report(result)
 
 

@@ -103,6 +103,7 @@ def evaluate(
 ) -> None:
     """Dub the clips of a manifest with several systems, measure, write a report. Goes on where it was cut."""
     with clean_errors():
+        from common.diffusion.options import SamplingOptions
         from evaluation.command import Request
         from evaluation.manifest import read_manifest
 
@@ -114,8 +115,7 @@ def evaluate(
             probes=tuple(one.value for one in probe or ()),
             weights=weights,
             judge=judge,
-            num_steps=num_steps,
-            passes=passes,
+            sampling=SamplingOptions(num_steps=num_steps, passes=passes),
             pictures=pictures,
             device=device.value,
         )
@@ -143,6 +143,7 @@ def bench(
 ) -> None:
     """The benchmark: characters drawn from seeds, whose true answer is known, and clips of your own."""
     with clean_errors():
+        from common.diffusion.options import SamplingOptions
         from evaluation.command import Request, bench_manifest
         from evaluation.manifest import read_manifest
 
@@ -155,8 +156,7 @@ def bench(
             probes=tuple(one.value for one in probe or ()),
             weights=weights,
             judge=judge,
-            num_steps=num_steps,
-            passes=passes,
+            sampling=SamplingOptions(num_steps=num_steps, passes=passes),
             pictures=pictures,
             device=device.value,
         )

@@ -32,8 +32,8 @@ class LossMeter:
         self._counts = torch.zeros(BUCKETS, device=device)
 
     def add(self, losses: SampleLosses) -> None:
-        bucket = (losses.t.detach() * BUCKETS).long().clamp(0, BUCKETS - 1)
-        self._counts.index_add_(0, bucket, torch.ones_like(losses.t, dtype=self._counts.dtype))
+        bucket = (losses.sigma.detach() * BUCKETS).long().clamp(0, BUCKETS - 1)
+        self._counts.index_add_(0, bucket, torch.ones_like(losses.sigma, dtype=self._counts.dtype))
         for name, values in {"loss": losses.loss, **losses.parts}.items():
             sums = self._sums.setdefault(name, torch.zeros(2, BUCKETS, device=self._device))
             values = values.detach().float()

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
+from common.diffusion.options import SamplingOptions
 from common.files import fingerprint, sha256_file
 from common.media import probe, save_wav
 from common.models.package_info import read_info
@@ -33,16 +33,13 @@ class EditorSystem:
         compositing: Compositing | None = None,
         renderer: Renderer | None = None,
         own_mouths: OwnMouthsConfig | None = None,
-        **sampling: Any,
+        sampling: SamplingOptions | None = None,
     ) -> None:
-        """``sampling``: num_steps, passes, audio_scale, reference_scale.
-
-        What is None, of the others too: the usual.
-        """
+        """What is None: as ``bootdub dub`` has it without the option."""
         self.name = name
         self.package = package
         self.device = device
-        self.sampling = {key: value for key, value in sampling.items() if value is not None}
+        self.sampling = sampling or SamplingOptions()
         self.compositing = compositing or DEFAULT_COMPOSITING
         self.renderer = renderer or read_info(package).renderer
         self.own_mouths = own_mouths or OwnMouthsConfig()
@@ -50,8 +47,10 @@ class EditorSystem:
             "package": package_digest(package),
             "compositing": self.compositing.value,
             "renderer": self.renderer.value,
-            **self.sampling,
+            **self.sampling.changes(),
         }
+        if self.sampling.seed:
+            facts["seed"] = self.sampling.seed
         if self.renderer is not Renderer.editor:
             facts["own_mouths"] = [VERSION, asdict(self.own_mouths)]
         self.fingerprint = fingerprint(facts)
@@ -66,13 +65,14 @@ class EditorSystem:
                 video,
                 audio,
                 output,
+                sampling=self.sampling,
                 track=case.track,
                 overwrite=True,
                 compositing=self.compositing,
                 renderer=self.renderer,
                 own_mouths=self.own_mouths,
             )
-            result = self._pipeline.run(request, **self.sampling)
+            result = self._pipeline.run(request)
         return Dubbed(output, sum(result.seconds.values()), result.seams)
 
 

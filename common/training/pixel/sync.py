@@ -10,7 +10,7 @@ from torch.nn import functional
 from common.errors import UserError
 from common.models.frozen import freeze, weight_fingerprint
 from common.sync_expert.model import SyncExpert
-from common.training.pixel.clip import Conditions, DecodedClip
+from common.training.pixel.clip import DecodedClip, GivenConditions
 
 
 class SyncLoss:
@@ -26,21 +26,21 @@ class SyncLoss:
         """Raises UserError where the expert's window or speech features are not those of the training."""
         if expert.frames != frames:
             raise UserError(
-                f"phase.sync.model judges {expert.frames} frames at once, training decodes {frames}: "
+                f"phase.sync.model looks at {expert.frames} frames at once, training decodes {frames}: "
                 f"train an expert with sync.frames={frames}, or set phase.judged_latents."
             )
         if expert.speech and expert.speech != speech:
             raise UserError(
-                f"phase.sync.model hears features of the speech encoder {expert.speech}, this training's are "
+                f"phase.sync.model takes features of the speech encoder {expert.speech}, this training's are "
                 f"of {speech}: train an expert on features of that encoder."
             )
         # Any: diffusers' decorators hide the signature of `to` from type checkers.
         self.expert: Any = freeze(expert)
         self.fingerprint = weight_fingerprint(expert)
 
-    def judges(self, given: Conditions) -> Tensor:
+    def applies_to(self, given: GivenConditions) -> Tensor:
         return given.has_audio
 
     def __call__(self, clip: DecodedClip) -> Tensor:
-        logits = self.expert.to(clip.made.device)(clip.made, clip.features[:, None])[:, 0]
+        logits = self.expert.to(clip.made.device)(clip.made, clip.audio_features[:, None])[:, 0]
         return functional.softplus(-logits.float())
