@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,13 @@ from common.errors import UserError
 from common.files import read_json
 from common.files import write_json as write_plain
 from common.media import probe
+from common.progress import ProgressCallback
 from evaluation.manifest import Case, with_probes
 from evaluation.metrics.base import Kind
 
 if TYPE_CHECKING:
     from evaluation.mos import ListeningItem
+    from evaluation.registry import Measures
     from evaluation.systems import System
 
 CASES = "cases.json"
@@ -38,7 +40,7 @@ class Request:
         judge: sync expert; None: the shipped one.
         num_steps, passes: of the sampler of stage-2 packages; None: their own.
         pictures: previews and strips for the report.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu" or "cuda": where systems and judge networks run.
     """
 
     title: str
@@ -66,10 +68,8 @@ def plan_lines(request: Request) -> list[str]:
     Raises:
         UserError: as :func:`evaluate_cases` would before the first dub.
     """
-    from evaluation.registry import load_measures
-
     systems = _systems(request)
-    measures = load_measures(request.weights, request.judge)
+    measures = _measures(request)
     rows = request.rows
     kinds = ", ".join(f"{sum(r.kind is kind for r in rows)} {kind.value}" for kind in Kind)
     lines = [
@@ -81,14 +81,17 @@ def plan_lines(request: Request) -> list[str]:
     return [*lines, f"into {request.output}"]
 
 
-def evaluate_cases(request: Request) -> Iterator[str]:
+def evaluate_cases(
+    request: Request, progress: AbstractContextManager[ProgressCallback] | None = None
+) -> Iterator[str]:
     """Dub, measure, write the tables and the report; yields lines to print.
+
+    Args:
+        progress: entered once everything is loaded and the first row begins; is told the rows done.
 
     Raises:
         UserError: a system or a judge cannot be loaded, or the folder not be written.
     """
-    from bootdub.console import ConsoleProgress
-    from evaluation.registry import load_measures
     from evaluation.report import write_report
     from evaluation.run import Evaluation, Plan
     from evaluation.storage import write_csv, write_json
@@ -98,10 +101,10 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     if not request.cases:
         raise UserError("There is nothing to evaluate: name groups or a manifest that hold clips.")
     systems = _systems(request)
-    measures = load_measures(request.weights, request.judge)
+    measures = _measures(request)
     plan = Plan(request.title, request.rows, tuple(systems), request.pictures)
-    with ConsoleProgress(unit="rows") as progress:
-        results = Evaluation(plan, measures, request.output, progress).run()
+    with progress or nullcontext() as tell:
+        results = Evaluation(plan, measures, request.output, tell).run()
     tables = aggregate(results)
     write_json(results, request.output / "results.json", tables)
     write_csv(results, request.output / "results.csv")
@@ -120,6 +123,13 @@ def _systems(request: Request) -> list[System]:
     return build_systems(texts, request.device, num_steps=request.num_steps, passes=request.passes)
 
 
+def _measures(request: Request) -> Measures:
+    from evaluation.registry import load_measures
+    from stage2_dubber.dub.pipeline import choose_device
+
+    return load_measures(request.weights, request.judge, str(choose_device(request.device)))
+
+
 def listening_items(folder: Path, systems: Sequence[str] | None) -> tuple[list[ListeningItem], list[str]]:
     """What raters can compare of an evaluation, and sentences on the rows that they cannot.
 
@@ -134,29 +144,3 @@ def listening_items(folder: Path, systems: Sequence[str] | None) -> tuple[list[L
     speech = {name: Path(case["audio"]) for name, case in files.items() if "audio" in case}
     originals = {name: Path(case.get("truth", case["video"])) for name, case in files.items()}
     return items_from_results(results, folder, speech, originals, systems)
-
-
-def bench_manifest(
-    folder: Path, size: str, groups: Sequence[str] | None, workers: int, dry_run: bool = False
-) -> Path | None:
-    """Draw the benchmark into ``folder`` and return its manifest; None in a dry run before it was drawn.
-
-    Raises:
-        UserError: unknown size or group, or the folder cannot be written.
-    """
-    from bootdub.console import ConsoleProgress
-    from evaluation.bench import bench_items, render_bench
-
-    manifest = folder / "manifest.csv"
-    if dry_run:
-        items = bench_items(size, groups)
-        print(f"{len(items)} clips to draw: {', '.join(item.name for item in items)}")
-        return manifest if manifest.is_file() else None
-    with ConsoleProgress(unit="clips") as progress:
-        rows = render_bench(
-            folder, size, groups, workers, lambda done, total: progress("drawing", done, total)
-        )
-    for row in rows:
-        if row.warning is not None:
-            print(f"warning: {row.warning}", file=sys.stderr)
-    return manifest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import require_writable_dir
+from common.progress import ProgressCallback
 from evaluation.loading import Loader, Prepared
 from evaluation.manifest import Case
 from evaluation.media import write_preview, write_strip
@@ -37,8 +38,6 @@ MAIN = (
     "patch_edge",
 )
 """Metrics that the report draws."""
-Progress = Callable[[str, float, float | None], None]
-"""Called with what is being done, rows done, rows in all."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,9 @@ class Evaluation:
     """Runs a plan into a folder."""
 
     def __init__(
-        self, plan: Plan, measures: Measures, folder: Path, progress: Progress | None = None
+        self, plan: Plan, measures: Measures, folder: Path, progress: ProgressCallback | None = None
     ) -> None:
+        """``progress``: is told the rows done after each row."""
         self.plan, self.measures = plan, measures
         self.store = Store(require_writable_dir(folder))
         self._contents = Contents()

@@ -12,7 +12,9 @@ from eval_takes import footage, speaking_curve, take
 from common.errors import UserError
 from common.files import sha256_file
 from common.sync_expert.model import SyncExpert
+from evaluation.command import Request, plan_lines
 from evaluation.metrics.lip_sync import LipSync
+from evaluation.networks.alexnet import AlexNet
 from evaluation.networks.mfcc import mfcc
 from evaluation.networks.own_judge import OwnJudge, default_judge_path
 from evaluation.networks.syncnet import SyncNet, SyncNetJudge
@@ -87,6 +89,26 @@ def test_syncnet_judge_is_the_public_evaluation(syncnet):
     assert found[1, 14] == pytest.approx(float((lips - heard[0]).norm()), rel=1e-3)
     assert found[1, 16] == pytest.approx(float(lips.norm()), rel=1e-3)  # beyond the end: zeros
     assert judge.distances(frames[:5], sound).shape == (0, 31)
+
+
+def test_every_judge_network_goes_to_the_device_that_was_asked_for(syncnet, tmp_path, monkeypatch):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "syncnet_v2.model").symlink_to(syncnet[1])
+    torch.save(AlexNet().state_dict(), weights / "alexnet-owt-7be5be79.pth")
+    linears = {f"lin{i}.model.1.weight": torch.ones(1, n, 1, 1) for i, n in enumerate(AlexNet.channels)}
+    torch.save(linears, weights / "alex.pth")
+    moved = {}
+
+    def remember(network, device):
+        moved[type(network).__name__] = str(device)
+        return network
+
+    # A machine with a GPU, as far as the choice of the device goes.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.nn.Module, "to", remember)
+    plan_lines(Request("t", (), tmp_path / "out", ("copy",), weights=weights, device="cuda"))
+    assert moved == dict.fromkeys(("SyncExpert", "SyncNet", "Lpips"), "cuda")
 
 
 def test_syncnet_files_that_are_none_are_refused(syncnet, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from dub_clips import BOX, picture, steady, write_clip, write_package, write_speech
 from typer.testing import CliRunner
 
-from bootdub.cli.dub import app
+from bootdub.cli.main import app
 from common.config import DiffusionConfig, SpeedConfig
 from common.errors import UserError
 from common.models.package_info import read_info

@@ -58,6 +58,29 @@ def write_track(path: Path, frames: int) -> Path:
     return path
 
 
+def python(*words: str) -> str:
+    """What a Python of its own prints."""
+    done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_package_is_imported_without_the_libraries_of_the_model() -> None:
+    code = "import sys, bootdub; print([name for name in ('torch', 'diffusers') if name in sys.modules])"
+    assert python("-c", code).strip() == "[]"
+
+
+def test_the_pipeline_is_reachable_from_the_package() -> None:
+    code = "import bootdub; from bootdub import DubPipeline; print(DubPipeline.__name__, dir(bootdub))"
+    printed = python("-c", code)
+    assert printed.startswith("DubPipeline ") and "'DubPipeline'" in printed
+
+
+def test_the_module_and_the_command_print_the_same_help() -> None:
+    command = "from bootdub.cli.main import main; import sys; sys.argv = ['bootdub', '--help']; main()"
+    assert python("-m", "bootdub", "--help") == python("-c", command) != ""
+
+
 @pytest.mark.parametrize("words", [("--help",), ("dub", "--help"), ("--version",)])
 def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     modules, _ = run(*words)

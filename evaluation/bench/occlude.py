@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from common.files import (
     write_json,
 )
 from common.media import VideoReader
+from common.progress import CountCallback
 from common.rendered.scene import OCCLUDERS
 from evaluation.bench.draw_over import Thing, draw_over
 from evaluation.manifest import SELF, SILENCE, Case, read_manifest
@@ -47,7 +48,7 @@ def occlude(
     output: PathLike,
     kinds: Sequence[str] = THINGS,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountCallback | None = None,
 ) -> Occluded:
     """Draw something that comes and goes before the mouth of every clip of a manifest.
 

@@ -36,7 +36,7 @@ class Fid:
     """
 
     def __init__(self, network: FidInception, device: str = "cpu", fewest: int = FEWEST) -> None:
-        self.network, self.device, self.fewest = network, device, fewest
+        self.network, self.device, self.fewest = network.to(device), device, fewest
         self.metrics = (
             Metric(
                 "fid", "FID", "", Better.lower,
@@ -63,7 +63,6 @@ class Fid:
         return {} if value is None else {"fid": value}
 
     def _run(self, frames: Frames) -> np.ndarray:
-        network = self.network.to(self.device)
         with torch.inference_mode():
-            rows = [network(pictures).cpu() for pictures in batches(frames, self.device)]
+            rows = [self.network(pictures).cpu() for pictures in batches(frames, self.device)]
         return np.asarray(torch.cat(rows).numpy(), np.float16)

@@ -34,7 +34,7 @@ class Fvd:
     """
 
     def __init__(self, network: I3D, device: str = "cpu", fewest: int = FEWEST) -> None:
-        self.network, self.device, self.fewest = network, device, fewest
+        self.network, self.device, self.fewest = network.to(device), device, fewest
         self.metrics = (
             Metric(
                 "fvd", "FVD", "", Better.lower,
@@ -61,7 +61,6 @@ class Fvd:
         return {} if value is None else {"fvd": value}
 
     def _run(self, frames: Frames, starts: list[int]) -> np.ndarray:
-        network = self.network.to(self.device)
         rows = []
         with torch.inference_mode():
             for first in starts:
@@ -69,5 +68,5 @@ class Fvd:
                 pictures = functional.interpolate(
                     pictures, (SIDE, SIDE), mode="bilinear", align_corners=False
                 )
-                rows.append(network(pictures.transpose(0, 1)[None])[0].cpu().numpy())
+                rows.append(self.network(pictures.transpose(0, 1)[None])[0].cpu().numpy())
         return np.stack(rows)

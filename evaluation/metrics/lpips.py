@@ -90,14 +90,13 @@ def load_lpips(variant: str, backbone: PathLike, linear: PathLike) -> Lpips:
 
 
 def lpips_distances(network: Lpips, a: Frames, b: Frames, device: str = "cpu") -> list[float]:
-    """Distance of each of N pairs of frames (N, S, S, 3) uint8.
+    """Distance of each of N pairs of frames (N, S, S, 3) uint8; ``device``: where the network is.
 
     Raises:
         ValueError: other shapes.
     """
     if a.shape != b.shape:
         raise ValueError(f"frames of shapes {a.shape} and {b.shape}")
-    network = network.to(device)
     found: list[float] = []
     with torch.inference_mode():
         for x, y in zip(batches(a, device), batches(b, device), strict=True):
@@ -109,7 +108,7 @@ class LpipsToTruth:
     """LPIPS of face crops against the right answer: the truth, or the source where it says its own speech."""
 
     def __init__(self, network: Lpips, variant: str, device: str = "cpu") -> None:
-        self.network, self.device = network, device
+        self.network, self.device = network.to(device), device
         self.key = f"lpips_{variant}"
         self.metrics = (
             Metric(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import jinja2
@@ -12,6 +12,7 @@ import numpy as np
 from common.errors import UserError
 from common.face import FaceDetector, build_detector
 from common.files import PathLike, atomic_dir
+from common.progress import CountCallback
 from evaluation.mos.control import corrupted_frames
 from evaluation.mos.footage import Form, common_form, shown_frames, write_shown
 from evaluation.mos.items import ListeningItem
@@ -32,7 +33,7 @@ def make_pages(
     height: int = 720,
     title: str = _TITLE,
     detector: FaceDetector | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountCallback | None = None,
 ) -> Key:
     """Write a folder that can be opened from disk or put on any web server, and beside it the key.
 
