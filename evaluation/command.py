@@ -93,8 +93,8 @@ def evaluate_cases(
         UserError: a system or a judge cannot be loaded, or the folder not be written.
     """
     from evaluation.report import write_report
+    from evaluation.results_file import write_csv, write_json
     from evaluation.run import Evaluation, Plan
-    from evaluation.storage import write_csv, write_json
     from evaluation.summary import summary_lines
     from evaluation.tables import aggregate
 
@@ -137,7 +137,7 @@ def listening_items(folder: Path, systems: Sequence[str] | None) -> tuple[list[L
         UserError: there is no finished evaluation in ``folder``.
     """
     from evaluation.mos import items_from_results
-    from evaluation.storage import read_json as read_results
+    from evaluation.results_file import read_json as read_results
 
     results = read_results(folder / "results.json")
     files = read_json(folder / CASES)

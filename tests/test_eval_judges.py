@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from eval_takes import footage, speaking_curve, take
+from eval_clips import dubbed_clip, footage, speaking_curve
 
 from common.errors import UserError
 from common.files import sha256_file
@@ -177,7 +177,7 @@ def test_own_judge_equals_the_expert_and_hears_shifts(tmp_path):
     assert found[2, 15 + 1] == pytest.approx(1 - cosine, abs=1e-5)
     # No sound before the clip or after it is made up.
     assert np.isnan(found[0, :15]).all() and np.isnan(found[5, 16:]).all() and np.isfinite(found[:, 15]).all()
-    values = LipSync(judge)(take(footage(speaking_curve(20))))
+    values = LipSync(judge)(dubbed_clip(footage(speaking_curve(20))))
     assert values["sync_score_own"] <= 1 - values["lse_d_own"] + 1e-6
 
 

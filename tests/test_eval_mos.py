@@ -16,7 +16,7 @@ from common.media import load_audio, probe, read_frames, save_wav, write_video
 from evaluation.mos import Key, ListeningItem, items_from_results, make_pages, score_answers
 from evaluation.mos.control import FIRST, HOLD, LAST, choose_donors, corrupted_frames, mouth_boxes
 from evaluation.mos.footage import Form
-from evaluation.mos.key import CRITERIA, Entry, Page, Role
+from evaluation.mos.key import CRITERIA, Page, RatedVideo, Role
 from evaluation.mos.pages import plan
 from evaluation.mos.statistics import bootstrap
 from evaluation.results import Results, Row
@@ -225,7 +225,7 @@ def test_the_control_is_that_of_the_paper(clips):
 
 def test_the_control_does_not_follow_the_lips():
     """Neither place nor size of the box changes with the mouth."""
-    from perfect_takes import head
+    from perfect_dubs import head
 
     from common.face import FaceTrack
 
@@ -293,7 +293,7 @@ def toy_key(clips=4, systems=("ours", "theirs")):
     kinds += [(Role.truth, "ground truth"), (Role.control, "control")]
     pages = []
     for i in range(clips):
-        videos = tuple(Entry(f"{i:04d}{j:08d}", *kind) for j, kind in enumerate(kinds))
+        videos = tuple(RatedVideo(f"{i:04d}{j:08d}", *kind) for j, kind in enumerate(kinds))
         pages.append(Page(f"clip{i}", "ab"[i % 2], videos))
     return Key("0123456789abcdef", 3, systems, tuple(pages))
 

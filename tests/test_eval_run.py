@@ -20,7 +20,7 @@ from common.media import read_frames
 from common.rendered.clips import ClipRequest, make_clips
 from evaluation.command import Request, evaluate_cases, listening_items, plan_lines
 from evaluation.manifest import Case, read_manifest
-from evaluation.storage import read_json as read_results
+from evaluation.results_file import read_json as read_results
 from evaluation.systems import build_system, build_systems
 from stage2_dubber.dub.locate import default_model_path
 

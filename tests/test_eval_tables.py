@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.files import read_json as plain_json
 from evaluation.metrics.base import Better, Kind, Metric
 from evaluation.results import Results, Row
-from evaluation.storage import COLUMNS, read_csv, read_json, write_csv, write_json
+from evaluation.results_file import COLUMNS, read_csv, read_json, write_csv, write_json
 from evaluation.tables import Block, aggregate
 
 

@@ -75,11 +75,11 @@ def occlude(
     with clean_errors():
         from bootdub.console import ConsoleProgress, quieten_libraries
         from common.errors import UserError
-        from evaluation.bench.occlude import MANIFEST, THINGS
+        from evaluation.bench.occlude import MANIFEST, OCCLUDER_KINDS
         from evaluation.bench.occlude import occlude as draw
 
         quieten_libraries()
-        kinds = [thing.value for thing in kind or ()] or THINGS
+        kinds = [occluder.value for occluder in kind or ()] or OCCLUDER_KINDS
         with ConsoleProgress(unit="clips") as progress:
             result = draw(manifest, output, kinds, seed, lambda done, total: progress("drawing", done, total))
         for line in result.left_out:

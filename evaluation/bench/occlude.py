@@ -23,13 +23,13 @@ from common.files import (
 from common.media import VideoReader
 from common.progress import CountCallback
 from common.rendered.scene import OCCLUDERS
-from evaluation.bench.draw_over import Thing, draw_over
+from evaluation.bench.draw_over import DrawnOccluder, draw_over
 from evaluation.manifest import SELF, SILENCE, Case, read_manifest
 from evaluation.metrics.base import Kind
 
 FORMAT = 1
 """Raised whenever the same row and seed would give another picture, so that old files are made anew."""
-THINGS = tuple(kind for kind in OCCLUDERS if kind != "none")
+OCCLUDER_KINDS = tuple(kind for kind in OCCLUDERS if kind != "none")
 COLUMNS = ("name", "video", "audio", "group", "track", "audio_track", "text")
 MANIFEST = "manifest.csv"
 
@@ -46,7 +46,7 @@ class Occluded:
 def occlude(
     manifest: PathLike,
     output: PathLike,
-    kinds: Sequence[str] = THINGS,
+    kinds: Sequence[str] = OCCLUDER_KINDS,
     seed: int = 0,
     progress: CountCallback | None = None,
 ) -> Occluded:
@@ -61,16 +61,18 @@ def occlude(
     Args:
         manifest: as evaluation.manifest.read_manifest reads it.
         output: folder.
-        kinds: of THINGS, in turn.
+        kinds: of OCCLUDER_KINDS, in turn.
         seed: of the things, their ways and their times; the row's name goes in, too.
         progress: called with (rows done, rows in all).
 
     Raises:
         UserError: no such manifest, an unknown kind, or the folder cannot be written or holds an input.
     """
-    unknown = [kind for kind in kinds if kind not in THINGS]
+    unknown = [kind for kind in kinds if kind not in OCCLUDER_KINDS]
     if unknown or not kinds:
-        raise UserError(f"There is no occluder '{(unknown or [''])[0]}': choose from {', '.join(THINGS)}.")
+        raise UserError(
+            f"There is no occluder '{(unknown or [''])[0]}': choose from {', '.join(OCCLUDER_KINDS)}."
+        )
     left_out: list[str] = []
     cases = read_manifest(manifest, left_out)
     folder = require_writable_dir(output)
@@ -148,7 +150,7 @@ def _make(case: Case, kind: str, seed: int, folder: Path, finder: _Finder) -> bo
     about.unlink(missing_ok=True)  # until all is whole again
     with VideoReader(case.video) as reader:
         track = require_face(track_face((frame.image for frame in reader), finder(case)), case.video)
-    scene = draw_over(case.video, video, track_path, track, Thing(kind, seed, case.name))
+    scene = draw_over(case.video, video, track_path, track, DrawnOccluder(kind, seed, case.name))
     write_json(about, {"fingerprint": mark, "occluder": kind, "seed": seed, "scene_seed": scene.seed})
     return True
 

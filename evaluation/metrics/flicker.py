@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.dubbed_clip import DubbedClip, Frames, Mask
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.quality import visible_regions
-from evaluation.take import Frames, Mask, Take
 
 # Cells of a sixteenth of the crop and half a second: small enough that the chin, which moves with the words,
 # stays a minority of the cells.
@@ -98,9 +98,9 @@ class Flicker:
     )
     fingerprint = "flicker-1"
 
-    def __call__(self, take: Take) -> Values:
-        regions = {name: mask for name, mask in visible_regions(take).items() if name != "mouth"}
-        made, source = (cell_noise(footage.crops, regions) for footage in (take.made, take.source))
+    def __call__(self, clip: DubbedClip) -> Values:
+        regions = {name: mask for name, mask in visible_regions(clip).items() if name != "mouth"}
+        made, source = (cell_noise(footage.crops, regions) for footage in (clip.made, clip.source))
         values: Values = {}
         for name in regions:
             excess = excess_noise(made[name], source[name])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import correlate
 
-from evaluation.take import RATE, SPEECH_RATE, Curve, Take
+from evaluation.dubbed_clip import RATE, SPEECH_RATE, Curve, DubbedClip
 
 SAME = 0.7
 """Normalised cross-correlation from which on two sounds are one recording, coded or shifted perhaps.
@@ -35,12 +35,12 @@ def same_recording(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
     return bool(shifts.max() / (np.linalg.norm(x) * np.linalg.norm(y)) >= SAME)
 
 
-def is_generated(take: Take) -> bool:
+def is_generated(clip: DubbedClip) -> bool:
     """Whether the made sound is new: neither the source's nor the speech that was given."""
-    made, source = take.made.sound, take.source.sound
+    made, source = clip.made.sound, clip.source.sound
     if made is None or source is None:
         return False
-    return not same_recording(made, source) and not same_recording(made, take.speech)
+    return not same_recording(made, source) and not same_recording(made, clip.speech)
 
 
 def has_sound(sound: Curve | NDArray[np.float32]) -> bool:

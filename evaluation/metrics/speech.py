@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import fingerprint
+from evaluation.dubbed_clip import RATE, SPEECH_RATE, DubbedClip
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.sound import FAINTEST, is_generated, same_recording
 from evaluation.metrics.voices import SpeakerEncoder, Transcriber
 from evaluation.metrics.words import word_error_rate
-from evaluation.take import RATE, SPEECH_RATE, Take
 from stage1_generator.footage.voice import frame_levels
 
 Sound = NDArray[np.float32]
@@ -103,7 +103,7 @@ WER = Metric(
 
 
 class GeneratedSpeech:
-    """Dur-Err, Int-Corr and, with their networks, V-SIM and WER of a take whose sound was generated.
+    """Dur-Err, Int-Corr and, with their networks, V-SIM and WER of a clip whose sound was generated.
 
     Nothing is measured where made or source has no sound, or where the made sound is the source's or the
     given speech again.
@@ -123,16 +123,16 @@ class GeneratedSpeech:
         self.metrics = tuple(metrics)
         self.fingerprint = fingerprint(marks)
 
-    def __call__(self, take: Take) -> Values:
-        if not is_generated(take):
+    def __call__(self, clip: DubbedClip) -> Values:
+        if not is_generated(clip):
             return {}
-        made, source = take.made.sound, take.source.sound
+        made, source = clip.made.sound, clip.source.sound
         assert made is not None and source is not None
         values = {
             "dur_err": duration_error(made, source),
             "int_corr": intensity_correlation(made, source),
             "v_sim": self._voice_similarity(made, source),
-            "wer": self._word_errors(take, made, source),
+            "wer": self._word_errors(clip, made, source),
         }
         return {key: value for key, value in values.items() if value is not None}
 
@@ -143,14 +143,14 @@ class GeneratedSpeech:
         a, b = (np.asarray(self.speaker.embed(span), np.float64) for span in spans)
         return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
-    def _word_errors(self, take: Take, made: Sound, source: Sound) -> float | None:
+    def _word_errors(self, clip: DubbedClip, made: Sound, source: Sound) -> float | None:
         if self.transcriber is None:
             return None
-        if take.text is not None:
-            reference = take.text
-        elif same_recording(take.speech, source):
+        if clip.text is not None:
+            reference = clip.text
+        elif same_recording(clip.speech, source):
             return None  # a translation has other words than the source
         else:
-            reference = self.transcriber.transcribe(take.speech)
+            reference = self.transcriber.transcribe(clip.speech)
         rate = word_error_rate(reference, self.transcriber.transcribe(made))
         return None if rate is None else 100 * rate

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from common.errors import UserError
 from common.files import PathLike, fingerprint
 from common.models.frozen import freeze, weight_fingerprint
-from evaluation.take import SPEECH_RATE
+from evaluation.dubbed_clip import SPEECH_RATE
 
 Sound = NDArray[np.float32]
 

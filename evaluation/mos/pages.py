@@ -13,11 +13,21 @@ from common.errors import UserError
 from common.face import FaceDetector, build_detector
 from common.files import PathLike, atomic_dir
 from common.progress import CountCallback
+from evaluation.dubbed_clip import RATE, Frames
 from evaluation.mos.control import corrupted_frames
 from evaluation.mos.footage import Form, common_form, shown_frames, write_shown
 from evaluation.mos.items import ListeningItem
-from evaluation.mos.key import ANSWERS_FORMAT, CRITERIA, HIGHEST, LOWEST, ROLE_NAMES, Entry, Key, Page, Role
-from evaluation.take import RATE, Frames
+from evaluation.mos.key import (
+    ANSWERS_FORMAT,
+    CRITERIA,
+    HIGHEST,
+    LOWEST,
+    ROLE_NAMES,
+    Key,
+    Page,
+    RatedVideo,
+    Role,
+)
 
 _TITLE = "Video listening test"
 
@@ -138,7 +148,7 @@ def plan(items: Sequence[ListeningItem], seed: int, rng: np.random.Generator) ->
         while order == before:
             order = rng.permutation(len(kinds)).tolist()
         before = order
-        pages.append(Page(item.name, item.group, tuple(Entry(fresh(), *kinds[i]) for i in order)))
+        pages.append(Page(item.name, item.group, tuple(RatedVideo(fresh(), *kinds[i]) for i in order)))
     return Key(study, seed, systems, tuple(pages))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.files import PathLike
 from common.media import Encoding, VideoWriter, contact_sheet, save_wav, tile
-from evaluation.take import RATE, SPEECH_RATE, Frames
+from evaluation.dubbed_clip import RATE, SPEECH_RATE, Frames
 
 PREVIEW_HEIGHT = 192
 STRIP_HEIGHT = 72

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.take import Frames, Mask
+from evaluation.dubbed_clip import Frames, Mask
 
 Gray = NDArray[np.float32]
 
