@@ -24,7 +24,7 @@ def make(
     with clean_errors():
         from bootdub.console import ConsoleProgress, quieten_libraries
         from evaluation.command import listening_items
-        from evaluation.mos import make_pages
+        from evaluation.mos import PageOptions, make_pages
 
         quieten_libraries()
         items, left_out = listening_items(results, system)
@@ -32,11 +32,7 @@ def make(
             made = make_pages(
                 items,
                 output,
-                seed,
-                key=key,
-                limit=limit,
-                seconds=seconds,
-                title=title,
+                PageOptions(seed=seed, key=key, limit=limit, seconds=seconds, title=title),
                 progress=lambda done, total: progress("writing clips", done, total),
             )
         for line in left_out:
