@@ -20,14 +20,13 @@ from evaluation.metrics.base import Features, Kind, Values
 from evaluation.metrics.leak import lsd
 from evaluation.previews import write_preview, write_strip
 from evaluation.registry import Measures
-from evaluation.results import Results, Row
+from evaluation.results import ALL, Results, Row
 from evaluation.store import Contents, Store, key_of
 from evaluation.success import judge, rule_sentences
 from evaluation.systems.base import Dubbed, System
 
 log = logging.getLogger("bootdub.evaluation")
 
-ALL = "all"
 MAIN = (
     "mouth_r",
     "silence_closed",

@@ -6,13 +6,14 @@ import pytest
 from film_toys import MARGIN, SIZE, Film, dubbed_clip, film, paste_mouth, talk
 
 from common.face import CropTrack
+from common.psnr import psnr_of_mse
 from evaluation.metrics.base import Better
 from evaluation.metrics.colour import Colour, offset_and_drift
 from evaluation.metrics.flicker import Flicker
 from evaluation.metrics.quality import Quality
 from evaluation.metrics.sharpness import Sharpness, sharpness_ratio
 from evaluation.native import Square, as_curves, measure_frame, mouth_sharpness, square_of
-from evaluation.similarity import PSNR_CAP, compare, psnr, ssim_map
+from evaluation.similarity import PSNR_CAP, compare, ssim_map
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +57,10 @@ def test_ssim_of_equal_and_of_flat_pictures():
 
 
 def test_psnr_of_known_errors():
-    assert psnr(0.0) == PSNR_CAP
-    assert psnr(1e-12) == PSNR_CAP
-    assert psnr(255.0**2) == 0.0
-    assert psnr(25.0) == pytest.approx(34.15, abs=0.01)
+    assert psnr_of_mse(0.0, most=PSNR_CAP) == PSNR_CAP
+    assert psnr_of_mse(1e-12, most=PSNR_CAP) == PSNR_CAP
+    assert psnr_of_mse(255.0**2) == 0.0
+    assert psnr_of_mse(25.0) == pytest.approx(34.15, abs=0.01)
 
 
 def test_errors_are_pooled_over_the_clip_before_the_logarithm():
@@ -145,7 +146,7 @@ def test_an_error_is_found_in_its_region(source):
     lit = source.edit(lambda frame, i: frame + 10)
     lit.frames[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = source.frames[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
     values = Quality()(dubbed_clip(source, lit))
-    assert values["psnr_outside"] == pytest.approx(psnr(100.0), abs=0.1)
+    assert values["psnr_outside"] == pytest.approx(psnr_of_mse(100.0), abs=0.1)
     assert values["psnr_background"] == values["psnr_face"] == PSNR_CAP
 
 

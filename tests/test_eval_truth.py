@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from film_toys import COUNT, SIZE, Film, dubbed_clip, film, paste_mouth, talk
 
+from common.psnr import psnr_of_mse
 from evaluation.metrics.cycle import Cycle, region_rmse, way_back
 from evaluation.metrics.truth import Truth
-from evaluation.similarity import PSNR_CAP, psnr
+from evaluation.similarity import PSNR_CAP
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_an_occluder_is_a_region_of_its_own(source, other):
     inside = wrong.frames[:, 32:-32, 32:-32]
     inside[mask] = np.where(inside[mask] > 127, inside[mask] - 10, inside[mask] + 10)
     values = Truth()(dubbed_clip(source, wrong, truth=other, occluder=mask))
-    assert values["truth_psnr_occluder"] == pytest.approx(psnr(100.0))
+    assert values["truth_psnr_occluder"] == pytest.approx(psnr_of_mse(100.0))
     for region in ("mouth", "face", "background"):
         assert values[f"truth_psnr_{region}"] == PSNR_CAP
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.psnr import psnr_of_mse
 from evaluation.dubbed_clip import Curve, DubbedClip, Mask
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.native import OUTSIDE_MSE, OUTSIDE_SSIM, VERSION
-from evaluation.similarity import compare, psnr
+from evaluation.similarity import PSNR_CAP, compare
 
 _WHERE = {
     "mouth": ("mouth", Better.none, "lips, grown a little; a dub must differ here"),
@@ -99,7 +100,7 @@ class Quality:
             values[f"psnr_{name}"], values[f"ssim_{name}"] = found.psnr, found.ssim
         mse, ssim = (_mean(clip.made.native.get(name)) for name in (OUTSIDE_MSE, OUTSIDE_SSIM))
         if mse is not None:
-            values["psnr_outside"] = psnr(mse)
+            values["psnr_outside"] = psnr_of_mse(mse, most=PSNR_CAP)
         if ssim is not None:
             values["ssim_outside"] = ssim
         return values

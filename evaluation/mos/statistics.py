@@ -11,12 +11,12 @@ from scipy.stats import wilcoxon
 
 from evaluation.mos.answers import Answers
 from evaluation.mos.key import CRITERIA, Key, Page, Role
+from evaluation.results import ALL
 
 LEAST_FOR_TRUTH = 6.0
 MOST_FOR_CONTROL = 4.0
 """EdiDub, appendix A.2: a rater counts unless a mean is lower (higher) than this."""
 
-ALL = "all"
 _DRAWS = 10_000
 
 
