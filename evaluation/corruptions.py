@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.layout import RIGID_UPPER
-from evaluation.dubbed_clip import RATE, SPEECH_RATE, Curve, DubbedClip, Footage, Frames, Mask
+from common.media import SAMPLE_RATE
+from evaluation.dubbed_clip import RATE, Curve, DubbedClip, Footage, Frames, Mask
 from evaluation.repaint import mix, native_after, soft_weight, with_mouths_of
 
 Corruption = Callable[[DubbedClip], DubbedClip]
 
-_SAMPLES_PER_FRAME = round(SPEECH_RATE / RATE)
+_SAMPLES_PER_FRAME = round(SAMPLE_RATE / RATE)
 _BOX_MARGIN = 0.03  # of the crop's side
 
 

@@ -17,8 +17,6 @@ RATE = 25.0
 SIZE = 256
 """Side of the face crops in pixels."""
 
-SPEECH_RATE = 16000
-
 
 @dataclass(frozen=True)
 class Footage:

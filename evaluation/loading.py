@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.face import FaceDetector, build_detector, mouth_opening, track_face
 from common.face.track import load_arrays
-from common.media import VideoReader, load_audio, probe, resample_indices
-from evaluation.dubbed_clip import RATE, SIZE, SPEECH_RATE, Curve, DubbedClip, FaceRegions, Footage, Mask
+from common.media import SAMPLE_RATE, VideoReader, load_audio, probe, resample_indices
+from evaluation.dubbed_clip import RATE, SIZE, Curve, DubbedClip, FaceRegions, Footage, Mask
 from evaluation.manifest import Case
 from evaluation.regions import COVERED, face_regions
 from evaluation.rendered_mouths import RenderedMouths, load_scene
@@ -175,10 +175,10 @@ def has_picture(path: Path) -> bool:
 
 
 def _speech(case: Case, frames: int) -> NDArray[np.float32]:
-    samples = round(frames * SPEECH_RATE / RATE)
+    samples = round(frames * SAMPLE_RATE / RATE)
     if case.audio is None:
         return np.zeros(samples, np.float32)
-    sound = load_audio(case.audio, SPEECH_RATE)[:samples]
+    sound = load_audio(case.audio, SAMPLE_RATE)[:samples]
     return np.pad(sound, (0, samples - len(sound)))
 
 
@@ -221,7 +221,7 @@ def _cut_to(clip: DubbedClip, count: int) -> DubbedClip:
             regions.background[:count],
             None if regions.occluder is None else regions.occluder[:count],
         ),
-        speech=clip.speech[: round(count * SPEECH_RATE / RATE)],
+        speech=clip.speech[: round(count * SAMPLE_RATE / RATE)],
         driver_opening=None if clip.driver_opening is None else clip.driver_opening[:count],
     )
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import PathLike
-from common.media import Encoding, VideoWriter, contact_sheet, save_wav, tile
-from evaluation.dubbed_clip import RATE, SPEECH_RATE, Frames
+from common.media import SAMPLE_RATE, Encoding, VideoWriter, contact_sheet, save_wav, tile
+from evaluation.dubbed_clip import RATE, Frames
 
 PREVIEW_HEIGHT = 192
 STRIP_HEIGHT = 72
@@ -27,7 +27,7 @@ def write_preview(
     sound: NDArray[np.float32] | None = None,
     *,
     rate: float = RATE,
-    sound_rate: int = SPEECH_RATE,
+    sound_rate: int = SAMPLE_RATE,
 ) -> None:
     """Write versions of a clip side by side as a small H.264 MP4 with AAC sound. Whole or absent.
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from common.face.canonical import face_points
-from evaluation.dubbed_clip import SIZE, SPEECH_RATE, DubbedClip, FaceRegions, Footage
+from common.media import SAMPLE_RATE
+from evaluation.dubbed_clip import SIZE, DubbedClip, FaceRegions, Footage
 
 UNIT = 80.0  # outer eye corners, in pixels of the crop
 
@@ -46,7 +47,7 @@ def dubbed_clip(
     """A row whose source is a still face unless given; one second of noise per 25 frames unless given."""
     count, size = len(made), made.crops.shape[1]
     nothing = np.zeros((count, size, size), bool)
-    noise = np.random.default_rng(7).normal(0, 0.1, SPEECH_RATE * count // 25).astype(np.float32)
+    noise = np.random.default_rng(7).normal(0, 0.1, SAMPLE_RATE * count // 25).astype(np.float32)
     return DubbedClip(
         "row",
         kind,

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import correlate
 
-from evaluation.dubbed_clip import RATE, SPEECH_RATE, Curve, DubbedClip
+from common.media import SAMPLE_RATE
+from evaluation.dubbed_clip import RATE, Curve, DubbedClip
 
 SAME = 0.7
 """Normalised cross-correlation from which on two sounds are one recording, coded or shifted perhaps.
@@ -14,7 +15,7 @@ SAME = 0.7
 Of twelve recordings of different speech no two reached .13; AAC and back gives more than .99.
 """
 
-REACH = SPEECH_RATE // 2
+REACH = SAMPLE_RATE // 2
 """Samples by which a recording may be shifted and still be found again."""
 
 FAINTEST = 1e-4
@@ -53,7 +54,7 @@ def loudness(speech: NDArray[np.float32], frames: int) -> Curve:
 
     NaN for frames that the speech does not reach, and everywhere where it is silent.
     """
-    hop = round(SPEECH_RATE / RATE)
+    hop = round(SAMPLE_RATE / RATE)
     known = min(frames, len(speech) // hop)
     power = np.square(np.asarray(speech[: known * hop], np.float64)).reshape(known, hop).mean(axis=1)
     level = np.full(frames, np.nan)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import fingerprint
-from evaluation.dubbed_clip import RATE, SPEECH_RATE, DubbedClip
+from common.media import SAMPLE_RATE
+from evaluation.dubbed_clip import RATE, DubbedClip
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.sound import FAINTEST, is_generated, same_recording
 from evaluation.metrics.voices import SpeakerEncoder, Transcriber
@@ -32,7 +33,7 @@ TRIM_DB = 40.0
 FLOOR_DB = 60.0
 """Intensity is held so far below the loudest moment: what lies beneath is the recording's noise."""
 
-SHORTEST = SPEECH_RATE // 2
+SHORTEST = SAMPLE_RATE // 2
 """Samples of speech below which nobody's voice is judged."""
 
 
@@ -40,11 +41,11 @@ def speech_span(sound: Sound) -> tuple[int, int]:
     """First sample of the speech and the one behind its last; (0, 0) for silence."""
     if not len(sound) or np.abs(sound).max() < FAINTEST:
         return 0, 0
-    levels = frame_levels(sound, SPEECH_RATE, _SPAN_RATE)
+    levels = frame_levels(sound, SAMPLE_RATE, _SPAN_RATE)
     if not len(levels):
         return 0, 0
     loud = np.flatnonzero(levels > levels.max() - TRIM_DB)
-    step = round(SPEECH_RATE / _SPAN_RATE)
+    step = round(SAMPLE_RATE / _SPAN_RATE)
     return int(loud[0]) * step, int(loud[-1] + 1) * step
 
 
@@ -57,7 +58,7 @@ def duration_error(made: Sound, source: Sound) -> float | None:
 
 def intensity(sound: Sound) -> NDArray[np.float64]:
     """(N,) RMS level in dB of every video frame's 40 ms, at least ``FLOOR_DB`` below the loudest."""
-    decibels = frame_levels(sound, SPEECH_RATE, RATE).astype(np.float64)
+    decibels = frame_levels(sound, SAMPLE_RATE, RATE).astype(np.float64)
     return np.asarray(np.maximum(decibels, decibels.max() - FLOOR_DB))
 
 
@@ -68,7 +69,7 @@ def intensity_correlation(made: Sound, source: Sound) -> float | None:
     """
     length = min(len(made), len(source))
     parts = made[:length], source[:length]
-    if length < SPEECH_RATE // 2 or any(np.abs(part).max() < FAINTEST for part in parts):
+    if length < SAMPLE_RATE // 2 or any(np.abs(part).max() < FAINTEST for part in parts):
         return None
     a, b = (intensity(part) for part in parts)
     if min(a.std(), b.std()) < 1e-3:

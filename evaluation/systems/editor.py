@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from common.files import fingerprint, sha256_file
-from common.media import probe, save_wav
+from common.media import SAMPLE_RATE, probe, save_wav
 from common.models.package_info import read_info
 from common.own_mouths.config import VERSION, OwnMouthsConfig, Renderer
 from evaluation.manifest import Case
 from evaluation.systems.base import Dubbed
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.pipeline import DubPipeline
-from stage2_dubber.dub.request import SPEECH_RATE, DubRequest
+from stage2_dubber.dub.request import DubRequest
 
 
 class EditorSystem:
@@ -84,7 +84,7 @@ def speech_file(case: Case, video: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "silence.wav"
-        save_wav(path, np.zeros(round(probe(video).duration * SPEECH_RATE), np.float32), SPEECH_RATE)
+        save_wav(path, np.zeros(round(probe(video).duration * SAMPLE_RATE), np.float32), SAMPLE_RATE)
         yield path
 
 

@@ -17,6 +17,7 @@ import torch
 from common.arithmetic import has_bf16
 from common.config import DiffusionConfig, SpeedConfig
 from common.errors import UserError
+from common.media import SAMPLE_RATE
 from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.speech.base import SpeechEncoder
@@ -27,7 +28,7 @@ from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frame
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import write_outputs
 from stage2_dubber.dub.own_mouths import Division, divide, source_frames, with_own_mouths
-from stage2_dubber.dub.request import SPEECH_RATE, DubInputs, DubRequest, check_request
+from stage2_dubber.dub.request import DubInputs, DubRequest, check_request
 
 if TYPE_CHECKING:
     from common.models.package import ModelPackage
@@ -353,7 +354,7 @@ class DubPipeline:
         if (audio is None) == (features is None):
             raise ValueError("give either audio or features")
         if audio is not None:
-            needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SPEECH_RATE))
+            needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SAMPLE_RATE))
             features = self.speech.encode(np.pad(audio, (0, max(0, needed - len(audio)))))
         assert features is not None
         from stage2_dubber.dub.editor import WindowEditor

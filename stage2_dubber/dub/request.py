@@ -10,12 +10,9 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
-from common.media import VideoInfo, load_audio, probe
+from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
-
-SPEECH_RATE = 16000
-"""Samples per second at which speech is analysed."""
 
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _LENGTH_TOLERANCE = 0.1  # seconds; encoder padding of sound files stays below it
@@ -90,7 +87,7 @@ class DubInputs:
 
     def padded_speech(self, seconds: float) -> np.ndarray:
         """The speech, with silence to at least ``seconds``."""
-        missing = int(np.ceil(seconds * SPEECH_RATE)) - len(self.speech)
+        missing = int(np.ceil(seconds * SAMPLE_RATE)) - len(self.speech)
         return np.pad(self.speech, (0, max(missing, 0)))
 
 
@@ -107,8 +104,8 @@ def check_request(request: DubRequest) -> DubInputs:
     _check_outputs(request)
     request.face_backend()
     info = probe(request.video)
-    speech = load_audio(request.audio, SPEECH_RATE)
-    return DubInputs(info, speech, tuple(_length_warnings(info.duration, len(speech) / SPEECH_RATE)))
+    speech = load_audio(request.audio, SAMPLE_RATE)
+    return DubInputs(info, speech, tuple(_length_warnings(info.duration, len(speech) / SAMPLE_RATE)))
 
 
 def _check_outputs(request: DubRequest) -> None:
