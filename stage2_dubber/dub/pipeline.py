@@ -20,10 +20,11 @@ from common.errors import UserError
 from common.media import SAMPLE_RATE
 from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
 from common.own_mouths.config import OwnMouthsConfig, Renderer
+from common.progress import ProgressCallback
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
-from stage2_dubber.dub.follow import FollowedFace, Progress, follow_face
+from stage2_dubber.dub.follow import FollowedFace, follow_face
 from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import write_outputs
@@ -172,7 +173,7 @@ class DubPipeline:
         own_mouths: OwnMouthsConfig | None = None,
         contact_sheet: str | PathLike[str] | None = None,
         side_by_side: str | PathLike[str] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> DubResult:
         """Dub one clip.
 
@@ -229,7 +230,7 @@ class DubPipeline:
         *,
         inputs: DubInputs | None = None,
         face: Callable[[], FollowedFace] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         num_steps: int | None = None,
         passes: int | None = None,
         reference_scale: float | None = None,
@@ -294,7 +295,7 @@ class DubPipeline:
         division: Division,
         features: np.ndarray | None,
         sampling: DiffusionConfig,
-        tell: Progress,
+        tell: ProgressCallback,
     ) -> tuple[Iterator[Composite], tuple[float, ...]]:
         """All frames of the job, and the seconds at which the editor's second and later windows begin."""
         seams: tuple[float, ...] = ()
@@ -452,7 +453,7 @@ def _memory_errors() -> Iterator[None]:
         ) from error
 
 
-def _advance(total: int, tell: Progress) -> Advance:
+def _advance(total: int, tell: ProgressCallback) -> Advance:
     """Tells how many of the model's frames are done, also while a window is being sampled."""
     done = 0.0
     tell(DUBBING, 0, total)
@@ -465,7 +466,7 @@ def _advance(total: int, tell: Progress) -> Advance:
     return advance
 
 
-def _told(frames: Iterator[Composite], total: int, tell: Progress) -> Iterator[Composite]:
+def _told(frames: Iterator[Composite], total: int, tell: ProgressCallback) -> Iterator[Composite]:
     """``frames``, telling how many of the dubbed ones are done."""
     tell(DUBBING, 0, total)
     for item in frames:
