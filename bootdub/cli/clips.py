@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
+from bootdub.cli.options import require_folder
+from common.files import require_file
 
 
 class CurationRule(str, Enum):
@@ -42,7 +44,9 @@ def curate(
 ) -> None:
     """Choose clips of your own for the benchmark, as EdiDub's appendix C does."""
     with clean_errors():
-        from bootdub.console import ConsoleProgress, quieten_libraries
+        require_folder(folder, "folder of videos")
+        from bootdub.console import ConsoleProgress
+        from bootdub.messages import quieten_libraries
         from evaluation.bench.curate import curate as choose
 
         quieten_libraries()
@@ -73,7 +77,9 @@ def occlude(
 ) -> None:
     """Draw hands, microphones and cups with a known mask over clips of your own. Goes on where it was cut."""
     with clean_errors():
-        from bootdub.console import ConsoleProgress, quieten_libraries
+        require_file(manifest, "manifest")
+        from bootdub.console import ConsoleProgress
+        from bootdub.messages import quieten_libraries
         from common.errors import UserError
         from evaluation.bench.occlude import MANIFEST, OCCLUDER_KINDS
         from evaluation.bench.occlude import occlude as draw

@@ -91,25 +91,11 @@ def dub(
 ) -> None:
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
     with clean_errors():
-        from bootdub.console import ConsoleProgress, quieten_libraries, show_warnings
-        from common.models.package_info import read_info
-        from stage2_dubber.dub.locate import default_model_path
+        from bootdub.messages import quieten_libraries, show_warnings
         from stage2_dubber.dub.request import DubRequest, check_request
 
         quieten_libraries()
         show_warnings()
-        switches = switch.read_speed(
-            speed,
-            guidance_branches=branches,
-            guidance_interval=guidance_interval,
-            step_cache=cache,
-            cache_threshold=cache_threshold,
-            cache_interval=cache_interval,
-            compile=compile,
-            attention_backend=attention,
-            quantization=quantization,
-            offload=offload,
-        )
         request = DubRequest(
             video=video,
             audio=audio,
@@ -126,6 +112,20 @@ def dub(
             side_by_side=side_by_side,
         )
         inputs = check_request(request)
+        switches = switch.read_speed(
+            speed,
+            guidance_branches=branches,
+            guidance_interval=guidance_interval,
+            step_cache=cache,
+            cache_threshold=cache_threshold,
+            cache_interval=cache_interval,
+            compile=compile,
+            attention_backend=attention,
+            quantization=quantization,
+            offload=offload,
+        )
+        from stage2_dubber.dub.locate import default_model_path
+
         folder = model or default_model_path()
         sampling: dict[str, Any] = {
             "num_steps": num_steps,
@@ -147,6 +147,8 @@ def dub(
             for line in plan_lines(request, inputs, folder, sampling, switches):
                 print(line)
             return
+        from bootdub.console import ConsoleProgress
+        from common.models.package_info import read_info
         from stage2_dubber.dub.ahead import Ahead
         from stage2_dubber.dub.follow import follow_face
 

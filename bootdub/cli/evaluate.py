@@ -86,7 +86,8 @@ class SharedOptions:
 
     def run(self, title: str, cases: Sequence[Case]) -> None:
         """Evaluate the cases, or print the plan, under this title of the report."""
-        from bootdub.console import ConsoleProgress, quieten_libraries, show_warnings
+        from bootdub.console import ConsoleProgress
+        from bootdub.messages import quieten_libraries, show_warnings
         from evaluation.command import Request, evaluate_cases, plan_lines
 
         quieten_libraries()

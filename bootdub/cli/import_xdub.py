@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
+from bootdub.cli.options import require_folder
 
 
 class StoredDtype(str, Enum):
@@ -63,7 +64,9 @@ def import_xdub(
 ) -> None:
     """Make a model package from published weights: one to dub with, or one to train from."""
     with clean_errors():
-        from bootdub.console import ConsoleProgress, quieten_libraries, show_warnings
+        require_folder(folder, "folder of published weights")
+        from bootdub.console import ConsoleProgress
+        from bootdub.messages import quieten_libraries, show_warnings
 
         quieten_libraries()
         show_warnings()

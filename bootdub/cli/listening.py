@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
+from bootdub.cli.options import require_folder
+from common.files import require_file
 
 
 def make(
@@ -22,7 +24,9 @@ def make(
 ) -> None:
     """Make a page for a blind test: every system, the truth and a corrupted control, in random order."""
     with clean_errors():
-        from bootdub.console import ConsoleProgress, quieten_libraries
+        require_file(results / "results.json", "evaluation")
+        from bootdub.console import ConsoleProgress
+        from bootdub.messages import quieten_libraries
         from evaluation.command import listening_items
         from evaluation.mos import PageOptions, make_pages
 
@@ -47,6 +51,8 @@ def score(
 ) -> None:
     """Screen the raters and score the systems (EdiDub, appendix A.2)."""
     with clean_errors():
+        require_file(key, "key")
+        require_folder(answers, "folder of answers")
         from evaluation.mos import score_answers
         from evaluation.mos.scoring import readable
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,3 +51,13 @@ def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     except ValueError as error:
         raise UserError(f"The box '{text}' is not four numbers: write it as x0,y0,x1,y1.") from error
     return x0, y0, x1, y1
+
+
+def require_folder(path: Path, what: str) -> None:
+    """Tell of a folder that is not there before the libraries that would read it are loaded.
+
+    Raises:
+        UserError: it does not exist, or is a file.
+    """
+    if not path.is_dir():
+        raise UserError(f"The {what} '{path}' does not exist or is no folder: check the path.")
