@@ -26,7 +26,7 @@ CASES = "cases.json"
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """One evaluation.
 
     Attributes:
@@ -62,7 +62,7 @@ class Request:
         return tuple(with_probes(self.cases, [Kind(name) for name in self.probes], mute))
 
 
-def plan_lines(request: Request) -> list[str]:
+def plan_lines(request: EvaluationRequest) -> list[str]:
     """What would be done.
 
     Raises:
@@ -82,7 +82,7 @@ def plan_lines(request: Request) -> list[str]:
 
 
 def evaluate_cases(
-    request: Request, progress: AbstractContextManager[ProgressCallback] | None = None
+    request: EvaluationRequest, progress: AbstractContextManager[ProgressCallback] | None = None
 ) -> Iterator[str]:
     """Dub, measure, write the tables and the report; yields lines to print.
 
@@ -115,7 +115,7 @@ def evaluate_cases(
     yield f"report: {report}"
 
 
-def _systems(request: Request) -> list[System]:
+def _systems(request: EvaluationRequest) -> list[System]:
     from evaluation.systems import build_systems
     from stage2_dubber.dub.locate import default_model_path
 
@@ -123,7 +123,7 @@ def _systems(request: Request) -> list[System]:
     return build_systems(texts, request.device, num_steps=request.num_steps, passes=request.passes)
 
 
-def _measures(request: Request) -> Measures:
+def _measures(request: EvaluationRequest) -> Measures:
     from evaluation.registry import load_measures
     from stage2_dubber.dub.pipeline import choose_device
 

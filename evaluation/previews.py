@@ -57,7 +57,7 @@ def write_preview(
 
 
 def _moment(videos: Sequence[tuple[str, Frames]], k: int, labels: list[str]) -> Frames:
-    """Frame ``k`` of every version; the first one's height is everybody's."""
+    """Frame ``k`` of every version, all as high as the first."""
     images = [frames[k] for _, frames in videos]
     height, width = images[0].shape[:2]
     if height > PREVIEW_HEIGHT:

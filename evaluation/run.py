@@ -23,7 +23,7 @@ from evaluation.registry import Measures
 from evaluation.results import ALL, Results, Row
 from evaluation.store import Contents, Store, key_of
 from evaluation.success import judge, rule_sentences
-from evaluation.systems.base import Dubbed, System
+from evaluation.systems.base import DubbedFile, System
 
 log = logging.getLogger("bootdub.evaluation")
 
@@ -68,7 +68,7 @@ class Evaluation:
         self._contents = Contents()
         self._progress = progress or (lambda what, done, total: None)
         self._loader: CaseLoader | None = None
-        self._dubs: dict[tuple[str, str], Dubbed] = {}
+        self._dubs: dict[tuple[str, str], DubbedFile] = {}
 
     def run(self) -> Results:
         """Every system on every row, then what needs several rows.
@@ -141,14 +141,14 @@ class Evaluation:
         self.store.save(row, key, features)
         return row, prepared
 
-    def _dub(self, case: Case, system: System) -> Dubbed:
+    def _dub(self, case: Case, system: System) -> DubbedFile:
         """The dub, made or found."""
         video = self._first_dub(case, system) or case.video
         output = self.store.dub(system.name, case)
         key = key_of(case=self._contents.of_case(case), video=self._contents.of(video), by=system.fingerprint)
         note = self.store.known_dub(system.name, case, key)
         if note is not None:
-            dubbed = Dubbed(output, note["seconds"], tuple(note["seams"]))
+            dubbed = DubbedFile(output, note["seconds"], tuple(note["seams"]))
         else:
             dubbed = system.dub(case, video, output)
             if dubbed.path == output:

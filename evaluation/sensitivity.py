@@ -154,12 +154,12 @@ def verdicts(sensitivity: Sensitivity) -> list[str]:
             if (m.key, failure.name) in sensitivity.cells
         }
         caught = sorted((k for k, c in judged.items() if c.caught), key=lambda k: -judged[k].worse)
-        deaf = [k for k in failure.meant if k in judged and not judged[k].caught]
+        missed = [k for k in failure.meant if k in judged and not judged[k].caught]
         absent = [k for k in failure.meant if k not in judged]
         line = f"{failure.title}: caught by {_listed(caught, failure)}"
-        line += f"; not by {_listed([k for k in judged if k not in caught and k not in deaf], failure)}"
-        if deaf:
-            line += f"; MISSED by {_listed(deaf, failure)}"
+        line += f"; not by {_listed([k for k in judged if k not in caught and k not in missed], failure)}"
+        if missed:
+            line += f"; MISSED by {_listed(missed, failure)}"
         if absent:
             line += f"; not measured: {', '.join(absent)}"
         lines.append(line + ".")

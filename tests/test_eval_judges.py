@@ -12,7 +12,7 @@ from eval_clips import dubbed_clip, footage, speaking_curve
 from common.errors import UserError
 from common.files import sha256_file
 from common.sync_expert.model import SyncExpert
-from evaluation.command import Request, plan_lines
+from evaluation.command import EvaluationRequest, plan_lines
 from evaluation.metrics.lip_sync import LipSync
 from evaluation.networks.alexnet import AlexNet
 from evaluation.networks.mfcc import mfcc
@@ -107,7 +107,7 @@ def test_every_judge_network_goes_to_the_device_that_was_asked_for(syncnet, tmp_
     # A machine with a GPU, as far as the choice of the device goes.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.nn.Module, "to", remember)
-    plan_lines(Request("t", (), tmp_path / "out", ("copy",), weights=weights, device="cuda"))
+    plan_lines(EvaluationRequest("t", (), tmp_path / "out", ("copy",), weights=weights, device="cuda"))
     assert moved == dict.fromkeys(("SyncExpert", "SyncNet", "Lpips"), "cuda")
 
 

@@ -88,11 +88,11 @@ class SharedOptions:
         """Evaluate the cases, or print the plan, under this title of the report."""
         from bootdub.console import ConsoleProgress
         from bootdub.messages import quieten_libraries, show_warnings
-        from evaluation.command import Request, evaluate_cases, plan_lines
+        from evaluation.command import EvaluationRequest, evaluate_cases, plan_lines
 
         quieten_libraries()
         show_warnings()
-        request = Request(
+        request = EvaluationRequest(
             title=title,
             cases=tuple(cases),
             output=self.output,

@@ -74,7 +74,7 @@ def closing(made: Curve, driver: Curve) -> Values:
 
 
 class Bilabials:
-    """The film-based stand-in for p, b and m where nobody knows when they are said.
+    """The film-based stand-in for p, b and m where their times are not known.
 
     No phoneme times are read: a brief closure of the filmed driver's lips is taken for one of these sounds.
     A p that the detector sees slightly open is missed, and lips that meet for a moment between two words

@@ -17,7 +17,7 @@ _CELLS = 16
 _CELL_FRAMES = 12
 _LEAST_FILLED = 0.5
 _LEAST_CELLS = 8
-# Noise of one grey level: nobody sees less, and a rendered source that has none would make any ratio endless.
+# Noise of one grey level: less is not visible, and a rendered source without any would make ratios endless.
 _FLOOR = 1.0
 
 

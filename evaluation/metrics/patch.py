@@ -24,7 +24,7 @@ _STRIP = 1 / 43
 _LENGTH = 1 / 6
 _LEAST_LENGTH = 0.7
 _ANGLES = tuple(range(0, 180, 15))
-# Delta E of a step in the source beyond which nobody could tell a patch's edge from it.
+# Delta E of a step in the source beyond which a patch's edge cannot be told from it.
 _OWN_EDGE = 4.0
 
 

@@ -61,9 +61,9 @@ def visible_regions(clip: DubbedClip) -> dict[str, Mask]:
 def clear_regions(clip: DubbedClip) -> dict[str, Mask]:
     """mouth, face, background and, where it is known, occluder: (N, S, S), no pixel in two of them.
 
-    Only the part of an occluder that covers the face is the occluder's: elsewhere nobody touches it, and it
-    is left out altogether. It counts also in frames in which the detector loses the face behind it: these
-    are where it is in the way most. Rows without one have the regions of :func:`visible_regions`.
+    Only the part of an occluder that covers the face is the occluder's: elsewhere a dub does not touch it,
+    and it is left out altogether. It counts also in frames in which the detector loses the face behind it:
+    these are where it is in the way most. Rows without one have the regions of :func:`visible_regions`.
     """
     regions = visible_regions(clip)
     covered = clip.regions.occluder

@@ -34,7 +34,7 @@ FLOOR_DB = 60.0
 """Intensity is held so far below the loudest moment: what lies beneath is the recording's noise."""
 
 SHORTEST = SAMPLE_RATE // 2
-"""Samples of speech below which nobody's voice is judged."""
+"""Samples of speech below which a voice is not compared."""
 
 
 def speech_span(sound: Sound) -> tuple[int, int]:

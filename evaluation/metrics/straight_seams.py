@@ -25,7 +25,7 @@ MOVED = 5
 """Pixels that an edge of the source may have moved in the dub."""
 
 UNSEEN = 2.0
-"""Grey levels of a step that nobody sees on skin."""
+"""Grey levels of a step that is not visible on skin."""
 
 # The run around a pixel reaches 6 pixels to one side, and its derivative one pixel more.
 _LIP_REACH = RUN // 2 + 1

@@ -1,4 +1,4 @@
-"""The corrupted control: a video that whoever pays attention must score low (EdiDub, appendix A.2)."""
+"""The corrupted control: a video that an attentive rater must score low (EdiDub, appendix A.2)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """SyncNet: do five frames of a face and 0.2 s of sound belong together?
 
 Chung & Zisserman, "Out of time: automated lip sync in the wild" (ACCV workshops 2016), in the version whose
-public weights (``syncnet_v2.model``) everybody's LSE-D and LSE-C are measured with. The weights are not
+public weights (``syncnet_v2.model``) published LSE-D and LSE-C are measured with. The weights are not
 shipped; the names of the parameters are theirs.
 """
 
