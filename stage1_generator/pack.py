@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
-from common.data.prepared import SAMPLE_RATE, Entry, OpenEntries, load_entries
+from common.data.prepared import Entry, OpenEntries, load_entries
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.files import fingerprint, remove_partial
-from common.media import read_frames
+from common.media import SAMPLE_RATE, read_frames
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.plan import PairPlan

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from common.data.prepared import SAMPLE_RATE, pack_mask
+from common.data.prepared import pack_mask
 from common.errors import UserError
 from common.face import CropTrack, FaceDetector, FaceTrack, build_detector, plan_crops, track_face
 from common.files import atomic_dir, fingerprint, read_json, remove_partial, sha256_file, write_json
 from common.media import (
     LOSSLESS,
+    SAMPLE_RATE,
     Frame,
     VideoReader,
     VideoWriter,

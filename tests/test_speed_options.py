@@ -11,7 +11,7 @@ import pytest
 from dub_clips import BOX, picture, steady, write_clip, write_package, write_speech
 from typer.testing import CliRunner
 
-from bootdub.cli.dub import app
+from bootdub.cli.main import app
 from common.config import DiffusionConfig, SpeedConfig
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.diffusion.sampler import EulerSampler

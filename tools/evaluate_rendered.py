@@ -28,6 +28,7 @@ from common.face import build_detector, lip_mask, plan_crops, track_face
 from common.files import read_json, write_json
 from common.geometry import ceil_clip_length
 from common.media import contact_sheet, load_audio, read_frames
+from common.psnr import psnr_of_mse
 from common.rendered.measure import opening_curves
 from common.rendered.scene import Scene, sample_scene
 from common.speech import SpeechEncoder, clip_features
@@ -111,10 +112,10 @@ def load_case(folder: Path, name: str, size: int, scale: float) -> Case:
     )
 
 
-def psnr(made: Frames, truth: Frames, where: NDArray[np.bool_]) -> float:
+def masked_psnr(made: Frames, truth: Frames, where: NDArray[np.bool_]) -> float:
     """PSNR in dB over the pixels of a mask (N, S, S)."""
     error = (made[where].astype(np.float64) - truth[where]) ** 2
-    return float(10 * np.log10(255.0**2 / max(error.mean(), 1e-9)))
+    return psnr_of_mse(max(float(error.mean()), 1e-9))
 
 
 def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -152,9 +153,9 @@ def score(case: Case, made: Frames, seconds: float, judge: SyncJudge | None = No
     sync, offset = judge(case, made) if judge is not None else (None, None)
     return Scores(
         mouth_r=correlation(curve[seen], case.opening_truth[seen]),
-        psnr_outside_db=psnr(made, case.truth, ~case.mouth),
-        psnr_mouth_db=psnr(made, case.truth, case.mouth),
-        occluder_psnr_db=psnr(made, case.truth, inside) if enough else None,
+        psnr_outside_db=masked_psnr(made, case.truth, ~case.mouth),
+        psnr_mouth_db=masked_psnr(made, case.truth, case.mouth),
+        occluder_psnr_db=masked_psnr(made, case.truth, inside) if enough else None,
         sharpness=sharpness_ratio(case.truth, made, case.mouth),
         sync=sync,
         sync_offset=offset,
@@ -234,8 +235,8 @@ def evaluate(
             "style": case.scene.style.name,
             "occluder": case.scene.occluder.kind if case.scene.occluder else "none",
             "mouth_r_input": correlation(case.opening_source, case.opening_truth),
-            "psnr_mouth_input_db": psnr(case.source, case.truth, case.mouth),
-            "autoencoder_psnr_outside_db": psnr(ceiling, case.truth, ~case.mouth),
+            "psnr_mouth_input_db": masked_psnr(case.source, case.truth, case.mouth),
+            "autoencoder_psnr_outside_db": masked_psnr(ceiling, case.truth, ~case.mouth),
             "autoencoder_sharpness": sharpness_ratio(case.truth, ceiling, case.mouth),
             "sync_truth": judge(case, case.truth)[0] if judge is not None else None,
             "sync_input": judge(case, case.source)[0] if judge is not None else None,

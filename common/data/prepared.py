@@ -27,9 +27,7 @@ from safetensors.numpy import load_file
 
 from common.errors import UserError
 from common.files import read_json
-from common.media import load_audio, read_frames
-
-SAMPLE_RATE = 16000
+from common.media import SAMPLE_RATE, load_audio, read_frames
 
 
 @dataclass(frozen=True)

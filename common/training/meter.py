@@ -15,6 +15,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import atomic_path
+from common.progress import format_duration
 from common.training.callback import StepResult
 from common.training.durable import DurableFile, summary_writer
 from common.training.strategy import SampleLosses
@@ -147,12 +148,6 @@ class RunLog:
 
     def _append(self, row: Mapping[str, Any]) -> None:
         self._rows.append((json.dumps(row) + "\n").encode())
-
-
-def format_duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _drop_later(metrics: Path, step: int) -> list[dict[str, Any]]:

@@ -12,14 +12,14 @@ import numpy as np
 
 from common.diffusion.options import SamplingOptions
 from common.files import fingerprint, sha256_file
-from common.media import probe, save_wav
+from common.media import SAMPLE_RATE, probe, save_wav
 from common.models.package_info import read_info
 from common.own_mouths.config import VERSION, OwnMouthsConfig, Renderer
 from evaluation.manifest import Case
-from evaluation.systems.base import Dubbed
+from evaluation.systems.base import DubbedFile
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.pipeline import DubPipeline
-from stage2_dubber.dub.request import SPEECH_RATE, DubRequest
+from stage2_dubber.dub.request import DubRequest
 
 
 class EditorSystem:
@@ -56,7 +56,7 @@ class EditorSystem:
         self.fingerprint = fingerprint(facts)
         self._pipeline: DubPipeline | None = None
 
-    def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
+    def dub(self, case: Case, video: Path, output: Path) -> DubbedFile:
         """A whole dub: face, model, compositing, file."""
         if self._pipeline is None:
             self._pipeline = DubPipeline.from_pretrained(self.package, device=self.device)
@@ -73,7 +73,7 @@ class EditorSystem:
                 own_mouths=self.own_mouths,
             )
             result = self._pipeline.run(request)
-        return Dubbed(output, sum(result.seconds.values()), result.seams)
+        return DubbedFile(output, sum(result.seconds.values()), result.seams)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def speech_file(case: Case, video: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "silence.wav"
-        save_wav(path, np.zeros(round(probe(video).duration * SPEECH_RATE), np.float32), SPEECH_RATE)
+        save_wav(path, np.zeros(round(probe(video).duration * SAMPLE_RATE), np.float32), SAMPLE_RATE)
         yield path
 
 

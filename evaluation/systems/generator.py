@@ -18,7 +18,7 @@ from common.files import fingerprint
 from common.models.package import load_package
 from common.speech.build import build_speech_encoder
 from evaluation.manifest import Case
-from evaluation.systems.base import Dubbed
+from evaluation.systems.base import DubbedFile
 from evaluation.systems.editor import package_digest, speech_file
 from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.paste import put_back
@@ -79,7 +79,7 @@ class GeneratorSystem:
         self.fingerprint = fingerprint({"package": package_digest(package), "feather": FEATHER})
         self._inpainter: Inpainter | None = None
 
-    def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
+    def dub(self, case: Case, video: Path, output: Path) -> DubbedFile:
         """A whole dub."""
         self._inpainter = self._inpainter or Inpainter(self.package, str(choose_device(self.device)))
         geometry, started = self._inpainter.geometry, time.monotonic()
@@ -90,7 +90,7 @@ class GeneratorSystem:
             audio_features = self._inpainter.speech.encode(inputs.padded_audio(plan.timeline.duration))
             frames = composited_frames(video, plan, _PlannedEditor(self._inpainter, plan), audio_features)
             write_outputs(request, inputs.info, plan, frames)
-        return Dubbed(output, time.monotonic() - started)
+        return DubbedFile(output, time.monotonic() - started)
 
 
 class _PlannedEditor:

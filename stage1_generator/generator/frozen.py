@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec, build_vae
 from common.config import SpeechConfig
-from common.data.prepared import SAMPLE_RATE, Entry
+from common.data.prepared import Entry
 from common.errors import UserError
 from common.files import remove_partial
-from common.media import load_audio
+from common.media import SAMPLE_RATE, load_audio
 from common.speech import CachedEncoder, SpeechEncoder, build_speech_encoder
 from stage1_generator.config import Stage1Config
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from common.command import run_configured
 from common.files import remove_partial, require_writable_dir
+from common.progress import format_duration
 from stage1_generator.config import Stage1Config, check
 from stage1_generator.work.timing import write_timing
 
@@ -103,18 +104,12 @@ class Progress:
         left = elapsed / max(self.done, 1) * (self.total - self.done)
         rate = self.frames / max(elapsed, 1e-6)
         text = f"{self.what}: {self.done}/{self.total}, {rate:.1f} frames/s"
-        return f"{text}, {format_seconds(left)} left" if self.done < self.total else f"{text}, done"
+        return f"{text}, {format_duration(left)} left" if self.done < self.total else f"{text}, done"
 
     def finish(self, work: Path) -> None:
         """Note the time for the report, unless everything was found done."""
         if self.frames:
             write_timing(work, self.what, time.monotonic() - self._start, self.frames)
-
-
-def format_seconds(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def worker_count(asked: int) -> int:

@@ -9,9 +9,9 @@ from common.diffusion.options import resolve_sampling
 from common.diffusion.windows import plan_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
-from common.media import frame_times, model_frame_count
+from common.media import SAMPLE_RATE, frame_times, model_frame_count
 from common.models.package_info import read_info
-from stage2_dubber.dub.request import SPEECH_RATE, DubInputs, DubRequest
+from stage2_dubber.dub.request import DubInputs, DubRequest
 
 
 def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, speed: SpeedConfig) -> list[str]:
@@ -37,7 +37,7 @@ def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, speed: Speed
     windows = plan_windows(frames, geometry.clip_frames, latents_to_frames(geometry.motion_latents))
     detector, options = request.face_backend()
     given = "".join(f", {name} {value}" for name, value in options.items())
-    seconds = len(inputs.audio) / SPEECH_RATE
+    seconds = len(inputs.audio) / SAMPLE_RATE
     steps = len(windows) * settings.passes * settings.num_steps
     lines = [
         f"video     {request.video}: {video.width}x{video.height}, {video.frame_count} frames at "

@@ -20,11 +20,12 @@ import numpy as np
 from common.errors import UserError
 from common.face import CropTrack, FaceTrack, plan_crops
 from common.media import Frame, VideoReader
+from common.progress import ProgressCallback
 from stage2_dubber.dub.blending import NEW_RANGE, ChangeAlpha, border_alpha
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
 from stage2_dubber.dub.detail import DetailMatch
 from stage2_dubber.dub.edit import Edit
-from stage2_dubber.dub.follow import FollowedFace, Progress, follow_face
+from stage2_dubber.dub.follow import FollowedFace, follow_face
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.timeline import Segment, Timeline
 
@@ -98,7 +99,7 @@ class FacePlan:
         return sum(len(segment.model) for segment in self.segments)
 
 
-def plan_face(request: DubRequest, crop_scale: float, fps: float, progress: Progress) -> FacePlan:
+def plan_face(request: DubRequest, crop_scale: float, fps: float, progress: ProgressCallback) -> FacePlan:
     """Follow the face of the request's video and decide what is dubbed; arguments as below.
 
     Raises:

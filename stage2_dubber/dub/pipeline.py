@@ -17,17 +17,19 @@ from common.arithmetic import has_bf16
 from common.config import SpeedConfig
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
+from common.media import SAMPLE_RATE
 from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
 from common.own_mouths.config import Renderer
+from common.progress import ProgressCallback
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from stage2_dubber.dub.compositing import TELL_CHANGES
-from stage2_dubber.dub.follow import FollowedFace, Progress, follow_face
+from stage2_dubber.dub.follow import FollowedFace, follow_face
 from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import write_outputs
 from stage2_dubber.dub.own_mouths import Division, divide, source_frames, with_own_mouths
-from stage2_dubber.dub.request import SPEECH_RATE, DubInputs, DubRequest, check_request
+from stage2_dubber.dub.request import DubInputs, DubRequest, check_request
 
 if TYPE_CHECKING:
     from common.models.package import ModelPackage
@@ -155,7 +157,7 @@ class DubPipeline:
         audio: str | PathLike[str],
         output: str | PathLike[str],
         *,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         **options: Any,
     ) -> DubResult:
         """Dub one clip.
@@ -185,7 +187,7 @@ class DubPipeline:
         *,
         inputs: DubInputs | None = None,
         face: Callable[[], FollowedFace] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> DubResult:
         """Dub what ``request`` says.
 
@@ -244,7 +246,7 @@ class DubPipeline:
         plan: FacePlan,
         division: Division,
         audio_features: np.ndarray | None,
-        tell: Progress,
+        tell: ProgressCallback,
     ) -> tuple[Iterator[Composite], tuple[float, ...]]:
         """All frames of the job, and the seconds at which the editor's second and later windows begin."""
         seams: tuple[float, ...] = ()
@@ -302,7 +304,7 @@ class DubPipeline:
         if (audio is None) == (audio_features is None):
             raise ValueError("give either audio or audio_features")
         if audio is not None:
-            needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SPEECH_RATE))
+            needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SAMPLE_RATE))
             audio_features = self.speech.encode(np.pad(audio, (0, max(0, needed - len(audio)))))
         assert audio_features is not None
         from stage2_dubber.dub.editor import WindowEditor
@@ -370,7 +372,7 @@ def _memory_errors() -> Iterator[None]:
         ) from error
 
 
-def _advance(total: int, tell: Progress) -> Advance:
+def _advance(total: int, tell: ProgressCallback) -> Advance:
     """Tells how many of the model's frames are done, also while a window is being sampled."""
     done = 0.0
     tell(DUBBING, 0, total)
@@ -383,7 +385,7 @@ def _advance(total: int, tell: Progress) -> Advance:
     return advance
 
 
-def _told(frames: Iterator[Composite], total: int, tell: Progress) -> Iterator[Composite]:
+def _told(frames: Iterator[Composite], total: int, tell: ProgressCallback) -> Iterator[Composite]:
     """``frames``, telling how many of the dubbed ones are done."""
     tell(DUBBING, 0, total)
     for item in frames:

@@ -13,12 +13,9 @@ import numpy as np
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
-from common.media import VideoInfo, load_audio, probe
+from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
-
-SPEECH_RATE = 16000
-"""Samples per second at which speech is analysed."""
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -128,7 +125,7 @@ class DubInputs:
 
     def padded_audio(self, seconds: float) -> np.ndarray:
         """The audio, with silence to at least ``seconds``."""
-        missing = int(np.ceil(seconds * SPEECH_RATE)) - len(self.audio)
+        missing = int(np.ceil(seconds * SAMPLE_RATE)) - len(self.audio)
         return np.pad(self.audio, (0, max(missing, 0)))
 
 
@@ -143,8 +140,8 @@ def check_request(request: DubRequest) -> DubInputs:
     _check_outputs(request)
     request.face_backend()
     info = probe(request.video)
-    audio = load_audio(request.audio, SPEECH_RATE)
-    return DubInputs(info, audio, tuple(_length_warnings(info.duration, len(audio) / SPEECH_RATE)))
+    audio = load_audio(request.audio, SAMPLE_RATE)
+    return DubInputs(info, audio, tuple(_length_warnings(info.duration, len(audio) / SAMPLE_RATE)))
 
 
 def _check_outputs(request: DubRequest) -> None:

@@ -16,13 +16,12 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperMo
 
 from common.autoencoder.codec import Autoencoder, build_vae
 from common.config import DiffusionConfig, GeometryConfig, ModelConfig, SpeechConfig, VaeConfig, load_config
-from common.media import VideoWriter, save_wav
+from common.media import SAMPLE_RATE, VideoWriter, save_wav
 from common.models.audio_projector import MAX_WINDOW
 from common.models.transformer import DubbingTransformer, build_transformer
 from stage2_dubber.config import Stage2Config
 
 WAN5B = Path(__file__).resolve().parent.parent.parent / "configs" / "wan5b.yaml"
-SAMPLE_RATE = 16000
 FACE_SHARE = 0.6  # side of the face box over that of the crop
 
 
