@@ -10,12 +10,16 @@ import sys
 from common.data.prepared import Entry, load_entries
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import read_frames, write_video
+from common.parallel import run_parallel
+from common.progress import Progress
+from common.work_folder import sweep
 from stage1_generator.companions.paste import put_back
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, GENERATED, load_meta, made_by, read_plan
 from stage1_generator.companions.regions import clip_regions
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_command, run_parallel, sweep
+from stage1_generator.config import Stage1Config
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 _VERSION = 1
 

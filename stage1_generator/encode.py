@@ -17,16 +17,22 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
+from common.data.clips import TrainingClip, training_clips
 from common.data.prepared import SAMPLE_RATE, Entry, OpenEntries, load_entries
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint
+from common.parallel import run_ahead
+from common.progress import Progress
+from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
-from stage1_generator.companions.plan import clip_key, clip_seed, clip_starts
+from common.work_folder import sweep
+from stage1_generator.companions.plan import clip_seed
 from stage1_generator.companions.regions import GRAY, Regions, clip_regions, hide
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.generator.frozen import EntrySpeech, load_codec
-from stage1_generator.work.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.config import Stage1Config
+from stage1_generator.generator.frozen import load_codec
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 _VERSION = 1
 
@@ -37,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     entries = load_entries(work_paths(config).prepared)
-    clips = training_clips(entries, config)
+    clips = _clips(entries, config)
     shards = -(-len(clips) // config.encode.samples_per_shard)
     print(f"encode: {len(entries)} entries -> {len(clips)} clips of {config.geometry.clip_frames} frames")
     print(f"encode: {config.references.count} references each, {shards} shards")
@@ -47,8 +53,8 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     sweep(paths.encoded)
-    clips = training_clips(load_entries(paths.prepared), config)
-    codec, speech = load_codec(config), EntrySpeech(config)
+    clips = _clips(load_entries(paths.prepared), config)
+    codec, speech = load_codec(config), PreparedSpeech(config.work, config.speech)
     meta = {"step": "encode", "vae": codec.fingerprint, "speech": speech.fingerprint, "config": _mark(config)}
     keys = [clip.key for clip in clips]
     with ShardWriter(paths.encoded, "clips", config.encode.samples_per_shard, meta) as writer:
@@ -62,6 +68,10 @@ def run(config: Stage1Config) -> None:
     print(f"encode: {len(clips)} clips -> {paths.encoded}", file=sys.stderr)
 
 
+def _clips(entries: Sequence[Entry], config: Stage1Config) -> list[TrainingClip]:
+    return training_clips(entries, config.geometry.clip_frames, config.encode.stride)
+
+
 def _mark(config: Stage1Config) -> str:
     """Whatever decides the bytes besides the entries (their ids tell their content) and the encoders."""
     encode = config.encode
@@ -70,35 +80,16 @@ def _mark(config: Stage1Config) -> str:
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A stretch of a prepared entry, from frame ``start`` on; ``key`` names its sample."""
-
-    key: str
-    entry: Entry
-    start: int
-
-
-@dataclass(frozen=True)
 class _Loaded:
     """What is read and drawn ahead of the networks."""
 
-    clip: Clip
+    clip: TrainingClip
     frames: NDArray[np.uint8]
     regions: Regions
     landmarks: NDArray[np.float32]
     references: NDArray[np.uint8]
     reference_indices: NDArray[np.int64]
     audio: NDArray[np.float32]
-
-
-def training_clips(entries: Sequence[Entry], config: Stage1Config) -> list[Clip]:
-    """What the entries are cut into for trainings of this stage."""
-    length, stride = config.geometry.clip_frames, config.encode.stride
-    return [
-        Clip(clip_key(entry.id, start), entry, start)
-        for entry in entries
-        for start in clip_starts(entry.frames, length, stride)
-    ]
 
 
 def reference_frames(total: int, start: int, length: int, count: int, seed: int) -> NDArray[np.int64]:
@@ -138,7 +129,7 @@ class _Loader:
         self._config = config
         self._entries = OpenEntries()
 
-    def load(self, clip: Clip) -> _Loaded:
+    def load(self, clip: TrainingClip) -> _Loaded:
         config = self._config
         opened = self._entries.get(clip.entry)
         crops, track, audio = opened.crops, opened.track, opened.audio
@@ -156,7 +147,11 @@ class _Loader:
 
 
 def _encode(
-    loaded: _Loaded, codec: VideoCodec, speech: EntrySpeech, config: Stage1Config, made_by: Mapping[str, Any]
+    loaded: _Loaded,
+    codec: VideoCodec,
+    speech: PreparedSpeech,
+    config: Stage1Config,
+    made_by: Mapping[str, Any],
 ) -> dict[str, bytes]:
     clip, geometry = loaded.clip, config.geometry
     masked = hide(loaded.frames, loaded.regions.inpaint)

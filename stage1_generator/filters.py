@@ -9,11 +9,15 @@ from __future__ import annotations
 import sys
 
 from common.data.prepared import Entry, load_entries
+from common.parallel import run_parallel
+from common.progress import Progress
+from common.work_folder import sweep
 from stage1_generator.companions.judging import Judge, Lips, identity_encoder
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import read_plan
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_command, run_parallel, sweep
+from stage1_generator.config import Stage1Config
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 
 def main(argv: list[str] | None = None) -> int:

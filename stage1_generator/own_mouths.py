@@ -14,6 +14,7 @@ import numpy as np
 from common.data.prepared import Entry, load_entries
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
+from common.work_folder import sweep
 from stage1_generator.companions.judging import Judge, Lips
 from stage1_generator.companions.lent import Lender, make_lent, plan_lent
 from stage1_generator.companions.plan import PairPlan, Unpaired, clip_seed
@@ -28,8 +29,9 @@ from stage1_generator.companions.rebuilt import (
 )
 from stage1_generator.companions.records import BLENDED, VERDICT, PlanIndex, made_by, write_plan
 from stage1_generator.companions.regions import clip_regions
-from stage1_generator.config import OwnMouths, Stage1Config, work_paths
-from stage1_generator.work.command import run_command, sweep
+from stage1_generator.config import OwnMouths, Stage1Config
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 
 def main(argv: list[str] | None = None) -> int:

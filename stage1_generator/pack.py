@@ -25,15 +25,20 @@ from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.files import fingerprint
 from common.media import read_frames
+from common.parallel import run_ahead
+from common.progress import Progress
+from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
+from common.work_folder import sweep
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, VERDICT, load_meta, read_plan
 from stage1_generator.companions.regions import clip_regions
-from stage1_generator.config import OwnMouths, Stage1Config, work_paths
-from stage1_generator.generator.frozen import EntrySpeech, load_codec
+from stage1_generator.config import OwnMouths, Stage1Config
+from stage1_generator.generator.frozen import load_codec
 from stage1_generator.pairs.augmented import Copy, Pictures, by_pair, changed, plan_copies
 from stage1_generator.pairs.rendered import RenderedClip, find_rendered_pairs, load_rendered_clip
-from stage1_generator.work.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 _VERSION = 1
 
@@ -70,7 +75,7 @@ def _count(pairs: int, copies: int) -> str:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    codec, speech = load_codec(config), EntrySpeech(config)
+    codec, speech = load_codec(config), PreparedSpeech(config.work, config.speech)
     packer = _Packer(config, codec, speech)
     own_mouths = config.pairs.own_mouths is not OwnMouths.none
     others = config.pairs.retimed or own_mouths or config.pack.rendered_pairs
@@ -159,7 +164,7 @@ def _retimed(config: Stage1Config) -> list[_Pair]:
 
 
 class _Packer:
-    def __init__(self, config: Stage1Config, codec: VideoCodec, speech: EntrySpeech) -> None:
+    def __init__(self, config: Stage1Config, codec: VideoCodec, speech: PreparedSpeech) -> None:
         self._config, self._codec, self._speech = config, codec, speech
         self._entries = OpenEntries()
         self._margin = feature_margin(config.speech.extra_window)

@@ -14,13 +14,15 @@ import numpy as np
 from common.data.prepared import load_entries
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
+from common.work_folder import sweep
 from stage1_generator.companions.lent import Lender, make_lent, plan_lent
 from stage1_generator.companions.plan import PairPlan, clip_seed
 from stage1_generator.companions.records import BLENDED, PlanIndex, load_meta, made_by, write_plan
 from stage1_generator.companions.regions import clip_regions
 from stage1_generator.companions.retimed import VERSION, retimed
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import run_command, sweep
+from stage1_generator.config import Stage1Config
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,16 +18,21 @@ from common.data.summary import spread
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
 from common.models.package import ModelPackage
+from common.parallel import run_ahead
+from common.progress import Progress
+from common.speech.prepared import PreparedSpeech
+from common.work_folder import sweep
 from stage1_generator.companions.plan import PairPlan, Speakable, Unpaired, plan_pairs
 from stage1_generator.companions.records import GENERATED, PlanIndex, made_by, write_plan
 from stage1_generator.companions.regions import clip_regions
-from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.config import Stage1Config
 from stage1_generator.encode import reference_stills
 from stage1_generator.footage.voice import voiced_from_levels
-from stage1_generator.generator.frozen import EntrySpeech, pick_device, pick_dtype
+from stage1_generator.generator.frozen import pick_device, pick_dtype
 from stage1_generator.generator.package import load_generator
 from stage1_generator.generator.sampling import CompanionGenerator, GenerationJob, in_precision
-from stage1_generator.work.command import Progress, run_ahead, run_command, sweep
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 _VERSION = 1
 
@@ -50,7 +55,7 @@ def run(config: Stage1Config) -> None:
     sweep(paths.companions)
     entries = {entry.id: entry for entry in load_entries(paths.prepared)}
     plans, unpaired = _plan(list(entries.values()), config)
-    speech = EntrySpeech(config)
+    speech = PreparedSpeech(config.work, config.speech)
     package, generator_mark = load_generator(config, speech)
     shared = {
         "version": _VERSION,
@@ -147,7 +152,7 @@ def _generator(package: ModelPackage, config: Stage1Config) -> CompanionGenerato
 
 
 class _Loader:
-    def __init__(self, entries: dict[str, Entry], speech: EntrySpeech, config: Stage1Config) -> None:
+    def __init__(self, entries: dict[str, Entry], speech: PreparedSpeech, config: Stage1Config) -> None:
         self._entries, self._speech, self._config = entries, speech, config
         self._opened = OpenEntries()
         # A second more than the clip, so that no window needs to be clamped.

@@ -11,26 +11,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import (
-    GeometryConfig,
-    ModelSections,
-    PhaseConfig,
-    TrainingSections,
-    add_config_arguments,
-    describe,
-    load_config,
-    parse_config_arguments,
-    to_yaml,
-)
+from common.autoencoder.config import AutoencoderRunConfig
+from common.config import load_config, to_yaml
+from common.config_arguments import add_config_arguments, parse_config_arguments
 from common.data.writer import ShardWriter
 from common.errors import UserError
+from common.face.config import FaceConfig
+from common.geometry import GeometryConfig
+from common.lip_shapes.config import LipLabelingConfig, LipTrainingConfig
+from common.phonetics.config import PhoneticLabelingConfig, PhoneticTrainingConfig
+from common.sync_expert.config import SyncTrainingConfig
+from common.training.describe import describe
+from stage1_generator.config import Stage1Config
+from stage2_dubber.config import Stage2Config
+from stage2_dubber.distillation.config import StudentConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 @dataclass
-class Root(TrainingSections, ModelSections):
-    phase: PhaseConfig = field(default_factory=PhaseConfig)
+class Root(Stage2Config):
+    face: FaceConfig = field(default_factory=FaceConfig)
 
 
 @pytest.fixture
@@ -285,3 +286,56 @@ def test_schemas_may_lack_sections():
     assert config.work == "here" and "77 frames" in describe(config)
     with pytest.raises(UserError, match="unknown key model"):
         load_config(Small, [CONFIGS / "tiny.yaml"])
+
+
+LAYERS = [
+    (Stage1Config, ["tiny", "stage1", "stage1_tiny"]),
+    (Stage1Config, ["small", "stage1", "small_stage1"]),
+    (Stage1Config, ["wan5b", "stage1"]),
+    (Stage2Config, ["tiny", "stage2_structure", "stage2_tiny"]),
+    (Stage2Config, ["small", "stage2_lip", "losses_lip", "small_stage2"]),
+    (Stage2Config, ["wan5b", "stage2_texture", "losses_texture"]),
+    (StudentConfig, ["tiny", "distill", "distill_tiny"]),
+    (StudentConfig, ["small", "distill", "small_distill"]),
+    (AutoencoderRunConfig, ["tiny_autoencoder"]),
+    (AutoencoderRunConfig, ["small_autoencoder"]),
+    (LipLabelingConfig, ["small_speech_labels"]),
+    (LipTrainingConfig, ["small_speech", "small_taught"]),
+    (PhoneticLabelingConfig, ["small_phonetics_labels"]),
+    (PhoneticTrainingConfig, ["small_phonetics"]),
+    (SyncTrainingConfig, ["sync", "sync_tiny"]),
+]
+
+
+@pytest.mark.parametrize(("schema", "names"), LAYERS, ids=["-".join(names) for _, names in LAYERS])
+def test_shipped_files_are_read_by_their_commands(schema: type, names: list[str]) -> None:
+    load_config(schema, [CONFIGS / f"{name}.yaml" for name in names])
+
+
+def test_every_shipped_file_is_read_by_a_command() -> None:
+    assert {name for _, names in LAYERS for name in names} == {file.stem for file in CONFIGS.glob("*.yaml")}
+
+
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_the_autoencoder_is_trained_in_the_shape_that_its_size_names(size: str) -> None:
+    own = load_config(AutoencoderRunConfig, [CONFIGS / f"{size}_autoencoder.yaml"])
+    whole = load_config(Stage2Config, [CONFIGS / f"{size}.yaml"], ["vae.path=''"])
+    assert own.vae == whole.vae
+    assert own.geometry.crop_size == whole.geometry.crop_size
+    assert own.geometry.clip_frames == whole.geometry.clip_frames
+
+
+@pytest.mark.parametrize("schema", [LipTrainingConfig, PhoneticTrainingConfig, SyncTrainingConfig])
+@pytest.mark.parametrize("key", ["lip_window", "drop_audio", "loss_of", "face_weight", "init_from"])
+def test_settings_of_the_dubbing_model_are_refused_by_other_trainings(schema: type, key: str) -> None:
+    with pytest.raises(UserError, match=rf"unknown key train\.{key}"):
+        load_config(schema, [], [f"train.{key}=0"])
+
+
+def test_a_section_of_another_command_is_refused_with_those_that_are_read() -> None:
+    with pytest.raises(UserError, match=r"small\.yaml: unknown key model; this command reads vae, geometry"):
+        load_config(AutoencoderRunConfig, [CONFIGS / "small.yaml"])
+    with pytest.raises(UserError, match="unknown key face"):
+        load_config(Stage2Config, [], ["face.detector=box"])
+    with pytest.raises(UserError, match="unknown key listen"):
+        load_config(Stage1Config, [], ["listen.silence=0"])

@@ -15,12 +15,14 @@ import torch
 from model_toys import tiny_codec, tiny_transformer
 from safetensors.torch import load_file
 
-from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.diffusion.config import DiffusionConfig
+from common.geometry import GeometryConfig
 from common.lip_shapes.encoder import LipEncoder
 from common.lip_shapes.model import LipReader
 from common.models.package import load_package, save_package
 from common.models.package_info import PackageInfo, read_info
 from common.own_mouths.config import Renderer
+from common.speech.config import SpeechConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "tools" / "train_default.sh"

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from bootdub.cli.main import app
 from common.autoencoder.codec import VideoCodec
-from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.diffusion.config import DiffusionConfig
+from common.geometry import GeometryConfig
 from common.media import read_frames
 from common.models.convert import from_public_state_dict
 from common.models.convert_vae import from_original_vae
@@ -23,6 +24,7 @@ from common.models.convert_whisper import from_openai_whisper
 from common.models.package import ModelPackage, load_package
 from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
+from common.speech.config import SpeechConfig
 from common.speech.pretrained import PretrainedEncoder
 from stage2_dubber.dub.pipeline import DubPipeline
 

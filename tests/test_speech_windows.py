@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.speech import audio_windows, clip_features, feature_margin, window_indices
+from common.speech.windows import audio_windows, clip_features, feature_margin, window_indices
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "whisper_tiny"
 

@@ -17,6 +17,9 @@ from common.data.prepared import pack_mask, unpack_mask
 from common.data.summary import spread
 from common.errors import UserError
 from common.face.canonical import face_in_box
+from common.parallel import run_ahead
+from common.progress import Progress, format_seconds
+from common.work_folder import sole_writer
 from stage1_generator import pack
 from stage1_generator.companions.paste import composite, match_colour, put_back, soft_alpha
 from stage1_generator.companions.regions import GRAY, clip_regions, grow_mask, hide
@@ -25,7 +28,6 @@ from stage1_generator.config import Stage1Config
 from stage1_generator.encode import reference_frames, reference_stills
 from stage1_generator.pairs.relight import is_relit, light_field, relight
 from stage1_generator.pairs.rendered import find_rendered_pairs
-from stage1_generator.work.command import Progress, format_seconds, run_ahead, sole_writer
 
 SIZE = 48
 

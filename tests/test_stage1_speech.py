@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from training_toys import (
     metrics,
     run_editor,
-    stage1_config,
     stage2_config,
     toy_face,
     toy_vae,
@@ -21,21 +20,23 @@ from training_toys import (
     write_raw_pairs,
 )
 
-from common.config import SpeechConfig
+from common.config import load_config
 from common.data.dataset import ShardDataset
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.face.layout import INNER_LIP_PAIRS
 from common.face.mouth import LIP_SHAPE_UNIT, lip_shape, mouth_opening, mouth_shape
+from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.encoder import LipEncoder, true_lip_features
 from common.lip_shapes.label import MARGIN
 from common.lip_shapes.model import LipReader
 from common.lip_shapes.network import WEIGHTS_FILE, load_lip_reader
-from common.lip_shapes.strategy import SpeechStrategy, at_tempo, per_frame, silenced
+from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, per_frame, silenced
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.package import load_package
-from common.speech import build_speech_encoder
+from common.speech.build import build_speech_encoder
+from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder
 from common.training.draws import Draw
 from common.training.launch import open_shards, train
@@ -81,12 +82,18 @@ def reader(folder: Path, gain: float = 1.0) -> Path:
     return folder
 
 
+def lip_config(folder: Path, *overrides: str) -> LipTrainingConfig:
+    words = ["geometry.clip_frames=9", "train.max_steps=4", "train.mixed_precision=no", "train.num_workers=0"]
+    words += ["train.log_every=1", "train.warmup_steps=1", "train.ema_decay=0.9", "train.global_batch_size=2"]
+    words += [f"data.shards=[{folder / 'clips'}]", f"train.output={folder / 'run'}"]
+    return load_config(LipTrainingConfig, [], [*words, *overrides])
+
+
 def test_it_learns_to_open_the_mouth_with_the_sound(tmp_path: Path) -> None:
-    toy_vae(tmp_path)
     dataset = write_talkers(tmp_path / "clips", 32)
     words = ["train.max_steps=60", "train.global_batch_size=8", "train.micro_batch_size=8"]
-    config = stage1_config(tmp_path, *words, "train.learning_rate=5e-3", "listen.spread=1.25")
-    result = train(config, SpeechStrategy(config, dataset), dataset)
+    config = lip_config(tmp_path, *words, "train.learning_rate=5e-3", "listen.spread=1.25")
+    result = train(config, LipShapeStrategy(config, dataset), dataset)
     rows = metrics(tmp_path / "run")
     assert rows[0]["opening_r"] < 0.5
     assert np.mean([row["opening_r"] for row in rows[-10:]]) > 0.85
@@ -99,8 +106,8 @@ def test_it_learns_to_open_the_mouth_with_the_sound(tmp_path: Path) -> None:
 def test_shards_of_another_step_are_refused(tmp_path: Path) -> None:
     toy_vae(tmp_path)
     dataset = write_clips(tmp_path / "clips")
-    with pytest.raises(UserError, match="lip reader hears"):
-        SpeechStrategy(stage1_config(tmp_path), dataset)
+    with pytest.raises(UserError, match="labelled speech for a lip-shape predictor"):
+        LipShapeStrategy(lip_config(tmp_path), dataset)
 
 
 def test_features_do_not_depend_on_where_a_long_recording_is_cut(

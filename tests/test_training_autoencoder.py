@@ -13,16 +13,10 @@ from safetensors.numpy import save_file
 from training_toys import saved, torchrun
 
 from common.autoencoder.codec import VideoCodec, build_vae
+from common.autoencoder.config import AutoencoderConfig, VaeConfig
 from common.autoencoder.train import main
-from common.autoencoder.training import (
-    AutoencoderConfig,
-    AutoencoderTrainer,
-    autoencoder_loss,
-    latent_divisors,
-    new_autoencoder,
-)
+from common.autoencoder.training import AutoencoderTrainer, autoencoder_loss, latent_divisors, new_autoencoder
 from common.autoencoder.video_crops import load_clip, load_clips, random_windows
-from common.config import VaeConfig
 from common.media import write_video
 
 SHAPE = VaeConfig(
@@ -119,7 +113,6 @@ def test_processes_share_the_work_and_leave_one_model(videos: Path, tmp_path: Pa
     shape = json.dumps({name: value for name, value in vars(SHAPE).items() if name != "path"})
     (tmp_path / "toy.yaml").write_text(
         f"vae: {shape}\ngeometry: {{crop_size: 32, clip_frames: 9, motion_latents: 1}}\n"
-        "model: {latent_channels: 4, audio_channels: 80}\nspeech: {channels: 80}\n"
     )
     words = [
         f"autoencoder.folders=[{videos}]",

@@ -11,10 +11,11 @@ import torch
 from training_toys import stage2_config, toy_file, toy_vae
 
 from common.autoencoder.codec import VideoCodec, build_vae
-from common.config import describe, load_config
+from common.config import load_config
 from common.diffusion.flow import FlowMatching
 from common.models.adapters import add_adapter
 from common.models.transformer import build_transformer
+from common.training.describe import describe
 from common.training.ema import ParameterAverage
 from common.training.estimate import GIB, Run, decode_bytes
 from common.training.state import build_optimizer

@@ -19,7 +19,7 @@ from common.data.dataset import ShardDataset
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.face.canonical import face_in_box
-from common.speech import build_speech_encoder
+from common.speech.build import build_speech_encoder
 from common.training.checkpoint import Checkpoint
 from common.training.launch import open_shards, train
 from common.training.trainer import TrainResult

@@ -30,6 +30,8 @@ from common.files import read_json
 from common.media import load_audio, read_frames
 
 SAMPLE_RATE = 16000
+PREPARED = "prepared"
+"""The folder of prepared clips within the work folder of stage 1."""
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from common.arithmetic import one_thread
-from common.config import SpeechConfig
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import PathLike, fingerprint, sha256_file
 from common.lip_shapes.network import CONFIG_FILE, WEIGHTS_FILE, load_lip_reader
 from common.speech.base import Audio, Features
+from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 

@@ -17,27 +17,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.config import SpeechAugmentConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import atomic_dir, sampled_digest
+from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.label import MARGIN
 from common.lip_shapes.label import STEP as LISTEN
 from common.lip_shapes.model import LipReader
 from common.lip_shapes.network import load_phonetics
 from common.phonetics.label import LIPS
 from common.phonetics.label import STEP as PHONETICS
+from common.speech.config import SpeechAugmentConfig
+from common.speech.labelled import require_labelled
 from common.speech.mel import MelEncoder
 from common.speech.mel_augment import augment_mel
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
-from stage1_generator.config import Stage1Config
-from stage1_generator.work.training import require_heard
 
 _BANDS = MelEncoder.channels
+_COMMANDS = {LISTEN: "common.lip_shapes.label", PHONETICS: "common.phonetics.label"}
 _MIDDLE = LIP_SHAPE.index("gap")
 _BORDER = 3
 """Frames before and after the beginning and the end of a silence in which the mouth may be anything."""
@@ -171,13 +172,13 @@ def at_tempo(features: Tensor, shapes: Tensor, factor: float) -> tuple[Tensor, T
     return sound, torch.where(known[:, None], mouth, torch.nan)
 
 
-class SpeechStrategy:
+class LipShapeStrategy:
     """Regression of mouth shapes from log-mel features, for the trainer of the stages."""
 
-    def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
+    def __init__(self, config: LipTrainingConfig, dataset: ShardDataset) -> None:
         """Raises UserError where the data are not those of `listen` and `phonetics`."""
         self.config, self.dataset = config, dataset
-        require_heard(dataset, (LISTEN, PHONETICS), "a lip reader")
+        require_labelled(dataset, _COMMANDS, "a lip-shape predictor")
         for index in dataset.indices:
             if index.meta["step"] == PHONETICS and LIPS not in index.meta:
                 raise UserError(

@@ -21,7 +21,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from common.autoencoder.codec import VideoCodec, load_vae
-from common.config import SpeedConfig
 from common.errors import UserError
 from common.files import atomic_dir
 from common.models.adapters import AdapterSwitch, load_adapter, save_adapter
@@ -34,6 +33,7 @@ from common.models.package_info import (
     read_info,
     write_info,
 )
+from common.models.speed import SpeedConfig
 from common.models.switches import check_switches, place_transformer
 from common.models.transformer import DubbingTransformer
 

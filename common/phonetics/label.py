@@ -11,20 +11,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from common.data.prepared import load_entries
+from common.command import alone_in_work_folder, run_configured
+from common.data.prepared import PREPARED, load_entries
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint
+from common.phonetics.config import PhoneticLabelingConfig
 from common.phonetics.recordings import Recording, from_folders, played, synthesised
 from common.phonetics.teacher import TeachingReaders, open_teacher
+from common.progress import Progress
 from common.speech.base import HOP, Features
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, clip_features
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_command, sweep
+from common.work_folder import sweep
 
 STEP = "phonetics"
 TEACHER = "teacher_features"
@@ -36,17 +39,23 @@ MARGIN = 17
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command(STEP, __doc__ or "", run, dry_run, argv)
+    return run_configured(
+        PhoneticLabelingConfig,
+        alone_in_work_folder(run, dry_run),
+        prog="python -m common.phonetics.label",
+        description=__doc__ or "",
+        argv=argv,
+    )
 
 
-def dry_run(config: Stage1Config) -> None:
-    recordings, folder = list(_recordings(config)), work_paths(config).phonetics
+def dry_run(config: PhoneticLabelingConfig) -> None:
+    recordings, folder = list(_recordings(config)), _folder(config)
     print(f"phonetics: {len(recordings)} recordings, teacher {config.phonetics.teacher or '(none)'}")
     print(f"phonetics: {sum(len(_starts(one)) for one in recordings)} samples into {folder}")
 
 
-def run(config: Stage1Config) -> None:
-    settings, folder = config.phonetics, work_paths(config).phonetics
+def run(config: PhoneticLabelingConfig) -> None:
+    settings, folder = config.phonetics, _folder(config)
     teacher = open_teacher(settings)
     readers = TeachingReaders(settings.readers, teacher.channels) if settings.readers else None
     mel_encoder = MelEncoder()
@@ -69,7 +78,7 @@ def run(config: Stage1Config) -> None:
             taught[LIPS] = readers.lips(mel, taught[TEACHER])
         return mel, taught
 
-    with ShardWriter(folder, STEP, config.encode.samples_per_shard, made_by) as writer:
+    with ShardWriter(folder, STEP, config.samples_per_shard, made_by) as writer:
         todo = pieces[writer.resume([_key(one, start) for one, start in pieces]) :]
         progress = Progress(STEP, len(todo))
         for recording, start in todo:
@@ -87,18 +96,22 @@ def run(config: Stage1Config) -> None:
             encoded = encode_sample(meta, cache=cache, cache_fingerprint=fingerprint(made_by))
             writer.add(_key(recording, start), encoded)
             progress.step(FRAMES)
-    progress.finish(work_paths(config).root)
+    progress.finish(Path(config.work))
     print(f"phonetics: {len(pieces)} samples -> {folder}", file=sys.stderr)
+
+
+def _folder(config: PhoneticLabelingConfig) -> Path:
+    return Path(config.work) / STEP
 
 
 def _key(recording: Recording, start: int) -> str:
     return f"{recording.key}-{start:06d}"
 
 
-def _recordings(config: Stage1Config) -> Iterator[Recording]:
-    settings, paths = config.phonetics, work_paths(config)
+def _recordings(config: PhoneticLabelingConfig) -> Iterator[Recording]:
+    settings = config.phonetics
     if settings.speeds:
-        yield from played(load_entries(paths.prepared), config.geometry.fps, settings.speeds)
+        yield from played(load_entries(Path(config.work) / PREPARED), config.geometry.fps, settings.speeds)
     yield from synthesised(settings)
     yield from from_folders(settings.folders)
 

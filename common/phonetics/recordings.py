@@ -17,10 +17,10 @@ from common.data.prepared import SAMPLE_RATE, Entry
 from common.errors import UserError
 from common.files import fingerprint
 from common.media import load_audio
+from common.phonetics.config import PhoneticLabelsConfig
 from common.rendered.espeak import Voice
 from common.rendered.speech import LANGUAGES, sample_voice, speak
 from common.speech.base import Audio
-from stage1_generator.config import PhoneticsConfig
 
 SUFFIXES = (".flac", ".g722", ".gsm", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 _JOINED_SECONDS = 20
@@ -48,7 +48,7 @@ def played(entries: Sequence[Entry], fps: float, speeds: Sequence[float]) -> Ite
             yield Recording(f"{entry.id}-{percent}", entry.speaker, samples, partial(_played, entry, percent))
 
 
-def synthesised(config: PhoneticsConfig) -> Iterator[Recording]:
+def synthesised(config: PhoneticLabelsConfig) -> Iterator[Recording]:
     """Every language alike often; `sample_voice` alone would speak mostly English."""
     seconds = config.synthesised_seconds
     for number in range(round(config.synthesised_minutes * _MINUTE / seconds)):

@@ -15,18 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.config import SpeechAugmentConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.files import atomic_dir
+from common.phonetics.config import PhoneticTrainingConfig
 from common.phonetics.label import STEP, TEACHER
 from common.phonetics.model import PhoneticEncoder
+from common.speech.config import SpeechAugmentConfig
+from common.speech.labelled import require_labelled
 from common.speech.mel import MelEncoder
 from common.speech.mel_augment import augment_mel
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
-from stage1_generator.config import Stage1Config
-from stage1_generator.work.training import require_heard
 
 _MEASURED = 500
 """Samples from which means and deviations are taken."""
@@ -85,10 +85,10 @@ class PhoneticStudent(nn.Module):
 class PhoneticsStrategy:
     """Regression of a teacher's features, for the trainer of the stages."""
 
-    def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
+    def __init__(self, config: PhoneticTrainingConfig, dataset: ShardDataset) -> None:
         """Raises UserError where the data are not those of `phonetics`."""
         self.config, self.dataset = config, dataset
-        require_heard(dataset, (STEP,), "a teacher")
+        require_labelled(dataset, {STEP: "common.phonetics.label"}, "a phonetic encoder")
 
     def build_model(self) -> nn.Module:
         heard = torch.cat([sample.cache[TEACHER].float() for sample in self._measured()])

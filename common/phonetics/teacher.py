@@ -14,11 +14,11 @@ from common.files import PathLike, fingerprint, sha256_file
 from common.lip_shapes.encoder import read_recording
 from common.lip_shapes.network import load_lip_reader
 from common.models.frozen import weight_fingerprint
+from common.phonetics.config import TeacherConfig
 from common.speech.base import HOP, Audio, Features, check_audio, feature_count
 from common.speech.chunks import overlapping_chunks
 from common.speech.mel import MelEncoder
 from common.speech.whisper_mel import COLUMNS_PER_FEATURE, whisper_filters, whisper_log_mel
-from stage1_generator.config import PhoneticsConfig
 
 
 class OnnxWhisper:
@@ -65,7 +65,7 @@ class OnnxWhisper:
         return overlapping_chunks(count, self._window, self._window // 3, hear)
 
 
-def open_teacher(settings: PhoneticsConfig) -> OnnxWhisper:
+def open_teacher(settings: TeacherConfig) -> OnnxWhisper:
     """The teacher that ``phonetics`` names. Raises UserError where there is none."""
     if not settings.teacher:
         raise UserError("phonetics.teacher is empty: name an ONNX file of a Whisper encoder.")

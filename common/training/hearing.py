@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.config import SpeechAugmentConfig, SpeechConfig, TrainConfig
 from common.data.schema import Sample
 from common.errors import UserError
 from common.lip_shapes.encoder import require_true_lips, true_lip_features
+from common.speech.config import SpeechAugmentConfig, SpeechConfig
 from common.speech.mel_augment import augment_mel, mel_changes
+from common.training.config import FlowTrainConfig
 from common.training.draws import Draw
 
 
@@ -47,7 +48,7 @@ class Hearing:
 
 
 def hearing_of(
-    train: TrainConfig, speech: SpeechConfig, augment: SpeechAugmentConfig | None = None
+    train: FlowTrainConfig, speech: SpeechConfig, augment: SpeechAugmentConfig | None = None
 ) -> Hearing | None:
     """What the configuration asks for; None where nothing is changed.
 

@@ -11,16 +11,17 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from common.config import GeometryConfig, TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
+from common.geometry import GeometryConfig
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs, flow_inputs
+from common.training.config import FlowTrainConfig
 from common.training.flops import Cost, model_cost
 from common.training.hearing import Hearing
 from common.training.lip_window import lip_window
-from common.training.loading import Assemble, ClipEncoder, MicroBatch
+from common.training.loading import Assemble, MicroBatch, SampleEncoder
 from common.training.losses import region_weights, time_weights, weighted_flow_loss
 from common.training.pixel.clip import Conditions
 from common.training.pixel.judge import PixelJudge, one_step_estimate
@@ -98,11 +99,11 @@ class FlowStrategy(ABC):
 
     def __init__(
         self,
-        train: TrainConfig,
+        train: FlowTrainConfig,
         geometry: GeometryConfig,
         flow: FlowMatching,
         extra_window: int,
-        encoder: ClipEncoder | None = None,
+        encoder: SampleEncoder | None = None,
         context: Tensor | None = None,
         judge: PixelJudge | None = None,
         hearing: Hearing | None = None,

@@ -16,12 +16,13 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from common.config import DataConfig, TrainConfig
+from common.data.config import DataConfig
 from common.data.dataset import ShardDataset
 from common.data.order import build_order
 from common.errors import UserError
 from common.files import require_writable_dir
 from common.training.checkpoint import Checkpoint, latest_checkpoint, remove_partial, save_checkpoint
+from common.training.config import OptimisationConfig
 from common.training.distribute import clip_gradients, gradient_exchange
 from common.training.draws import DrawSampler
 from common.training.durable import DiskFullError, together
@@ -66,7 +67,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: OptimisationConfig,
         strategy: Strategy,
         dataset: ShardDataset,
         data: DataConfig | None = None,
@@ -303,7 +304,7 @@ class Trainer:
         return float(broadcast(shared)) if self.world > 1 else float(shared)
 
 
-def _accelerator(config: TrainConfig, alternating: bool) -> Accelerator:
+def _accelerator(config: OptimisationConfig, alternating: bool) -> Accelerator:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = resolve_precision(config.mixed_precision, device)
     if is_emulated(precision, device):

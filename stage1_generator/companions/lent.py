@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from common.data.prepared import Entry
 from common.data.writer import safe_key
+from common.parallel import run_parallel
+from common.progress import Progress
 from stage1_generator.companions.plan import PairPlan, chosen_clips
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_parallel
+from stage1_generator.config import Stage1Config
+from stage1_generator.work.paths import work_paths
 
 
 class Lender:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common.config import SpeedConfig
 from common.diffusion.windows import plan_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
 from common.media import frame_times, model_frame_count
 from common.models.package_info import read_info
+from common.models.speed import SpeedConfig
 from stage2_dubber.dub.request import SPEECH_RATE, DubInputs, DubRequest
 
 

@@ -12,8 +12,8 @@ from threading import Event
 import numpy as np
 import torch
 
-from common.config import DiffusionConfig
 from common.diffusion.branches import batch_branches
+from common.diffusion.config import DiffusionConfig
 from common.diffusion.sampler import Conditions, EulerSampler, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames

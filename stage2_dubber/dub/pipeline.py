@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from common.arithmetic import has_bf16
-from common.config import DiffusionConfig, SpeedConfig
+from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
 from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
+from common.models.speed import SpeedConfig
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder

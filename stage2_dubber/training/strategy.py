@@ -20,13 +20,15 @@ from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs
 from common.training.hearing import hearing_of
-from common.training.loading import ClipEncoder, MicroBatch, check_encoders
+from common.training.loading import MicroBatch, check_encoders
 from common.training.pixel.build import build_judge, check_landmarks, judges_identity
 from common.training.record import training_record
-from common.training.start import add_phase_adapter, load_start, speech_of, starting_model, weight_identity
+from common.training.start import load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import FlowStrategy, SampleLosses
 from stage2_dubber.config import Stage2Config
+from stage2_dubber.training.clip_encoder import ClipEncoder
 from stage2_dubber.training.own_references import OwnReference, draw_own_reference, with_own_reference
+from stage2_dubber.training.phase_adapter import add_phase_adapter
 
 STAGE = 2
 

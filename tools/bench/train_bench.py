@@ -23,10 +23,12 @@ from typing import Any
 import torch
 from bench_arguments import positive
 
-from common.config import ModelConfig, TrainConfig, load_config
+from common.config import load_config
 from common.errors import EXIT_CODE, UserError
 from common.models.adapters import add_adapter
+from common.models.config import ModelConfig
 from common.models.transformer import build_transformer
+from common.training.config import OptimisationConfig
 from common.training.distribute import clip_gradients
 from common.training.flops import Adapters, Shape, training_cost
 from common.training.peak import data_sheet_peak, measured_peak
@@ -150,7 +152,7 @@ def measure(
     if variant.checkpointing:
         model.enable_gradient_checkpointing()
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    optimizer = build_optimizer(trained, TrainConfig(learning_rate=1e-6))
+    optimizer = build_optimizer(trained, OptimisationConfig(learning_rate=1e-6))
     if variant.compiled:
         model.compile_repeated_blocks()
     inputs, target = _inputs(config, shape, device)

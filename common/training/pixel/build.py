@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from common.autoencoder.codec import VideoCodec
-from common.config import PhaseConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import ARRAYS
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE
 from common.sync_expert.model import load_expert
 from common.training.pixel.clip import PixelLoss
+from common.training.pixel.config import DecodedFrameLossesConfig
 from common.training.pixel.judge import PixelJudge
 from common.training.pixel.sync import SyncLoss
 from common.training.precision import resolve_precision
@@ -23,7 +23,7 @@ _ELSEWHERE = ("model", "pack", "root")  # where a judge's weights lie; other pla
 
 
 def build_judge(
-    phase: PhaseConfig,
+    phase: DecodedFrameLossesConfig,
     codec: VideoCodec,
     extra_window: int,
     seed: int,
@@ -85,7 +85,7 @@ def check_landmarks(judge: PixelJudge | None, dataset: ShardDataset) -> None:
         first += size
 
 
-def judges_identity(phase: PhaseConfig, judge: PixelJudge | None) -> dict[str, Any] | None:
+def judges_identity(phase: DecodedFrameLossesConfig, judge: PixelJudge | None) -> dict[str, Any] | None:
     """What of a phase's judges a checkpoint must agree with: settings, and weights instead of folders."""
     if judge is None:
         return None
