@@ -13,6 +13,16 @@ def one_of(key: str, value: str, allowed: Sequence[str]) -> None:
         raise UserError(f"{key} is {value!r}; it must be one of {', '.join(allowed)}.")
 
 
+_OLD_PRECISIONS = {"fp32": "float32", "no": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def precision(key: str, value: str, allowed: Sequence[str] = ("auto", "float32", "bfloat16")) -> None:
+    """Raises UserError unless ``value`` is one of the ``allowed`` words for a number format."""
+    if _OLD_PRECISIONS.get(value) in allowed:
+        raise UserError(f"{key} is {value!r}, which is called {_OLD_PRECISIONS[value]} now: write that.")
+    one_of(key, value, allowed)
+
+
 def at_least(key: str, value: float, least: float) -> None:
     """Raises UserError where ``value`` is below ``least``."""
     if value < least:

@@ -58,7 +58,7 @@ def blend_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> bool:
     original = entry.crops(plan.start, plan.length)
     track = entry.track(plan.start, plan.length)
     size = original.shape[1]
-    regions = clip_regions(track.landmarks, size, track.occluder, config.synthesis.occluder_grow)
+    regions = clip_regions(track.landmarks, size, track.occluder, config.masks.occluder_grow)
     generated = read_frames(source / GENERATED)
     blended = put_back(original, generated, regions.inpaint, config.blend.feather * size)
     with atomic_dir(folder) as temporary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from common.checks import at_least, clip_length, one_of, share
+from common.checks import at_least, clip_length, one_of, precision, share
 from common.data.config import AugmentConfig
 from common.errors import UserError
 from common.face.config import FaceConfig
@@ -51,6 +51,14 @@ class ReferenceConfig:
     count: int = 4
     background: str = "keep"
     """"keep": the whole crop; "zero": only the face, the rest gray."""
+
+
+@dataclass
+class MasksConfig:
+    """The region that is painted, in training clips and in companions alike."""
+
+    occluder_grow: float = 0.02
+    """Occluders are dilated by this share of the crop size before they are cut out of the mask."""
 
 
 @dataclass
@@ -109,8 +117,6 @@ class SynthesisConfig:
     """Model package of the generator; empty = `model` inside the newest checkpoint under train.output."""
     batch_clips: int = 4
     seed: int = 0
-    occluder_grow: float = 0.02
-    """Occluders are dilated by this share of the crop size before they are cut out of the mask."""
 
 
 @dataclass
@@ -162,15 +168,19 @@ class Stage1Config(FlowTrainingConfig):
     """Root of stage 1. `work` holds everything that the commands make."""
 
     work: str = "outputs/stage1"
+    seed: int = 0
+    """Of what is drawn for training clips: their references. Companions have synthesis.seed."""
     device: str = "auto"
     """Where autoencoder and generator run: "auto", "cpu", "cuda" or "cuda:1"."""
     dtype: str = "auto"
-    """"auto" (bf16 on CUDA, else fp32), "fp32" or "bf16"."""
+    """"float32", "bfloat16" or "auto". The latter is float32 on every CPU: what is encoded must not depend on
+    which one it is."""
     face: FaceConfig = field(default_factory=FaceConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     references: ReferenceConfig = field(default_factory=ReferenceConfig)
+    masks: MasksConfig = field(default_factory=MasksConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     pairs: PairsConfig = field(default_factory=PairsConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
@@ -185,6 +195,7 @@ def check(config: Stage1Config) -> Stage1Config:
     Raises:
         UserError: naming the key and what it must be.
     """
+    precision("dtype", config.dtype)
     clip_length("geometry.clip_frames", config.geometry.clip_frames, 5)
     clip_length("pairs.clip_frames", config.pairs.clip_frames, 5)
     one_of("references.background", config.references.background, ("keep", "zero"))

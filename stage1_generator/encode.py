@@ -55,7 +55,12 @@ def run(config: Stage1Config) -> None:
     sweep(paths.encoded)
     clips = _clips(load_entries(paths.prepared), config)
     codec, speech = load_codec(config), PreparedSpeech(config.work, config.speech)
-    meta = {"step": "encode", "vae": codec.fingerprint, "speech": speech.fingerprint, "config": _mark(config)}
+    meta = {
+        "step": "encode",
+        "vae": codec.fingerprint,
+        "speech": speech.fingerprint,
+        "config": encoding_mark(config),
+    }
     keys = [clip.key for clip in clips]
     with ShardWriter(paths.encoded, "clips", config.encode.samples_per_shard, meta) as writer:
         todo = clips[writer.resume(keys) :]
@@ -72,10 +77,10 @@ def _clips(entries: Sequence[Entry], config: Stage1Config) -> list[TrainingClip]
     return training_clips(entries, config.geometry.clip_frames, config.encode.stride)
 
 
-def _mark(config: Stage1Config) -> str:
+def encoding_mark(config: Stage1Config) -> str:
     """Whatever decides the bytes besides the entries (their ids tell their content) and the encoders."""
     encode = config.encode
-    parts = [encode.stride, encode.cut_occluders, config.synthesis.occluder_grow, config.synthesis.seed]
+    parts = [encode.stride, encode.cut_occluders, config.masks.occluder_grow, config.seed]
     return fingerprint([_VERSION, config.geometry, config.references, config.speech.extra_window, parts])
 
 
@@ -137,8 +142,8 @@ class _Loader:
         span = slice(clip.start, clip.start + length)
         occluder = track.occluder if config.encode.cut_occluders else None
         occluder = None if occluder is None else occluder[span]
-        regions = clip_regions(track.landmarks[span], size, occluder, config.synthesis.occluder_grow)
-        seed = clip_seed(config.synthesis.seed, clip.key, "references")
+        regions = clip_regions(track.landmarks[span], size, occluder, config.masks.occluder_grow)
+        seed = clip_seed(config.seed, clip.key, "references")
         chosen = reference_frames(len(crops), clip.start, length, config.references.count, seed)
         stills = reference_stills(crops[chosen], track.landmarks[chosen], config.references.background)
         rate = SAMPLE_RATE / config.geometry.fps

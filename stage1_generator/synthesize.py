@@ -65,7 +65,7 @@ def run(config: Stage1Config) -> None:
         "diffusion": asdict(config.diffusion),
         "geometry": asdict(config.geometry),
         "references": asdict(config.references),
-        "synthesis": [config.synthesis.seed, config.synthesis.occluder_grow, config.blend.feather],
+        "synthesis": [config.synthesis.seed, config.masks.occluder_grow, config.blend.feather],
     }
     batches = _unfinished(plans, shared, config)
     progress = Progress("synthesize", sum(plan.length for batch in batches for plan in batch))
@@ -168,7 +168,7 @@ class _Loader:
         landmarks = opened.track.landmarks[span]
         occluder = None if opened.track.occluder is None else opened.track.occluder[span]
         frames = opened.crops[span]
-        regions = clip_regions(landmarks, frames.shape[1], occluder, config.synthesis.occluder_grow)
+        regions = clip_regions(landmarks, frames.shape[1], occluder, config.masks.occluder_grow)
         # The target segment itself shows the person at inference (P section 3).
         chosen = spread(plan.length, config.references.count)
         stills = reference_stills(frames[chosen], landmarks[chosen], config.references.background)

@@ -54,15 +54,15 @@ def test_later_layers_win_and_overrides_last(layer):
 
 
 def test_yaml_truth_words_are_words_where_a_word_is_wanted():
-    config = load_config(Root, overrides=["train.mixed_precision=no", "train.output=on"])
-    assert (config.train.mixed_precision, config.train.output) == ("no", "on")
+    config = load_config(Root, overrides=["train.init_from=no", "train.output=on"])
+    assert (config.train.init_from, config.train.output) == ("no", "on")
     assert load_config(Root, overrides=["train.keep_adapters=no"]).train.keep_adapters is False
 
 
 def test_words_in_files_are_read_as_on_the_command_line(layer):
-    text = "train: {mixed_precision: no, output: Off, init_from: on, keep_adapters: no}\nphase: {name: lip}"
+    text = "train: {sample_expert: no, output: Off, init_from: on, keep_adapters: no}\nphase: {name: lip}"
     train = load_config(Root, [layer(text)]).train
-    assert (train.mixed_precision, train.output, train.init_from) == ("no", "Off", "on")
+    assert (train.sample_expert, train.output, train.init_from) == ("no", "Off", "on")
     assert train.keep_adapters is False
     # Values whose type nobody knows stay what YAML says.
     assert load_config(Root, [layer("face: {options: {flip: no}}")]).face.options == {"flip": False}
@@ -154,7 +154,9 @@ def test_bad_files_are_refused_in_one_line(layer, text, words):
         ("train.context_parallel=0", ["train.context_parallel"]),
         ("train.context_parallel=5", ["model.num_heads is 24", "train.context_parallel (5)"]),
         ("train.context_parallel=24", ["20 latent frames"]),
-        ("train.mixed_precision=fp16", ["no, bf16"]),
+        ("train.mixed_precision=fp16", ["auto, float32, bfloat16"]),
+        ("train.mixed_precision=bf16", ["which is called bfloat16 now"]),
+        ("train.mixed_precision=no", ["which is called float32 now"]),
         ("phase.active_range=[0.5,0.2]", ["phase.active_range"]),
         ("data.weights=[1]", ["data.weights"]),
         ("train.output=${nothing.here}", ["cannot be resolved"]),

@@ -150,7 +150,7 @@ def test_again_does_nothing_and_other_content_is_not_replaced(
         assert code == 2 and "mine" in err
     assert [file.name for file in stranger.iterdir()] == ["precious.txt"]
     moved = Path(shutil.copytree(package, tmp_path / "moved"))
-    code, _, err = run(toy, moved, "--shard-size", "1MB", "--dtype", "bf16", "--overwrite")
+    code, _, err = run(toy, moved, "--shard-size", "1MB", "--dtype", "bfloat16", "--overwrite")
     assert code == 0, err
     assert not list((moved / "transformer").glob("*.index.json"))  # nothing of the old one stays
     assert load_package(moved, dtype=torch.bfloat16).info.speech.path == str(moved / "speech")
@@ -298,7 +298,7 @@ def test_values_that_do_not_fit_are_named(
     said = refused(toy, copy, tmp_path, "--dtype", "fp16")
     assert "blocks.1.ffn.2.weight" in said and words in said
     if value == 1e5:
-        assert run(toy, tmp_path / "out", "--dtype", "bf16", folder=copy)[0] == 0
+        assert run(toy, tmp_path / "out", "--dtype", "bfloat16", folder=copy)[0] == 0
 
 
 def test_parts_of_different_models_are_refused(toy: Toy, tmp_path: Path) -> None:

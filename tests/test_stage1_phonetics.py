@@ -103,7 +103,7 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
         f"phonetics.folders=[{tmp_path / 'speech'}]",
     ]
     training = [
-        *("train.learning_rate=1e-2", "train.warmup_steps=1", "train.mixed_precision=no"),
+        *("train.learning_rate=1e-2", "train.warmup_steps=1", "train.mixed_precision=float32"),
         *("train.global_batch_size=2", "train.micro_batch_size=2", "train.num_workers=0"),
         *("train.save_every=100", "train.log_every=1", "train.max_steps=2"),
     ]

@@ -83,7 +83,12 @@ def reader(folder: Path, gain: float = 1.0) -> Path:
 
 
 def lip_config(folder: Path, *overrides: str) -> LipTrainingConfig:
-    words = ["geometry.clip_frames=9", "train.max_steps=4", "train.mixed_precision=no", "train.num_workers=0"]
+    words = [
+        "geometry.clip_frames=9",
+        "train.max_steps=4",
+        "train.mixed_precision=float32",
+        "train.num_workers=0",
+    ]
     words += ["train.log_every=1", "train.warmup_steps=1", "train.ema_decay=0.9", "train.global_batch_size=2"]
     words += [f"data.shards=[{folder / 'clips'}]", f"train.output={folder / 'run'}"]
     return load_config(LipTrainingConfig, [], [*words, *overrides])

@@ -89,7 +89,7 @@ def test_it_learns_continues_and_measures_its_latents(videos: Path, tmp_path: Pa
             learning_rate=3e-3,
             warmup_steps=1,
             stats_windows=2,
-            mixed_precision="no",
+            mixed_precision="float32",
             log_every=5,
         )
         lines: list[str] = []
@@ -117,7 +117,7 @@ def test_processes_share_the_work_and_leave_one_model(videos: Path, tmp_path: Pa
     words = [
         f"autoencoder.folders=[{videos}]",
         *("autoencoder.window_frames=[5]", "autoencoder.frames_per_step=5", "autoencoder.warmup_steps=1"),
-        *("autoencoder.stats_windows=2", "autoencoder.mixed_precision=no"),
+        *("autoencoder.stats_windows=2", "autoencoder.mixed_precision=float32"),
     ]
 
     def train(processes: int, output: str, steps: int) -> dict[str, torch.Tensor]:

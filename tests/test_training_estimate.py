@@ -85,7 +85,7 @@ def test_activations_of_a_block_are_those_that_autograd_keeps(
 ) -> None:
     toy_file(tmp_path)
     words = ["model.dim=64", "model.ffn_dim=256", "geometry.crop_size=128", f"model.text_tokens={text}"]
-    words += [f"train.micro_batch_size={micro}", f"train.mixed_precision={'bf16' if half else 'no'}"]
+    words += [f"train.micro_batch_size={micro}", f"train.mixed_precision={'bfloat16' if half else 'float32'}"]
     kept, weights = [], 0
     for layers in (1, 2):
         run, model = _run(tmp_path, *words, f"model.num_layers={layers}")
@@ -166,7 +166,7 @@ def test_dry_run_tells_compute_time_and_memory(
     assert "4 = 2 micro x 1 accumulation x 2 world" in out
     assert "fits a100, h100, h200 (train.sharding)" in out
     # In fp32 the data sheets' bf16 rates say nothing.
-    assert main([*words[:2], "train.mixed_precision=no", "--dry-run"]) == 0
+    assert main([*words[:2], "train.mixed_precision=float32", "--dry-run"]) == 0
     assert "time on" not in capsys.readouterr().out
 
 

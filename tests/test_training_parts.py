@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from common.arithmetic import resolve_precision
 from common.data.batch import DubBatch
 from common.data.order import ShuffledOrder
 from common.diffusion.flow import FlowMatching
@@ -24,7 +25,6 @@ from common.training.config import FlowTrainConfig
 from common.training.draws import Draw, DrawSampler
 from common.training.ema import ParameterAverage
 from common.training.losses import region_weights, time_weights, weighted_flow_loss
-from common.training.precision import resolve_precision
 from common.training.schedule import learning_rate
 
 FLOW = FlowMatching(5.0, 5.0)
@@ -208,8 +208,8 @@ def test_schedule_warms_up_and_falls() -> None:
 
 
 def test_precision_names_are_checked() -> None:
-    assert resolve_precision("no", "cpu") == "no"
-    assert resolve_precision("auto", "cpu") in ("no", "bf16")
+    assert resolve_precision("float32", "cpu") == torch.float32
+    assert resolve_precision("auto", "cpu") in (torch.float32, torch.bfloat16)
     with pytest.raises(UserError, match="fp8"):
         resolve_precision("fp8", "cpu")
 

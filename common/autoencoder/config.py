@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.checks import at_least, clip_length, one_of, share
+from common.checks import at_least, clip_length, one_of, precision, share
 from common.errors import UserError
 from common.geometry import GeometryConfig
 
@@ -61,7 +61,7 @@ class AutoencoderConfig:
     ema_decay: float = 0.999
     kl_weight: float = 1e-5  # times nats per latent value
     edge_weight: float = 0.5
-    mixed_precision: str = "auto"  # | "bf16" | "no"; auto: bf16 where the device has it natively
+    mixed_precision: str = "auto"  # | "bfloat16" | "float32": common/arithmetic.py
     device: str = "cpu"
     seed: int = 0
     log_every: int = 20
@@ -74,6 +74,7 @@ class AutoencoderConfig:
             clip_length("autoencoder.window_frames", frames)
         at_least("autoencoder.window_size", self.window_size, 0)
         share("autoencoder.whitening", self.whitening)
+        precision("autoencoder.mixed_precision", self.mixed_precision)
         if not self.window_frames:
             raise UserError("autoencoder.window_frames is empty; give lengths such as [9, 17, 25].")
 

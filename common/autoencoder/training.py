@@ -21,6 +21,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast, reduce
 from torch import Tensor, nn
 
+from common.arithmetic import resolve_precision
 from common.autoencoder.codec import build_vae
 from common.autoencoder.config import AutoencoderConfig, VaeConfig
 from common.autoencoder.video_crops import CropClip, central_window, find_videos, load_clips, random_windows
@@ -34,7 +35,6 @@ from common.training.checkpoint import (
 )
 from common.training.ema import ParameterAverage
 from common.training.muon import Muon
-from common.training.precision import resolve_precision
 
 INITIAL_LOGVAR = -6.0
 
@@ -276,8 +276,8 @@ class AutoencoderTrainer:
             return self.vae.encode(video).latent_dist.mode().float()
 
     def _autocast(self) -> torch.autocast:
-        bf16 = self.precision == "bf16"
-        return torch.autocast(torch.device(self.config.device).type, dtype=torch.bfloat16, enabled=bf16)
+        narrow = self.precision == torch.bfloat16
+        return torch.autocast(torch.device(self.config.device).type, dtype=torch.bfloat16, enabled=narrow)
 
     def _seconds(self, started: float) -> float:
         return self.seconds_before + time.monotonic() - started

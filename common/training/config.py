@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.autoencoder.config import VaeConfig
-from common.checks import at_least, equal, multiple_of, one_of, share
+from common.checks import at_least, equal, multiple_of, one_of, precision, share
 from common.data.config import FlowDataConfig
 from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
@@ -33,7 +33,7 @@ class OptimisationConfig:
     lr_schedule: str = "constant"  # | "cosine"
     grad_clip: float = 1.0
     ema_decay: float = 0.0  # 0: no moving average
-    mixed_precision: str = "auto"  # | "bf16" | "no"; auto: bf16 where the device has it natively
+    mixed_precision: str = "auto"  # | "bfloat16" | "float32": common/arithmetic.py
     save_every: int = 500
     log_every: int = 10
     keep_checkpoints: int = 3
@@ -49,7 +49,7 @@ class OptimisationConfig:
                 "or train.sharding=ddp."
             )
         one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine"))
-        one_of("train.mixed_precision", self.mixed_precision, ("no", "bf16", "auto"))
+        precision("train.mixed_precision", self.mixed_precision)
         for name in ("max_steps", "global_batch_size", "micro_batch_size", "save_every", "log_every"):
             at_least(f"train.{name}", getattr(self, name), 1)
         at_least("train.context_parallel", self.context_parallel, 1)

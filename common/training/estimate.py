@@ -1,7 +1,7 @@
 """What a training will need: memory per GPU and hours, by formula, for a machine that is not at hand.
 
 Bytes are those of the tensors; the allocator, the CUDA context and communication want about a tenth more. The
-formulas follow what the trainer does: fp32 weights and optimiser, bf16 arithmetic under autocast.
+formulas follow what the trainer does: float32 weights and optimiser, bfloat16 arithmetic under autocast.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Run:
         train = self.config.train
         sharded = sharding == "fsdp2"
         share = self.world if sharded else 1
-        half = train.mixed_precision != "no"
+        half = train.mixed_precision != "float32"
         every, trained = self.parameters + self.added, self.trained
         parts = {
             "weights": FP32 * every / share,
@@ -157,7 +157,7 @@ class Run:
         - several samples with different noise levels: two r T d more, the norms before modulation
         """
         model, shape = self.config.model, self.shape
-        wide, narrow = FP32, FP32 if self.config.train.mixed_precision == "no" else BF16
+        wide, narrow = FP32, FP32 if self.config.train.mixed_precision == "float32" else BF16
         reference, target = token_counts(model, shape)
         tokens = reference + target
         text = 3 if model.text_tokens else 0
@@ -213,7 +213,7 @@ def estimate_rows(run: Run) -> list[tuple[str, str]]:
             f"{cost.backward / 1e15:,.3g}), {cost.tokens:,} tokens",
         )
     ]
-    if train.mixed_precision != "no":
+    if train.mixed_precision != "float32":
         for device in MEMORY_GIB:
             hours = run.hours(device)
             each = 3600 * hours / train.max_steps

@@ -16,6 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from common.arithmetic import is_emulated, resolve_precision
 from common.data.config import DataConfig
 from common.data.dataset import ShardDataset
 from common.data.order import build_order
@@ -29,7 +30,6 @@ from common.training.durable import DiskFullError, together
 from common.training.layout import ProcessLayout
 from common.training.loading import DrawnSamples
 from common.training.meter import LossMeter, RunLog
-from common.training.precision import is_emulated, resolve_precision
 from common.training.record import data_fingerprint
 from common.training.schedule import learning_rate
 from common.training.state import TrainingState
@@ -309,8 +309,10 @@ def _accelerator(config: OptimisationConfig, alternating: bool) -> Accelerator:
     precision = resolve_precision(config.mixed_precision, device)
     if is_emulated(precision, device):
         warnings.warn(
-            "train.mixed_precision=bf16 is emulated on this CPU and many times slower than fp32", stacklevel=2
+            "train.mixed_precision=bfloat16 is emulated on this device and many times slower than float32",
+            stacklevel=2,
         )
     # DDP must not wait for gradients of a part that this step does not train.
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if alternating else None
-    return Accelerator(mixed_precision=precision, cpu=device == "cpu", kwargs_handlers=handlers)
+    word = "bf16" if precision == torch.bfloat16 else "no"
+    return Accelerator(mixed_precision=word, cpu=device == "cpu", kwargs_handlers=handlers)

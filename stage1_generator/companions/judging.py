@@ -93,7 +93,7 @@ class Judge:
         companion = read_frames(companion_path)
         track = entry.track(plan.start, plan.length)
         regions = clip_regions(
-            track.landmarks, original.shape[1], track.occluder, self._config.synthesis.occluder_grow
+            track.landmarks, original.shape[1], track.occluder, self._config.masks.occluder_grow
         )
         scores = {
             "sharpness": _between(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from common.arithmetic import resolve_precision
 from common.autoencoder.codec import VideoCodec, build_vae
 from common.errors import UserError
 from stage1_generator.config import Stage1Config
@@ -27,13 +28,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """ "auto" is bfloat16 on a GPU, else float32."""
-    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name not in known:
-        raise UserError(f'dtype is "{name}": use "auto", "fp32" or "bf16".')
-    return known[name]
+    """The dtype that the ``dtype`` key means on ``device``; "auto" is float32 on every CPU."""
+    if name == "auto" and device.type == "cpu":
+        return torch.float32
+    return resolve_precision(name, device, "dtype")
 
 
 def load_codec(config: Stage1Config) -> VideoCodec:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from common.arithmetic import resolve_precision
 from common.autoencoder.codec import VideoCodec
 from common.data.dataset import ShardDataset
 from common.data.schema import ARRAYS
@@ -17,7 +18,6 @@ from common.training.pixel.clip import PixelLoss
 from common.training.pixel.config import DecodedFrameLossesConfig
 from common.training.pixel.judge import PixelJudge
 from common.training.pixel.sync import SyncLoss
-from common.training.precision import resolve_precision
 
 _ELSEWHERE = ("model", "pack", "root")  # where a judge's weights lie; other places may hold the same
 
@@ -28,7 +28,7 @@ def build_judge(
     extra_window: int,
     seed: int,
     speech: str,
-    precision: str = "no",
+    precision: str = "float32",
     checkpointing: bool = False,
 ) -> PixelJudge | None:
     """The judge of a phase, or None where no loss of it looks at pixels.
@@ -60,7 +60,8 @@ def build_judge(
     if not losses:
         return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    autocast = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else None
+    dtype = resolve_precision(precision, device)
+    autocast = dtype if dtype == torch.bfloat16 else None
     # A codec of its own around the same weights: what encodes the data keeps its precision.
     own = VideoCodec(codec.vae, autocast)
     return PixelJudge(own, losses, extra_window, seed, phase.judged_latents, checkpointing)
