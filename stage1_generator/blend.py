@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from common.data.prepared import Entry, load_entries
+from common.data.prepared import PreparedClip, load_prepared
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import read_frames, write_video
 from common.parallel import run_parallel
@@ -37,7 +37,7 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     sweep(paths.blended)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = read_plan(paths.companions).plans
     progress = Progress("blend", len(plans))
     jobs = [(plan, entries[plan.entry], config) for plan in plans]
@@ -46,7 +46,7 @@ def run(config: Stage1Config) -> None:
     progress.finish(paths.root)
 
 
-def blend_clip(plan: PairPlan, entry: Entry, config: Stage1Config) -> bool:
+def blend_clip(plan: PairPlan, entry: PreparedClip, config: Stage1Config) -> bool:
     """Blend one companion; returns False where it stands already."""
     paths = work_paths(config)
     source = paths.companions / plan.key

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
 from common.data.clips import TrainingClip, training_clips
-from common.data.prepared import SAMPLE_RATE, Entry, OpenEntries, load_entries
+from common.data.prepared import SAMPLE_RATE, LoadedClips, PreparedClip, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def dry_run(config: Stage1Config) -> None:
-    entries = load_entries(work_paths(config).prepared)
+    entries = load_prepared(work_paths(config).prepared)
     clips = _clips(entries, config)
     shards = -(-len(clips) // config.encode.samples_per_shard)
     print(f"encode: {len(entries)} entries -> {len(clips)} clips of {config.geometry.clip_frames} frames")
@@ -53,7 +53,7 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     sweep(paths.encoded)
-    clips = _clips(load_entries(paths.prepared), config)
+    clips = _clips(load_prepared(paths.prepared), config)
     codec, speech = load_codec(config), PreparedSpeech(config.work, config.speech)
     meta = {
         "step": "encode",
@@ -73,7 +73,7 @@ def run(config: Stage1Config) -> None:
     print(f"encode: {len(clips)} clips -> {paths.encoded}", file=sys.stderr)
 
 
-def _clips(entries: Sequence[Entry], config: Stage1Config) -> list[TrainingClip]:
+def _clips(entries: Sequence[PreparedClip], config: Stage1Config) -> list[TrainingClip]:
     return training_clips(entries, config.geometry.clip_frames, config.encode.stride)
 
 
@@ -132,7 +132,7 @@ class _Loader:
 
     def __init__(self, config: Stage1Config) -> None:
         self._config = config
-        self._entries = OpenEntries()
+        self._entries = LoadedClips()
 
     def load(self, clip: TrainingClip) -> _Loaded:
         config = self._config

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from common.data.prepared import Entry, load_entries
+from common.data.prepared import PreparedClip, load_prepared
 from common.parallel import run_parallel
 from common.progress import Progress
 from common.work_folder import sweep
@@ -37,14 +37,14 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     sweep(paths.filtered)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = read_plan(paths.companions).plans
     judge = Judge(config, Lips.different, "blend")
     if judge.why_no_identity:
         print(f"filter: identity is not measured: {judge.why_no_identity}", file=sys.stderr)
     progress = Progress("filter", len(plans))
 
-    def verdict(job: tuple[PairPlan, Entry]) -> tuple[bool, bool]:
+    def verdict(job: tuple[PairPlan, PreparedClip]) -> tuple[bool, bool]:
         key = job[0].key
         return judge.judge(*job, paths.blended / key, paths.filtered / f"{key}.json")
 

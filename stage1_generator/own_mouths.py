@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.prepared import Entry, load_entries
+from common.data.prepared import PreparedClip, load_prepared
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
 from common.work_folder import sweep
@@ -43,7 +43,7 @@ def dry_run(config: Stage1Config) -> None:
     if kind is OwnMouths.none:
         print("own mouths: none (pairs.own_mouths is none)")
         return
-    plan = plan_own_mouths(load_entries(work_paths(config).prepared), config)
+    plan = plan_own_mouths(load_prepared(work_paths(config).prepared), config)
     limits = config.filters
     wanted = (
         f"the same lips, distance <= {limits.rebuilt_lip_distance_max} px"
@@ -59,7 +59,7 @@ def run(config: Stage1Config) -> None:
         return
     paths = work_paths(config)
     sweep(paths.own_mouths)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plan = plan_own_mouths(list(entries.values()), config)
     for known in plan.plans:
         sweep(paths.own_mouths / known.key)  # verdicts lie inside
@@ -82,7 +82,7 @@ class MouthLender(Lender):
         return collect_mouths(self.crops, self.landmarks)
 
 
-def plan_own_mouths(entries: list[Entry], config: Stage1Config) -> PlanIndex:
+def plan_own_mouths(entries: list[PreparedClip], config: Stage1Config) -> PlanIndex:
     """The clips to be drawn, and those of entries that have no other moments."""
     frames = {entry.id: entry.frames for entry in entries}
     reason = f"no moments that are more than {APART} frames away"

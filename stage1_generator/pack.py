@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
-from common.data.prepared import SAMPLE_RATE, Entry, OpenEntries, load_entries
+from common.data.prepared import SAMPLE_RATE, LoadedClips, PreparedClip, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
@@ -100,7 +100,7 @@ class _Pair:
     """A clip and what made its companion; the filters' verdict where there was one."""
 
     plan: PairPlan
-    entry: Entry
+    entry: PreparedClip
     made: dict[str, Any]
     verdict: dict[str, Any] = field(default_factory=dict)
 
@@ -124,7 +124,7 @@ class _Loaded:
 
 def _accepted(config: Stage1Config) -> list[_Pair]:
     paths = work_paths(config)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     pairs = []
     for plan in read_plan(paths.companions).plans:
         verdict = load_meta(paths.filtered / f"{plan.key}.json", "filters")
@@ -136,7 +136,7 @@ def _accepted(config: Stage1Config) -> list[_Pair]:
 
 def _own_mouths(config: Stage1Config) -> list[_Pair]:
     paths, kind = work_paths(config), config.pairs.own_mouths.value
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     pairs = []
     for plan in read_plan(paths.own_mouths, "own_mouths").plans:
         folder = paths.own_mouths / plan.key
@@ -153,7 +153,7 @@ def _own_mouths(config: Stage1Config) -> list[_Pair]:
 
 def _retimed(config: Stage1Config) -> list[_Pair]:
     paths = work_paths(config)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = read_plan(paths.retimed, "retime").plans
     made = [load_meta(paths.retimed / plan.key / "meta.json", "retime") for plan in plans]
     return [
@@ -166,7 +166,7 @@ def _retimed(config: Stage1Config) -> list[_Pair]:
 class _Packer:
     def __init__(self, config: Stage1Config, codec: VideoCodec, speech: PreparedSpeech) -> None:
         self._config, self._codec, self._speech = config, codec, speech
-        self._entries = OpenEntries()
+        self._entries = LoadedClips()
         self._margin = feature_margin(config.speech.extra_window)
 
     def write(

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from common.data.prepared import load_entries
+from common.data.prepared import load_prepared
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
 from common.work_folder import sweep
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     if config.pairs.retimed:
-        plans = plan_lent(load_entries(work_paths(config).prepared), config, "retimed")
+        plans = plan_lent(load_prepared(work_paths(config).prepared), config, "retimed")
         print(f"retime: {len(plans)} clips, each with its own lips of other moments where such will do")
     else:
         print("retime: none (pairs.retimed is false)")
@@ -42,7 +42,7 @@ def run(config: Stage1Config) -> None:
         return
     paths = work_paths(config)
     sweep(paths.retimed)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = plan_lent(list(entries.values()), config, "retimed")
     made = make_lent("retime", plans, entries, config, partial(retime_clip, config=config), Lender)
     # Last, so that the index tells of a finished run.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.prepared import Entry, OpenEntries, load_entries
+from common.data.prepared import LoadedClips, PreparedClip, load_prepared
 from common.data.summary import spread
 from common.files import atomic_dir, fingerprint, write_json
 from common.media import write_video
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def dry_run(config: Stage1Config) -> None:
-    plans, unpaired = _plan(load_entries(work_paths(config).prepared), config)
+    plans, unpaired = _plan(load_prepared(work_paths(config).prepared), config)
     silent = sum(plan.speech is None for plan in plans)
     frames = len(plans) * config.pairs.clip_frames
     print(f"synthesize: {len(plans)} companions ({silent} silent), {frames} frames")
@@ -53,7 +53,7 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     sweep(paths.companions)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans, unpaired = _plan(list(entries.values()), config)
     speech = PreparedSpeech(config.work, config.speech)
     package, generator_mark = load_generator(config, speech)
@@ -83,7 +83,7 @@ def run(config: Stage1Config) -> None:
     print(f"synthesize: {len(plans)} companions, {len(unpaired)} clips without", file=sys.stderr)
 
 
-def _plan(entries: Sequence[Entry], config: Stage1Config) -> tuple[list[PairPlan], list[Unpaired]]:
+def _plan(entries: Sequence[PreparedClip], config: Stage1Config) -> tuple[list[PairPlan], list[Unpaired]]:
     pairs = config.pairs
     speakable = [
         Speakable(
@@ -152,9 +152,11 @@ def _generator(package: ModelPackage, config: Stage1Config) -> CompanionGenerato
 
 
 class _Loader:
-    def __init__(self, entries: dict[str, Entry], speech: PreparedSpeech, config: Stage1Config) -> None:
+    def __init__(
+        self, entries: dict[str, PreparedClip], speech: PreparedSpeech, config: Stage1Config
+    ) -> None:
         self._entries, self._speech, self._config = entries, speech, config
-        self._opened = OpenEntries()
+        self._opened = LoadedClips()
         # A second more than the clip, so that no window needs to be clamped.
         self._silence = speech.silence(config.pairs.clip_frames + 25, config.geometry.fps)
 

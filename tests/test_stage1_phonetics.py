@@ -1,4 +1,4 @@
-"""The phonetic encoder: what a large speech encoder hears, learnt by a small one for lip readers."""
+"""The phonetic encoder: what a large speech encoder hears, learnt by a small one for lip-shape predictors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.lip_shapes import label as listen
 from common.lip_shapes import train as train_speech
 from common.lip_shapes.encoder import LipEncoder
-from common.lip_shapes.model import LipReader
+from common.lip_shapes.model import LipShapePredictor
 from common.lip_shapes.network import load_phonetics
 from common.media import save_flac
 from common.phonetics import label as phonetics
@@ -83,7 +83,7 @@ def test_files_that_are_no_teacher_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """From clips to a lip reader that carries the phonetic encoder, by the commands."""
+    """From clips to a lip-shape predictor that carries the phonetic encoder, by the commands."""
     videos, work = tmp_path / "videos", tmp_path / "work"
     videos.mkdir()
     write_clip(videos, "ann", 40, 1, speaker="ann")
@@ -139,7 +139,9 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     sample = shards.sample(0)
     assert sample.cache[TEACHER].shape == (2 * FRAMES, WIDTH)
     assert sample.cache["audio_features"].shape == (2 * (FRAMES + 2 * MARGIN), MelEncoder.channels)
-    models: list[Any] = [LipReader.from_pretrained(one / "package").eval() for one in (teaching, other)]
+    models: list[Any] = [
+        LipShapePredictor.from_pretrained(one / "package").eval() for one in (teaching, other)
+    ]
     heard = torch.cat(
         [sample.cache["audio_features"][2 * MARGIN : -2 * MARGIN], sample.cache[TEACHER]], dim=1
     )
@@ -181,7 +183,7 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     assert train_phonetics.main([*encoder_words, seen, f"train.output={tmp_path / 'x'}"]) == 2
     assert "does not hold labelled speech for a phonetic encoder" in capfd.readouterr().err
     assert phonetics.main([*speech_of, f"phonetics.readers=[{reader / 'package'}]"]) == 2
-    assert "does not hear with the teacher" in capfd.readouterr().err
+    assert "does not take teacher features" in capfd.readouterr().err
 
 
 def test_speech_in_folders_is_joined_by_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,7 +207,7 @@ def test_speech_in_folders_is_joined_by_directory(tmp_path: Path, capsys: pytest
 
 
 def test_a_reader_without_phonetics_has_none_to_give(tmp_path: Path) -> None:
-    LipReader(80, 8, 1).save_pretrained(tmp_path / "reader")
+    LipShapePredictor(80, 8, 1).save_pretrained(tmp_path / "reader")
     with pytest.raises(UserError, match="has no phonetic encoder"):
         load_phonetics(tmp_path / "reader")
     with pytest.raises(UserError, match="There is no phonetic encoder"):

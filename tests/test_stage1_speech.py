@@ -1,4 +1,4 @@
-"""The lip reader: trained on sound and landmarks, heard with by small models, carried in their packages."""
+"""The lip-shape predictor: trained on sound and landmarks, used by small models, in their packages."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from common.face.mouth import LIP_SHAPE_UNIT, lip_shape, mouth_opening, mouth_sh
 from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.encoder import LipEncoder, true_lip_features
 from common.lip_shapes.label import MARGIN
-from common.lip_shapes.model import LipReader
-from common.lip_shapes.network import WEIGHTS_FILE, load_lip_reader
+from common.lip_shapes.model import LipShapePredictor
+from common.lip_shapes.network import WEIGHTS_FILE, load_lip_shape_predictor
 from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, per_frame, silenced
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.package import load_package
@@ -76,7 +76,7 @@ def write_talkers(folder: Path, count: int) -> ShardDataset:
 
 def reader(folder: Path, gain: float = 1.0) -> Path:
     torch.manual_seed(0)
-    model = LipReader(80, 16, 1, 0.0)
+    model = LipShapePredictor(80, 16, 1, 0.0)
     model.gain.fill_(gain)
     model.save_pretrained(folder)
     return folder
@@ -102,7 +102,7 @@ def test_it_learns_to_open_the_mouth_with_the_sound(tmp_path: Path) -> None:
     rows = metrics(tmp_path / "run")
     assert rows[0]["opening_r"] < 0.5
     assert np.mean([row["opening_r"] for row in rows[-10:]]) > 0.85
-    trained = LipReader.from_pretrained(result.package)
+    trained = LipShapePredictor.from_pretrained(result.package)
     assert (trained.gain >= 1.25).all() and trained.offset.abs().sum() > 0
     assert (trained.gain[3:] == 1.25).all()  # what is no gap is widened by listen.spread alone
     assert LipEncoder(result.package).encode(np.zeros(3200, np.float32)).shape == (10, 8)
@@ -129,18 +129,18 @@ def test_features_do_not_depend_on_where_a_long_recording_is_cut(
 def test_the_fingerprint_follows_the_weights(tmp_path: Path) -> None:
     one, same, other = (LipEncoder(reader(tmp_path / n, g)) for n, g in (("a", 1.0), ("b", 1.0), ("c", 2.0)))
     assert one.fingerprint == same.fingerprint != other.fingerprint
-    with pytest.raises(UserError, match="no lip reader in"):
+    with pytest.raises(UserError, match="no lip-shape predictor in"):
         LipEncoder(tmp_path / "nothing")
 
 
 def test_a_reader_hears_the_same_however_it_is_loaded(tmp_path: Path) -> None:
     torch.manual_seed(0)
     phonetics = {"width": 8, "channels": 3, "dilations": [1, 2]}
-    LipReader(80, 16, 2, 0.3, 0.4, phonetics).half().save_pretrained(tmp_path)
+    LipShapePredictor(80, 16, 2, 0.3, 0.4, phonetics).half().save_pretrained(tmp_path)
     before = torch.get_rng_state()
-    plain = load_lip_reader(tmp_path)
+    plain = load_lip_shape_predictor(tmp_path)
     assert torch.equal(torch.get_rng_state(), before)
-    whole = freeze(LipReader.from_pretrained(tmp_path).float())
+    whole = freeze(LipShapePredictor.from_pretrained(tmp_path).float())
     assert weight_fingerprint(plain) == weight_fingerprint(whole)
     assert not plain.training and not any(parameter.requires_grad for parameter in plain.parameters())
     heard = torch.randn(1, 50, 80)
@@ -153,22 +153,22 @@ def test_a_reader_that_is_not_whole_is_refused(tmp_path: Path) -> None:
 
     def message() -> str:
         with pytest.raises(UserError) as error:
-            load_lip_reader(tmp_path)
+            load_lip_shape_predictor(tmp_path)
         return str(error.value)
 
     save_file({name: tensor for name, tensor in whole.items() if name != "gain"}, weights)
-    assert "the lip reader lacks the tensor gain; restore it" in message()
+    assert "the lip-shape predictor lacks the tensor gain; restore it" in message()
     save_file({**whole, "loss": torch.zeros(1)}, weights)
-    assert "the lip reader holds the foreign tensor loss; restore it" in message()
+    assert "the lip-shape predictor holds the foreign tensor loss; restore it" in message()
     save_file({**whole, "gain": torch.ones(3)}, weights)
-    assert "the lip reader: the tensor gain is (3,), expected (7,)" in message()
+    assert "the lip-shape predictor: the tensor gain is (3,), expected (7,)" in message()
     weights.write_bytes(b"no tensors")
-    assert "the lip reader cannot be loaded" in message()
+    assert "the lip-shape predictor cannot be loaded" in message()
     weights.unlink()
-    assert "the lip reader cannot be loaded" in message()
+    assert "the lip-shape predictor cannot be loaded" in message()
     for config in ('{"bands": 80, "heads": 4}', '{"width": "wide"}', "[]"):
         (tmp_path / "config.json").write_text(config)
-        assert "the lip reader cannot be loaded" in message()
+        assert "the lip-shape predictor cannot be loaded" in message()
 
 
 def test_a_lip_shape_tells_gaps_and_does_not_change_with_place_size_and_tilt() -> None:

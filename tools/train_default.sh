@@ -12,9 +12,9 @@
 #   --characters N    drawn characters with exact pairs, besides (default 90; 0: none)
 #   --work DIR        everything that is made (default outputs/small)
 #   --output DIR      the finished package (default WORK/bootdub-small)
-#   --teacher FILE    an ONNX file of Smart Turn's Whisper encoder, which a phonetic encoder and lip readers are taught by
+#   --teacher FILE    an ONNX file of Smart Turn's Whisper encoder, which a phonetic encoder and lip-shape predictors are taught by
 #                     (docs/training.md; default: the one that bootdub-small was shipped with)
-#   --recordings DIR  speech without faces, which the phonetic encoder and the lip reader learn from, too: audio files,
+#   --recordings DIR  speech without faces, which the phonetic encoder and the lip-shape predictor learn from, too: audio files,
 #                     one directory per speaker or language (docs/training.md)
 #   --parts LIST      only these of: characters prepare autoencoder teaching phonetics speech encode generator
 #                     pairs structure lip texture student ship

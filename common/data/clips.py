@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.data.prepared import Entry
+from common.data.prepared import PreparedClip
 
 
 @dataclass(frozen=True)
@@ -13,11 +13,11 @@ class TrainingClip:
     """A stretch of a prepared clip, from frame ``start`` on; ``key`` names its sample."""
 
     key: str
-    entry: Entry
+    entry: PreparedClip
     start: int
 
 
-def training_clips(entries: Sequence[Entry], length: int, stride: int) -> list[TrainingClip]:
+def training_clips(entries: Sequence[PreparedClip], length: int, stride: int) -> list[TrainingClip]:
     """All stretches of ``length`` frames, ``stride`` frames apart (0: ``length``), in the given order."""
     return [
         TrainingClip(clip_key(entry.id, start), entry, start)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.command import alone_in_work_folder, run_configured
 from common.data.clips import training_clips
-from common.data.prepared import PREPARED, Entry, load_entries
+from common.data.prepared import PREPARED, PreparedClip, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint
@@ -45,14 +45,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def dry_run(config: LipLabelingConfig) -> None:
-    entries = load_entries(Path(config.work) / PREPARED)
-    print(f"listen: {len(entries)} prepared clips, into {_folder(config)}")
+    entries = load_prepared(Path(config.work) / PREPARED)
+    print(f"lip_shapes.label: {len(entries)} prepared clips, into {_folder(config)}")
 
 
 def run(config: LipLabelingConfig) -> None:
     work, folder, length = Path(config.work), _folder(config), config.geometry.clip_frames
     sweep(folder)
-    clips = training_clips(load_entries(work / PREPARED), length, config.stride)
+    clips = training_clips(load_prepared(work / PREPARED), length, config.stride)
     # Clips come in the order of the prepared ones: each track is read once.
     landmarks = lru_cache(maxsize=1)(lambda entry: entry.track().landmarks)
     speech = PreparedSpeech(work, _MEL)
@@ -62,7 +62,7 @@ def run(config: LipLabelingConfig) -> None:
         made_by["heard_with"] = teacher.fingerprint
 
     @lru_cache(maxsize=1)
-    def features_of(entry: Entry) -> Features:
+    def features_of(entry: PreparedClip) -> Features:
         mel = speech.features(entry)
         return with_teacher(mel, teacher.encode(entry.audio())) if teacher else mel
 
@@ -84,7 +84,7 @@ def run(config: LipLabelingConfig) -> None:
             )
             progress.step(length)
     progress.finish(work)
-    print(f"listen: {len(clips)} clips -> {folder}", file=sys.stderr)
+    print(f"lip_shapes.label: {len(clips)} clips -> {folder}", file=sys.stderr)
 
 
 def _folder(config: LipLabelingConfig) -> Path:

@@ -4,7 +4,7 @@ bootdub.json             format, stage, phase, geometry, speech encoder, sampler
 transformer/             save_pretrained format, without adapters
 vae/                     save_pretrained format
 context.safetensors      the constant text states, where the transformer has text attention
-speech/                  the speech encoder's weights, in imported packages and where it is a lip reader
+speech/                  the speech encoder's weights: of imported packages, or a lip-shape predictor
 lora_<name>.safetensors  adapters with their ranges of t
 """
 
@@ -80,8 +80,8 @@ def save_package(
 
     The fingerprint of the autoencoder, as it is stored, is filled in here. ``info.adapters`` names the peft
     adapters to store. ``weights`` (our names) are stored instead of the transformer's own, for a moving
-    average. A lip reader is copied from ``info.speech.path``. ``dtype`` narrows the stored transformer and
-    autoencoder, except for what must stay float32.
+    average. A lip-shape predictor is copied from ``info.speech.path``. ``dtype`` narrows the stored
+    transformer and autoencoder, except for what must stay float32.
     """
     if transformer.text_embedding is not None and context is None:
         raise ValueError("A transformer with text attention is stored with its constant context.")

@@ -1,9 +1,10 @@
-"""`python -m common.phonetics.label`: speech -> shards of what a large speech encoder hears in it.
+"""`python -m common.phonetics.label`: speech -> shards of what a large speech encoder makes of it.
 
 The speech is that of the prepared faces, played slower and faster as well, synthesised speech of many
 languages, and what lies in `phonetics.folders`. Every sample holds log-mel features, with a margin on both
-sides, and the teacher's features without: what `train_phonetics` learns from. With `phonetics.readers` there
-are also the lips that readers expect who hear with the teacher: what `train_speech` learns from.
+sides, and the teacher's features without: what `common.phonetics.train` learns from. With
+`phonetics.readers` there are also the lips that predictors with teacher features expect: what
+`common.lip_shapes.train` learns from.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from common.command import alone_in_work_folder, run_configured
-from common.data.prepared import PREPARED, load_entries
+from common.data.prepared import PREPARED, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint
 from common.phonetics.config import PhoneticLabelingConfig
 from common.phonetics.recordings import Recording, from_folders, played, synthesised
-from common.phonetics.teacher import TeachingReaders, open_teacher
+from common.phonetics.teacher import LabellingPredictors, open_teacher
 from common.progress import Progress
 from common.speech.base import HOP, Features
 from common.speech.mel import MelEncoder
@@ -35,7 +36,7 @@ LIPS = "lips"
 FRAMES = 29
 """Of a sample, at the video's rate."""
 MARGIN = 17
-"""Frames on both sides: as far as a phonetic encoder hears."""
+"""Frames on both sides: as far as a phonetic encoder sees."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def dry_run(config: PhoneticLabelingConfig) -> None:
 def run(config: PhoneticLabelingConfig) -> None:
     settings, folder = config.phonetics, _folder(config)
     teacher = open_teacher(settings)
-    readers = TeachingReaders(settings.readers, teacher.channels) if settings.readers else None
+    predictors = LabellingPredictors(settings.readers, teacher.channels) if settings.readers else None
     mel_encoder = MelEncoder()
     sweep(folder)
     made_by = {
@@ -66,25 +67,25 @@ def run(config: PhoneticLabelingConfig) -> None:
         "teacher": teacher.fingerprint,
         "config": fingerprint([1, FRAMES, MARGIN, settings.synthesised_seconds]),
     }
-    if readers:
-        made_by[LIPS] = readers.fingerprint
+    if predictors:
+        made_by[LIPS] = predictors.fingerprint
     pieces = [(one, start) for one in _recordings(config) for start in _starts(one)]
 
     @lru_cache(maxsize=1)  # a recording's samples follow each other
-    def hear(recording: Recording) -> tuple[Features, dict[str, Features]]:
+    def labelled(recording: Recording) -> tuple[Features, dict[str, Features]]:
         audio = recording.load()
-        mel, taught = mel_encoder.encode(audio), {TEACHER: teacher.encode(audio)}
-        if readers:
-            taught[LIPS] = readers.lips(mel, taught[TEACHER])
-        return mel, taught
+        mel, labels = mel_encoder.encode(audio), {TEACHER: teacher.encode(audio)}
+        if predictors:
+            labels[LIPS] = predictors.lips(mel, labels[TEACHER])
+        return mel, labels
 
     with ShardWriter(folder, STEP, config.samples_per_shard, made_by) as writer:
         todo = pieces[writer.resume([_key(one, start) for one, start in pieces]) :]
         progress = Progress(STEP, len(todo))
         for recording, start in todo:
-            mel, taught = hear(recording)
+            mel, labels = labelled(recording)
             cache = {"audio_features": clip_features(mel, start, FRAMES, MARGIN)}
-            for name, values in taught.items():
+            for name, values in labels.items():
                 cache[name] = clip_features(values, start, FRAMES, 0).astype(np.float16)
             meta = {
                 "kind": STEP,
@@ -111,7 +112,7 @@ def _key(recording: Recording, start: int) -> str:
 def _recordings(config: PhoneticLabelingConfig) -> Iterator[Recording]:
     settings = config.phonetics
     if settings.speeds:
-        yield from played(load_entries(Path(config.work) / PREPARED), config.geometry.fps, settings.speeds)
+        yield from played(load_prepared(Path(config.work) / PREPARED), config.geometry.fps, settings.speeds)
     yield from synthesised(settings)
     yield from from_folders(settings.folders)
 

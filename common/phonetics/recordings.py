@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from common.data.prepared import SAMPLE_RATE, Entry
+from common.data.prepared import SAMPLE_RATE, PreparedClip
 from common.errors import UserError
 from common.files import fingerprint
 from common.media import load_audio
@@ -39,7 +39,7 @@ class Recording:
     load: Callable[[], Audio]
 
 
-def played(entries: Sequence[Entry], fps: float, speeds: Sequence[float]) -> Iterator[Recording]:
+def played(entries: Sequence[PreparedClip], fps: float, speeds: Sequence[float]) -> Iterator[Recording]:
     """The speech of prepared faces, faster and higher as a tape is: other throats, too."""
     for entry in entries:
         whole = round(entry.frames * SAMPLE_RATE / fps)
@@ -108,7 +108,7 @@ def _with_pause(path: Path) -> Audio:
     return np.pad(load_audio(path, SAMPLE_RATE), (0, round(_PAUSE_SECONDS * SAMPLE_RATE)))
 
 
-def _played(entry: Entry, percent: int) -> NDArray[np.float32]:
+def _played(entry: PreparedClip, percent: int) -> NDArray[np.float32]:
     audio = entry.audio()
     return audio if percent == 100 else resample_poly(audio, 100, percent).astype(np.float32)
 

@@ -13,7 +13,7 @@ class SpeechConfig:
     """Which speech features drive the lips."""
 
     encoder: str = "whisper+wav2vec2"  # | "mel" (no weights needed) | "lips" (shapes read from mel)
-    path: str = ""  # folder with whisper/ and wav2vec2/, or of the lip reader; unused by mel
+    path: str = ""  # folder with whisper/ and wav2vec2/, or of the lip-shape predictor; unused by mel
     extra_window: int = 0  # feature frames (50 Hz) added on each side of the eight (P: 4 in stage 1; R: 0)
     channels: int = 2048
     chunking: str = "overlap"  # of whisper+wav2vec2 beyond 30 s; "release": hard windows (R)

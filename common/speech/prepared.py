@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.prepared import SAMPLE_RATE, Entry
+from common.data.prepared import SAMPLE_RATE, PreparedClip
 from common.media import load_audio
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
@@ -32,7 +32,7 @@ class PreparedSpeech:
     def fingerprint(self) -> str:
         return self.encoder.fingerprint
 
-    def features(self, entry: Entry) -> NDArray[np.float32]:
+    def features(self, entry: PreparedClip) -> NDArray[np.float32]:
         """(T, C) at 50 Hz, feature 0 = begin of the entry's frame 0."""
         return self._recent(entry.folder)
 

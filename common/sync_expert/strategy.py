@@ -167,7 +167,7 @@ class SyncStrategy:
             model.save_pretrained(temporary)
 
     def _draw_starts(self, draw: Draw, length: int, margin: int) -> tuple[int, int]:
-        """First frame of the window, and of the sound that is heard instead in the false pair."""
+        """First frame of the window, and of the sound that takes its place in the false pair."""
         generator = draw.generator(self.train.seed, "sync")
         count = self.config.frames
         start = int(torch.randint(length - count + 1, (1,), generator=generator))

@@ -14,7 +14,7 @@ from common.data.dataset import ShardDataset
 from common.data.schema import CACHE, SOURCE, Sample
 from common.errors import UserError
 from common.training.draws import Draw
-from common.training.hearing import Hearing
+from common.training.speech_transform import SpeechTransform
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class DrawnSamples(Dataset[tuple[Draw, Sample]]):
 class Assemble:
     """Collate function: stacks clips of ``clip_frames`` frames, or of the draws' own number.
 
-    Runs in the loader's workers. ``hearing``: random changes of cached speech features.
+    Runs in the loader's workers. ``speech_transform``: random changes of cached speech features.
     """
 
     clip_frames: int
     extra_window: int
-    hearing: Hearing | None = None
+    speech_transform: SpeechTransform | None = None
 
     def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> MicroBatch:
         draws, samples = tuple(draw for draw, _ in items), tuple(sample for _, sample in items)
         frames = draws[0].frames or self.clip_frames
         if all(sample.has(CACHE) for sample in samples):
-            speech = None if self.hearing is None else partial(self.hearing, draws, samples)
+            speech = None if self.speech_transform is None else partial(self.speech_transform, draws, samples)
             return MicroBatch(draws, collate(samples, self.extra_window, frames=frames, speech=speech))
         for sample in samples:
             # Read here and not in the training process; the sample keeps what was decoded.

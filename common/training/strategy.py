@@ -19,12 +19,12 @@ from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.config import FlowTrainConfig
 from common.training.flops import Cost, model_cost
-from common.training.hearing import Hearing
 from common.training.lip_window import lip_window
 from common.training.loading import Assemble, MicroBatch, SampleEncoder
 from common.training.losses import region_weights, time_weights, weighted_flow_loss
 from common.training.pixel.clip import Conditions
 from common.training.pixel.judge import PixelJudge, one_step_estimate
+from common.training.speech_transform import SpeechTransform
 from common.training.start import StartingPoint
 
 
@@ -106,10 +106,10 @@ class FlowStrategy(ABC):
         encoder: SampleEncoder | None = None,
         context: Tensor | None = None,
         judge: PixelJudge | None = None,
-        hearing: Hearing | None = None,
+        speech_transform: SpeechTransform | None = None,
         patch_size: Sequence[int] = (1, 1, 1),
     ) -> None:
-        """``hearing``: changes of the speech features; None: none. ``patch_size``: a token, in cells.
+        """``speech_transform``: of the speech features; None: none. ``patch_size``: a token, in cells.
 
         Raises:
             UserError: losses on decoded frames, which need the whole picture, with ``train.lip_window``.
@@ -122,7 +122,7 @@ class FlowStrategy(ABC):
         self.train, self.geometry, self.flow = train, geometry, flow
         self.extra_window, self.encoder = extra_window, encoder
         self.judge = judge  # of decoded frames; None where the phase has no such losses
-        self.hearing = hearing
+        self.speech_transform = speech_transform
         self.patch_size = tuple(patch_size)
         self.context = context  # (1, L, text_dim), the constant text states of models with text attention
 
@@ -140,7 +140,7 @@ class FlowStrategy(ABC):
         """The batch with the conditions of this stage chosen, before any is dropped."""
 
     def collate(self) -> Assemble:
-        return Assemble(self.geometry.clip_frames, self.extra_window, self.hearing)
+        return Assemble(self.geometry.clip_frames, self.extra_window, self.speech_transform)
 
     def batch(self, micro: MicroBatch, device: torch.device) -> DubBatch:
         """The micro-batch with all its conditions, on ``device``."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.prepared import Entry
+from common.data.prepared import PreparedClip
 from common.data.writer import safe_key
 from common.parallel import run_parallel
 from common.progress import Progress
@@ -22,7 +22,7 @@ from stage1_generator.work.paths import work_paths
 class Lender:
     """An entry whose clips are being worked on; it is read when it is first needed, once for all of them."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: PreparedClip) -> None:
         self.entry = entry
 
     @cached_property
@@ -39,7 +39,7 @@ class Lender:
 AnyLender = TypeVar("AnyLender", bound=Lender)
 
 
-def plan_lent(entries: Sequence[Entry], config: Stage1Config, kind: str) -> list[PairPlan]:
+def plan_lent(entries: Sequence[PreparedClip], config: Stage1Config, kind: str) -> list[PairPlan]:
     """The clips to be tried, in key order: as many of each speaker as get generated companions.
 
     Clips with known occluders are left out: another moment's hand is no lip. ``kind`` ends the keys.
@@ -62,7 +62,7 @@ def plan_lent(entries: Sequence[Entry], config: Stage1Config, kind: str) -> list
 def make_lent(
     what: str,
     plans: Sequence[PairPlan],
-    entries: Mapping[str, Entry],
+    entries: Mapping[str, PreparedClip],
     config: Stage1Config,
     make: Callable[[PairPlan, AnyLender], tuple[bool, bool]],
     lender: type[AnyLender],

@@ -16,9 +16,9 @@ from common.errors import UserError
 from common.models.package import save_package
 from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
-from common.training.hearing import hearing_of
 from common.training.loading import MicroBatch, check_encoders
 from common.training.record import training_record
+from common.training.speech_transform import speech_transform_of
 from common.training.start import load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import FlowStrategy
 from stage1_generator.config import Stage1Config
@@ -49,7 +49,7 @@ class GeneratorStrategy(FlowStrategy):
             flow,
             extra,
             context=self.start.context,
-            hearing=hearing_of(config.train, config.speech, config.speech_augment),
+            speech_transform=speech_transform_of(config.train, config.speech, config.speech_augment),
             patch_size=config.model.patch_size,
         )
 

@@ -20,8 +20,8 @@ from common.geometry import TEMPORAL_STRIDE, frames_to_latents
 from common.speech.base import SpeechEncoder
 from common.speech.windows import clip_features, feature_margin
 from common.training.draws import Draw
-from common.training.hearing import Hearing
 from common.training.loading import MicroBatch
+from common.training.speech_transform import SpeechTransform
 
 
 @dataclass
@@ -34,7 +34,7 @@ class ClipEncoder:
     extra_window: int
     seed: int
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    hearing: Hearing | None = None
+    speech_transform: SpeechTransform | None = None
 
     def batch(self, micro: MicroBatch) -> DubBatch:
         """Random windows, augmented and encoded, stacked with the samples that have a cache."""
@@ -43,7 +43,7 @@ class ClipEncoder:
             sample if sample.has(CACHE) else self._encode(draw, sample, frames)
             for draw, sample in zip(micro.draws, micro.samples, strict=True)
         ]
-        speech = None if self.hearing is None else partial(self.hearing, micro.draws, ready)
+        speech = None if self.speech_transform is None else partial(self.speech_transform, micro.draws, ready)
         return collate(ready, self.extra_window, frames=frames, speech=speech)
 
     def _encode(self, draw: Draw, sample: Sample, frames: int) -> Sample:

@@ -19,10 +19,10 @@ from common.models.package import save_package
 from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs
-from common.training.hearing import hearing_of
 from common.training.loading import MicroBatch, check_encoders
 from common.training.pixel.build import build_judge, check_landmarks, judges_identity
 from common.training.record import training_record
+from common.training.speech_transform import speech_transform_of
 from common.training.start import load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import FlowStrategy, SampleLosses
 from stage2_dubber.config import Stage2Config
@@ -55,12 +55,12 @@ class EditorStrategy(FlowStrategy):
         self.speech_fingerprint, speech = speech_of(dataset, config.speech, self.start.package)
         check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
         geometry, extra = config.geometry, config.speech.extra_window
-        hearing = hearing_of(config.train, config.speech, config.speech_augment)
+        transform = speech_transform_of(config.train, config.speech, config.speech_augment)
         encoder = None
         if speech is not None:
             seed = config.train.seed
             encoder = ClipEncoder(
-                self.start.codec, speech, geometry.clip_frames, extra, seed, config.augment, hearing
+                self.start.codec, speech, geometry.clip_frames, extra, seed, config.augment, transform
             )
         elif config.augment.active:
             raise UserError(
@@ -87,7 +87,7 @@ class EditorStrategy(FlowStrategy):
             encoder,
             self.start.context,
             judge,
-            hearing,
+            transform,
             config.model.patch_size,
         )
         self.adapters: tuple[Adapter, ...] = self.start.adapters

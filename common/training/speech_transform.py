@@ -18,11 +18,11 @@ from common.training.draws import Draw
 
 
 @dataclass(frozen=True)
-class Hearing:
+class SpeechTransform:
     """Random changes of features (T, A) with margins; pure functions of the draw.
 
     ``augment``: other recordings of the same words, of mel features; None: none. ``true_lips``: share of the
-    samples that hear the lips of their own frames, of features that are lips.
+    samples that get the lips of their own frames, of features that are lips.
     """
 
     seed: int
@@ -47,9 +47,9 @@ class Hearing:
         return features
 
 
-def hearing_of(
+def speech_transform_of(
     train: FlowTrainConfig, speech: SpeechConfig, augment: SpeechAugmentConfig | None = None
-) -> Hearing | None:
+) -> SpeechTransform | None:
     """What the configuration asks for; None where nothing is changed.
 
     Raises:
@@ -57,7 +57,7 @@ def hearing_of(
     """
     changes = None if augment is None else mel_changes(augment, speech)
     share = require_true_lips(train.true_lips, speech)
-    return Hearing(train.seed, changes, share) if changes is not None or share else None
+    return SpeechTransform(train.seed, changes, share) if changes is not None or share else None
 
 
 def _landmarks(sample: Sample) -> Tensor:
