@@ -35,7 +35,7 @@ def describe(
         builders: name -> callable that builds that model; called under the meta device, so that the
             parameters of a 5B model are counted without memory.
         world_size: number of training processes.
-        reference_frames: reference latents of the temporal layout (stage 1 only).
+        reference_frames: reference latents of the temporal layout; the spatial one has as many as the target.
         samples: size of the data set; read from the index files in ``data.shards`` when left out.
         shards: number of shards; likewise.
 
