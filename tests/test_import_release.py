@@ -164,7 +164,7 @@ def test_a_dry_run_says_what_would_be_made(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_numbers_are_narrowed_but_not_those_that_must_not_be(toy: Toy, tmp_path: Path) -> None:
-    assert run(toy, tmp_path / "out", "--dtype", "fp16")[0] == 0
+    assert run(toy, tmp_path / "out", "--dtype", "float16")[0] == 0
     stored = load_file(tmp_path / "out" / "transformer" / "diffusion_pytorch_model.safetensors")
     assert stored["blocks.0.self_attn.to_q.weight"].dtype == torch.float16
     assert stored["time_projection.weight"].dtype == torch.float32
@@ -295,7 +295,7 @@ def test_values_that_do_not_fit_are_named(
     state = load_file(file)
     state["blocks.1.ffn.2.weight"][3, 4] = value
     save_file(state, file)
-    said = refused(toy, copy, tmp_path, "--dtype", "fp16")
+    said = refused(toy, copy, tmp_path, "--dtype", "float16")
     assert "blocks.1.ffn.2.weight" in said and words in said
     if value == 1e5:
         assert run(toy, tmp_path / "out", "--dtype", "bfloat16", folder=copy)[0] == 0

@@ -27,11 +27,12 @@ from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.face.layout import INNER_LIP_PAIRS
 from common.face.mouth import LIP_SHAPE_UNIT, lip_shape, mouth_opening, mouth_shape
+from common.files import read_json
 from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.encoder import LipEncoder, true_lip_features
 from common.lip_shapes.label import MARGIN
 from common.lip_shapes.model import LipShapePredictor
-from common.lip_shapes.network import WEIGHTS_FILE, load_lip_shape_predictor
+from common.lip_shapes.network import WEIGHTS_FILE, load_lip_shape_predictor, load_phonetics
 from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, per_frame, silenced
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.package import load_package
@@ -277,3 +278,10 @@ def test_measured_lips_need_features_that_are_lips_and_landmarks(tmp_path: Path)
     write_pairs(tmp_path / "more", audio_channels=8, **mark)
     with pytest.raises(UserError, match="no landmarks"):
         run_editor(tmp_path, *words, f"data.shards=[{tmp_path / 'more'}]", "train.true_lips=1")
+
+
+def test_predictors_that_were_written_under_the_former_name_are_read() -> None:
+    shipped = Path(__file__).resolve().parent.parent / "models" / "bootdub-small" / "speech"
+    assert read_json(shipped / "config.json")["_class_name"] == "LipReader"
+    assert LipEncoder(shipped).encode(np.zeros(3200, np.float32)).shape == (10, 8)
+    assert load_phonetics(shipped).channels == 96
