@@ -122,6 +122,18 @@ def _swap_dir(new: Path, target: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove_partial(folder: Path) -> None:
+    """Delete what a killed run left half-written in ``folder``, which may be missing.
+
+    For the only process that writes there: what another one is writing would be deleted, too.
+    """
+    for path in folder.glob(f"{_TEMP_PREFIX}*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def _plain(obj: Any) -> Any:
     """What JSON cannot say by itself: dataclasses, enums, paths, numpy scalars and arrays, sets."""
     if dataclasses.is_dataclass(obj) and not isinstance(obj, type):

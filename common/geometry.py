@@ -38,11 +38,6 @@ def ceil_clip_length(frames: int) -> int:
     return latents_to_frames(-(-max(frames - 1, 0) // TEMPORAL_STRIDE) + 1)
 
 
-def latent_of_frame(frame: int) -> int:
-    """Index of the latent frame that holds pixel frame ``frame``."""
-    return -(-frame // TEMPORAL_STRIDE)
-
-
 @dataclass
 class GeometryConfig:
     """What one clip is: rate in frames per second, square crops in pixels, lengths in frames."""

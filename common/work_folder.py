@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.files import require_writable_dir
+from common.files import remove_partial, require_writable_dir
 
 
 @contextmanager
@@ -17,7 +16,7 @@ def sole_writer(work: Path) -> Iterator[None]:
     """Hold the work folder's lock; wait while another command holds it.
 
     A run that was started again after its parent was killed may meet the orphan of the first run: the two
-    must not sweep each other's temporary files. The kernel drops the lock with the process, however it ends.
+    must not remove each other's temporary files. The kernel drops the lock with the process, however it ends.
     """
     require_writable_dir(work)
     with (work / ".lock").open("w") as handle:
@@ -26,16 +25,5 @@ def sole_writer(work: Path) -> Iterator[None]:
         except BlockingIOError:
             print(f"{work}: another command is writing here, waiting for it", file=sys.stderr)
             fcntl.flock(handle, fcntl.LOCK_EX)
-        sweep(work)
+        remove_partial(work)
         yield
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed run left half-written (names that begin with a dot); call under the lock."""
-    if not folder.is_dir():
-        return
-    for path in folder.glob(".part-*"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()

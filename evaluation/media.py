@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import PathLike
-from common.media import VideoWriter, contact_sheet, save_wav, tile
+from common.media import Encoding, VideoWriter, contact_sheet, save_wav, tile
 from evaluation.take import RATE, SPEECH_RATE, Frames
 
 PREVIEW_HEIGHT = 192
 STRIP_HEIGHT = 72
 STRIP_COLUMNS = 12
 # Looked at, never measured: a few tens of kilobytes per second.
-_CRF = 27
+_ENCODING = Encoding(crf=27)
 
 
 def write_preview(
@@ -50,7 +50,7 @@ def write_preview(
             save_wav(wav, sound[: round(count / rate * sound_rate)], sound_rate)
         first = _moment(videos, 0, labels)
         height, width = first.shape[:2]
-        with VideoWriter(path, width, height, rate=rate, crf=_CRF, audio_from=wav) as writer:
+        with VideoWriter(path, width, height, rate=rate, encoding=_ENCODING, audio_from=wav) as writer:
             writer.write(first)
             for k in range(1, count):
                 writer.write(_moment(videos, k, labels))

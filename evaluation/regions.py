@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from common.face import face_mask, lip_mask
 from evaluation.take import Mask, Regions
-from stage1_generator.companions.regions import grow_mask
+from stage1_generator.companions.masks import grow_mask
 
 MOUTH_GROWTH = 0.02
 """The mouth's region reaches this share of the crop beyond the lips."""

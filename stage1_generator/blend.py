@@ -8,15 +8,14 @@ from __future__ import annotations
 import sys
 
 from common.data.prepared import PreparedClip, load_prepared
-from common.files import atomic_dir, fingerprint, write_json
-from common.media import read_frames, write_video
+from common.files import atomic_dir, fingerprint, remove_partial, write_json
+from common.media import LOSSLESS, read_frames, write_video
 from common.parallel import run_parallel
 from common.progress import Progress
-from common.work_folder import sweep
+from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.paste import put_back
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, GENERATED, load_meta, made_by, read_plan
-from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import Stage1Config
 from stage1_generator.work.command import run_command
 from stage1_generator.work.paths import work_paths
@@ -36,7 +35,7 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    sweep(paths.blended)
+    remove_partial(paths.blended)
     entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = read_plan(paths.companions).plans
     progress = Progress("blend", len(plans))
@@ -58,11 +57,11 @@ def blend_clip(plan: PairPlan, entry: PreparedClip, config: Stage1Config) -> boo
     original = entry.crops(plan.start, plan.length)
     track = entry.track(plan.start, plan.length)
     size = original.shape[1]
-    regions = clip_regions(track.landmarks, size, track.occluder, config.masks.occluder_grow)
+    masks = clip_masks(track.landmarks, size, track.occluder, config.masks.occluder_grow)
     generated = read_frames(source / GENERATED)
-    blended = put_back(original, generated, regions.inpaint, config.blend.feather * size)
+    blended = put_back(original, generated, masks.inpaint, config.blend.feather * size)
     with atomic_dir(folder) as temporary:
-        write_video(temporary / BLENDED, blended, rate=config.geometry.fps, lossless=True)
+        write_video(temporary / BLENDED, blended, rate=config.geometry.fps, encoding=LOSSLESS)
         write_json(temporary / "meta.json", {**made, "fingerprint": mark})
     return True
 

@@ -21,14 +21,13 @@ from common.data.clips import TrainingClip, training_clips
 from common.data.prepared import SAMPLE_RATE, LoadedClips, PreparedClip, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
-from common.files import fingerprint
+from common.files import fingerprint, remove_partial
 from common.parallel import run_ahead
 from common.progress import Progress
 from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
-from common.work_folder import sweep
+from stage1_generator.companions.masks import GRAY, ClipMasks, clip_masks, hide
 from stage1_generator.companions.plan import clip_seed
-from stage1_generator.companions.regions import GRAY, Regions, clip_regions, hide
 from stage1_generator.config import Stage1Config
 from stage1_generator.generator.frozen import load_codec
 from stage1_generator.work.command import run_command
@@ -52,7 +51,7 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    sweep(paths.encoded)
+    remove_partial(paths.encoded)
     clips = _clips(load_prepared(paths.prepared), config)
     codec, speech = load_codec(config), PreparedSpeech(config.work, config.speech)
     meta = {
@@ -90,7 +89,7 @@ class _Loaded:
 
     clip: TrainingClip
     frames: NDArray[np.uint8]
-    regions: Regions
+    masks: ClipMasks
     landmarks: NDArray[np.float32]
     references: NDArray[np.uint8]
     reference_indices: NDArray[np.int64]
@@ -118,7 +117,7 @@ def reference_stills(
     """Reference frames (M, S, S, 3), with everything but the face gray where `background` is "zero"."""
     if background == "keep":
         return frames
-    face = clip_regions(landmarks, frames.shape[1]).face
+    face = clip_masks(landmarks, frames.shape[1]).face
     return np.where(face[..., None], frames, np.uint8(GRAY))
 
 
@@ -142,13 +141,13 @@ class _Loader:
         span = slice(clip.start, clip.start + length)
         occluder = track.occluder if config.encode.cut_occluders else None
         occluder = None if occluder is None else occluder[span]
-        regions = clip_regions(track.landmarks[span], size, occluder, config.masks.occluder_grow)
+        masks = clip_masks(track.landmarks[span], size, occluder, config.masks.occluder_grow)
         seed = clip_seed(config.seed, clip.key, "references")
         chosen = reference_frames(len(crops), clip.start, length, config.references.count, seed)
         stills = reference_stills(crops[chosen], track.landmarks[chosen], config.references.background)
         rate = SAMPLE_RATE / config.geometry.fps
         samples = slice(round(span.start * rate), round(span.stop * rate))
-        return _Loaded(clip, crops[span], regions, track.landmarks[span], stills, chosen, audio[samples])
+        return _Loaded(clip, crops[span], masks, track.landmarks[span], stills, chosen, audio[samples])
 
 
 def _encode(
@@ -159,7 +158,7 @@ def _encode(
     made_by: Mapping[str, Any],
 ) -> dict[str, bytes]:
     clip, geometry = loaded.clip, config.geometry
-    masked = hide(loaded.frames, loaded.regions.inpaint)
+    masked = hide(loaded.frames, loaded.masks.inpaint)
     latents = codec.encode(to_video(np.stack([loaded.frames, masked])))
     margin = feature_margin(config.speech.extra_window)
     cache = {
@@ -185,7 +184,7 @@ def _encode(
         meta,
         target=loaded.frames,
         audio=loaded.audio,
-        arrays={"landmarks": loaded.landmarks, **loaded.regions.pooled(codec.stride[1])},
+        arrays={"landmarks": loaded.landmarks, **loaded.masks.pooled(codec.stride[1])},
         cache=cache,
         cache_fingerprint=fingerprint(made_by),
     )

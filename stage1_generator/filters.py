@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 
 from common.data.prepared import PreparedClip, load_prepared
+from common.files import remove_partial
 from common.parallel import run_parallel
 from common.progress import Progress
-from common.work_folder import sweep
-from stage1_generator.companions.judging import Judge, Lips, identity_encoder
 from stage1_generator.companions.plan import PairPlan
+from stage1_generator.companions.quality import Lips, QualityFilter, identity_encoder
 from stage1_generator.companions.records import read_plan
 from stage1_generator.config import Stage1Config
 from stage1_generator.work.command import run_command
@@ -36,17 +36,17 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    sweep(paths.filtered)
+    remove_partial(paths.filtered)
     entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = read_plan(paths.companions).plans
-    judge = Judge(config, Lips.different, "blend")
-    if judge.why_no_identity:
-        print(f"filter: identity is not measured: {judge.why_no_identity}", file=sys.stderr)
+    quality = QualityFilter(config, Lips.different, "blend")
+    if quality.why_no_identity:
+        print(f"filter: identity is not measured: {quality.why_no_identity}", file=sys.stderr)
     progress = Progress("filter", len(plans))
 
     def verdict(job: tuple[PairPlan, PreparedClip]) -> tuple[bool, bool]:
         key = job[0].key
-        return judge.judge(*job, paths.blended / key, paths.filtered / f"{key}.json")
+        return quality.check(*job, paths.blended / key, paths.filtered / f"{key}.json")
 
     jobs = [(plan, entries[plan.entry]) for plan in plans]
     rejected = 0

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from common.data.prepared import PreparedClip, load_prepared
-from common.files import atomic_dir, fingerprint, write_json
-from common.media import write_video
-from common.work_folder import sweep
-from stage1_generator.companions.judging import Judge, Lips
-from stage1_generator.companions.lent import Lender, make_lent, plan_lent
+from common.files import atomic_dir, fingerprint, remove_partial, write_json
+from common.media import LOSSLESS, write_video
+from stage1_generator.companions.masks import clip_masks
+from stage1_generator.companions.own_frames import EntryFrames, make_companions, plan_companions
 from stage1_generator.companions.plan import PairPlan, Unpaired, clip_seed
+from stage1_generator.companions.quality import Lips, QualityFilter
 from stage1_generator.companions.rebuilt import (
     APART,
     VERSION,
@@ -28,7 +28,6 @@ from stage1_generator.companions.rebuilt import (
     shapes_elsewhere,
 )
 from stage1_generator.companions.records import BLENDED, VERDICT, PlanIndex, made_by, write_plan
-from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import OwnMouths, Stage1Config
 from stage1_generator.work.command import run_command
 from stage1_generator.work.paths import work_paths
@@ -58,24 +57,24 @@ def run(config: Stage1Config) -> None:
     if kind is OwnMouths.none:
         return
     paths = work_paths(config)
-    sweep(paths.own_mouths)
+    remove_partial(paths.own_mouths)
     entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plan = plan_own_mouths(list(entries.values()), config)
     for known in plan.plans:
-        sweep(paths.own_mouths / known.key)  # verdicts lie inside
-    judge = Judge(config, Lips.same if kind is OwnMouths.rebuilt else Lips.different, "own_mouths")
-    if judge.why_no_identity:
-        print(f"own mouths: identity is not measured: {judge.why_no_identity}", file=sys.stderr)
-    make = partial(draw_clip, config=config, judge=judge)
-    kept = make_lent("own mouths", plan.plans, entries, config, make, MouthLender)
-    # Last, so that the index tells of a finished run.
+        remove_partial(paths.own_mouths / known.key)  # verdicts lie inside
+    quality = QualityFilter(config, Lips.same if kind is OwnMouths.rebuilt else Lips.different, "own_mouths")
+    if quality.why_no_identity:
+        print(f"own mouths: identity is not measured: {quality.why_no_identity}", file=sys.stderr)
+    make = partial(draw_clip, config=config, quality=quality)
+    kept = make_companions("own mouths", plan.plans, entries, config, make, EntryMouths)
+    # Last: the index says that the run was finished.
     write_plan(paths.own_mouths, plan)
     rejected = len(plan.plans) - kept
     print(f"own mouths: {kept} kept, {rejected} rejected, {len(plan.unpaired)} too short", file=sys.stderr)
 
 
-class MouthLender(Lender):
-    """Its mouths are collected once, too."""
+class EntryMouths(EntryFrames):
+    """Also the entry's mouths, collected once."""
 
     @cached_property
     def mouths(self) -> Mouths | None:
@@ -88,7 +87,7 @@ def plan_own_mouths(entries: list[PreparedClip], config: Stage1Config) -> PlanIn
     reason = f"no moments that are more than {APART} frames away"
     plans: list[PairPlan] = []
     short: list[Unpaired] = []
-    for plan in plan_lent(entries, config, config.pairs.own_mouths.value):
+    for plan in plan_companions(entries, config, config.pairs.own_mouths.value):
         if enough_moments(frames[plan.entry], plan.start, plan.length):
             plans.append(plan)
         else:
@@ -96,34 +95,36 @@ def plan_own_mouths(entries: list[PreparedClip], config: Stage1Config) -> PlanIn
     return PlanIndex(plans, short)
 
 
-def draw_clip(plan: PairPlan, lender: MouthLender, config: Stage1Config, judge: Judge) -> tuple[bool, bool]:
-    """Draw one companion and judge it; whether it is kept, and False where that was known."""
+def draw_clip(
+    plan: PairPlan, frames: EntryMouths, config: Stage1Config, quality: QualityFilter
+) -> tuple[bool, bool]:
+    """Draw one companion and filter it; returns whether it is kept, and whether there was work to do."""
     folder = work_paths(config).own_mouths / plan.key
     settings = [config.blend.feather, config.pairs.own_mouths, config.synthesis.seed]
-    mark = fingerprint([VERSION, lender.entry.fingerprint, plan.start, plan.length, *settings])
+    mark = fingerprint([VERSION, frames.entry.fingerprint, plan.start, plan.length, *settings])
     drawn = made_by(folder / "meta.json") != mark
     if drawn:
-        _draw(plan, lender, config, mark)
-    accepted, judged = judge.judge(plan, lender.entry, folder, folder / VERDICT)
-    return accepted, drawn or judged
+        _draw(plan, frames, config, mark)
+    accepted, measured = quality.check(plan, frames.entry, folder, folder / VERDICT)
+    return accepted, drawn or measured
 
 
-def _draw(plan: PairPlan, lender: MouthLender, config: Stage1Config, mark: str) -> None:
+def _draw(plan: PairPlan, frames: EntryMouths, config: Stage1Config, mark: str) -> None:
     span = slice(plan.start, plan.start + plan.length)
-    side, mouths, made = lender.crops.shape[1], lender.mouths, None
+    side, mouths, made = frames.crops.shape[1], frames.mouths, None
     if mouths is not None:
         wanted = mouths.shapes[span]
         if config.pairs.own_mouths is OwnMouths.other:
             random = np.random.default_rng(clip_seed(config.synthesis.seed, plan.key, "own mouths"))
-            wanted = shapes_elsewhere(mouths.shapes, lender.landmarks, span, random)
-        mask = clip_regions(lender.landmarks[span], side).inpaint
-        made = rebuilt(lender.crops, mouths, span, wanted, mask, config.blend.feather * side)
+            wanted = shapes_elsewhere(mouths.shapes, frames.landmarks, span, random)
+        mask = clip_masks(frames.landmarks[span], side).inpaint
+        made = rebuilt(frames.crops, mouths, span, wanted, mask, config.blend.feather * side)
     with atomic_dir(work_paths(config).own_mouths / plan.key) as temporary:
         meta: dict[str, Any] = {"fingerprint": mark, "kind": config.pairs.own_mouths}
         if made is None:
             meta["failed"] = "the mouth is seen in too few frames"
         else:
-            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, lossless=True)
+            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, encoding=LOSSLESS)
             meta |= {"moments": made.moments, "covered": made.covered}
         write_json(temporary / "meta.json", meta)
 

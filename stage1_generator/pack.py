@@ -23,20 +23,19 @@ from common.data.prepared import SAMPLE_RATE, LoadedClips, PreparedClip, load_pr
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
-from common.files import fingerprint
+from common.files import fingerprint, remove_partial
 from common.media import read_frames
 from common.parallel import run_ahead
 from common.progress import Progress
 from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
-from common.work_folder import sweep
+from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, VERDICT, load_meta, read_plan
-from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import OwnMouths, Stage1Config
 from stage1_generator.generator.frozen import load_codec
 from stage1_generator.pairs.augmented import Copy, Pictures, by_pair, changed, plan_copies
-from stage1_generator.pairs.rendered import RenderedClip, find_rendered_pairs, load_rendered_clip
+from stage1_generator.pairs.rendered import RenderedPairPlan, find_rendered_pairs, load_rendered_pair
 from stage1_generator.work.command import run_command
 from stage1_generator.work.paths import work_paths
 
@@ -173,7 +172,7 @@ class _Packer:
         self, folder: Path, items: Sequence[Any], keys: Sequence[str], contents: Iterable[Any], load: Any
     ) -> None:
         """Write one set of shards, keeping those of an earlier run that hold the same."""
-        sweep(folder)
+        remove_partial(folder)
         config = self._config
         settings = [
             _VERSION,
@@ -249,8 +248,8 @@ class _Packer:
             features=clip_features(features, plan.start, plan.length, self._margin),
         )
 
-    def load_rendered(self, clip: RenderedClip) -> _Loaded:
-        pair = load_rendered_clip(clip, self._config)
+    def load_rendered(self, clip: RenderedPairPlan) -> _Loaded:
+        pair = load_rendered_pair(clip, self._config)
         features = self._speech.encoder.encode(pair.audio)
         rate = SAMPLE_RATE / self._config.geometry.fps
         samples = slice(round(clip.start * rate), round((clip.start + clip.length) * rate))
@@ -275,7 +274,7 @@ class _Packer:
         pictures = changed(pictures, copy, self._config)
         target, source = pictures.target, pictures.source
         latents = [self._codec.encode(to_video(video[None]))[0] for video in (target, source)]
-        regions = clip_regions(pictures.landmarks, geometry.crop_size)
+        masks = clip_masks(pictures.landmarks, geometry.crop_size)
         meta = {
             **pictures.meta,
             "frames": len(loaded.target),
@@ -287,7 +286,7 @@ class _Packer:
             target=target,
             source=source,
             audio=loaded.audio,
-            arrays={"landmarks": pictures.landmarks, **regions.pooled(self._codec.stride[1])},
+            arrays={"landmarks": pictures.landmarks, **masks.pooled(self._codec.stride[1])},
             cache={
                 "target_latents": latents[0].to(torch.bfloat16),
                 "source_latents": latents[1].to(torch.bfloat16),

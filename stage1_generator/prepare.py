@@ -24,8 +24,9 @@ from safetensors.numpy import save_file
 from common.data.prepared import SAMPLE_RATE, pack_mask
 from common.errors import UserError
 from common.face import CropTrack, FaceDetector, FaceTrack, build_detector, plan_crops, track_face
-from common.files import atomic_dir, fingerprint, read_json, sha256_file, write_json
+from common.files import atomic_dir, fingerprint, read_json, remove_partial, sha256_file, write_json
 from common.media import (
+    LOSSLESS,
     Frame,
     VideoReader,
     VideoWriter,
@@ -36,7 +37,6 @@ from common.media import (
 )
 from common.parallel import run_parallel
 from common.progress import Progress
-from common.work_folder import sweep
 from stage1_generator.config import Stage1Config
 from stage1_generator.footage.detection import DetectorPool
 from stage1_generator.footage.offsets import SoundOffsets, shift_sound
@@ -67,7 +67,7 @@ def run(config: Stage1Config) -> None:
     videos = find_videos(config.prepare)
     folder = work_paths(config).prepared
     for place in (folder, folder / "videos"):
-        sweep(place)
+        remove_partial(place)
     progress = Progress("prepare", len(videos))
     records: list[dict[str, Any]] = []
     detectors = DetectorPool(config.face)
@@ -242,7 +242,7 @@ class _Preparation:
     ) -> None:
         size = self.config.geometry.crop_size
         count = piece.stop - piece.start
-        with VideoWriter(folder / "crop.mkv", size, size, rate=self.fps, lossless=True) as writer:
+        with VideoWriter(folder / "crop.mkv", size, size, rate=self.fps, encoding=LOSSLESS) as writer:
             for i, image in enumerate(images):
                 writer.write(crops.extract(image, i, size))
         first, last = (round(edge * SAMPLE_RATE / self.fps) for edge in (piece.start, piece.stop))

@@ -12,13 +12,12 @@ from functools import partial
 import numpy as np
 
 from common.data.prepared import load_prepared
-from common.files import atomic_dir, fingerprint, write_json
-from common.media import write_video
-from common.work_folder import sweep
-from stage1_generator.companions.lent import Lender, make_lent, plan_lent
+from common.files import atomic_dir, fingerprint, remove_partial, write_json
+from common.media import LOSSLESS, write_video
+from stage1_generator.companions.masks import clip_masks
+from stage1_generator.companions.own_frames import EntryFrames, make_companions, plan_companions
 from stage1_generator.companions.plan import PairPlan, clip_seed
 from stage1_generator.companions.records import BLENDED, PlanIndex, load_meta, made_by, write_plan
-from stage1_generator.companions.regions import clip_regions
 from stage1_generator.companions.retimed import VERSION, retimed
 from stage1_generator.config import Stage1Config
 from stage1_generator.work.command import run_command
@@ -31,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     if config.pairs.retimed:
-        plans = plan_lent(load_prepared(work_paths(config).prepared), config, "retimed")
+        plans = plan_companions(load_prepared(work_paths(config).prepared), config, "retimed")
         print(f"retime: {len(plans)} clips, each with its own lips of other moments where such will do")
     else:
         print("retime: none (pairs.retimed is false)")
@@ -41,29 +40,29 @@ def run(config: Stage1Config) -> None:
     if not config.pairs.retimed:
         return
     paths = work_paths(config)
-    sweep(paths.retimed)
+    remove_partial(paths.retimed)
     entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
-    plans = plan_lent(list(entries.values()), config, "retimed")
-    made = make_lent("retime", plans, entries, config, partial(retime_clip, config=config), Lender)
-    # Last, so that the index tells of a finished run.
+    plans = plan_companions(list(entries.values()), config, "retimed")
+    made = make_companions("retime", plans, entries, config, partial(retime_clip, config=config), EntryFrames)
+    # Last: the index says that the run was finished.
     write_plan(paths.retimed, PlanIndex(plans, []))
     print(f"retime: {made} of {len(plans)} clips have fitting lips at other moments", file=sys.stderr)
 
 
-def retime_clip(plan: PairPlan, lender: Lender, config: Stage1Config) -> tuple[bool, bool]:
-    """Make one companion; whether there is one, and False where that was known."""
+def retime_clip(plan: PairPlan, frames: EntryFrames, config: Stage1Config) -> tuple[bool, bool]:
+    """Make one companion; returns whether lips were found, and whether there was work to do."""
     folder = work_paths(config).retimed / plan.key
     settings = [config.blend.feather, config.filters.lip_distance_min, config.synthesis.seed]
-    mark = fingerprint([VERSION, lender.entry.fingerprint, plan.start, plan.length, *settings])
+    mark = fingerprint([VERSION, frames.entry.fingerprint, plan.start, plan.length, *settings])
     if made_by(folder / "meta.json") == mark:
         return bool(load_meta(folder / "meta.json", "retime")["accepted"]), False
-    crops, landmarks = lender.crops, lender.landmarks
+    crops, landmarks = frames.crops, frames.landmarks
     span = slice(plan.start, plan.start + plan.length)
     made = retimed(
         crops,
         landmarks,
         span,
-        clip_regions(landmarks[span], crops.shape[1]).inpaint,
+        clip_masks(landmarks[span], crops.shape[1]).inpaint,
         config.blend.feather * crops.shape[1],
         config.filters.lip_distance_min,
         np.random.default_rng(clip_seed(config.synthesis.seed, plan.key, "retime")),
@@ -71,7 +70,7 @@ def retime_clip(plan: PairPlan, lender: Lender, config: Stage1Config) -> tuple[b
     with atomic_dir(folder) as temporary:
         scores = {}
         if made is not None:
-            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, lossless=True)
+            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, encoding=LOSSLESS)
             scores = {"lip_distance": made.lip_distance, "seam": made.seam}
         write_json(
             temporary / "meta.json", {"fingerprint": mark, "accepted": made is not None, "scores": scores}

@@ -1,7 +1,7 @@
 """`python -m stage1_generator.synthesize`: give every clip a companion, the same clip with other lips.
 
 The generator speaks another stretch of the same speaker's speech, or silence, over each clip. Results are the
-generator's raw crops; blending and judging are steps of their own.
+generator's raw crops; blending and filtering are steps of their own.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import numpy as np
 
 from common.data.prepared import LoadedClips, PreparedClip, load_prepared
 from common.data.summary import spread
-from common.files import atomic_dir, fingerprint, write_json
-from common.media import write_video
+from common.files import atomic_dir, fingerprint, remove_partial, write_json
+from common.media import LOSSLESS, write_video
 from common.models.package import ModelPackage
 from common.parallel import run_ahead
 from common.progress import Progress
 from common.speech.prepared import PreparedSpeech
-from common.work_folder import sweep
+from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.plan import PairPlan, Speakable, Unpaired, plan_pairs
 from stage1_generator.companions.records import GENERATED, PlanIndex, made_by, write_plan
-from stage1_generator.companions.regions import clip_regions
 from stage1_generator.config import Stage1Config
 from stage1_generator.encode import reference_stills
 from stage1_generator.footage.voice import voiced_from_levels
@@ -52,7 +51,7 @@ def dry_run(config: Stage1Config) -> None:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    sweep(paths.companions)
+    remove_partial(paths.companions)
     entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans, unpaired = _plan(list(entries.values()), config)
     speech = PreparedSpeech(config.work, config.speech)
@@ -75,10 +74,10 @@ def run(config: Stage1Config) -> None:
         videos = generator.generate(jobs, progress=lambda frames: progress.step(frames, items=frames))
         for plan, video in zip(batch, videos, strict=True):
             with atomic_dir(paths.companions / plan.key) as folder:
-                write_video(folder / GENERATED, video, rate=config.geometry.fps, lossless=True)
+                write_video(folder / GENERATED, video, rate=config.geometry.fps, encoding=LOSSLESS)
                 write_json(folder / "meta.json", _meta(plan, shared))
     progress.finish(paths.root)
-    # Last, so that the index tells of a finished run.
+    # Last: the index says that the run was finished.
     write_plan(paths.companions, PlanIndex(plans, unpaired))
     print(f"synthesize: {len(plans)} companions, {len(unpaired)} clips without", file=sys.stderr)
 
@@ -170,7 +169,7 @@ class _Loader:
         landmarks = opened.track.landmarks[span]
         occluder = None if opened.track.occluder is None else opened.track.occluder[span]
         frames = opened.crops[span]
-        regions = clip_regions(landmarks, frames.shape[1], occluder, config.masks.occluder_grow)
+        masks = clip_masks(landmarks, frames.shape[1], occluder, config.masks.occluder_grow)
         # The target segment itself shows the person at inference (P section 3).
         chosen = spread(plan.length, config.references.count)
         stills = reference_stills(frames[chosen], landmarks[chosen], config.references.background)
@@ -179,7 +178,7 @@ class _Loader:
         else:
             features = self._speech.features(self._entries[plan.speech.entry])
             start = plan.speech.start
-        return GenerationJob(plan.key, np.ascontiguousarray(frames), regions.inpaint, stills, features, start)
+        return GenerationJob(plan.key, np.ascontiguousarray(frames), masks.inpaint, stills, features, start)
 
 
 if __name__ == "__main__":

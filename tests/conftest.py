@@ -1,6 +1,8 @@
 """What all tests share: one thread, no network, the footage where it is, small made-up clips."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,19 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shellcheck() -> Callable[[Path], None]:
+    """Assert that shellcheck has nothing to say of a script; without shellcheck the test is skipped."""
+    if shutil.which("shellcheck") is None:
+        pytest.skip("no shellcheck here")
+
+    def check(script: Path) -> None:
+        done = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.media import VideoWriter, save_wav
+from common.media import Encoding, VideoWriter, save_wav
 
 RATE = 16000
 WIDTH, HEIGHT = 160, 120
@@ -39,7 +39,12 @@ def write_clip(path: Path, stamps: Sequence[int], lossless: bool = False) -> Pat
     """A silent video with frames at ``stamps`` (ticks of 1/600 s)."""
     rate = Fraction(600, stamps[1] - stamps[0])
     with VideoWriter(
-        path, WIDTH, HEIGHT, rate=rate, time_base=Fraction(1, 600), crf=12, lossless=lossless
+        path,
+        WIDTH,
+        HEIGHT,
+        rate=rate,
+        time_base=Fraction(1, 600),
+        encoding=Encoding(crf=12, lossless=lossless),
     ) as writer:
         for index, stamp in enumerate(stamps):
             writer.write(picture(index), pts=stamp)

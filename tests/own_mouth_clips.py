@@ -12,11 +12,12 @@ import numpy as np
 from common.face.canonical import face_points
 from common.face.layout import JAW, MOUTH
 from common.face.mouth import LIP_SHAPE_UNIT
-from common.media import VideoWriter
+from common.media import LOSSLESS, VideoWriter
 from common.own_mouths.bank import Bank, BankBuilder
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.heads import Heads
 from common.rendered.motion import Wobble
+from common.rendered.render import render_frame
 from common.rendered.scene import sample_scene
 from common.rendered.visemes import MouthShape
 
@@ -142,7 +143,7 @@ def talker(
         scene = replace(scene, motion=replace(scene.motion, **still))
     wide = np.sin(2 * np.pi * np.arange(count) / count) ** 2
     shapes = [MouthShape(open=0.15 + 0.75 * float(w), spread=0.3 * float(1 - w)) for w in wide]
-    drawn = [scene.render(i, shape) for i, shape in enumerate(shapes)]
+    drawn = [render_frame(scene, i, shape) for i, shape in enumerate(shapes)]
     return Talker(np.stack([d.image for d in drawn]), np.stack([d.landmarks for d in drawn]))
 
 
@@ -172,7 +173,7 @@ def openings(frames: np.ndarray) -> np.ndarray:
 def write_talker(path: Path, clip: Talker, rate: int = 25) -> Path:
     """The clip as a lossless video."""
     height, width = clip.frames.shape[1:3]
-    with VideoWriter(path, width, height, rate=rate, lossless=True) as writer:
+    with VideoWriter(path, width, height, rate=rate, encoding=LOSSLESS) as writer:
         for image in clip.frames:
             writer.write(image)
     return path

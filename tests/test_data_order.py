@@ -17,7 +17,8 @@ from training_toys import toy_vae, write_sized_pairs
 from common.data.buckets import BucketOrder, bucket_of, bucket_parts
 from common.data.config import FlowDataConfig
 from common.data.dataset import ShardDataset
-from common.data.order import ShuffledOrder, build_order
+from common.data.order import build_order
+from common.data.shuffle import ShuffledOrder
 from common.data.stream import StreamOrder
 from common.data.writer import ShardWriter
 from common.errors import UserError

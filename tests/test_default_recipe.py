@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,10 +114,12 @@ def test_bad_arguments_are_one_line_and_exit_code_2(words: list[str], message: s
     assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_the_script_is_clean() -> None:
+def test_the_script_is_bash() -> None:
     subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
-    if shutil.which("shellcheck"):
-        subprocess.run(["shellcheck", str(SCRIPT)], check=True)
+
+
+def test_the_script_is_clean(shellcheck: Callable[[Path], None]) -> None:
+    shellcheck(SCRIPT)
 
 
 def _ship(*words: str) -> subprocess.CompletedProcess[str]:

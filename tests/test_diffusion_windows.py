@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from common.diffusion.windows import plan_windows
 from common.errors import UserError
-from common.geometry import ceil_clip_length, frames_to_latents, latent_of_frame, latents_to_frames
+from common.geometry import ceil_clip_length, frames_to_latents, latents_to_frames
 
 plans = st.tuples(
     st.integers(1, 700),
@@ -81,11 +81,9 @@ def test_latent_frames_and_pixel_frames_agree(frames: int) -> None:
     length = ceil_clip_length(frames)
     assert frames <= length < frames + 4
     assert latents_to_frames(frames_to_latents(length)) == length
-    assert latent_of_frame(frames - 1) == frames_to_latents(length) - 1
 
 
 def test_a_length_between_two_latents_is_refused() -> None:
     assert latents_to_frames(0) == 0
-    assert [latent_of_frame(frame) for frame in range(6)] == [0, 1, 1, 1, 1, 2]
     with pytest.raises(UserError, match="24 frames"):
         frames_to_latents(24)

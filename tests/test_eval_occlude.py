@@ -19,7 +19,7 @@ from bootdub.cli.main import app
 from common.errors import UserError
 from common.face import FaceTrack, build_detector, track_face
 from common.face.canonical import face_in_box
-from common.media import VideoReader, load_audio, probe, read_frames, write_video
+from common.media import LOSSLESS, VideoReader, load_audio, probe, read_frames, write_video
 from common.rendered.draw.canvas import Canvas
 from common.rendered.draw.occluders import draw_occluder
 from common.rendered.draw.view import View
@@ -171,7 +171,7 @@ def test_skin_and_exposure_are_read_from_the_clip(tmp_path):
     frames[:, 15:70, 8:56] = (180, 120, 90)
     frames[:, 75:] = 188
     path = tmp_path / "c.mkv"
-    write_video(path, frames, lossless=True)
+    write_video(path, frames, encoding=LOSSLESS)
     look = film_look(path, track_of(boxes_at(np.full(6, 10.0))))
     assert look.skin == (180, 120, 90)
     assert look.exposure == pytest.approx(188 / 235, abs=0.01)

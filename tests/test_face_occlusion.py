@@ -8,18 +8,10 @@ import pytest
 
 from common.face.canonical import face_in_box
 from common.face.hands import HandFinder, hand_mask
-from common.face.occlusion import (
-    HEIGHT,
-    WIDTH,
-    LowerFace,
-    UsualLowerFace,
-    calm,
-    calm_hands,
-    covered,
-    keep_mask,
-    steady,
-    to_frame,
-)
+from common.face.occlusion.calm import calm, calm_hands, steady
+from common.face.occlusion.detector import UsualLowerFace
+from common.face.occlusion.masks import covered, keep_mask, to_frame
+from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFace
 
 SIZE = 160
 SKIN = (205, 160, 135)

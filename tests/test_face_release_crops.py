@@ -1,15 +1,15 @@
 """The crop rule of the X-Dub release: its published vectors, and what holds for every clip."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from golden import GOLDEN, REASON
 from safetensors.numpy import load_file
 
 from common.face.release_crops import moving_average, plan_release_crops, smooth_landmarks
 
-VECTORS = Path(__file__).resolve().parents[2] / "shared" / "golden" / "xdub_boxes"
+VECTORS = GOLDEN / "xdub_boxes"
 
 
 def _clips() -> list[str]:
@@ -17,7 +17,7 @@ def _clips() -> list[str]:
     return sorted(json.loads(config.read_text())["clips"]) if config.is_file() else []
 
 
-@pytest.mark.skipif(not VECTORS.is_dir(), reason="no published vectors here")
+@pytest.mark.skipif(not VECTORS.is_dir(), reason=REASON)
 @pytest.mark.parametrize("name", _clips())
 def test_squares_are_those_of_the_release(name: str) -> None:
     clip = json.loads((VECTORS / "config.json").read_text())["clips"][name]

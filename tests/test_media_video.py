@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.media import (
+    LOSSLESS,
+    Encoding,
     VideoReader,
     VideoWriter,
     frame_times,
@@ -71,7 +73,7 @@ def test_round_trip_keeps_pictures_colours_and_facts(
 def test_a_flat_colour_comes_back(tmp_path: Path) -> None:
     for colour in ([200, 60, 30], [16, 240, 128], [255, 255, 255], [0, 0, 0]):
         frames = np.full((3, 32, 32, 3), colour, dtype=np.uint8)
-        write_video(tmp_path / "flat.mp4", frames, crf=4)
+        write_video(tmp_path / "flat.mp4", frames, encoding=Encoding(crf=4))
         assert np.abs(read_frames(tmp_path / "flat.mp4").astype(int) - colour).max() <= 3
 
 
@@ -152,7 +154,7 @@ def test_every_size_is_kept(
 def test_lossless_is_exact_and_has_the_same_bytes_every_time(tmp_path: Path) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (9, 47, 61, 3), dtype=np.uint8)
     for name in ("a.mkv", "b.mkv"):
-        write_video(tmp_path / name, noise, rate=25, lossless=True)
+        write_video(tmp_path / name, noise, rate=25, encoding=LOSSLESS)
     assert (read_frames(tmp_path / "a.mkv") == noise).all()
     assert (tmp_path / "a.mkv").read_bytes() == (tmp_path / "b.mkv").read_bytes()
     assert frame_times(tmp_path / "a.mkv") == pytest.approx(np.arange(9) / 25)
@@ -251,7 +253,7 @@ def test_colour_tags_follow_the_source(tmp_path: Path, moving_frames: Frames) ->
     info = probe(first)
     assert (info.colour.matrix, info.colour.full_range, info.pixel_aspect) == (6, True, Fraction(4, 3))
     second = tmp_path / "again.mp4"
-    write_video(second, read_frames(first), like=info, crf=4)
+    write_video(second, read_frames(first), like=info, encoding=Encoding(crf=4))
     assert probe(second).colour == info.colour
     assert probe(second).pixel_aspect == info.pixel_aspect
     assert psnr(read_frames(second), frames) > 33
@@ -294,9 +296,9 @@ def test_outputs_that_cannot_be(tmp_path: Path, moving_frames: Frames) -> None:
     frames = moving_frames(2)
     for name, options, word in (
         ("a.xyz", {}, "suffix"),
-        ("a.webm", {"codec": "libx264"}, "libx264"),
-        ("a.mp4", {"codec": "nonsense"}, "nonsense"),
-        ("a.mp4", {"pix_fmt": "nonsense"}, "nonsense"),
+        ("a.webm", {"encoding": Encoding("libx264")}, "libx264"),
+        ("a.mp4", {"encoding": Encoding("nonsense")}, "nonsense"),
+        ("a.mp4", {"encoding": Encoding(pix_fmt="nonsense")}, "nonsense"),
         ("a.mp4", {"audio_from": tmp_path / "absent.wav"}, "absent.wav"),
     ):
         with pytest.raises(UserError, match=word) as error:

@@ -34,9 +34,9 @@ def test_frames_that_were_not_seen_belong_to_the_shot_before_them() -> None:
 
 
 def test_another_person_is_stranger_than_another_shot_of_the_same() -> None:
-    same = _film().strangeness(0)
-    other_nose = _film(wider_nose=0.6).strangeness(0)
-    other_skin = _film(skin=(150, 150, 200)).strangeness(0)
+    same = _film().moment_costs(0)
+    other_nose = _film(wider_nose=0.6).moment_costs(0)
+    other_skin = _film(skin=(150, 150, 200)).moment_costs(0)
     assert same[0] == other_nose[0] == 0
     assert 0 < same[1] < 1
     assert other_nose[1] > 4 * same[1] and other_skin[1] > 4 * same[1]

@@ -1,7 +1,6 @@
 """tools/parity.py: exit codes on folders made here, and the golden folders where they are."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden import GOLDEN, REASON
 from safetensors.torch import load_file, save_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-GOLDEN = Path(os.environ.get("BOOTDUB_GOLDEN", REPOSITORY.parent / "shared" / "golden"))
 sys.path.insert(0, str(REPOSITORY / "tools"))
 
 import parity  # noqa: E402
@@ -117,5 +116,5 @@ def test_runs_as_a_script_from_anywhere(golden: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["xdub_tiny", "vae38_tiny", "whisper_tiny"])
 def test_the_public_arithmetic(kind: str) -> None:
     if not (GOLDEN / kind).is_dir():
-        pytest.skip("no golden vectors here (set BOOTDUB_GOLDEN)")
+        pytest.skip(REASON)
     assert parity.main([str(GOLDEN / kind)]) == 0

@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 
 from common.media import load_audio, probe, read_frames
 from common.rendered.__main__ import main
+from common.rendered.render import render_frame
 from common.rendered.scene import sample_scene
 from common.rendered.speech import sample_voice, speak
 
@@ -55,7 +56,7 @@ def test_files_are_those_of_the_contract(folder):
 def test_video_shows_the_scene_and_carries_the_speech(folder):
     frames = read_frames(folder / "r1000002_a.mp4")
     speech = speak(2000004, 0.4, sample_voice(1000002))
-    truth = sample_scene(1000002, occluder="cup", size=96).render(7, speech.mouth[7]).image
+    truth = render_frame(sample_scene(1000002, occluder="cup", size=96), 7, speech.mouth[7]).image
     assert np.abs(frames[7].astype(int) - truth).mean() < 4
     heard = load_audio(folder / "r1000002_a.mp4")
     count = min(len(heard), len(speech.audio))

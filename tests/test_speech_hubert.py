@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden import GOLDEN, REASON
 from safetensors.torch import load_file, save_file
 from transformers import HubertConfig, HubertModel
 
@@ -13,7 +14,7 @@ from common.errors import UserError
 from common.speech.hubert import HubertEncoder, with_tail
 from common.speech.windows import audio_windows
 
-VECTORS = Path(__file__).resolve().parents[2] / "shared" / "golden" / "hubert_tiny"
+VECTORS = GOLDEN / "hubert_tiny"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.skipif(not VECTORS.is_dir(), reason="no published vectors here")
+@pytest.mark.skipif(not VECTORS.is_dir(), reason=REASON)
 @pytest.mark.parametrize("chunking", ["release", "overlap"])
 def test_features_and_windows_are_those_of_the_release(tmp_path: Path, chunking: str) -> None:
     config = json.loads((VECTORS / "config.json").read_text())

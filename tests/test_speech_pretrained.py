@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from golden import GOLDEN, REASON
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperModel
 
 from common.errors import UserError
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "bench"))
 
 import speech_seams
 
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "whisper_tiny"
+VECTORS = GOLDEN / "whisper_tiny"
 RENAMED = {  # OpenAI's key parts -> transformers'
     "encoder.": "",
     "blocks.": "layers.",
@@ -176,20 +177,20 @@ def test_other_weights_have_another_fingerprint(tmp_path, models):
     assert PretrainedEncoder(models).fingerprint == PretrainedEncoder(models).fingerprint
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="golden vectors are not there")
+@pytest.mark.skipif(not VECTORS.is_dir(), reason=REASON)
 def test_whisper_features_are_those_of_the_public_model(tmp_path):
-    sizes = json.loads((GOLDEN / "config.json").read_text())
+    sizes = json.loads((VECTORS / "config.json").read_text())
     whisper = tiny_whisper(sizes["n_audio_state"], sizes["n_audio_layer"], sizes["n_audio_head"])
     state = {}
-    for key, value in safetensors.torch.load_file(GOLDEN / "weights.safetensors").items():
+    for key, value in safetensors.torch.load_file(VECTORS / "weights.safetensors").items():
         for old, new in RENAMED.items():
             key = key.replace(old, new)
         state[key] = value
     whisper.get_encoder().load_state_dict(state)
     whisper.save_pretrained(tmp_path / "whisper")
     tiny_wav2vec2().save_pretrained(tmp_path / "wav2vec2")
-    audio = safetensors.torch.load_file(GOLDEN / "inputs.safetensors")["audio"].numpy()
-    expected = safetensors.torch.load_file(GOLDEN / "outputs.safetensors")["features_last"].numpy()
+    audio = safetensors.torch.load_file(VECTORS / "inputs.safetensors")["audio"].numpy()
+    expected = safetensors.torch.load_file(VECTORS / "outputs.safetensors")["features_last"].numpy()
     features = PretrainedEncoder(tmp_path, chunking="release").encode(audio)
     np.testing.assert_allclose(features[:, : expected.shape[1]], expected, atol=1e-4)
 

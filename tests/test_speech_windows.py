@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from golden import GOLDEN, REASON
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.speech.windows import audio_windows, clip_features, feature_margin, window_indices
 
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden" / "whisper_tiny"
+VECTORS = GOLDEN / "whisper_tiny"
 
 
 @given(start=st.integers(0, 500), latents=st.integers(1, 30))
@@ -52,9 +51,9 @@ def test_no_features_is_an_error():
         audio_windows(np.zeros((0, 4), np.float32), 0, 3)
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="golden vectors are not there")
+@pytest.mark.skipif(not VECTORS.is_dir(), reason=REASON)
 @pytest.mark.parametrize("start", [0, 72, 770])
 def test_windows_are_those_of_the_public_model(start):
-    outputs = safetensors.numpy.load_file(GOLDEN / "outputs.safetensors")
+    outputs = safetensors.numpy.load_file(VECTORS / "outputs.safetensors")
     expected = outputs[f"window_start{start}"]
     np.testing.assert_array_equal(audio_windows(outputs["features_last"], start, len(expected)), expected)

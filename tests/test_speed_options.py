@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +124,3 @@ def test_the_number_of_steps_is_the_packages(model: Path) -> None:
     assert pipeline.sampling().num_steps == read_info(model).diffusion.num_steps == 2
     assert pipeline.sampling(num_steps=5).num_steps == 5
     assert DiffusionConfig().num_steps == 30  # as released; what a package of the public weights says
-
-
-def test_every_switch_is_documented() -> None:
-    text = (Path(__file__).resolve().parent.parent / "docs" / "speed.md").read_text(encoding="utf-8")
-    for name in [field.name for field in fields(SpeedConfig)]:
-        assert f"`{name}`" in text, name

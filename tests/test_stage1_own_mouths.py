@@ -16,6 +16,8 @@ from common.data.dataset import ShardDataset
 from common.face.canonical import face_in_box
 from common.files import read_json
 from stage1_generator import own_mouths, pack, prepare, report
+from stage1_generator.companions import rebuilt as rebuilding
+from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.rebuilt import (
     APART,
     collect_mouths,
@@ -23,8 +25,6 @@ from stage1_generator.companions.rebuilt import (
     rebuilt,
     shapes_elsewhere,
 )
-from stage1_generator.companions.records import rebuilt as rebuilding
-from stage1_generator.companions.regions import clip_regions
 
 SIZE = 96
 FRAMES = 60
@@ -55,7 +55,7 @@ def _drawn(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, rebuilding.Re
     wanted = mouths.shapes[SPAN]
     if kind == "other":
         wanted = shapes_elsewhere(mouths.shapes, landmarks, SPAN, np.random.default_rng(0))
-    mask = clip_regions(landmarks[SPAN], SIZE).inpaint
+    mask = clip_masks(landmarks[SPAN], SIZE).inpaint
     made = rebuilt(crops, mouths, SPAN, wanted, mask, 4.0)
     assert made is not None
     return crops[SPAN], mask, wanted, made
@@ -104,7 +104,7 @@ def test_moments_that_were_not_seen_lend_nothing():
     crops, landmarks = _speaking()
     mouths = collect_mouths(crops[SPAN], landmarks[SPAN])
     assert mouths is not None
-    mask = clip_regions(landmarks[SPAN], SIZE).inpaint
+    mask = clip_masks(landmarks[SPAN], SIZE).inpaint
     whole = slice(0, len(mask))
     # All the other moments of so short an entry are too near.
     assert rebuilt(crops[SPAN], mouths, whole, mouths.shapes, mask, 4.0) is None
@@ -140,7 +140,7 @@ def test_they_become_shards_of_their_own(
         assert ("lips_psnr" in sample.meta["scores"]) == (kind == "rebuilt")
         assert sample.source.shape == sample.target.shape == (13, 32, 32, 3)
         assert (sample.source != sample.target).any()
-        outside = ~clip_regions(sample.arrays["landmarks"].numpy(), 32).inpaint
+        outside = ~clip_masks(sample.arrays["landmarks"].numpy(), 32).inpaint
         np.testing.assert_array_equal(sample.source[outside], sample.target[outside])
         assert {"target_latents", "source_latents", "audio_features"} <= set(sample.cache)
     batch = collate(samples, extra_window=4)
@@ -176,7 +176,7 @@ def test_the_lips_of_rebuilt_clips_must_be_the_same(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     # The drawn clips come with tracks; here their lips are measured all the same.
-    monkeypatch.setattr("stage1_generator.companions.judging.lip_landmark_distance", lambda *_: 1.5)
+    monkeypatch.setattr("stage1_generator.companions.quality.lip_landmark_distance", lambda *_: 1.5)
     for path in (tmp_path / "work" / "prepared").glob("*/meta.json"):
         path.write_text(path.read_text().replace('"detector": "box"', '"detector": "mediapipe"'))
     for kind, most, kept in (("rebuilt", 1.2, 0), ("rebuilt", 1.6, 3), ("other", 1.2, 3)):

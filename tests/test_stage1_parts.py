@@ -21,8 +21,8 @@ from common.parallel import run_ahead
 from common.progress import Progress, format_seconds
 from common.work_folder import sole_writer
 from stage1_generator import pack
+from stage1_generator.companions.masks import GRAY, clip_masks, grow_mask, hide
 from stage1_generator.companions.paste import composite, match_colour, put_back, soft_alpha
-from stage1_generator.companions.regions import GRAY, clip_regions, grow_mask, hide
 from stage1_generator.companions.scores import identity_cosine, lip_change, sharpness_ratio
 from stage1_generator.config import Stage1Config
 from stage1_generator.encode import reference_frames, reference_stills
@@ -76,14 +76,14 @@ def test_colour_drift_of_the_generator_is_undone():
 def test_occluders_are_cut_out_of_the_region_and_grown():
     occluder = np.zeros((3, SIZE, SIZE), bool)
     occluder[:, 26:34, 18:26] = True
-    regions = clip_regions(_landmarks(), SIZE, occluder, grow=2 / SIZE)
+    regions = clip_masks(_landmarks(), SIZE, occluder, grow=2 / SIZE)
     assert (regions.lower_face & occluder).any()
     assert not (regions.inpaint & grow_mask(occluder, 2)).any()
     np.testing.assert_array_equal(regions.inpaint | regions.occluder & regions.lower_face, regions.lower_face)
 
 
 def test_hidden_frames_say_nothing_of_what_was_there(pictures):
-    regions = clip_regions(_landmarks(), SIZE)
+    regions = clip_masks(_landmarks(), SIZE)
     one, other = (
         hide(pictures, regions.inpaint),
         hide(np.where(regions.inpaint[..., None], 7, pictures), regions.inpaint),
@@ -96,7 +96,7 @@ def test_the_region_does_not_depend_on_the_mouth():
     closed, opened = _landmarks(), _landmarks()
     opened[:, 48:68, 1] += 5
     opened[:, 4:13, 1] += 5
-    np.testing.assert_array_equal(clip_regions(closed, SIZE).inpaint, clip_regions(opened, SIZE).inpaint)
+    np.testing.assert_array_equal(clip_masks(closed, SIZE).inpaint, clip_masks(opened, SIZE).inpaint)
 
 
 @given(st.integers(1, 90), st.integers(0, 60), st.integers(1, 6), st.integers(0, 9))

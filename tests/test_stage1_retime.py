@@ -15,8 +15,8 @@ from common.data.dataset import ShardDataset
 from common.face.canonical import face_in_box
 from common.files import read_json
 from stage1_generator import pack, prepare, report, retime
-from stage1_generator.companions.records import retimed as retiming
-from stage1_generator.companions.regions import clip_regions
+from stage1_generator.companions import retimed as retiming
+from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.retimed import draw_moments, retimed
 
 SIZE = 64
@@ -54,7 +54,7 @@ def _speaking(frames: int, turn: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
 
 def _make(crops, landmarks, least=0.3):
     span = slice(0, 13)
-    mask = clip_regions(landmarks[span], SIZE).inpaint
+    mask = clip_masks(landmarks[span], SIZE).inpaint
     made = retimed(crops, landmarks, span, mask, 3.0, least, np.random.default_rng(0))
     return crops[span], mask, made
 
@@ -120,7 +120,7 @@ def test_they_become_shards_of_their_own(words: list[str], tmp_path: Path, capsy
         assert sample.meta["kind"] == "retimed" and sample.meta["entry"].startswith("one")
         assert sample.source.shape == sample.target.shape == (13, 32, 32, 3)
         assert (sample.source != sample.target).any()
-        outside = ~clip_regions(sample.arrays["landmarks"].numpy(), 32).inpaint
+        outside = ~clip_masks(sample.arrays["landmarks"].numpy(), 32).inpaint
         np.testing.assert_array_equal(sample.source[outside], sample.target[outside])
     told = read_json(work / "report.json")
     assert told["pack_retimed"]["samples"] == 3

@@ -11,7 +11,7 @@ from torch import nn
 
 from common.arithmetic import resolve_precision
 from common.data.batch import DubBatch
-from common.data.order import ShuffledOrder
+from common.data.shuffle import ShuffledOrder
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.training.checkpoint import (

@@ -18,7 +18,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_toys import metrics, saved, toy_vae, write_pairs
 
-from common.training.checkpoint import latest_checkpoint, remove_partial, save_checkpoint
+from common.files import remove_partial
+from common.training.checkpoint import latest_checkpoint, save_checkpoint
 from common.training.durable import DiskFullError, DurableFile, summary_writer
 from stage2_dubber.train import main
 

@@ -35,7 +35,7 @@ from common.training.launch import open_shards, train
 from common.training.peak import measured_peak, peak_of_name
 from common.training.samples import adapters_as_they_are
 from common.training.timing import StepTimer
-from common.training.watchers import build_watchers
+from common.training.validation import validation_callbacks
 from stage1_generator.generator.strategy import GeneratorStrategy
 from stage2_dubber.training.strategy import EditorStrategy
 
@@ -359,10 +359,10 @@ def test_what_cannot_be_looked_at_is_refused_before_any_step(work: Path) -> None
     with pytest.raises(UserError, match="judged by another"):
         config = stage2_config(work, *held_out, f"train.sample_expert={expert}")
         config.phase.sync.weight, config.phase.sync.model = 0.05, str(expert)
-        build_watchers(config, EditorStrategy(stage2_config(work), open_shards(config.data)))
+        validation_callbacks(config, EditorStrategy(stage2_config(work), open_shards(config.data)))
     with pytest.raises(UserError, match="trainings of the two stages"):
         config = stage2_config(work, *held_out)
-        build_watchers(config, SyncStrategy.__new__(SyncStrategy))
+        validation_callbacks(config, SyncStrategy.__new__(SyncStrategy))
     write_pairs(work / "foreign", 1, vae="0123")
     with pytest.raises(UserError, match="another vae"):
         run_editor(work, f"data.held_out=[{work / 'foreign'}]")

@@ -33,7 +33,7 @@ from common.speech.build import build_speech_encoder
 from common.speech.windows import clip_features
 from common.sync_expert.model import SyncExpert, SyncScore, load_expert, offset_scores
 from evaluation.systems.generator import Inpainter
-from stage1_generator.companions.regions import clip_regions, grow_mask
+from stage1_generator.companions.masks import clip_masks, grow_mask
 from stage1_generator.companions.scores import sharpness_ratio
 from stage2_dubber.dub.pipeline import DubPipeline
 
@@ -146,7 +146,7 @@ def score(case: Case, made: Frames, seconds: float, judge: SyncJudge | None = No
     (curve,) = opening_curves(case.scene, [list(made)], case.matrices)
     seen = np.isfinite(curve)  # where an occluder hides the mouth nobody can know
     # Where the generator paints: an occluder elsewhere is nobody's achievement.
-    inside = case.occluder & clip_regions(case.landmarks, made.shape[1]).lower_face
+    inside = case.occluder & clip_masks(case.landmarks, made.shape[1]).lower_face
     enough = int(inside.sum()) >= FEWEST_OCCLUDED_PIXELS
     sync, offset = judge(case, made) if judge is not None else (None, None)
     return Scores(

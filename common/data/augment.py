@@ -22,9 +22,9 @@ from common.data.photometric import (
     blur,
     compress,
     recolour,
-    relight,
     shift,
     to_bytes,
+    vary_light,
 )
 from common.data.schema import POOLED_MASKS, Frames
 from common.data.warp import Warp, warp
@@ -37,7 +37,7 @@ Make = Callable[[np.random.Generator, float, int, int], Change]
 _SHARED: dict[str, Make] = {
     "warp": lambda rng, strength, frames, side: warp(rng, strength * side, side),
     "occluder": lambda rng, strength, frames, side: occlude(rng, strength * side, frames, side),
-    "relight": lambda rng, strength, frames, side: relight(rng, strength, frames),
+    "relight": lambda rng, strength, frames, side: vary_light(rng, strength, frames),
     "colour": lambda rng, strength, frames, side: recolour(rng, strength),
     "blur": lambda rng, strength, frames, side: blur(strength * side),
     "compression": lambda rng, strength, frames, side: compress(strength),

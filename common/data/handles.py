@@ -43,7 +43,7 @@ class ShardHandles:
 
 
 class _Descriptor:
-    """Closed when nobody holds it any more: one that is dropped while another thread reads stays open."""
+    """A file descriptor, closed with its last reference: threads that still read from it keep it open."""
 
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

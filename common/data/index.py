@@ -19,7 +19,8 @@ FORMAT = "bootdub-shards-1"
 class SampleEntry:
     """One sample of a shard: member name -> [offset, size] in bytes inside the tar, and its shape.
 
-    ``shape`` is None in sets that were written before indices had it, and where the sample does not tell.
+    ``shape`` is None in sets that were written before indices had it, and where no member of the sample gives
+    it.
     """
 
     key: str

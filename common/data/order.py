@@ -12,7 +12,7 @@ from common.data.balance import by_speaker
 from common.data.buckets import BucketOrder, Part, assign_buckets, bucket_parts
 from common.data.config import DataConfig
 from common.data.dataset import ShardDataset
-from common.data.sampler import StatelessSampler
+from common.data.shuffle import ShuffledOrder
 from common.data.stream import StreamOrder
 from common.errors import UserError
 
@@ -29,22 +29,6 @@ class Order(Protocol):
     def clip_frames(self, step: int) -> int:
         """Frames to use of each sample of that step; 0: ``geometry.clip_frames``."""
         ...
-
-
-class ShuffledOrder:
-    """``data.order=shuffle``: random access, see :class:`StatelessSampler`. ``parts``: sample numbers."""
-
-    def __init__(
-        self, parts: Sequence[Numbers], batch_size: int, seed: int, weights: Sequence[float] = ()
-    ) -> None:
-        self._numbers = np.concatenate(parts)
-        self._sampler = StatelessSampler([len(p) for p in parts], batch_size, seed=seed, weights=weights)
-
-    def global_batch(self, step: int) -> list[int]:
-        return [int(number) for number in self._numbers[self._sampler.global_batch(step)]]
-
-    def clip_frames(self, step: int) -> int:
-        return 0
 
 
 def build_order(dataset: ShardDataset, data: DataConfig, batch_size: int, seed: int) -> Order:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 Picture = NDArray[np.float32]
 Change = Callable[[int, Picture], Picture]
 
-# Display values are raised to about this power to become light.
-_GAMMA = 2.2
+DISPLAY_GAMMA = 2.2
+"""Display values are raised to about this power to become light."""
+
 # Rows and columns of random values from which the field of light is interpolated.
 _FIELD = 3
 # Frames from one random field of light to the next.
@@ -24,7 +25,7 @@ _FIELD_FRAMES = 25
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def relight(rng: np.random.Generator, stops: float, frames: int) -> Change:
+def vary_light(rng: np.random.Generator, stops: float, frames: int) -> Change:
     """Gain that varies smoothly over the picture and in time; ``stops`` is its deviation."""
     keys = -(-frames // _FIELD_FRAMES) + 2
     level = rng.normal(0, stops, (1, 1, 1, 1)) + rng.normal(0, stops / 4, (keys, 1, 1, 1))
@@ -38,7 +39,7 @@ def relight(rng: np.random.Generator, stops: float, frames: int) -> Change:
         field = fields[int(key)] * (1 - soft) + fields[int(key) + 1] * soft
         height, width = picture.shape[:2]
         whole = cv2.resize(field.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-        return np.asarray(picture * np.exp2(whole / _GAMMA), np.float32)
+        return np.asarray(picture * np.exp2(whole / DISPLAY_GAMMA), np.float32)
 
     return change
 

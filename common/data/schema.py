@@ -151,11 +151,11 @@ def decode_sample(key: str, members: Mapping[str, bytes]) -> Sample:
 
 def encode_video(frames: Frames, fps: float) -> bytes:
     """(N, H, W, 3) uint8 RGB -> FFV1 in Matroska, without loss."""
-    from common.media import write_video  # decoding libraries load only where videos are touched
+    from common.media import LOSSLESS, write_video  # decoding libraries load only where videos are touched
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mkv"
-        write_video(path, frames, rate=fps, lossless=True)
+        write_video(path, frames, rate=fps, encoding=LOSSLESS)
         return path.read_bytes()
 
 
@@ -208,7 +208,7 @@ def _check_cache(cache: dict[str, Tensor], frames: int) -> dict[str, Tensor]:
     features = cache.get("audio_features")
     if features is not None:
         margin = features.shape[0] - 2 * frames
-        # Equal margins of whole video frames on both sides tell readers where the clip begins.
+        # Equal margins of whole video frames on both sides: that is how readers find the clip's beginning.
         if features.ndim != 2 or margin < 0 or margin % 4:
             raise ValueError(f"audio_features is {tuple(features.shape)}, not (2 * {frames} + 4 * margin, C)")
     return cache

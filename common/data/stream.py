@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from common.data.sampler import pass_numbers, split_draws
+from common.data.shuffle import pass_numbers, split_draws
 
 Numbers = npt.NDArray[np.int64]
 

@@ -17,7 +17,7 @@ from common.files import PathLike, read_json, require_file
 if TYPE_CHECKING:
     from common.face.mediapipe_backend import MediapipeDetector
 
-# A drawn face is believed more readily where the user says that there is one.
+# A lower score is enough where the user says that there is a face.
 _MESH_CONFIDENCE = 0.2
 # Of the mesh's box with the user's, as a share of both: less is another face.
 _LEAST_OVERLAP = 0.3

@@ -179,7 +179,7 @@ def plan_crops(
     smoothed).
 
     Face size and place are those of the canonical head fitted to the rigid upper points: a crop that followed
-    the chin would bob with the jaw and tell the speech before any pixel is looked at. Neither centre nor size
+    the chin would move with the jaw, and its place would give the speech away. Neither centre nor size
     changes when mouth or jaw landmarks do.
 
     Args:

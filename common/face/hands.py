@@ -27,6 +27,8 @@ _FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 
 _PALM = (0, 1, 5, 9, 13, 17)
 # Half the width of a finger, over the length of the palm (wrist to middle knuckle).
 _FINGER = 0.13
+# Fingers are widened by this part of their half width.
+_GROWTH = 0.35
 _SUBPIXEL_BITS = 4
 
 
@@ -129,7 +131,6 @@ def hand_mask(
     hands: Sequence[FloatArray],
     shape: tuple[int, int],
     origin: tuple[float, float] = (0.0, 0.0),
-    grow: float = 0.35,
 ) -> FloatArray:
     """Soft mask of hands: thick lines along the fingers and the palm's hull, slightly grown and feathered.
 
@@ -137,7 +138,6 @@ def hand_mask(
         hands: (21, 2) points in frame pixels, each.
         shape: (h, w) of the mask.
         origin: x, y of the frame pixel at the mask's first pixel.
-        grow: parts of a finger's half width by which it is widened.
 
     Returns:
         (h, w) float32, 1 on the hand, 0 away from it.
@@ -146,7 +146,7 @@ def hand_mask(
     for hand in hands:
         points = np.asarray(hand, np.float64) - origin
         radius = _FINGER * _palm_length(points)
-        drawn = _draw(points, shape, radius * (1 + grow))
+        drawn = _draw(points, shape, radius * (1 + _GROWTH))
         feather = max(0.5 * radius, 0.5)
         mask = np.maximum(mask, cv2.GaussianBlur(drawn, (0, 0), feather))
     return np.asarray(mask, np.float32)

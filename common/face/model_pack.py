@@ -16,7 +16,7 @@ def find_pack(
 ) -> Path:
     """Folder ``<root>/models/<pack>`` that holds ONNX models; an empty ``root`` means ``~/.insightface``.
 
-    Looked at before insightface is asked, which would try to download, or stop at a bare assertion.
+    Checked before insightface is called: that would try to download, or fail with a bare assertion.
     ``otherwise``: what else the user can do.
 
     Raises:

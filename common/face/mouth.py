@@ -86,8 +86,8 @@ LIP_SHAPE_UNIT = 0.05
 def lip_shape(landmarks: NDArray[np.floating]) -> Array:
     """What speech does to a mouth, (N, 7) of landmarks (N, 68, 2 or 3), in units of :data:`LIP_SHAPE_UNIT`.
 
-    Gaps are absolute: 0 is closed. How wide a mouth is and where a chin sits says whose they are, which
-    cannot be heard: only their movement is told. NaN rows give NaN.
+    Gaps are absolute: 0 is closed. The width of the mouth and the place of the chin are given less their mean
+    over the clip: their absolute values belong to the person, not to the speech. NaN rows give NaN.
     """
     mouth = mouth_shape(landmarks)
     first = MOUTH[0]

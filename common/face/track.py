@@ -121,16 +121,16 @@ def track_face(
 
     The largest face of the first frame that shows one is chosen. Afterwards the face that continues it
     (overlap, nearness, size; identity where the detector gives it) is taken, and no other for as long as the
-    person has been lost for at most ``max_gap`` frames: a neighbour does not become the person because of one
-    missed detection. After a longer absence the person is sought anew: by identity where known, else the
-    largest face. Gaps of at most ``max_gap`` frames are filled by linear interpolation; longer ones stay
+    person has been lost for at most ``max_gap`` frames: one missed detection does not make another person
+    the one that is followed. After a longer absence the person is sought anew: by identity where known, else
+    the largest face. Gaps of at most ``max_gap`` frames are filled by linear interpolation; longer ones stay
     absent.
 
     Args:
         images: (H, W, 3) uint8 RGB frames of one clip, all of one size.
         detector: is reset first.
         max_gap: frames.
-        watch: looks at every frame that shows the person, so that nobody has to decode it again.
+        watch: called with every frame that shows the person, so that the clip is decoded once.
     """
     detector.reset()
     landmarks: list[FloatArray] = []
@@ -187,7 +187,7 @@ class _Person:
     def _same_person(self, face: FaceObservation) -> bool:
         if self.embedding is None or face.embedding is None:
             return True
-        # Near the last place a poor likeness (profile, blur) is believed more readily than elsewhere.
+        # Near the last place a poor likeness (profile, blur) is accepted more readily than elsewhere.
         near = self.box is not None and self.lost_for <= self.max_gap and _continues(self.box, face.box)
         return float(self.embedding @ face.embedding) >= (0.0 if near else _SAME_PERSON)
 

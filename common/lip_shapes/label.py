@@ -16,7 +16,7 @@ from common.data.clips import training_clips
 from common.data.prepared import PREPARED, PreparedClip, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
-from common.files import fingerprint
+from common.files import fingerprint, remove_partial
 from common.lip_shapes.config import LipLabelingConfig
 from common.phonetics.teacher import open_teacher, with_teacher
 from common.progress import Progress
@@ -25,7 +25,6 @@ from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder
 from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features
-from common.work_folder import sweep
 
 STEP = "listen"
 """What the index of these shards calls this command."""
@@ -51,7 +50,7 @@ def dry_run(config: LipLabelingConfig) -> None:
 
 def run(config: LipLabelingConfig) -> None:
     work, folder, length = Path(config.work), _folder(config), config.geometry.clip_frames
-    sweep(folder)
+    remove_partial(folder)
     clips = training_clips(load_prepared(work / PREPARED), length, config.stride)
     # Clips come in the order of the prepared ones: each track is read once.
     landmarks = lru_cache(maxsize=1)(lambda entry: entry.track().landmarks)

@@ -42,7 +42,7 @@ class VideoReader:
 
     Iterating gives exactly ``info.frame_count`` frames with the times of :meth:`times`, each time from the
     beginning. Pictures that are damaged beyond decoding are replaced by the one before (which is what a
-    player shows then) and a warning tells how many: so positions never slip.
+    player shows then) and a warning says how many: so the positions of later frames stay right.
 
     Args:
         source: a path or an open, seekable binary stream.

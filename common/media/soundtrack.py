@@ -18,7 +18,7 @@ from common.media.source import Source, open_source, source_name
 
 _MOV = ("mp4", "mov", "m4v", "ismv", "3gp")
 # Codecs that players expect in the container. FFmpeg would also put FLAC and PCM into MP4, where
-# browsers and phones stay silent; Matroska takes whatever it knows.
+# browsers and phones stay silent; Matroska takes every codec that it has a name for.
 _MOV_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
 _COPIED = {
     **{name: _MOV_CODECS for name in _MOV},

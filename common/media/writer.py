@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,26 @@ _USUAL_RATE = Fraction(25)
 _FINE_CLOCK = 48_000
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How pictures are coded.
+
+    codec: FFmpeg's encoder name; None: H.264, in .webm VP9. crf: constant quality of lossy codecs, smaller is
+    better. pix_fmt: FFmpeg's pixel format; None: 4:2:0, or yuv444p where H.264 stores an odd size. lossless:
+    FFV1 in RGB (.mkv), whatever the codec and crf: bit-exact pictures, and the same pictures give the same
+    bytes.
+    """
+
+    codec: str | None = None
+    crf: int = 16
+    pix_fmt: str | None = None
+    lossless: bool = False
+
+
+DEFAULT_ENCODING = Encoding()
+LOSSLESS = Encoding(lossless=True)
+
+
 class VideoWriter:
     """Encodes RGB frames; the file appears at a clean exit, and not at all after an exception.
 
@@ -48,13 +69,10 @@ class VideoWriter:
             (yuv444p), since the usual kind only has even sizes.
         rate: frames per second. Frames without ``pts`` follow each other at this rate.
         time_base: seconds per tick of ``pts``; default: one tick per frame.
-        codec: FFmpeg's encoder name; None: H.264, in .webm VP9.
-        crf: constant quality of lossy codecs, smaller is better.
-        pix_fmt: FFmpeg's pixel format; None: 4:2:0, or as said above.
+        encoding: codec and quality.
         audio_from: a file whose first audio stream becomes the sound: see
             :class:`common.media.soundtrack.Soundtrack`.
         like: take colour tags and pixel aspect from this video; default BT.709, square pixels.
-        lossless: FFV1 in RGB (.mkv): bit-exact pictures, and the same pictures give the same bytes.
 
     Raises:
         UserError: on entry: the folder cannot be written, the container does not take the codec, the
@@ -69,12 +87,9 @@ class VideoWriter:
         *,
         rate: Fraction | float | None = None,
         time_base: Fraction | None = None,
-        codec: str | None = None,
-        crf: int = 16,
-        pix_fmt: str | None = None,
+        encoding: Encoding = DEFAULT_ENCODING,
         audio_from: Source | None = None,
         like: VideoInfo | None = None,
-        lossless: bool = False,
     ) -> None:
         if rate is None and time_base is None:
             raise ValueError("give the rate, or the time base of the time stamps")
@@ -84,12 +99,11 @@ class VideoWriter:
         self._size = (width, height)
         self._rate = None if rate is None else Fraction(rate).limit_denominator(100_000)
         self._time_base = time_base if time_base is not None else 1 / Fraction(self._rate or 1)
-        self._codec = "ffv1" if lossless else codec or self._usual_codec()
-        self._pix_fmt = pix_fmt or ("bgr0" if lossless else self._usual_pix_fmt())
-        self._crf = crf
+        self._codec = "ffv1" if encoding.lossless else encoding.codec or self._usual_codec()
+        self._pix_fmt = encoding.pix_fmt or ("bgr0" if encoding.lossless else self._usual_pix_fmt())
+        self._encoding = encoding
         self._audio_from = audio_from
         self._like = like
-        self._lossless = lossless
         self._stack = ExitStack()
         self._count = 0
         # One frame waits for the next one's time stamp, which says how long it lasts.
@@ -126,7 +140,7 @@ class VideoWriter:
             # Otherwise the muxer multiplies small time bases until they are at least 1/10000.
             ticks = self._time_base.denominator
             options["video_track_timescale"] = str(ticks)
-            # The clock on which the tracks' starts are said: milliseconds by default, too coarse for them.
+            # The clock on which the tracks' starts are given: milliseconds by default, too coarse for them.
             options["movie_timescale"] = str(ticks * -(-_FINE_CLOCK // ticks))
         try:
             return av.open(str(temporary), "w", options=options)
@@ -136,12 +150,12 @@ class VideoWriter:
             ) from error
 
     def _add_stream(self, container: OutputContainer) -> av.VideoStream:
-        quality = {"crf": str(self._crf), **_QUALITY.get(self._codec, {})}
+        quality = {"crf": str(self._encoding.crf), **_QUALITY.get(self._codec, {})}
         try:
             added = container.add_stream(
                 self._codec,
                 rate=self._rate or (self._like.average_rate if self._like else _USUAL_RATE),
-                options=dict(_LOSSLESS) if self._lossless else quality,
+                options=dict(_LOSSLESS) if self._encoding.lossless else quality,
                 time_base=self._time_base,
             )
         except (FFmpegError, ValueError) as error:
@@ -157,7 +171,7 @@ class VideoWriter:
         context = stream.codec_context
         tags = (self._like.colour if self._like else BT709).for_yuv()
         self._from_rgb = FromRGB(self._pix_fmt, tags)
-        if self._lossless:
+        if self._encoding.lossless:
             context.flags |= Flags.bitexact
         else:
             tags.apply(context)
@@ -238,7 +252,7 @@ class VideoWriter:
         try:
             self._container.close()
         except (FFmpegError, ValueError) as failure:
-            # After an exception the file is thrown away, and what went wrong first is the better story.
+            # After an exception the file is deleted, and the first error is the one to report.
             if kind is None:
                 raise self._failure(failure) from failure
 
@@ -253,18 +267,26 @@ class VideoWriter:
 
 
 def write_video(
-    path: PathLike, frames: Iterable[np.ndarray], rate: Fraction | float = 25, **options: object
+    path: PathLike,
+    frames: Iterable[np.ndarray],
+    rate: Fraction | float = 25,
+    *,
+    encoding: Encoding = DEFAULT_ENCODING,
+    audio_from: Source | None = None,
+    like: VideoInfo | None = None,
 ) -> None:
     """Write (N, height, width, 3) uint8 frames, or any iterable of images of one size, at a constant rate.
 
-    ``options`` as in :class:`VideoWriter`; errors too. At least one frame is needed.
+    Arguments and errors as of :class:`VideoWriter`. At least one frame is needed.
     """
     iterator = iter(frames)
     first = next(iterator, None)
     if first is None:
         raise ValueError(f"no frame was given for {path}")
     height, width = first.shape[:2]
-    with VideoWriter(path, width, height, rate=rate, **options) as writer:  # type: ignore[arg-type]
+    with VideoWriter(
+        path, width, height, rate=rate, encoding=encoding, audio_from=audio_from, like=like
+    ) as writer:
         writer.write(first)
         for image in iterator:
             writer.write(image)

@@ -30,7 +30,7 @@ RUN_FRAMES = 25
 # The patch around the mouth in the face's axes: half width, and how far it reaches below the chin and above
 # the nose's base.
 _HALF_WIDTH, _BELOW_CHIN, _ABOVE_NOSE = 0.85, 0.22, 0.2
-# The small picture by which neighbours in time are told from strangers: columns, rows, eye-corner distances
+# The small picture by which moments are compared: columns, rows, eye-corner distances
 # across, and where the mouth lies in it.
 _LOOK_SIZE = (24, 14)
 _LOOK_WIDTH = 0.8

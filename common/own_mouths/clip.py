@@ -17,7 +17,7 @@ from common.own_mouths.occluders import Occluders, OccluderWatch, free_moments
 from common.own_mouths.shots import Shots
 
 LEAST_MOMENTS = 5
-"""A clip that shows fewer mouths cannot lend any."""
+"""With fewer moments a clip has no own mouths."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ClipMouths:
     Attributes:
         bank: moments, none of them covered.
         sharpness: frame -> sharpness, as :attr:`common.own_mouths.bank.Bank.sharpness`.
-        occluders: what lies before the face; None where nobody looked or nothing can be found.
+        occluders: what lies before the face; None where they were not looked for or cannot be found.
         guessed: frames whose landmarks were not measured.
         shots: of the clip; None: all of it is one.
     """
@@ -38,12 +38,12 @@ class ClipMouths:
     guessed: frozenset[int] = frozenset()
     shots: Shots | None = None
 
-    def strangeness(self, run: range) -> NDArray[np.float64] | None:
-        """(M,) cost of each moment in a run within one shot, for being of another; None: of none."""
+    def moment_costs(self, run: range) -> NDArray[np.float64] | None:
+        """(M,) extra cost of each moment, for being of another shot than the run; None where all are 0."""
         if self.shots is None:
             return None
         (shot,) = self.shots.numbers(np.array([run.start]))
-        cost = self.shots.strangeness(int(shot))[self._bank_shots]
+        cost = self.shots.moment_costs(int(shot))[self._bank_shots]
         return cost if cost.any() else None
 
     @cached_property

@@ -9,16 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.hands import HandFinder
-from common.face.occlusion import (
-    HEIGHT,
-    WIDTH,
-    LowerFace,
-    UsualLowerFace,
-    calm,
-    calm_hands,
-    covered,
-    keep_mask,
-)
+from common.face.occlusion.calm import calm, calm_hands
+from common.face.occlusion.detector import UsualLowerFace
+from common.face.occlusion.masks import covered, keep_mask
+from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFace
 from common.face.types import FaceObservation, FloatArray, ImageArray
 
 Roi = tuple[int, int, int, int]
@@ -48,7 +42,7 @@ class Occluders:
         return not self.usual.trusted and not self.hands
 
     def disagreement(self, image: ImageArray, landmarks: NDArray[np.floating]) -> FloatArray:
-        """Of :class:`common.face.occlusion.UsualLowerFace`, all 0 where there is no face."""
+        """Of :class:`common.face.occlusion.detector.UsualLowerFace`, all 0 where there is no face."""
         if not np.isfinite(landmarks).all():
             return np.zeros((HEIGHT, WIDTH), np.float32)
         return self.usual.disagreement(LowerFace.of(image, landmarks))

@@ -9,16 +9,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.face.layout import CHIN, INNER_LIP_PAIRS, JAW
+from common.face.layout import JAW
 from common.own_mouths.bank import Bank, head_motion
 from common.own_mouths.config import OwnMouthsConfig
-from common.own_mouths.drawn import drawn_inside, drawn_share, mouth_colours
+from common.own_mouths.drawn import drawn_inside, drawn_share
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, filmed_gap, frontality, goal_face
 from common.own_mouths.heads import Heads
-from common.own_mouths.inside import Opening, lower_share, splitting_line
+from common.own_mouths.inside import Opening, lower_share
+from common.own_mouths.moments import Moment, moments_of
 from common.own_mouths.plan import MouthPlan
 from common.own_mouths.plates import Roi, pixel_grid, pulled, thin_plate
+from common.own_mouths.region import MouthMask, mouth_mask, mouth_region
 from common.own_mouths.skin import Aligner, lit, motion_blurred
 
 Array = NDArray[np.float64]
@@ -31,19 +33,12 @@ Keep = Callable[[Roi], Map | None]
 # What does not move with the mouth: temples, brows, nose, eyes.
 FIXED = (0, 1, 15, 16, *range(17, 48))
 
-# Region that the jaw's movement touches, in the face's axes about the mouth: beside it, above, below.
-_BESIDE, _ABOVE, _BELOW = 1.05, 0.75, 1.15
 # The jaw's movement fades to 0 at this distance from the region's border, and is nothing this far below it.
 _FADE, _NECK = 0.12, 0.45
 # Grids of the plates, eye-corner distances; smoothing of the lips' plate likewise.
 _JAW_STEP, _LIP_STEP, _LIP_SLACK = 0.1, 0.05, 0.003
 _JAW_SLACK = 0.5  # square pixels
 _LEAST_MOVE = 0.3  # pixels
-# The mask: half width at least, beyond the mouth's corners, gap below the nose and above the chin; it stays
-# this far inside of the outline of the jaw, and is soft over this width.
-_MASK_HALF, _MASK_BESIDE, _MASK_NOSE, _MASK_CHIN = 0.5, 0.2, 0.015, 0.03
-_MASK_POWER, _MASK_INSIDE, _MASK_SOFT = 2.5, 0.035, 0.11
-_SPLIT_SIZE = (24, 24)
 # A shutter is open half of the time between frames; a movement beyond this many pixels shows.
 _SHUTTER, _LEAST_BLUR = 0.5, 2.0
 # A frame is soft where it has less than this share of a moment's sharpness: film short of light, not a
@@ -52,10 +47,30 @@ _SOFT = 0.6
 
 
 @dataclass(frozen=True)
-class _Overlay:
-    """A moment's mouth over the mask's region, and its weight."""
+class _Aim:
+    """Where one frame's new mouth goes.
 
-    moment: int
+    Attributes:
+        frame: its number.
+        axes: of its face.
+        goal: (68, 2) its new face in these axes.
+        opening: the gap between the lips of the goal.
+        mask: where the mouth is laid.
+        below: (h, w, 3) the frame over the mask's spot, its jaw moved.
+    """
+
+    frame: int
+    axes: FaceAxes
+    goal: Array
+    opening: Opening
+    mask: MouthMask
+    below: Picture
+
+
+@dataclass(frozen=True)
+class _Overlay:
+    """A moment's mouth over the mask's spot, and its weight."""
+
     weight: float
     picture: Picture
 
@@ -80,6 +95,7 @@ class FramePlacer:
         sharpness: Array | None = None,
     ) -> None:
         self._heads, self._bank, self._plan, self._config = heads, bank, plan, config
+        self._moments = moments_of(bank)
         self._sharpness = sharpness
         self._motion = head_motion(heads.landmarks)
         # Between runs a head does not move, it is elsewhere.
@@ -108,22 +124,18 @@ class FramePlacer:
         turned, measured = np.einsum("m,mpc->pc", weights, faces), weights @ bank.shapes[moments]
         change = self._plan.wanted[frame] - measured if self._config.warp else None
         goal = goal_face(face, turned, change, float(frontality(heads.angles[frame, 0])))
-        region = _clipped(_box(axes, goal, _BESIDE, _ABOVE, _BELOW), image)
-        if region is None:
+        region = mouth_region(axes, goal, image.shape)
+        mask = None if region is None else mouth_mask(axes, face, goal, region)
+        if region is None or mask is None:
             return image.copy()
         base = self._with_jaw(frame, image, axes, face, goal, region)
-        alpha, spot = _mask(axes, face, goal, region)
-        if spot is None:
-            return image.copy()
-        rows, columns = (
-            slice(spot[1] - region[1], spot[3] - region[1]),
-            slice(spot[0] - region[0], spot[2] - region[0]),
-        )
-        alpha, below = alpha[rows, columns], base[rows, columns].astype(np.float32)
-        overlays = [_Overlay(m, w, self._overlay(frame, m, axes, goal, spot, below, alpha)) for m, w in shown]
-        above = _mixed(overlays, axes, goal, spot)
-        soft = alpha[..., None]
-        base[rows, columns] = np.rint(below * (1 - soft) + above * soft).clip(0, 255).astype(np.uint8)
+        x0, y0, x1, y1 = mask.spot
+        spot = base[y0 - region[1] : y1 - region[1], x0 - region[0] : x1 - region[0]]
+        below = spot.astype(np.float32)
+        aim = _Aim(frame, axes, goal, Opening.of(goal), mask, below)
+        above = _mixed([_Overlay(w, self._overlay(aim, m)) for m, w in shown], aim)
+        soft = mask.alpha[..., None]
+        spot[:] = np.rint(below * (1 - soft) + above * soft).clip(0, 255).astype(np.uint8)
         result = image.copy()
         window = result[region[1] : region[3], region[0] : region[2]]
         stay = None if keep is None else keep(region)
@@ -164,30 +176,27 @@ class FramePlacer:
         field *= np.clip(inner / (_FADE * axes.unit), 0, 1)[..., None]
         return pulled(image, field, region)
 
-    def _overlay(
-        self, frame: int, moment: int, axes: FaceAxes, goal: Array, spot: Roi, below: Picture, alpha: Map
-    ) -> Picture:
-        """The moment's mouth over ``spot``, (h, w, 3), bent, aligned, and lit like ``below``."""
-        patch = self._bank.patches[moment]
-        field = self._field(frame, moment, axes, goal, spot)
-        if not self._is_own(frame, moment):
+    def _overlay(self, aim: _Aim, number: int) -> Picture:
+        """The moment's mouth over the mask's spot, (h, w, 3), bent, aligned, and lit like what is below."""
+        moment, unit = self._moments[number], aim.axes.unit
+        spot, alpha = aim.mask.spot, aim.mask.alpha
+        patch = moment.patch
+        field = self._field(aim, number)
+        if not self._is_own(aim.frame, number):
             # As sharp as what it is laid on: the flow is thrown off by a softer picture.
             seen = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
             weight = ((alpha > 0.01) & (alpha < 0.8)).astype(np.float32)
-            field = field + Aligner()(below, lit(below, seen, alpha, axes.unit), weight, axes.unit)
+            field = field + Aligner()(aim.below, lit(aim.below, seen, alpha, unit), weight, unit)
         picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
-        picture = lit(below, self._blurred(frame, moment, picture), alpha, axes.unit)
-        return self._with_inside(moment, picture, axes, goal, spot)
+        picture = lit(aim.below, self._blurred(aim.frame, number, picture), alpha, unit)
+        return self._with_inside(aim, moment, picture)
 
-    def _with_inside(self, moment: int, picture: Picture, axes: FaceAxes, goal: Array, spot: Roi) -> Picture:
+    def _with_inside(self, aim: _Aim, moment: Moment, picture: Picture) -> Picture:
         """The picture with an inside of the mouth that is drawn, where the moment's cannot be drawn out."""
-        opening = Opening.of(goal)
-        share = drawn_share(opening.gap, filmed_gap(self._shown_gap(moment)))
+        share = drawn_share(aim.opening.gap, filmed_gap(moment.gap))
         if not share or not self._config.inside:
             return picture
-        patch = self._bank.patches[moment]
-        points = self._bank.heads.landmarks[moment][:, :2] - patch.origin
-        inside, opacity = drawn_inside(*_in_face(axes, spot), opening, mouth_colours(patch.picture, points))
+        inside, opacity = drawn_inside(aim.mask.x, aim.mask.y, aim.opening, moment.colours)
         return picture + (share * opacity)[..., None] * (inside - picture)
 
     def _is_own(self, frame: int, moment: int) -> bool:
@@ -204,115 +213,38 @@ class FramePlacer:
             return picture
         return motion_blurred(picture, here * (_SHUTTER * (length - had) / length))
 
-    def _field(self, frame: int, moment: int, axes: FaceAxes, goal: Array, spot: Roi) -> NDArray[np.float32]:
-        """From pixels of ``spot`` to those of the moment's frame: two plates, parted at the lips."""
-        heads, bank = self._heads, self._bank
-        source, aim = bank.heads.landmarks[moment][:, :2], axes.to_pixels(goal)
+    def _field(self, aim: _Aim, number: int) -> NDArray[np.float32]:
+        """From pixels of the mask's spot to those of the moment's frame: two plates, parted at the lips."""
+        moment, unit = self._moments[number], aim.axes.unit
+        source, goal = moment.landmarks[:, :2], aim.axes.to_pixels(aim.goal)
         common = [*CORNERS, *JAW, *FIXED]
-        cheeks = bank.heads.cheeks[moment], heads.cheeks[frame]
-        slack = (_LIP_SLACK * axes.unit) ** 2
+        cheeks = self._bank.heads.cheeks[number], self._heads.cheeks[aim.frame]
+        slack = (_LIP_SLACK * unit) ** 2
         plates = []
         for lips in (UPPER_LIP, LOWER_LIP):
             ids = [*lips, *common]
             start, end = (
                 np.concatenate([points[ids], cheek])
-                for points, cheek in zip((source, aim), cheeks, strict=True)
+                for points, cheek in zip((source, goal), cheeks, strict=True)
             )
-            plates.append(thin_plate(start, end, spot, _LIP_STEP * axes.unit, slack))
-        x, y = _in_face(axes, spot)
-        shown = self._shown_gap(moment)
-        split = self._split(moment) if self._config.inside else None
-        share = lower_share(x, y, Opening.of(goal), shown, split)[..., None]
+            plates.append(thin_plate(start, end, aim.mask.spot, _LIP_STEP * unit, slack))
+        split = moment.split if self._config.inside else None
+        share = lower_share(aim.mask.x, aim.mask.y, aim.opening, moment.gap, split)[..., None]
         return np.asarray(plates[0] * (1 - share) + plates[1] * share, np.float32)
 
-    def _shown_gap(self, moment: int) -> float:
-        points = self._bank.heads.landmarks[moment]
-        upper, lower = (list(side) for side in zip(*INNER_LIP_PAIRS, strict=True))
-        gaps = np.linalg.norm(points[lower, :2] - points[upper, :2], axis=1)
-        return float(gaps.mean() / self._bank.heads.pose.scale[moment])
 
-    def _split(self, moment: int) -> float:
-        """Splitting line of the moment's open mouth."""
-        patch = self._bank.patches[moment]
-        points = self._bank.heads.landmarks[moment][:, :2] - patch.origin
-        corners = np.array([points[61], points[63], points[65], points[67]], np.float32)
-        width, height = _SPLIT_SIZE
-        square = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-        matrix = cv2.getPerspectiveTransform(corners, square)
-        inside = cv2.warpPerspective(patch.picture, matrix, _SPLIT_SIZE, borderMode=cv2.BORDER_REPLICATE)
-        return splitting_line(np.asarray(inside, np.uint8))
-
-
-def _mixed(overlays: list[_Overlay], axes: FaceAxes, goal: Array, spot: Roi) -> Picture:
+def _mixed(overlays: list[_Overlay], aim: _Aim) -> Picture:
     """Skin of all overlays, the mouth's inside of the heaviest one alone: rows of teeth never double."""
     if len(overlays) == 1:
         return overlays[0].picture
     skin = np.sum([o.weight * o.picture for o in overlays], axis=0)
     heaviest = max(overlays, key=lambda o: o.weight).picture
-    contour = axes.to_pixels(goal[[60, 61, 62, 63, 64, 65, 66, 67]]) - np.array(spot[:2])
+    contour = aim.axes.to_pixels(aim.goal[[60, 61, 62, 63, 64, 65, 66, 67]]) - np.array(aim.mask.spot[:2])
     inside = np.zeros(heaviest.shape[:2], np.uint8)
     cv2.fillPoly(inside, [np.rint(contour * 8).astype(np.int32)], (255,), cv2.LINE_AA, 3)
     grown = cv2.dilate(inside, np.ones((3, 3), np.uint8)).astype(np.float32) / 255
-    share = cv2.GaussianBlur(grown, (0, 0), max(0.008 * axes.unit, 0.5))[..., None]
+    share = cv2.GaussianBlur(grown, (0, 0), max(0.008 * aim.axes.unit, 0.5))[..., None]
     return np.asarray(skin * (1 - share) + heaviest * share, np.float32)
-
-
-def _mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> tuple[Map, Roi | None]:
-    """Opacity (h, w) of the new mouth over ``region``, and the part of ``region`` where it is not 0."""
-    x, y = _in_face(axes, region)
-    centre = goal[[48, 54]].mean(axis=0)
-    half = 0.5 * abs(goal[54, 0] - goal[48, 0])
-    top, bottom = face[33, 1] + _MASK_NOSE, goal[CHIN, 1] - _MASK_CHIN
-    aside = np.abs(x - centre[0]) / max(_MASK_HALF, half + _MASK_BESIDE)
-    height = np.where(
-        y < centre[1],
-        (centre[1] - y) / max(centre[1] - top, 0.05),
-        (y - centre[1]) / max(bottom - centre[1], 0.05),
-    )
-    inside = aside**_MASK_POWER + height.clip(0) ** _MASK_POWER < 1
-    outline = axes.to_pixels(np.concatenate([goal[:17], face[30:31]])) - np.array(region[:2])
-    within = np.zeros(x.shape, np.uint8)
-    cv2.fillPoly(within, [np.rint(outline).astype(np.int32)], (1,))
-    radius = int(max(1, _MASK_INSIDE * axes.unit))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    region_mask = (inside & (cv2.erode(within, kernel) > 0)).astype(np.uint8)
-    rows, columns = np.flatnonzero(region_mask.any(axis=1)), np.flatnonzero(region_mask.any(axis=0))
-    if len(rows) < 4 or len(columns) < 4:
-        return np.zeros(x.shape, np.float32), None
-    distance = cv2.distanceTransform(region_mask, cv2.DIST_L2, 5)
-    alpha = 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / (_MASK_SOFT * axes.unit), 0, 1))
-    spot = (
-        region[0] + int(columns[0]),
-        region[1] + int(rows[0]),
-        region[0] + int(columns[-1]) + 1,
-        region[1] + int(rows[-1]) + 1,
-    )
-    return alpha.astype(np.float32), spot
-
-
-def _in_face(axes: FaceAxes, region: Roi) -> tuple[Map, Map]:
-    """x and y of every pixel of ``region`` in the face's axes."""
-    x, y = pixel_grid(region)
-    x, y = x - np.float32(axes.origin[0]), y - np.float32(axes.origin[1])
-    (ax, ay), (dx, dy) = axes.along / axes.unit, axes.down / axes.unit
-    return (
-        np.asarray(x * np.float32(ax) + y * np.float32(ay), np.float32),
-        np.asarray(x * np.float32(dx) + y * np.float32(dy), np.float32),
-    )
-
-
-def _box(axes: FaceAxes, goal: Array, beside: float, above: float, below: float) -> Array:
-    """x0, y0, x1, y1 of an upright box about the mouth."""
-    centre = axes.to_pixels(goal[[48, 54]].mean(axis=0))
-    reach = axes.unit * np.array([beside, above, beside, below])
-    return np.concatenate([centre - reach[:2], centre + reach[2:]])
-
-
-def _clipped(box: Array, image: Image) -> Roi | None:
-    height, width = image.shape[:2]
-    x0, y0 = max(0, int(box[0])), max(0, int(box[1]))
-    x1, y1 = min(width, int(box[2])), min(height, int(box[3]))
-    return (x0, y0, x1, y1) if x1 - x0 >= 8 and y1 - y0 >= 8 else None
 
 
 def _ring(region: Roi) -> Array:

@@ -1,4 +1,4 @@
-"""Which moment of the clip lends its mouth to which frame."""
+"""Which moment of the clip gives its mouth to which frame."""
 
 from __future__ import annotations
 

@@ -124,8 +124,8 @@ def build_renderer(
     # Nothing fades across a cut.
     for run in (part for whole in runs for part in mouths.within_shots(whole)):
         part = slice(first, first + len(run))
-        strange = mouths.strangeness(run)
-        parts.append(planner.plan(wanted[part], heads.angles[part], sharpness[part], extra=strange))
+        costs = mouths.moment_costs(run)
+        parts.append(planner.plan(wanted[part], heads.angles[part], sharpness[part], extra=costs))
         first = part.stop
     plan = MouthPlan.joined(parts)
     placer = FramePlacer(heads, mouths.bank, plan, config, sharpness)

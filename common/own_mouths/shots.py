@@ -1,8 +1,8 @@
-"""Shots of a film, and how strange the person of one is in another.
+"""Shots of a video, and what it costs to use a moment of one shot in another.
 
-Mouths are lent within a person. Who that is no network says here: the proportions of eyes, brows and nose,
-which do not speak, and the colour of the skin tell most people apart, and what they leave open costs little,
-since a shot prefers its own moments anyway.
+A mouth must come from the same person. No network recognises people here: the proportions of eyes, brows and
+nose, which do not move with speech, and the colour of the skin distinguish most people. Where they do not,
+little is lost: each shot prefers its own moments anyway.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ _MOST_PER_SHOT = 30
 # Differences that count 1: RMS of the points (eye-corner distances), log ratio of a colour's share. Two
 # halves of one clip lie at 0.3 to 2.4 in sum (13 clips), two persons at 1.7 and more.
 _GEOMETRY, _COLOUR = 0.012, 0.08
-# Cost of a moment from another shot, and of a strange person's: per squared difference beyond the free one.
-_OTHER_SHOT, _STRANGE, _FREE = 0.5, 3.0, 0.8
+# Cost of a moment from another shot, and of one that seems another person's: per squared difference beyond
+# the free one.
+_OTHER_SHOT, _OTHER_PERSON, _FREE = 0.5, 3.0, 0.8
 _MOST = 100.0
 # A cut: the mean difference of whole pictures of 32 x 32 pixels, in grey levels, and how many times as large
 # as the last ones it is. Cuts have 26 and more, moving heads before a still camera up to 14.
@@ -92,12 +93,12 @@ class Shots:
         known, shots = self._table
         return shots[np.maximum(np.searchsorted(known, frames, side="right") - 1, 0)]
 
-    def strangeness(self, shot: int) -> Array:
+    def moment_costs(self, shot: int) -> Array:
         """(S,) cost of a moment of each shot in a frame of ``shot``; 0 for its own."""
         geometry, colour = self._looks
         apart = np.sqrt(np.square(geometry - geometry[shot]).sum(axis=-1).mean(axis=-1)) / _GEOMETRY
         apart += np.abs(colour - colour[shot]).max(axis=-1) / _COLOUR
-        cost = _OTHER_SHOT + _STRANGE * np.square(np.maximum(apart - _FREE, 0))
+        cost = _OTHER_SHOT + _OTHER_PERSON * np.square(np.maximum(apart - _FREE, 0))
         cost[shot] = 0.0
         return np.minimum(cost, _MOST)
 

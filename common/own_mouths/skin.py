@@ -12,8 +12,8 @@ Map = NDArray[np.float32]
 # Spread of the light's correction and of the alignment, eye-corner distances.
 _LIGHT_SPREAD, _FLOW_SPREAD = 0.22, 0.14
 _FLOW_REACH = 0.03
-_LEAST_SIDE = 12  # pixels; the flow wants so many
-# Grey levels by which a pixel may differ from the usual difference and still tell the light.
+_LEAST_SIDE = 12  # pixels; the optical flow needs so many
+# Grey levels by which a pixel may differ from the usual difference and still count in the light.
 _LIGHT_TOLERANCE = 14.0
 # Eye-corner distances in pixels at which light and flow are computed.
 _LIGHT_UNIT, _FLOW_UNIT = 40.0, 80.0

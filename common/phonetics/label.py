@@ -20,7 +20,7 @@ from common.command import alone_in_work_folder, run_configured
 from common.data.prepared import PREPARED, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
-from common.files import fingerprint
+from common.files import fingerprint, remove_partial
 from common.phonetics.config import PhoneticLabelingConfig
 from common.phonetics.recordings import Recording, from_folders, played, synthesised
 from common.phonetics.teacher import LabellingPredictors, open_teacher
@@ -28,7 +28,6 @@ from common.progress import Progress
 from common.speech.base import HOP, Features
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, clip_features
-from common.work_folder import sweep
 
 STEP = "phonetics"
 TEACHER = "teacher_features"
@@ -60,7 +59,7 @@ def run(config: PhoneticLabelingConfig) -> None:
     teacher = open_teacher(settings)
     predictors = LabellingPredictors(settings.readers, teacher.channels) if settings.readers else None
     mel_encoder = MelEncoder()
-    sweep(folder)
+    remove_partial(folder)
     made_by = {
         "step": STEP,
         "speech": mel_encoder.fingerprint,

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from common.errors import UserError
 from common.face.mouth import mouth_opening
 from common.files import atomic_path, fingerprint, read_json, write_json
-from common.media import VideoWriter, save_wav
+from common.media import Encoding, VideoWriter, save_wav
 from common.rendered.render import render_frame
 from common.rendered.scene import Scene, sample_scene
 from common.rendered.speech import Speech, sample_voice, speak
@@ -20,7 +20,7 @@ from common.rendered.visemes import FRAME_RATE
 
 FORMAT = 2
 """Raised whenever the same seed would give another picture or sound, so that old files are made anew."""
-_CRF = 10
+_ENCODING = Encoding(crf=10)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def write_clip(clip: RenderedClip, folder: Path, stem: str) -> None:
         sound = Path(scratch) / "speech.wav"
         save_wav(sound, clip.speech.audio, clip.speech.sample_rate)
         video = folder / f"{stem}.mp4"
-        with VideoWriter(video, width, height, rate=FRAME_RATE, crf=_CRF, audio_from=sound) as writer:
+        with VideoWriter(
+            video, width, height, rate=FRAME_RATE, encoding=_ENCODING, audio_from=sound
+        ) as writer:
             for frame in clip.frames:
                 writer.write(frame)
 

@@ -118,7 +118,7 @@ def match_sweep(sweep: MouthSweep, image: np.ndarray) -> float:
     if weight.mean() < _LEAST_VISIBLE:
         return float("nan")
     seen = cv2.GaussianBlur(image.astype(np.float32), (0, 0), _SOFTEN)[y0 : y0 + h, x0 : x0 + w]
-    # A reconstruction may be off in colour as a whole: judge by the pixels that no mouth changes.
+    # A reconstruction may be off in colour as a whole: measure that on the pixels that no mouth changes.
     change = sweep.pictures.std(axis=0).mean(axis=-1)
     steady = weight * (change < 0.15 * change.max() + 1e-6)
     if steady.sum() > 20:
@@ -144,45 +144,27 @@ def _refined_minimum(costs: np.ndarray, openings: np.ndarray) -> float:
     return float(np.interp(position, np.arange(len(costs)), openings))
 
 
-def opening_of(
-    scene: Scene,
-    frame_index: int,
-    image: np.ndarray,
-    matrix: np.ndarray | None = None,
-) -> float:
-    """Opening of the mouth in a picture of a known scene and frame, by comparing it with rendered mouths.
-
-    image: (H, W, 3) uint8, the whole picture or, with `matrix` (2x3, scene px -> crop px), a crop of it; it
-    may be a blurred or repainted version. Returns the opening as `common.face.mouth.mouth_opening` defines
-    it, NaN where an occluder hides most of the mouth.
-    """
-    size = (image.shape[1], image.shape[0])
-    return match_sweep(sweep_mouth(scene, frame_index, matrix, size), image)
-
-
 def opening_curves(
     scene: Scene,
     clips: Sequence[Sequence[np.ndarray]],
     matrices: Sequence[np.ndarray] | None = None,
-    first_frame: int = 0,
-    fill_hidden: bool = False,
 ) -> np.ndarray:
-    """`opening_of` for consecutive frames of several versions of one clip (say input and output).
+    """Openings of the mouth in several versions of one clip of a known scene (say input and output).
 
-    Returns (clips, N) float64. The rendered mouths are shared, so a further version costs next to nothing.
-    Where an occluder hides the mouth the value is NaN, or with `fill_hidden` that of the neighbours in time
-    (leave such frames out of a correlation: nobody can know them).
-    Raises: ValueError if `fill_hidden` is on and the mouth is hidden in every frame.
+    Each picture is compared with rendered mouths of the same frame; all versions share these, so a further
+    version costs next to nothing. A version may be blurred or repainted.
+
+    Args:
+        clips: the frames (H, W, 3) uint8 of each version, from the scene's first frame on.
+        matrices: scene px -> crop px, 2x3 for each frame; without them the frames are whole pictures.
+
+    Returns:
+        (clips, N) float64 as `common.face.mouth.mouth_opening` defines it, NaN where an occluder hides most
+        of the mouth.
     """
     found = np.empty((len(clips), len(clips[0])))
     for i, images in enumerate(zip(*clips, strict=True)):
         size = (images[0].shape[1], images[0].shape[0])
-        sweep = sweep_mouth(scene, first_frame + i, None if matrices is None else matrices[i], size)
+        sweep = sweep_mouth(scene, i, None if matrices is None else matrices[i], size)
         found[:, i] = [match_sweep(sweep, image) for image in images]
-    if not fill_hidden:
-        return found
-    seen = np.isfinite(found).all(axis=0)
-    if not seen.any():
-        raise ValueError("the mouth is hidden in every frame")
-    at = np.arange(found.shape[1])
-    return np.stack([np.interp(at, at[seen], row[seen]) for row in found])
+    return found

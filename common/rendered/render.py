@@ -53,7 +53,7 @@ class RenderedFrame:
 
     image (H, W, 3) uint8 RGB. landmarks (68, 3) float32 px in iBUG order (z: smaller = nearer).
     occluder (H, W) uint8: coverage 0..255 of what lies in front of the face. box (4,) float32 x0, y0, x1, y1:
-    brows to chin of the closed mouth, so that it tells nothing of the speech.
+    brows to chin of the closed mouth, so that it does not depend on the speech.
     """
 
     image: np.ndarray

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from common.rendered.geometry import FaceShape, Pose, make_pose
 from common.rendered.lighting import Lighting
 from common.rendered.motion import Wobble, sample_wobble, smoothstep
 from common.rendered.visemes import FRAME_RATE, MouthShape
-
-if TYPE_CHECKING:
-    from common.rendered.render import RenderedFrame
 
 TRAIN_SEEDS = range(0, 1_000_000)
 """Seeds for training. A seed fixes person, place, motion and voice, so other seeds are other people."""
@@ -92,8 +89,9 @@ class Light:
 class OccluderMotion:
     """Something that comes up in front of the mouth and goes away again, every `period` seconds.
 
-    `further` is never sampled: head units by which arms are longer, and the thing farther down while it is
-    away, than a scene's own picture asks for. Above 0 the hand with the microphone has an arm, too.
+    `further` is never sampled: head units by which arms are longer, and by which the thing is farther down
+    while it is away, than a square picture of the scene needs. Above 0 the hand with the microphone has an
+    arm, too.
     """
 
     kind: str
@@ -197,12 +195,6 @@ class Scene:
         x = self.centre[0] + (m.x(t) + m.camera_x(t)) * self.size
         y = self.centre[1] + (m.y(t) + m.camera_y(t)) * self.size
         return make_pose(m.yaw(t), m.pitch(t), m.roll(t), (x, y), self.unit * m.zoom(t))
-
-    def render(self, frame_index: int, mouth: MouthShape) -> RenderedFrame:
-        """Draw one frame; see `render.render_frame`."""
-        from common.rendered.render import render_frame  # the drawing modules import this one
-
-        return render_frame(self, frame_index, mouth)
 
 
 def _jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.prepared import SAMPLE_RATE, PreparedClip
+from common.files import remove_partial
 from common.media import load_audio
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from common.speech.cache import CachedEncoder
 from common.speech.config import SpeechConfig
-from common.work_folder import sweep
 
 
 class PreparedSpeech:
@@ -23,7 +23,7 @@ class PreparedSpeech:
     def __init__(self, work: str | Path, speech: SpeechConfig) -> None:
         """``work``: the work folder, in which the features are kept. Call under its lock."""
         folder = Path(work) / "cache" / "speech"
-        sweep(folder)
+        remove_partial(folder)
         encoder = build_speech_encoder(speech)
         self.encoder: SpeechEncoder = CachedEncoder(encoder, folder)
         self._recent = lru_cache(maxsize=64)(self._encode)

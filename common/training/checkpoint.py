@@ -163,15 +163,6 @@ def latest_checkpoint(output: Path) -> Checkpoint | None:
     return Checkpoint(folders[-1], read_json(folders[-1] / _META)) if folders else None
 
 
-def remove_partial(output: Path) -> None:
-    """Delete what a killed run left half-written in ``output``; for the one process that writes there."""
-    for path in output.glob(".part-*"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
 def _folders(output: Path) -> list[Path]:
     return sorted(path.parent for path in output.glob(f"step-*/{_META}"))
 

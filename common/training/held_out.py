@@ -1,8 +1,8 @@
 """The flow loss on clips that are never trained on, at fixed noise levels with fixed noise.
 
-A training loss is a lottery of noise levels; this one repeats the same questions at every save, so that its
-curve moves only when the model does. The noise depends on the clip and the level alone: runs with other seeds
-and sizes of world are asked the same.
+A training loss varies with the noise levels that are drawn; this one uses the same clips, levels and noise at
+every save, so that its curve moves only when the model does. The noise is a function of the clip and the
+level: it is the same for runs with other seeds and numbers of processes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
 from common.diffusion.flow import FlowMatching
+from common.training.callback import StepResult, TrainingContext
 from common.training.conditioning import FlowInputs
 from common.training.draws import Draw
 from common.training.loading import MicroBatch
 from common.training.strategy import FlowStrategy
-from common.training.watch import Scene, Seen
 
 LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
 _SEED = 0
@@ -37,20 +37,20 @@ class HeldOutLoss:
         self._strategy, self._dataset = strategy, dataset
         self._count, self.every = min(samples, len(dataset)), every
 
-    def look(self, scene: Scene) -> Seen:
-        device = scene.accelerator.device
+    def run(self, context: TrainingContext) -> StepResult:
+        device = context.accelerator.device
         sums = torch.zeros(len(LEVELS), device=device)
-        for draws, real in self._shares(scene.layout.data_world, scene.layout.data_rank):
+        for draws, real in self._shares(context.layout.data_world, context.layout.data_rank):
             batch = self._strategy.batch(read_clips(self._strategy, self._dataset, draws), device)
             for i, t in enumerate(LEVELS):
                 inputs = fixed_inputs(batch, draws, self._strategy.flow, t)
-                losses = self._strategy.loss(scene.wrapped, inputs).loss
+                losses = self._strategy.loss(context.wrapped, inputs).loss
                 sums[i] += (losses.float() * torch.tensor(real, device=device)).sum()
-        means = (scene.sum(sums) / self._count).tolist()
+        means = (context.sum(sums) / self._count).tolist()
         values = {f"t{t:.1f}": value for t, value in zip(LEVELS, means, strict=True)}
         mean = sum(means) / len(means)
         shown = "  ".join(f"{t:.1f}:{value:.4f}" for t, value in zip(LEVELS, means, strict=True))
-        return Seen(
+        return StepResult(
             row={**values, "mean": mean, "samples": self._count},
             line=f"loss {mean:.4f} at t {shown} ({self._count} clips)",
             scalars={**values, "mean": mean},
@@ -94,6 +94,6 @@ def read_clips(strategy: FlowStrategy, dataset: ShardDataset, draws: Sequence[Dr
 
 
 def _noise(draw: Draw, shape: Sequence[int], purpose: str) -> Tensor:
-    # The row says where in the evaluation the clip is met, which is nobody's business.
+    # Not of the row: the noise must not depend on where in the evaluation the clip comes.
     generator = Draw(draw.number, 0, draw.number).generator(_SEED, purpose)
     return torch.randn(tuple(shape), generator=generator)

@@ -16,7 +16,7 @@ from common.training.config import FlowTrainingConfig, OptimisationConfig
 from common.training.describe import describe
 from common.training.strategy import Strategy
 from common.training.trainer import Trainer, TrainResult
-from common.training.watchers import build_watchers
+from common.training.validation import validation_callbacks
 
 
 def derived_numbers(config: FlowTrainingConfig, reference_frames: int | None = None) -> str:
@@ -36,8 +36,8 @@ def open_shards(config: DataConfig) -> ShardDataset:
 
 def train(config: Any, strategy: Strategy, dataset: ShardDataset) -> TrainResult:
     """Run a strategy with the ``train`` and ``data`` sections of ``config``."""
-    watchers = build_watchers(config, strategy) if isinstance(config, FlowTrainingConfig) else []
-    return Trainer(config.train, strategy, dataset, config.data, asdict(config), watchers).run()
+    callbacks = validation_callbacks(config, strategy) if isinstance(config, FlowTrainingConfig) else []
+    return Trainer(config.train, strategy, dataset, config.data, asdict(config), callbacks).run()
 
 
 def run_training(name: str, result: str, build: Callable[[Any, ShardDataset], Strategy], config: Any) -> None:

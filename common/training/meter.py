@@ -15,9 +15,9 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import atomic_path
+from common.training.callback import StepResult
 from common.training.durable import DurableFile, summary_writer
 from common.training.strategy import SampleLosses
-from common.training.watch import Seen
 
 BUCKETS = 5
 METRICS = "metrics.jsonl"
@@ -81,7 +81,7 @@ class RunLog:
         total = counts.sum()
         row: dict[str, Any] = {"step": step}
         means = {name: float(values[0].sum() / values[1].sum()) for name, values in sums.items()}
-        # No sample had this part: there is no mean, and JSON knows no NaN.
+        # No sample had this part: there is no mean, and JSON has no NaN.
         row |= {name: None if sums[name][1].sum() == 0 else mean for name, mean in means.items()}
         per_bucket = (sums["loss"][0] / counts).tolist()  # NaN where no sample fell
         row["loss_by_t"] = [None if math.isnan(value) else value for value in per_bucket]
@@ -97,19 +97,19 @@ class RunLog:
         self._append(row)
         return row
 
-    def note(self, step: int, name: str, seen: Seen) -> None:
-        """Log what a watcher saw after ``step``, as a row of its own with the key ``name``."""
-        for scalar, value in seen.scalars.items():
+    def note(self, step: int, name: str, result: StepResult) -> None:
+        """Log what a callback reported after ``step``, as a row of its own with the key ``name``."""
+        for scalar, value in result.scalars.items():
             if math.isfinite(value):
                 self._writer.add_scalar(f"{name}/{scalar}", value, step)
-        for label, image in seen.images.items():
+        for label, image in result.images.items():
             self._writer.add_image(f"{name}/{label}", image, step, dataformats="HWC")
-        self._append({"step": step, name: seen.row})
+        self._append({"step": step, name: result.row})
         self._noted.add((step, name))
-        print(f"step {step}/{self._max_steps}  {name}: {seen.line}", file=sys.stderr, flush=True)
+        print(f"step {step}/{self._max_steps}  {name}: {result.line}", file=sys.stderr, flush=True)
 
     def noted(self, step: int, name: str) -> bool:
-        """Whether the watcher's row for ``step`` is there, from this run or from the one before a cut."""
+        """Whether the callback's row for ``step`` is there, from this run or from the one before a cut."""
         return (step, name) in self._noted
 
     def console(self, row: dict[str, Any], seconds_left: float) -> None:

@@ -30,10 +30,10 @@ from common.media import contact_sheet
 from common.models.adapters import Adapter, AdapterSwitch
 from common.speech.windows import BASE_WINDOW
 from common.sync_expert.model import SyncExpert, SyncScore, offset_scores
+from common.training.callback import StepResult, TrainingContext
 from common.training.draws import Draw
 from common.training.held_out import read_clips
 from common.training.strategy import FlowStrategy
-from common.training.watch import Scene, Seen
 
 FOLDER = "samples"
 ROWS = ("source", "target", "made")
@@ -73,9 +73,9 @@ class SampleStrips:
                 f"{geometry.clip_frames} frames of {geometry.crop_size} px: train an expert on such clips."
             )
 
-    def look(self, scene: Scene) -> Seen:
-        accelerator = scene.accelerator
-        world, rank = scene.layout.data_world, scene.layout.data_rank
+    def run(self, context: TrainingContext) -> StepResult:
+        accelerator = context.accelerator
+        world, rank = context.layout.data_world, context.layout.data_rank
         frames = torch.zeros(self._clips, len(ROWS), *self._strip_shape(), device=accelerator.device)
         scores = torch.zeros(self._clips, 2, 3, dtype=torch.float64, device=accelerator.device)
         keys: list[str] = self._dataset.keys[: self._clips]
@@ -84,23 +84,23 @@ class SampleStrips:
                 # Processes without a clip dub one again: all have to call a sharded model equally often.
                 number = min(first + rank, self._clips - 1)
                 batch = self._read(number, accelerator.device)
-                latents = self._sample(scene, batch, number)
+                latents = self._sample(context, batch, number)
                 if first + rank < self._clips:
                     self._judge(batch, latents, frames[number], scores[number])
-        frames, scores = scene.sum(frames), scene.sum(scores)
+        frames, scores = context.sum(frames), context.sum(scores)
         if not accelerator.is_main_process:
-            return Seen({}, "")
+            return StepResult({}, "")
         strips = frames.cpu().numpy().astype(np.uint8)
-        return self._report(scene.output, scene.step, keys, strips, scores.cpu())
+        return self._report(context.output, context.step, keys, strips, scores.cpu())
 
     def _read(self, number: int, device: torch.device) -> DubBatch:
         micro = read_clips(self._strategy, self._dataset, [Draw(number, 0, number)])
         return self._strategy.batch(micro, device)
 
-    def _sample(self, scene: Scene, batch: DubBatch, number: int) -> Tensor:
+    def _sample(self, training: TrainingContext, batch: DubBatch, number: int) -> Tensor:
         diffusion, context = self._diffusion, self._strategy.context
         adapters: tuple[Adapter, ...] = getattr(self._strategy, "adapters", ())
-        dubber, transformer = self._strategy.dubber(scene.wrapped, scene.model)
+        dubber, transformer = self._strategy.dubber(training.wrapped, training.model)
         sampler = build_sampler(
             diffusion,
             border=diffusion.border if batch.condition is None else 0,
@@ -114,7 +114,7 @@ class SampleStrips:
             context=None if context is None else context.to(noise),
             condition=batch.condition,
         )
-        with adapters_as_they_are(scene.model):
+        with adapters_as_they_are(training.model):
             return sampler.sample(dubber, noise, conditions)
 
     def _judge(self, batch: DubBatch, latents: Tensor, strip: Tensor, scores: Tensor) -> None:
@@ -136,7 +136,7 @@ class SampleStrips:
 
     def _report(
         self, output: Path, step: int, keys: list[str], strips: NDArray[np.uint8], scores: Tensor
-    ) -> Seen:
+    ) -> StepResult:
         rows, clips, words, scalars = [], [], [], {}
         for number, key in enumerate(keys):
             clip: dict[str, Any] = {"key": key}
@@ -160,7 +160,7 @@ class SampleStrips:
         contact_sheet(rows, path, self._columns, self._height)
         image = np.asarray(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), np.uint8)
         told = "; ".join(words) if words else "no expert, no scores"
-        return Seen(
+        return StepResult(
             row={"clips": clips, "image": f"{FOLDER}/{path.name}"},
             line=f"{path} ({told})",
             scalars=scalars,

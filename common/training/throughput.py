@@ -23,7 +23,7 @@ class SpeedMeter:
     """Times the parts of each step and sums up what was computed in it.
 
     MFU (model FLOP utilisation) is useful FLOP/s over the device's peak; the time is that of the training
-    steps alone, without logging, saving and looking.
+    steps alone, without logging, saving and callbacks.
     """
 
     def __init__(self, strategy: Any, accelerator: Accelerator, copies: int = 1) -> None:

@@ -21,8 +21,10 @@ from common.data.config import DataConfig
 from common.data.dataset import ShardDataset
 from common.data.order import build_order
 from common.errors import UserError
-from common.files import require_writable_dir
-from common.training.checkpoint import Checkpoint, latest_checkpoint, remove_partial, save_checkpoint
+from common.files import remove_partial, require_writable_dir
+from common.training.callback import TrainingCallback
+from common.training.callback_runner import CallbackRunner
+from common.training.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from common.training.config import OptimisationConfig
 from common.training.distribute import clip_gradients, gradient_exchange
 from common.training.draws import DrawSampler
@@ -35,7 +37,6 @@ from common.training.schedule import learning_rate
 from common.training.state import TrainingState
 from common.training.strategy import Alternating, Strategy
 from common.training.throughput import SpeedMeter
-from common.training.watch import Watcher, Watching
 
 PACKAGE = "package"
 
@@ -72,13 +73,13 @@ class Trainer:
         dataset: ShardDataset,
         data: DataConfig | None = None,
         description: Mapping[str, Any] | None = None,
-        watchers: Sequence[Watcher] = (),
+        callbacks: Sequence[TrainingCallback] = (),
     ) -> None:
         """
         Args:
             data: the order in which ``dataset`` is drawn; its defaults when left out.
             description: the whole configuration, kept in every checkpoint for the reader.
-            watchers: what looks at the averaged model between steps (common/training/watch.py).
+            callbacks: what looks at the averaged model between steps (common/training/callback.py).
 
         Raises:
             UserError: the batch does not divide by the processes, the output cannot be written, or its
@@ -119,7 +120,7 @@ class Trainer:
             pin_memory=self.accelerator.device.type == "cuda",
         )
         self.speed = SpeedMeter(strategy, self.accelerator, self.layout.context)
-        self.watchers = tuple(watchers)
+        self.callbacks = tuple(callbacks)
 
     @property
     def step(self) -> int:
@@ -136,12 +137,12 @@ class Trainer:
         self._started, self._logged_at = time.monotonic(), self.step
         log = self._open_log()
         meter = LossMeter(self.accelerator.device)
-        watching = Watching(self.watchers, self.accelerator, self.layout, self.output, log)
+        runner = CallbackRunner(self.callbacks, self.accelerator, self.layout, self.output, log)
         batches = iter(self.loader)
         loss, saved, start = None, False, self.step
         try:
-            # Also what a cut kept the run before from looking at, and the untrained model.
-            self._watch(watching, at_save=True)
+            # Also what an interrupted run before this one could not report, and the untrained model.
+            self._run_callbacks(runner, at_save=True)
             while self.step < config.max_steps and (progress := self._progress()) < 1.0:
                 rate = learning_rate(config, self.step, progress)
                 if isinstance(self.strategy, Alternating):
@@ -150,9 +151,9 @@ class Trainer:
                 if self.step % config.log_every == 0 or self.step == config.max_steps:
                     loss = self._log(log, meter, grad_norm, rate)
                 saved = self.step % config.save_every == 0 and self.save()
-                self._watch(watching, at_save=saved)
+                self._run_callbacks(runner, at_save=saved)
             saved = saved or self.step == start or self.save()
-            self._watch(watching, at_save=True)
+            self._run_callbacks(runner, at_save=True)
         finally:
             if log is not None:
                 log.close()
@@ -238,12 +239,12 @@ class Trainer:
         log.console(row, left)
         return float(row["loss"])
 
-    def _watch(self, watching: Watching, at_save: bool) -> None:
-        """Let the watchers that are due look at the averaged weights; every process takes part."""
-        due = watching.due(self.step, at_save)
+    def _run_callbacks(self, runner: CallbackRunner, at_save: bool) -> None:
+        """Let the callbacks that are due see the averaged weights; every process takes part."""
+        due = runner.due(self.step, at_save)
         if due:
             with self.state.averaged():
-                watching.look(due, self.step, self.state.wrapped, self.state.model)
+                runner.run(due, self.step, self.state.wrapped, self.state.model)
 
     def _package(self) -> bool:
         """Write the model package with the averaged weights, on the main process; False without space."""

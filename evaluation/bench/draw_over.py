@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.face import FaceTrack
 from common.files import fingerprint
-from common.media import VideoReader, VideoWriter
+from common.media import Encoding, VideoReader, VideoWriter
 from common.rendered.overlay import FacePlace, draw_layer, lay_over, pose_on, reaching
 from common.rendered.overlay_look import FilmLook, finish_layer, in_the_light_of
 from common.rendered.scene import HELD_OUT_SEEDS, Scene, sample_scene
@@ -19,7 +19,7 @@ from evaluation.bench.track_file import occluder_track
 
 Pixels = NDArray[np.uint8]
 
-_CRF = 12
+_ENCODING = Encoding(crf=12)
 _SHUTTER = 0.5
 
 
@@ -63,7 +63,7 @@ def draw_over(source: Path, video: Path, track_path: Path, track: FaceTrack, thi
                 info.height,
                 rate=info.average_rate,
                 time_base=info.time_base,
-                crf=_CRF,
+                encoding=_ENCODING,
                 audio_from=source if info.has_audio else None,
                 like=info,
             ) as pictures,

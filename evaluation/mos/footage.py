@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from common.errors import UserError
-from common.media import load_audio, probe, save_wav, write_video
+from common.media import Encoding, load_audio, probe, save_wav, write_video
 from evaluation.sampling import frames_at
 from evaluation.sampling import shown_frames as moments
 from evaluation.take import RATE, Frames
@@ -89,5 +89,5 @@ def write_shown(path: Path, frames: Iterable[Frames], sound: Path, form: Form) -
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "sound.wav"
         save_wav(wav, np.pad(heard, (0, length - len(heard))), SOUND_RATE)
-        write_video(path, frames, rate=RATE, codec="libx264", crf=_QUALITY, audio_from=wav)
+        write_video(path, frames, rate=RATE, encoding=Encoding("libx264", _QUALITY), audio_from=wav)
     os.utime(path, (_SAME_TIME, _SAME_TIME))

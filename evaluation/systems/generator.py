@@ -20,8 +20,8 @@ from common.speech.build import build_speech_encoder
 from evaluation.manifest import Case
 from evaluation.systems.base import Dubbed
 from evaluation.systems.editor import package_digest, speech_file
+from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.paste import put_back
-from stage1_generator.companions.regions import clip_regions
 from stage1_generator.generator.sampling import CompanionGenerator, GenerationJob
 from stage2_dubber.dub.edit import Edit
 from stage2_dubber.dub.job import FacePlan, composited_frames, plan_face
@@ -62,7 +62,7 @@ class Inpainter:
     ) -> NDArray[np.uint8]:
         """Crops (N, S, S, 3) with landmarks (N, 68, 3) in, as many with other lips out, blended."""
         size = self.geometry.crop_size
-        inpaint = clip_regions(landmarks, size).inpaint
+        inpaint = clip_masks(landmarks, size).inpaint
         stills = crops[spread(len(crops), self._stills)]
         job = GenerationJob(name, crops, inpaint, stills, features, start_frame)
         (made,) = self._generator.generate([job])

@@ -1,1 +1,1 @@
-"""Companions, clips that differ from their originals in the lips alone: planned, made and judged."""
+"""Companions, clips that differ from their originals in the lips alone: planned, made, filtered."""

@@ -64,7 +64,7 @@ class Unpaired:
 
 
 def clip_seed(seed: int, key: str, purpose: str) -> int:
-    """A 63-bit seed of one clip, so that nothing depends on the order or the company it is worked on in."""
+    """A 63-bit seed of one clip: what is drawn does not depend on other clips or on the order of work."""
     digest = hashlib.sha256(f"{seed}\n{key}\n{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mouths:
-    """What the frames of an entry lend each other.
+    """The mouths of an entry.
 
     Attributes:
         heads: of all N frames.
@@ -71,7 +71,7 @@ def collect_mouths(crops: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> 
     if bank is None or len(bank) < LEAST_MOMENTS:
         return None
     heads = Heads.of(landmarks)
-    # Shapes are told from a clip's mean: those of the moments must come from the same as those of the frames.
+    # Shapes are relative to a mean over frames, which must be the same for the moments and the frames.
     shapes = heads.lip_shapes()
     bank = replace(bank, shapes=shapes[bank.frames])
     return Mouths(heads, shapes, ClipMouths(bank, builder.sharpness))

@@ -1,7 +1,7 @@
 """A companion without a generator: the clip's own lower face as it was at other moments.
 
 Ours; the paper has generated companions only. A generator leaves traces of its own in every companion, and an
-editor that never saw a clean mouth which says something else learns to look for the traces. Here both sides
+editor that is trained on these alone learns to recognise the traces. Here both sides
 are real: each frame gets the lower face of another moment of the same clip, turned and laid into place by the
 points that the mouth does not move.
 """

@@ -1,4 +1,4 @@
-"""What is measured on a companion: identity, lips, sharpness. Thresholds live elsewhere."""
+"""Quality measures of a companion: identity, lips, sharpness. Thresholds are in the ``filters`` section."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WIDTH, _HEIGHT = 32, 18
-# A cut changes the picture by more than this share of full scale, and by far more than its neighbourhood.
+# A cut changes the picture by more than this share of full scale, and by far more than the changes around it.
 _LEAST_CHANGE = 0.08
 _OUTLIER = 4.0
 _NEIGHBOURHOOD = 8

@@ -17,9 +17,9 @@ from common.diffusion.sampler import Conditions, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import GeometryConfig, latents_to_frames
 from common.speech.windows import audio_windows
+from stage1_generator.companions.masks import hide
 from stage1_generator.companions.paste import put_back
 from stage1_generator.companions.plan import clip_seed
-from stage1_generator.companions.regions import hide
 from stage1_generator.encode import encode_stills
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.photometric import DISPLAY_GAMMA
 from stage1_generator.companions.plan import clip_seed
 
 # Stops from one side of the crop to the other, overall, and between colour channels (standard deviations).
 _SLOPE, _LEVEL, _TINT = 0.5, 0.25, 0.08
-# Display values are raised to about this power to become light.
-_GAMMA = 2.2
 
 
 def light_field(seed: int, size: int) -> NDArray[np.float32]:
@@ -25,7 +24,7 @@ def light_field(seed: int, size: int) -> NDArray[np.float32]:
 
 def relight(frames: NDArray[np.uint8], gain: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Frames (N, S, S, 3) under other light; `gain` is (S, S, 3)."""
-    factor = gain ** (1.0 / _GAMMA)
+    factor = gain ** (1.0 / DISPLAY_GAMMA)
     return np.stack([np.clip(np.rint(frame * factor), 0, 255).astype(np.uint8) for frame in frames])
 
 

@@ -26,7 +26,7 @@ from stage1_generator.footage.videos import TRACK_SUFFIX, find_videos
 
 
 @dataclass(frozen=True)
-class RenderedClip:
+class RenderedPairPlan:
     """Frames [start, start + length) (model rate) of a pair of videos."""
 
     key: str
@@ -48,7 +48,7 @@ class RenderedPair:
     audio: NDArray[np.float32]
 
 
-def find_rendered_pairs(config: Stage1Config) -> list[RenderedClip]:
+def find_rendered_pairs(config: Stage1Config) -> list[RenderedPairPlan]:
     """All clips of all pairs in `pack.rendered_pairs`, in key order.
 
     Raises:
@@ -70,7 +70,7 @@ def find_rendered_pairs(config: Stage1Config) -> list[RenderedClip]:
         for start in clip_starts(frames, config.pairs.clip_frames, config.pairs.stride):
             key = clip_key(safe_key(f"{path.stem}-{made_by[:8]}"), start)
             clips.append(
-                RenderedClip(key, made_by, video.speaker, path, other, start, config.pairs.clip_frames)
+                RenderedPairPlan(key, made_by, video.speaker, path, other, start, config.pairs.clip_frames)
             )
     if not clips:
         raise UserError(
@@ -85,7 +85,7 @@ def _partner(path: Path) -> Path:
     return path.with_name(path.stem[:-2] + swapped + path.suffix) if swapped else path.with_name("")
 
 
-def load_rendered_clip(clip: RenderedClip, config: Stage1Config) -> RenderedPair:
+def load_rendered_pair(clip: RenderedPairPlan, config: Stage1Config) -> RenderedPair:
     """Crop both videos with the squares that the target's track gives.
 
     Raises:

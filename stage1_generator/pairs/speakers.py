@@ -1,4 +1,4 @@
-"""How much the pairs know of each speaker: one without good companions is not learnt."""
+"""How much of each speaker the pairs hold: one without accepted companions is not learnt."""
 
 from __future__ import annotations
 

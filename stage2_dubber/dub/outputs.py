@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.media import VideoInfo, VideoWriter, contact_sheet, tile
+from common.media import LOSSLESS, Encoding, VideoInfo, VideoWriter, contact_sheet, tile
 from stage2_dubber.dub.job import Composite, FacePlan
 from stage2_dubber.dub.request import DubRequest
 
@@ -62,7 +62,7 @@ def _writer(
         time_base=info.time_base,
         audio_from=request.audio,
         like=info,
-        lossless=lossless,
+        encoding=LOSSLESS if lossless else Encoding(),
     )
 
 

@@ -16,14 +16,16 @@ from common.media import VideoReader
 from common.own_mouths.config import Renderer
 from common.own_mouths.renderer import MouthRenderer, build_renderer
 from stage2_dubber.dub.follow import FollowedFace
-from stage2_dubber.dub.job import Composite, FacePlan
+from stage2_dubber.dub.job import MIN_SEGMENT_SECONDS, Composite, FacePlan
 from stage2_dubber.dub.request import DubRequest
 
 FADE_FRAMES = 5
 """Frames over which a dub passes from own mouths to the editor's pictures and back."""
 
 _SHEET_SIZE = 256  # pixels of the crops that contact sheets show
-_LEAST_STRETCH = 9  # frames; shorter stretches that own mouths do not cover are drawn by them all the same
+# Frames of a stretch that the editor draws, at least: its shortest segment at 25 frames per second. What own
+# mouths do not cover for less than that they draw all the same.
+_LEAST_STRETCH = round(MIN_SEGMENT_SECONDS * 25)
 _WORKERS = min(4, os.cpu_count() or 1)
 
 

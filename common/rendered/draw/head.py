@@ -81,7 +81,7 @@ def draw_body(view: View) -> None:
             )
             canvas.fill(flap, np.minimum(cloth * 1.18 + 8, 255))
             view.outline(flap, factor=0.8)
-    # The chin's shadow belongs to the resting jaw: it must not tell what is said.
+    # The chin's shadow belongs to the resting jaw: it must not depend on the speech.
     shadow = jaw_outline(scene.face, 0.0)[3:14] + np.array([0.0, 0.16, -0.1])
     shade = canvas.mask(view.solid(shadow), feather=0.07 * unit if smooth else 0.0)
     shared = intersect(shade, canvas.mask(skin_area))

@@ -19,8 +19,8 @@ from stage1_generator.config import Stage1Config
 from stage1_generator.work.paths import work_paths
 
 
-class Lender:
-    """An entry whose clips are being worked on; it is read when it is first needed, once for all of them."""
+class EntryFrames:
+    """What an entry's own frames show, for all of its clips: read once, when it is first needed."""
 
     def __init__(self, entry: PreparedClip) -> None:
         self.entry = entry
@@ -36,13 +36,14 @@ class Lender:
         return self.entry.track().landmarks
 
 
-AnyLender = TypeVar("AnyLender", bound=Lender)
+AnyFrames = TypeVar("AnyFrames", bound=EntryFrames)
 
 
-def plan_lent(entries: Sequence[PreparedClip], config: Stage1Config, kind: str) -> list[PairPlan]:
+def plan_companions(entries: Sequence[PreparedClip], config: Stage1Config, kind: str) -> list[PairPlan]:
     """The clips to be tried, in key order: as many of each speaker as get generated companions.
 
-    Clips with known occluders are left out: another moment's hand is no lip. ``kind`` ends the keys.
+    Clips with known occluders are left out: lips taken from another moment would bring its occluder along.
+    ``kind`` ends the keys.
     """
     pairs = config.pairs
     clips = chosen_clips(
@@ -59,27 +60,27 @@ def plan_lent(entries: Sequence[PreparedClip], config: Stage1Config, kind: str) 
     return sorted(plans, key=lambda plan: plan.key)
 
 
-def make_lent(
+def make_companions(
     what: str,
     plans: Sequence[PairPlan],
     entries: Mapping[str, PreparedClip],
     config: Stage1Config,
-    make: Callable[[PairPlan, AnyLender], tuple[bool, bool]],
-    lender: type[AnyLender],
+    make: Callable[[PairPlan, AnyFrames], tuple[bool, bool]],
+    frames_of: type[AnyFrames],
 ) -> int:
-    """Make the companions of all plans, entries at once; how many there are.
+    """Make the companions of all plans, several entries at once; returns how many are accepted.
 
     Args:
         what: name of the step.
-        make: one companion; whether it is accepted, and False where that was known.
-        lender: what it gets of the entry.
+        make: makes one companion; returns whether it is accepted, and whether there was work to do.
+        frames_of: the class of what ``make`` gets of the clip's entry.
     """
     groups: dict[str, list[PairPlan]] = defaultdict(list)
     for plan in plans:
         groups[plan.entry].append(plan)
 
     def make_all(entry: str) -> list[tuple[bool, bool]]:
-        opened = lender(entries[entry])
+        opened = frames_of(entries[entry])
         return [make(plan, opened) for plan in groups[entry]]
 
     progress, accepted = Progress(what, len(plans)), 0

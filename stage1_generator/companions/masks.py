@@ -1,4 +1,4 @@
-"""The regions of a clip: what is inpainted, what weighs more in the loss, and the masked video."""
+"""The masks of a clip: what is inpainted, what weighs more in the loss, and the masked video."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRAY = 128
 
 
 @dataclass(frozen=True)
-class Regions:
+class ClipMasks:
     """Masks of one clip, each (N, S, S) bool, in crop pixels.
 
     Attributes:
@@ -39,10 +39,10 @@ class Regions:
         }
 
 
-def clip_regions(
+def clip_masks(
     landmarks: NDArray[np.float32], size: int, occluder: NDArray[np.bool_] | None = None, grow: float = 0.02
-) -> Regions:
-    """Regions of a clip; the lower face keeps one scale for the whole clip (P section 3).
+) -> ClipMasks:
+    """Masks of a clip; the lower face keeps one scale for the whole clip (P section 3).
 
     Args:
         landmarks: (N, 68, 3) crop pixels.
@@ -52,7 +52,7 @@ def clip_regions(
     """
     lower = np.asarray(lower_face_mask(landmarks, size))
     covered = np.zeros_like(lower) if occluder is None else grow_mask(occluder, round(grow * size))
-    return Regions(
+    return ClipMasks(
         inpaint=lower & ~covered,
         lower_face=lower,
         lips=np.asarray(lip_mask(landmarks, size)),

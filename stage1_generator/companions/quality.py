@@ -13,9 +13,9 @@ from common.errors import UserError
 from common.face.identity import IdentityEncoder
 from common.files import fingerprint, write_json
 from common.media import read_frames
+from stage1_generator.companions.masks import ClipMasks, clip_masks
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, load_meta, made_by
-from stage1_generator.companions.regions import Regions, clip_regions
 from stage1_generator.companions.scores import (
     identity_cosine,
     lip_change,
@@ -44,8 +44,8 @@ def identity_encoder(config: Stage1Config) -> tuple[IdentityEncoder | None, str]
         return None, str(error)
 
 
-class Judge:
-    """Scores companions; calls may run at once.
+class QualityFilter:
+    """Scores companions against the thresholds of ``filters``; calls may run at once.
 
     Args:
         lips: what they shall be.
@@ -57,11 +57,14 @@ class Judge:
         self._identity, self.why_no_identity = identity_encoder(config)
         self._detectors = DetectorPool(config.face)
 
-    def judge(
+    def check(
         self, plan: PairPlan, entry: PreparedClip, folder: Path, verdict_path: Path
     ) -> tuple[bool, bool]:
-        """Score the companion in ``folder`` and write the verdict; whether it is kept, and False where that
-        was known."""
+        """Score the companion in ``folder`` and write the verdict.
+
+        Returns:
+            Whether it is kept, and whether it was scored now: a verdict of the same settings stays.
+        """
         made = load_meta(folder / "meta.json", self._command)
         mark = self._mark(made)
         if made_by(verdict_path) == mark:
@@ -94,23 +97,23 @@ class Judge:
         original = entry.crops(plan.start, plan.length)
         companion = read_frames(companion_path)
         track = entry.track(plan.start, plan.length)
-        regions = clip_regions(
+        masks = clip_masks(
             track.landmarks, original.shape[1], track.occluder, self._config.masks.occluder_grow
         )
         scores = {
             "sharpness": _between(
-                sharpness_ratio(original, companion, regions.inpaint),
+                sharpness_ratio(original, companion, masks.inpaint),
                 limits.sharpness_min,
                 limits.sharpness_max,
             ),
             "identity": self._identity_score(original, companion, track.landmarks),
         }
         if self._lips is Lips.same:
-            scores["lips_psnr"] = _score(region_psnr(original, companion, regions.lips), True, "")
+            scores["lips_psnr"] = _score(region_psnr(original, companion, masks.lips), True, "")
         if entry.meta["detector"] == "box":
-            scores["lip_distance"] = _not_measured("the face came from a track file, no detector is asked")
+            scores["lip_distance"] = _not_measured("the face came from a track file, no detector is used")
             if self._lips is Lips.different:
-                scores["lip_change"] = self._lip_change(original, companion, regions)
+                scores["lip_change"] = self._lip_change(original, companion, masks)
         else:
             scores["lip_distance"] = self._lip_distance(track.landmarks, companion)
         return scores
@@ -124,8 +127,8 @@ class Judge:
             return _between(distance, 0.0, limits.rebuilt_lip_distance_max)
         return _between(distance, limits.lip_distance_min)
 
-    def _lip_change(self, original: Any, companion: Any, regions: Regions) -> dict[str, Any]:
-        visible = regions.lips & ~regions.occluder
+    def _lip_change(self, original: Any, companion: Any, masks: ClipMasks) -> dict[str, Any]:
+        visible = masks.lips & ~masks.occluder
         return _between(lip_change(original, companion, visible), self._config.filters.lip_change_min)
 
     def _identity_score(self, original: Any, companion: Any, landmarks: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which watchers a configuration asks for."""
+"""The callbacks that a configuration asks for: the held-out loss and samples."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from common.data.dataset import ShardDataset
 from common.data.schema import CACHE
 from common.errors import UserError
 from common.sync_expert.model import SyncExpert, load_expert
+from common.training.callback import TrainingCallback
 from common.training.config import FlowTrainingConfig
 from common.training.held_out import HeldOutLoss
 from common.training.loading import check_encoders
 from common.training.samples import SampleStrips
 from common.training.strategy import Alternating, FlowStrategy, Strategy
-from common.training.watch import Watcher
 
 
-def build_watchers(config: FlowTrainingConfig, strategy: Strategy | FlowStrategy) -> list[Watcher]:
+def validation_callbacks(
+    config: FlowTrainingConfig, strategy: Strategy | FlowStrategy
+) -> list[TrainingCallback]:
     """The held-out loss and the samples, where ``data.held_out`` names shards.
 
     Raises:
         UserError: the held-out shards are missing, not cached or of other encoders, or the sync expert cannot
-            judge them.
+            score them.
     """
     train, held_out = config.train, list(config.data.held_out)
     if not held_out:
@@ -41,14 +43,14 @@ def build_watchers(config: FlowTrainingConfig, strategy: Strategy | FlowStrategy
             raise UserError(
                 f"The sample {dataset.keys[number]} of data.held_out has no cached latents: encode it first."
             )
-    watchers: list[Watcher] = []
+    callbacks: list[TrainingCallback] = []
     if not isinstance(strategy, Alternating):  # with parts that are trained in turn there is no one flow loss
-        watchers.append(HeldOutLoss(strategy, dataset, train.evaluate_samples, train.evaluate_every))
+        callbacks.append(HeldOutLoss(strategy, dataset, train.evaluate_samples, train.evaluate_every))
     if train.sample_clips:
         diffusion = replace(config.diffusion, num_steps=train.sample_steps or config.diffusion.num_steps)
         expert = _expert(config, speech) if train.sample_expert else None
-        watchers.append(SampleStrips(strategy, dataset, codec, diffusion, train.sample_clips, expert))
-    return watchers
+        callbacks.append(SampleStrips(strategy, dataset, codec, diffusion, train.sample_clips, expert))
+    return callbacks
 
 
 def _expert(config: FlowTrainingConfig, speech: str) -> SyncExpert:

@@ -1,0 +1,70 @@
+"""Findings of consecutive frames without those that come and go too quickly to be things."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face.occlusion.picture import Flags, disc
+from common.face.occlusion.things import REACH
+from common.face.types import FloatArray
+
+# A thing stays for at least so many frames, and is not away for fewer.
+_STAYS, _AWAY = 3, 2
+# What is only suspected counts in so many frames in a row, before and after a finding.
+_COMES_AND_GOES = 4
+
+
+def steady(seen: Flags) -> Flags:
+    """(N,) bool of frames in order: gaps of a frame or two are closed, then what stays under three is gone.
+
+    A finding in one frame alone is a mistake more often than a thing.
+    """
+    return _without_short(~_without_short(~np.asarray(seen, bool), _AWAY + 1, ends=True), _STAYS)
+
+
+def _without_short(flags: Flags, least: int, ends: bool = False) -> Flags:
+    """``flags`` less its runs shorter than ``least``; with ``ends``, those at the ends stay."""
+    result, start = flags.copy(), 0
+    for value, run in itertools.groupby(flags):
+        stop = start + len(list(run))
+        at_end = start == 0 or stop == len(flags)
+        if value and stop - start < least and not (ends and at_end):
+            result[start:stop] = False
+        start = stop
+    return result
+
+
+def calm(disagreement: NDArray[np.floating]) -> FloatArray:
+    """Maps (N, HEIGHT, WIDTH) of consecutive frames, 0..1, without what stays for less than three of them.
+
+    Gaps of a frame or two between findings are filled with what both sides show. What is only suspected
+    counts where it touches a finding in the frame before or after, and so on for a few frames.
+    """
+    given = np.asarray(disagreement, np.float32)
+    maps = np.maximum(given, 0)
+    seen = maps.any(axis=(1, 2))
+    stays = steady(seen)
+    known = np.flatnonzero(seen)
+    for frame in np.flatnonzero(stays & ~seen):
+        after = int(np.searchsorted(known, frame))
+        maps[frame] = np.minimum(maps[known[after - 1]], maps[known[after]])
+    maps[~stays] = 0
+    suspected = given.min(axis=(1, 2), initial=0) < 0
+    for _ in range(_COMES_AND_GOES if suspected.any() else 0):
+        before = [maps[max(frame - 1, 0) : frame + 2].max(axis=0) for frame in range(len(maps))]
+        for frame in np.flatnonzero(suspected):
+            about = cv2.dilate((before[frame] > 0.5).astype(np.uint8), disc(REACH)).astype(bool)
+            if (about & (given[frame] < -0.5)).any():
+                maps[frame] = np.maximum(maps[frame], -given[frame])
+    return maps
+
+
+def calm_hands(hands: Sequence[Sequence[FloatArray]]) -> list[list[FloatArray]]:
+    """Hands of consecutive frames, without those that are found in fewer than three frames."""
+    stays = steady(np.array([bool(found) for found in hands], bool))
+    return [list(found) if keep else [] for found, keep in zip(hands, stays, strict=True)]

@@ -1,0 +1,78 @@
+"""Findings in the pixels of a frame, and the share of the mouth that they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face.hands import hand_mask
+from common.face.occlusion.picture import HEIGHT, WIDTH, inverse_affine, mouth_area, move, view_of
+from common.face.types import FloatArray
+
+
+def to_frame(
+    disagreement: FloatArray, landmarks: NDArray[np.floating], roi: tuple[int, int, int, int]
+) -> FloatArray:
+    """A map of the small picture in the pixels of a frame.
+
+    Args:
+        disagreement: (HEIGHT, WIDTH) 0..1.
+        landmarks: (68, 2 or 3) of the frame, finite.
+        roi: x0, y0, x1, y1, whole pixels.
+
+    Returns:
+        (y1 - y0, x1 - x0) float32 0..1, 0 outside the small picture.
+    """
+    x0, y0, x1, y1 = roi
+    shape = (y1 - y0, x1 - x0)
+    if not disagreement.any():
+        return np.zeros(shape, np.float32)
+    matrix = view_of(landmarks).matrix.copy()
+    matrix[:, 2] -= (x0, y0)
+    shown = cv2.warpAffine(np.asarray(disagreement, np.float32), matrix, shape[::-1])
+    return np.clip(shown, 0, 1).astype(np.float32)
+
+
+def keep_mask(
+    disagreement: FloatArray,
+    hands: Sequence[FloatArray],
+    landmarks: NDArray[np.floating],
+    roi: tuple[int, int, int, int],
+) -> FloatArray:
+    """Where the pixels of the source stay: 1 on a thing or a hand, 0 on a free face, soft between.
+
+    Args:
+        disagreement: (HEIGHT, WIDTH) of the frame, after :func:`~common.face.occlusion.calm.calm`.
+        hands: (21, 2) points in frame pixels each, after :func:`~common.face.occlusion.calm.calm_hands`.
+        landmarks: (68, 2 or 3) of the frame, finite.
+        roi: x0, y0, x1, y1, whole pixels of the frame.
+
+    Returns:
+        (y1 - y0, x1 - x0) float32.
+    """
+    things = to_frame(disagreement, landmarks, roi)
+    if not hands:
+        return things
+    return np.maximum(things, hand_mask(hands, (roi[3] - roi[1], roi[2] - roi[0]), (roi[0], roi[1])))
+
+
+def covered(
+    disagreement: FloatArray,
+    hands: Sequence[FloatArray] = (),
+    landmarks: NDArray[np.floating] | None = None,
+) -> float:
+    """Share of the mouth area that is covered, or suspected to be, 0..1.
+
+    Args:
+        disagreement: (HEIGHT, WIDTH) of the frame.
+        hands: (21, 2) points in frame pixels each.
+        landmarks: (68, 2 or 3) of the frame; needed where there are hands.
+    """
+    if hands and landmarks is not None:
+        back = inverse_affine(view_of(landmarks).matrix)
+        seen = [move(back, hand).astype(np.float32) for hand in hands]
+        disagreement = np.maximum(np.abs(disagreement), hand_mask(seen, (HEIGHT, WIDTH)))
+    return float(np.abs(disagreement)[mouth_area()].mean())

@@ -1,0 +1,108 @@
+"""The region of a frame that a new mouth changes, and how opaque the mouth is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.face.layout import CHIN
+from common.own_mouths.frame import FaceAxes
+from common.own_mouths.plates import Roi, pixel_grid
+
+Array = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+# Region that the jaw's movement touches, in the face's axes about the mouth: beside it, above, below.
+_BESIDE, _ABOVE, _BELOW = 1.05, 0.75, 1.15
+# The mask: half width at least, beyond the mouth's corners, gap below the nose and above the chin; it stays
+# this far inside of the outline of the jaw, and is soft over this width.
+_MASK_HALF, _MASK_BESIDE, _MASK_NOSE, _MASK_CHIN = 0.5, 0.2, 0.015, 0.03
+_MASK_POWER, _MASK_INSIDE, _MASK_SOFT = 2.5, 0.035, 0.11
+
+
+@dataclass(frozen=True)
+class MouthMask:
+    """Where a new mouth is laid into a frame.
+
+    Attributes:
+        spot: the pixels of the frame where it is not fully transparent.
+        alpha: (h, w) its opacity over the spot.
+        x, y: (h, w) the spot's pixels in the face's axes.
+    """
+
+    spot: Roi
+    alpha: Map
+    x: Map
+    y: Map
+
+
+def mouth_region(axes: FaceAxes, goal: Array, shape: tuple[int, ...]) -> Roi | None:
+    """An upright box about the mouth and the jaw, within the picture; None where hardly any of it is.
+
+    Args:
+        axes: of the frame's face.
+        goal: (68, 2) its new face in these axes.
+        shape: height and width of the picture, and what follows.
+    """
+    centre = axes.to_pixels(goal[[48, 54]].mean(axis=0))
+    reach = axes.unit * np.array([_BESIDE, _ABOVE, _BESIDE, _BELOW])
+    (left, top), (right, bottom) = centre - reach[:2], centre + reach[2:]
+    height, width = shape[:2]
+    x0, y0 = max(0, int(left)), max(0, int(top))
+    x1, y1 = min(width, int(right)), min(height, int(bottom))
+    return (x0, y0, x1, y1) if x1 - x0 >= 8 and y1 - y0 >= 8 else None
+
+
+def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMask | None:
+    """The opacity of the new mouth; None where none of it is seen.
+
+    Args:
+        axes: of the frame's face.
+        face, goal: (68, 2) the face as it is and as it shall be, in these axes.
+        region: of :func:`mouth_region`.
+    """
+    x, y = _in_face(axes, region)
+    centre = goal[[48, 54]].mean(axis=0)
+    half = 0.5 * abs(goal[54, 0] - goal[48, 0])
+    top, bottom = face[33, 1] + _MASK_NOSE, goal[CHIN, 1] - _MASK_CHIN
+    aside = np.abs(x - centre[0]) / max(_MASK_HALF, half + _MASK_BESIDE)
+    height = np.where(
+        y < centre[1],
+        (centre[1] - y) / max(centre[1] - top, 0.05),
+        (y - centre[1]) / max(bottom - centre[1], 0.05),
+    )
+    inside = aside**_MASK_POWER + height.clip(0) ** _MASK_POWER < 1
+    outline = axes.to_pixels(np.concatenate([goal[:17], face[30:31]])) - np.array(region[:2])
+    within = np.zeros(x.shape, np.uint8)
+    cv2.fillPoly(within, [np.rint(outline).astype(np.int32)], (1,))
+    radius = int(max(1, _MASK_INSIDE * axes.unit))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    region_mask = (inside & (cv2.erode(within, kernel) > 0)).astype(np.uint8)
+    rows, columns = np.flatnonzero(region_mask.any(axis=1)), np.flatnonzero(region_mask.any(axis=0))
+    if len(rows) < 4 or len(columns) < 4:
+        return None
+    distance = cv2.distanceTransform(region_mask, cv2.DIST_L2, 5)
+    alpha = 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / (_MASK_SOFT * axes.unit), 0, 1))
+    inside_rows, inside_columns = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    spot = (
+        region[0] + int(columns[0]),
+        region[1] + int(rows[0]),
+        region[0] + int(columns[-1]) + 1,
+        region[1] + int(rows[-1]) + 1,
+    )
+    cut = (inside_rows, inside_columns)
+    return MouthMask(spot, alpha.astype(np.float32)[cut], x[cut], y[cut])
+
+
+def _in_face(axes: FaceAxes, region: Roi) -> tuple[Map, Map]:
+    """x and y of every pixel of ``region`` in the face's axes."""
+    x, y = pixel_grid(region)
+    x, y = x - np.float32(axes.origin[0]), y - np.float32(axes.origin[1])
+    (ax, ay), (dx, dy) = axes.along / axes.unit, axes.down / axes.unit
+    return (
+        np.asarray(x * np.float32(ax) + y * np.float32(ay), np.float32),
+        np.asarray(x * np.float32(dx) + y * np.float32(dy), np.float32),
+    )
