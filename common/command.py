@@ -5,12 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
-from common.config import add_config_arguments, load_config, parse_config_arguments
+from common.config import load_config
+from common.config_arguments import add_config_arguments, parse_config_arguments
 from common.errors import EXIT_CODE, UserError
+from common.work_folder import sole_writer
+
+
+class WorkConfig(Protocol):
+    """A root configuration of a command that writes into a work folder."""
+
+    work: str
+
 
 T = TypeVar("T")
+W = TypeVar("W", bound=WorkConfig)
 
 
 def run_configured(
@@ -44,6 +55,19 @@ def run_configured(
             body(config, arguments.dry_run)
 
     return exit_code_of(work)
+
+
+def alone_in_work_folder(run: Callable[[W], None], dry_run: Callable[[W], None]) -> Callable[[W, bool], None]:
+    """The body of a command whose ``run`` is to be the only writer of the folder ``config.work``."""
+
+    def body(config: W, dry: bool) -> None:
+        if dry:
+            dry_run(config)
+            return
+        with sole_writer(Path(config.work)):
+            run(config)
+
+    return body
 
 
 def exit_code_of(work: Callable[[], None]) -> int:

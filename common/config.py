@@ -1,16 +1,17 @@
-"""Typed configuration with a strict loader that takes any root schema.
+"""The strict loader of typed configurations; it takes any root schema.
 
-A root schema is a dataclass whose fields are sections. YAML files hold any subset of those sections and are
-laid over the defaults from left to right; ``key=value`` words on the command line come last. Nothing unknown
-passes: a key that the schema lacks is an error which names the file and the nearest key that exists.
+A root schema is a dataclass whose fields are sections, each defined beside what it configures. YAML files
+hold any subset of those sections and are laid over the defaults from left to right; ``key=value`` words on
+the command line come last. Nothing unknown passes: a key that the schema lacks, because nothing or another
+command reads it, is an error which names the file and the nearest key that exists. Contradictions are refused
+by the dataclasses themselves (``__post_init__``).
 """
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -19,49 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MappingNode, SafeLoader, ScalarNode, YAMLError, compose
 
-from common.config_augment import AugmentConfig, SpeechAugmentConfig
-from common.config_report import describe
-from common.config_sections import (
-    DataConfig,
-    DiffusionConfig,
-    FaceConfig,
-    GeometryConfig,
-    ModelConfig,
-    ModelSections,
-    PhaseConfig,
-    SpeechConfig,
-    SyncConfig,
-    TrainConfig,
-    TrainingSections,
-    VaeConfig,
-    check_config,
-)
-from common.config_speed import SpeedConfig
 from common.errors import UserError
-
-__all__ = [
-    "AugmentConfig",
-    "DataConfig",
-    "DiffusionConfig",
-    "FaceConfig",
-    "GeometryConfig",
-    "ModelConfig",
-    "ModelSections",
-    "PhaseConfig",
-    "SpeechAugmentConfig",
-    "SpeechConfig",
-    "SpeedConfig",
-    "SyncConfig",
-    "TrainConfig",
-    "TrainingSections",
-    "VaeConfig",
-    "add_config_arguments",
-    "check_config",
-    "describe",
-    "load_config",
-    "parse_config_arguments",
-    "to_yaml",
-]
 
 T = TypeVar("T")
 # YAML takes these for truth values; where a word is wanted, they are that word.
@@ -100,53 +59,12 @@ def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: It
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {_first_line(error)}.") from error
     assert isinstance(built, schema)
-    check_config(built)
     return built
 
 
 def to_yaml(config: Any) -> str:
     """The full configuration as YAML; ``load_config`` reads it back to an equal object."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
-
-
-class _ConfigAction(argparse.Action):
-    """``--config a.yaml b.yaml key=value``: all words arrive here and are sorted out."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        words = [str(value) for value in values]
-        files = [Path(word) for word in words if not _is_override(word)]
-        namespace.config = [*namespace.config, *files]
-        namespace.overrides = [*namespace.overrides, *filter(_is_override, words)]
-
-
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--config FILE... [key=value...]`` and ``--dry-run``; read .config, .overrides, .dry_run."""
-    parser.add_argument(
-        "--config",
-        nargs="+",
-        action=_ConfigAction,
-        default=[],
-        metavar="FILE|KEY=VALUE",
-        help="YAML files, later ones win, then overrides such as train.max_steps=100",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print every derived number and stop")
-    parser.set_defaults(overrides=[])
-
-
-def parse_config_arguments(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
-) -> argparse.Namespace:
-    """Like ``parser.parse_args``, and ``key=value`` words may also stand anywhere else on the line."""
-    args, rest = parser.parse_known_args(argv)
-    strangers = [word for word in rest if not _is_override(word)]
-    if strangers:
-        parser.error(f"unrecognized arguments: {' '.join(strangers)}")
-    args.overrides = [*args.overrides, *rest]
-    return args
-
-
-def _is_override(word: str) -> bool:
-    return re.match(r"[A-Za-z_][\w.]*=", word) is not None
 
 
 def _read(file: Path, schema: Any) -> DictConfig:
@@ -203,17 +121,21 @@ def _refuse_unknown(schema: Any, values: Any, origin: str, prefix: str, every_ke
     for key, value in values.items():
         if key not in hints:
             nearest = _nearest(prefix, str(key), hints, every_key)
-            raise UserError(f"{origin}: unknown key {prefix}{key}; the nearest valid key is {nearest}.")
+            meant = (
+                f"the nearest valid key is {nearest}"
+                if nearest
+                else f"this command reads {', '.join(prefix + name for name in hints)}"
+            )
+            raise UserError(f"{origin}: unknown key {prefix}{key}; {meant}.")
         if is_dataclass(hints[key]):
             _refuse_unknown(hints[key], value, origin, f"{prefix}{key}.", every_key)
 
 
-def _nearest(prefix: str, key: str, siblings: Iterable[str], every_key: list[str]) -> str:
+def _nearest(prefix: str, key: str, siblings: Iterable[str], every_key: list[str]) -> str | None:
     """The valid key that was probably meant: a similar name here, or the same name in another section."""
     near = [prefix + name for name in difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)]
     moved = [name for name in every_key if name.rpartition(".")[2] == key]
-    far = [prefix + name for name in difflib.get_close_matches(key, siblings, n=1, cutoff=0.4)]
-    return [*moved, *near, *far, *difflib.get_close_matches(prefix + key, every_key, n=1, cutoff=0.0)][0]
+    return next(iter([*moved, *near]), None)
 
 
 def _leaf_type(schema: Any, name: str) -> Any:

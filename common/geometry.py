@@ -6,6 +6,9 @@ the four pixel frames 4k-3 .. 4k (R).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from common.checks import at_least, clip_length
 from common.errors import UserError
 
 TEMPORAL_STRIDE = 4
@@ -33,3 +36,27 @@ def latents_to_frames(latents: int) -> int:
 def ceil_clip_length(frames: int) -> int:
     """The smallest length of the form 4k + 1 that holds ``frames`` pixel frames (at least 1)."""
     return latents_to_frames(-(-max(frames - 1, 0) // TEMPORAL_STRIDE) + 1)
+
+
+@dataclass
+class GeometryConfig:
+    """What one clip is: rate in frames per second, square crops in pixels, lengths in frames."""
+
+    fps: float = 25.0
+    crop_size: int = 512
+    crop_scale: float = 1.45  # side of the crop over the size of the face
+    clip_frames: int = 77  # always 4k+1: the first latent frame is one pixel frame, each later one four
+    motion_latents: int = 2  # clean leading latents: 4 * (n - 1) + 1 pixel frames
+
+    def __post_init__(self) -> None:
+        clip_length("geometry.clip_frames", self.clip_frames)
+        at_least("geometry.crop_size", self.crop_size, 1)
+        if not 0 <= self.motion_latents < self.latent_frames:
+            raise UserError(
+                f"geometry.motion_latents is {self.motion_latents}; it must be below the "
+                f"{self.latent_frames} latent frames of a clip."
+            )
+
+    @property
+    def latent_frames(self) -> int:
+        return frames_to_latents(self.clip_frames)

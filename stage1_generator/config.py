@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
-from common.config import AugmentConfig, ModelSections, SpeechAugmentConfig, TrainingSections
+from common.checks import at_least, clip_length, one_of, precision, share
+from common.data.config import AugmentConfig
 from common.errors import UserError
+from common.face.config import FaceConfig
+from common.speech.config import SpeechAugmentConfig
+from common.training.config import FlowTrainingConfig
 
 
 @dataclass
@@ -51,65 +54,11 @@ class ReferenceConfig:
 
 
 @dataclass
-class ListenConfig:
-    """What a lip reader hears in training."""
+class MasksConfig:
+    """The region that is painted, in training clips and in companions alike."""
 
-    silence: float = 0.2
-    """Share of the clips that get a stretch of silence, in which the mouth is to be closed."""
-    tempo: float = 0.2
-    """Half of the clips are played faster or slower by up to this share."""
-    phonetics: str = ""
-    """Folder of a phonetic encoder (`train_phonetics`), or of a lip reader that has one, which it hears with
-    besides; empty: none."""
-    dropout: float = 0.2
-    input_dropout: float = 0.0
-    """Of what the first layer hears."""
-    taught: bool = False
-    """Clips are heard with phonetics.teacher as well as with the bands: for a reader that labels speech."""
-    tune_phonetics: bool = False
-    """The phonetic encoder goes on learning with the reader; only with much more speech than has faces."""
-    spread: float = 1.0
-    """Times the calibrated spread of every shape: in speech that it does not know a reader moves less than in
-    the speech that it is calibrated on, which it learnt from."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.tempo < 1:
-            raise UserError(f"listen.tempo is {self.tempo}; give a share from 0 to below 1.")
-        if not 0 <= self.silence <= 1:
-            raise UserError(f"listen.silence is {self.silence}; give a share from 0 to 1.")
-        if self.spread <= 0:
-            raise UserError(f"listen.spread is {self.spread}; give a number above 0, like 1.2.")
-
-
-@dataclass
-class PhoneticsConfig:
-    """A phonetic encoder and the speech that it learns from."""
-
-    teacher: str = ""
-    """ONNX file of a Whisper encoder."""
-    output: str = "last_hidden_state"
-    """The tensor inside it whose features are learnt."""
-    unit_variance: bool = True
-    """The teacher hears sound of mean 0 and variance 1."""
-    speeds: list[float] = field(default_factory=lambda: [1.0, 0.85, 1.2])
-    """At which the speech of every face is played, pitch and all; none: it is left out."""
-    synthesised_minutes: float = 45.0
-    synthesised_seconds: float = 6.0
-    """Of one synthesised voice."""
-    readers: list[str] = field(default_factory=list)
-    """Folders of lip readers that hear with the teacher (listen.taught): the lips that they expect, in the
-    mean, are written beside the teacher's features, and readers learn from speech without faces, too."""
-    folders: list[str] = field(default_factory=list)
-    """Of further speech, without faces: audio files, one directory per speaker or language."""
-    width: int = 256
-    channels: int = 96
-
-    def __post_init__(self) -> None:
-        for speed in self.speeds:
-            if not 0.5 <= speed <= 2:
-                raise UserError(f"phonetics.speeds has {speed}; give numbers from 0.5 to 2.")
-        if self.synthesised_seconds < 2:
-            raise UserError(f"phonetics.synthesised_seconds is {self.synthesised_seconds}; give at least 2.")
+    occluder_grow: float = 0.02
+    """Occluders are dilated by this share of the crop size before they are cut out of the mask."""
 
 
 @dataclass
@@ -168,8 +117,6 @@ class SynthesisConfig:
     """Model package of the generator; empty = `model` inside the newest checkpoint under train.output."""
     batch_clips: int = 4
     seed: int = 0
-    occluder_grow: float = 0.02
-    """Occluders are dilated by this share of the crop size before they are cut out of the mask."""
 
 
 @dataclass
@@ -217,20 +164,23 @@ class PackConfig:
 
 
 @dataclass
-class Stage1Config(TrainingSections, ModelSections):
+class Stage1Config(FlowTrainingConfig):
     """Root of stage 1. `work` holds everything that the commands make."""
 
     work: str = "outputs/stage1"
+    seed: int = 0
+    """Of what is drawn for training clips: their references. Companions have synthesis.seed."""
     device: str = "auto"
     """Where autoencoder and generator run: "auto", "cpu", "cuda" or "cuda:1"."""
     dtype: str = "auto"
-    """"auto" (bf16 on CUDA, else fp32), "fp32" or "bf16"."""
+    """"float32", "bfloat16" or "auto". The latter is float32 on every CPU: what is encoded must not depend on
+    which one it is."""
+    face: FaceConfig = field(default_factory=FaceConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     references: ReferenceConfig = field(default_factory=ReferenceConfig)
-    listen: ListenConfig = field(default_factory=ListenConfig)
-    phonetics: PhoneticsConfig = field(default_factory=PhoneticsConfig)
+    masks: MasksConfig = field(default_factory=MasksConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     pairs: PairsConfig = field(default_factory=PairsConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
@@ -239,100 +189,20 @@ class Stage1Config(TrainingSections, ModelSections):
     pack: PackConfig = field(default_factory=PackConfig)
 
 
-@dataclass(frozen=True)
-class WorkPaths:
-    """Where each command puts its results, under `Stage1Config.work`."""
-
-    root: Path
-
-    @property
-    def prepared(self) -> Path:
-        return self.root / "prepared"
-
-    @property
-    def heard(self) -> Path:
-        """Training shards of the lip reader (index.json inside)."""
-        return self.root / "heard"
-
-    @property
-    def taught(self) -> Path:
-        """Training shards of a lip reader that hears with a teacher (index.json inside)."""
-        return self.root / "taught"
-
-    @property
-    def phonetics(self) -> Path:
-        """Training shards of the phonetic encoder (index.json inside)."""
-        return self.root / "phonetics"
-
-    @property
-    def encoded(self) -> Path:
-        """Training shards of the generator (index.json inside)."""
-        return self.root / "encoded"
-
-    @property
-    def companions(self) -> Path:
-        return self.root / "companions"
-
-    @property
-    def blended(self) -> Path:
-        return self.root / "blended"
-
-    @property
-    def filtered(self) -> Path:
-        return self.root / "filter"
-
-    @property
-    def pairs(self) -> Path:
-        """Pair shards for stage 2 (index.json inside)."""
-        return self.root / "pairs"
-
-    @property
-    def retimed(self) -> Path:
-        return self.root / "retimed"
-
-    @property
-    def retimed_pairs(self) -> Path:
-        return self.root / "pairs_retimed"
-
-    @property
-    def own_mouths(self) -> Path:
-        return self.root / "own_mouths"
-
-    @property
-    def own_mouths_pairs(self) -> Path:
-        return self.root / "pairs_own_mouths"
-
-    @property
-    def rendered_pairs(self) -> Path:
-        return self.root / "pairs_rendered"
-
-
-def work_paths(config: Stage1Config) -> WorkPaths:
-    return WorkPaths(Path(config.work))
-
-
 def check(config: Stage1Config) -> Stage1Config:
     """Refuse combinations that would fail, or quietly mean something else, long after the start.
 
     Raises:
         UserError: naming the key and what it must be.
     """
-    for name, frames in (
-        ("geometry.clip_frames", config.geometry.clip_frames),
-        ("pairs.clip_frames", config.pairs.clip_frames),
-    ):
-        if frames < 5 or frames % 4 != 1:
-            raise UserError(
-                f"{name} is {frames}, but the autoencoder groups frames as 1 + 4k: use 25, 77 or the like."
-            )
-    if config.references.background not in ("keep", "zero"):
-        raise UserError(f'references.background is "{config.references.background}": use "keep" or "zero".')
-    if config.prepare.speaker_from not in ("name", "folder"):
-        raise UserError(f'prepare.speaker_from is "{config.prepare.speaker_from}": use "name" or "folder".')
-    if config.references.count < 1:
-        raise UserError(
-            "references.count must be at least 1: the generator cannot know the person otherwise."
-        )
+    precision("dtype", config.dtype)
+    clip_length("geometry.clip_frames", config.geometry.clip_frames, 5)
+    clip_length("pairs.clip_frames", config.pairs.clip_frames, 5)
+    one_of("references.background", config.references.background, ("keep", "zero"))
+    one_of("prepare.speaker_from", config.prepare.speaker_from, ("name", "folder"))
+    # Without references the generator cannot know the person.
+    at_least("references.count", config.references.count, 1)
+    share("pairs.silence_fraction", config.pairs.silence_fraction)
     if config.model.reference_layout != "temporal":
         raise UserError(
             'model.reference_layout must be "temporal" in stage 1, which gets its references along the frame '
@@ -348,11 +218,4 @@ def check(config: Stage1Config) -> Stage1Config:
             f"pairs.augmented_copies is {config.pairs.augmented_copies}, but augment changes nothing: give "
             "its changes probabilities, or set it to 0."
         )
-    if not 0.0 <= config.pairs.silence_fraction <= 1.0:
-        raise UserError(
-            f"pairs.silence_fraction is {config.pairs.silence_fraction}: use a share from 0 to 1."
-        )
-    motion_frames = 4 * (config.geometry.motion_latents - 1) + 1
-    if config.geometry.motion_latents and motion_frames >= config.geometry.clip_frames:
-        raise UserError("geometry.motion_latents covers the whole clip: nothing would be generated.")
     return config

@@ -17,17 +17,22 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
-from common.data.prepared import Entry, OpenEntries, load_entries
+from common.data.clips import TrainingClip, training_clips
+from common.data.prepared import LoadedClips, PreparedClip, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint, remove_partial
 from common.media import SAMPLE_RATE
+from common.parallel import run_ahead
+from common.progress import StepProgress
+from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.masks import GRAY, ClipMasks, clip_masks, hide
-from stage1_generator.companions.plan import clip_key, clip_seed, clip_starts
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.generator.frozen import EntrySpeech, load_codec
-from stage1_generator.work.command import Progress, run_ahead, run_command
+from stage1_generator.companions.plan import clip_seed
+from stage1_generator.config import Stage1Config
+from stage1_generator.generator.frozen import load_codec
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 _VERSION = 1
 
@@ -37,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def dry_run(config: Stage1Config) -> None:
-    entries = load_entries(work_paths(config).prepared)
-    clips = training_clips(entries, config)
+    entries = load_prepared(work_paths(config).prepared)
+    clips = _clips(entries, config)
     shards = -(-len(clips) // config.encode.samples_per_shard)
     print(f"encode: {len(entries)} entries -> {len(clips)} clips of {config.geometry.clip_frames} frames")
     print(f"encode: {config.references.count} references each, {shards} shards")
@@ -48,13 +53,18 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     remove_partial(paths.encoded)
-    clips = training_clips(load_entries(paths.prepared), config)
-    codec, speech = load_codec(config), EntrySpeech(config)
-    meta = {"step": "encode", "vae": codec.fingerprint, "speech": speech.fingerprint, "config": _mark(config)}
+    clips = _clips(load_prepared(paths.prepared), config)
+    codec, speech = load_codec(config), PreparedSpeech(config.work, config.speech)
+    meta = {
+        "step": "encode",
+        "vae": codec.fingerprint,
+        "speech": speech.fingerprint,
+        "config": encoding_mark(config),
+    }
     keys = [clip.key for clip in clips]
     with ShardWriter(paths.encoded, "clips", config.encode.samples_per_shard, meta) as writer:
         todo = clips[writer.resume(keys) :]
-        progress = Progress("encode", len(todo))
+        progress = StepProgress("encode", len(todo))
         loader = _Loader(config)
         for loaded in run_ahead(loader.load, todo):
             writer.add(loaded.clip.key, _encode(loaded, codec, speech, config, meta))
@@ -63,20 +73,15 @@ def run(config: Stage1Config) -> None:
     print(f"encode: {len(clips)} clips -> {paths.encoded}", file=sys.stderr)
 
 
-def _mark(config: Stage1Config) -> str:
+def _clips(entries: Sequence[PreparedClip], config: Stage1Config) -> list[TrainingClip]:
+    return training_clips(entries, config.geometry.clip_frames, config.encode.stride)
+
+
+def encoding_mark(config: Stage1Config) -> str:
     """Whatever decides the bytes besides the entries (their ids tell their content) and the encoders."""
     encode = config.encode
-    parts = [encode.stride, encode.cut_occluders, config.synthesis.occluder_grow, config.synthesis.seed]
+    parts = [encode.stride, encode.cut_occluders, config.masks.occluder_grow, config.seed]
     return fingerprint([_VERSION, config.geometry, config.references, config.speech.extra_window, parts])
-
-
-@dataclass(frozen=True)
-class TrainingClip:
-    """A stretch of a prepared entry, from frame ``start`` on; ``key`` names its sample."""
-
-    key: str
-    entry: Entry
-    start: int
 
 
 @dataclass(frozen=True)
@@ -90,16 +95,6 @@ class _Loaded:
     references: NDArray[np.uint8]
     reference_indices: NDArray[np.int64]
     audio: NDArray[np.float32]
-
-
-def training_clips(entries: Sequence[Entry], config: Stage1Config) -> list[TrainingClip]:
-    """What the entries are cut into for trainings of this stage."""
-    length, stride = config.geometry.clip_frames, config.encode.stride
-    return [
-        TrainingClip(clip_key(entry.id, start), entry, start)
-        for entry in entries
-        for start in clip_starts(entry.frames, length, stride)
-    ]
 
 
 def reference_frames(total: int, start: int, length: int, count: int, seed: int) -> NDArray[np.int64]:
@@ -137,7 +132,7 @@ class _Loader:
 
     def __init__(self, config: Stage1Config) -> None:
         self._config = config
-        self._entries = OpenEntries()
+        self._entries = LoadedClips()
 
     def load(self, clip: TrainingClip) -> _Loaded:
         config = self._config
@@ -147,8 +142,8 @@ class _Loader:
         span = slice(clip.start, clip.start + length)
         occluder = track.occluder if config.encode.cut_occluders else None
         occluder = None if occluder is None else occluder[span]
-        masks = clip_masks(track.landmarks[span], size, occluder, config.synthesis.occluder_grow)
-        seed = clip_seed(config.synthesis.seed, clip.key, "references")
+        masks = clip_masks(track.landmarks[span], size, occluder, config.masks.occluder_grow)
+        seed = clip_seed(config.seed, clip.key, "references")
         chosen = reference_frames(len(crops), clip.start, length, config.references.count, seed)
         stills = reference_stills(crops[chosen], track.landmarks[chosen], config.references.background)
         rate = SAMPLE_RATE / config.geometry.fps
@@ -157,7 +152,11 @@ class _Loader:
 
 
 def _encode(
-    loaded: _Loaded, codec: VideoCodec, speech: EntrySpeech, config: Stage1Config, made_by: Mapping[str, Any]
+    loaded: _Loaded,
+    codec: VideoCodec,
+    speech: PreparedSpeech,
+    config: Stage1Config,
+    made_by: Mapping[str, Any],
 ) -> dict[str, bytes]:
     clip, geometry = loaded.clip, config.geometry
     masked = hide(loaded.frames, loaded.masks.inpaint)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 
-from common.data.prepared import Entry, load_entries
+from common.data.prepared import PreparedClip, load_prepared
 from common.files import remove_partial
+from common.parallel import run_parallel
+from common.progress import StepProgress
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.quality import Lips, QualityFilter, identity_encoder
 from stage1_generator.companions.records import read_plan
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_command, run_parallel
+from stage1_generator.config import Stage1Config
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,14 +37,14 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     remove_partial(paths.filtered)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = read_plan(paths.companions).plans
     quality = QualityFilter(config, Lips.different, "blend")
     if quality.why_no_identity:
         print(f"filter: identity is not measured: {quality.why_no_identity}", file=sys.stderr)
-    progress = Progress("filter", len(plans))
+    progress = StepProgress("filter", len(plans))
 
-    def verdict(job: tuple[PairPlan, Entry]) -> tuple[bool, bool]:
+    def verdict(job: tuple[PairPlan, PreparedClip]) -> tuple[bool, bool]:
         key = job[0].key
         return quality.check(*job, paths.blended / key, paths.filtered / f"{key}.json")
 

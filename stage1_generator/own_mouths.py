@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from common.data.prepared import Entry, load_entries
+from common.data.prepared import PreparedClip, load_prepared
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import LOSSLESS, write_video
 from stage1_generator.companions.masks import clip_masks
@@ -28,8 +28,9 @@ from stage1_generator.companions.rebuilt import (
     shapes_elsewhere,
 )
 from stage1_generator.companions.records import BLENDED, VERDICT, PlanIndex, made_by, write_plan
-from stage1_generator.config import OwnMouths, Stage1Config, work_paths
+from stage1_generator.config import OwnMouths, Stage1Config
 from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +42,7 @@ def dry_run(config: Stage1Config) -> None:
     if kind is OwnMouths.none:
         print("own mouths: none (pairs.own_mouths is none)")
         return
-    plan = plan_own_mouths(load_entries(work_paths(config).prepared), config)
+    plan = plan_own_mouths(load_prepared(work_paths(config).prepared), config)
     limits = config.filters
     wanted = (
         f"the same lips, distance <= {limits.rebuilt_lip_distance_max} px"
@@ -57,7 +58,7 @@ def run(config: Stage1Config) -> None:
         return
     paths = work_paths(config)
     remove_partial(paths.own_mouths)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plan = plan_own_mouths(list(entries.values()), config)
     for known in plan.plans:
         remove_partial(paths.own_mouths / known.key)  # verdicts lie inside
@@ -80,7 +81,7 @@ class EntryMouths(EntryFrames):
         return collect_mouths(self.crops, self.landmarks)
 
 
-def plan_own_mouths(entries: list[Entry], config: Stage1Config) -> PlanIndex:
+def plan_own_mouths(entries: list[PreparedClip], config: Stage1Config) -> PlanIndex:
     """The clips to be drawn, and those of entries that have no other moments."""
     frames = {entry.id: entry.frames for entry in entries}
     reason = f"no moments that are more than {APART} frames away"

@@ -19,21 +19,25 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
-from common.data.prepared import Entry, OpenEntries, load_entries
+from common.data.prepared import LoadedClips, PreparedClip, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.files import fingerprint, remove_partial
 from common.media import SAMPLE_RATE, read_frames
+from common.parallel import run_ahead
+from common.progress import StepProgress
+from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, VERDICT, load_meta, read_plan
-from stage1_generator.config import OwnMouths, Stage1Config, work_paths
-from stage1_generator.generator.frozen import EntrySpeech, load_codec
+from stage1_generator.config import OwnMouths, Stage1Config
+from stage1_generator.generator.frozen import load_codec
 from stage1_generator.pairs.augmented import Copy, Pictures, by_pair, changed, plan_copies
 from stage1_generator.pairs.rendered import RenderedPairPlan, find_rendered_pairs, load_rendered_pair
-from stage1_generator.work.command import Progress, run_ahead, run_command
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 _VERSION = 1
 
@@ -70,7 +74,7 @@ def _count(pairs: int, copies: int) -> str:
 
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    codec, speech = load_codec(config), EntrySpeech(config)
+    codec, speech = load_codec(config), PreparedSpeech(config.work, config.speech)
     packer = _Packer(config, codec, speech)
     own_mouths = config.pairs.own_mouths is not OwnMouths.none
     others = config.pairs.retimed or own_mouths or config.pack.rendered_pairs
@@ -95,7 +99,7 @@ class _Pair:
     """A clip and what made its companion; the filters' verdict where there was one."""
 
     plan: PairPlan
-    entry: Entry
+    entry: PreparedClip
     made: dict[str, Any]
     verdict: dict[str, Any] = field(default_factory=dict)
 
@@ -119,7 +123,7 @@ class _Loaded:
 
 def _accepted(config: Stage1Config) -> list[_Pair]:
     paths = work_paths(config)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     pairs = []
     for plan in read_plan(paths.companions).plans:
         verdict = load_meta(paths.filtered / f"{plan.key}.json", "filters")
@@ -131,7 +135,7 @@ def _accepted(config: Stage1Config) -> list[_Pair]:
 
 def _own_mouths(config: Stage1Config) -> list[_Pair]:
     paths, kind = work_paths(config), config.pairs.own_mouths.value
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     pairs = []
     for plan in read_plan(paths.own_mouths, "own_mouths").plans:
         folder = paths.own_mouths / plan.key
@@ -148,7 +152,7 @@ def _own_mouths(config: Stage1Config) -> list[_Pair]:
 
 def _retimed(config: Stage1Config) -> list[_Pair]:
     paths = work_paths(config)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = read_plan(paths.retimed, "retime").plans
     made = [load_meta(paths.retimed / plan.key / "meta.json", "retime") for plan in plans]
     return [
@@ -159,9 +163,9 @@ def _retimed(config: Stage1Config) -> list[_Pair]:
 
 
 class _Packer:
-    def __init__(self, config: Stage1Config, codec: VideoCodec, speech: EntrySpeech) -> None:
+    def __init__(self, config: Stage1Config, codec: VideoCodec, speech: PreparedSpeech) -> None:
         self._config, self._codec, self._speech = config, codec, speech
-        self._entries = OpenEntries()
+        self._entries = LoadedClips()
         self._margin = feature_margin(config.speech.extra_window)
 
     def write(
@@ -189,7 +193,7 @@ class _Packer:
         planned = plan_copies(items, keys, copies)
         with ShardWriter(folder, "pairs", config.pack.samples_per_shard, meta) as writer:
             todo = planned[writer.resume([copy.key for copy in planned]) :]
-            progress = Progress(f"pack {folder.name}", len(todo))
+            progress = StepProgress(f"pack {folder.name}", len(todo))
             for group, loaded in run_ahead(lambda group: (group, load(group[0].item)), by_pair(todo)):
                 for copy in group:
                     writer.add(copy.key, self._encode(loaded, copy, meta))

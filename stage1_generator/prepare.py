@@ -36,13 +36,16 @@ from common.media import (
     resample_indices,
     save_flac,
 )
-from stage1_generator.config import Stage1Config, work_paths
+from common.parallel import run_parallel
+from common.progress import StepProgress
+from stage1_generator.config import Stage1Config
 from stage1_generator.footage.detection import DetectorPool
 from stage1_generator.footage.offsets import SoundOffsets, shift_sound
 from stage1_generator.footage.shots import Thumbnails, split_at
 from stage1_generator.footage.videos import VideoFile, find_videos
 from stage1_generator.footage.voice import frame_levels
-from stage1_generator.work.command import Progress, run_command, run_parallel
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 # Raised when the meaning of what is written changes, so that old results are made again.
 _VERSION = 2
@@ -66,7 +69,7 @@ def run(config: Stage1Config) -> None:
     folder = work_paths(config).prepared
     for place in (folder, folder / "videos"):
         remove_partial(place)
-    progress = Progress("prepare", len(videos))
+    progress = StepProgress("prepare", len(videos))
     records: list[dict[str, Any]] = []
     detectors = DetectorPool(config.face)
     offsets = SoundOffsets.read(config.prepare)

@@ -11,11 +11,12 @@ from typing import Any
 from common.data.index import INDEX_NAME, read_index
 from common.files import atomic_path, read_json, write_json
 from common.progress import format_duration
+from common.timings import read_timings
 from stage1_generator.companions.records import VERDICT, read_plan
-from stage1_generator.config import Stage1Config, WorkPaths, work_paths
+from stage1_generator.config import Stage1Config
 from stage1_generator.pairs.speakers import speaker_table, speakers
 from stage1_generator.work.command import run_command
-from stage1_generator.work.timing import read_timings
+from stage1_generator.work.paths import WorkPaths, work_paths
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from common.data.prepared import load_entries
+from common.data.prepared import load_prepared
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import LOSSLESS, write_video
 from stage1_generator.companions.masks import clip_masks
@@ -19,8 +19,9 @@ from stage1_generator.companions.own_frames import EntryFrames, make_companions,
 from stage1_generator.companions.plan import PairPlan, clip_seed
 from stage1_generator.companions.records import BLENDED, PlanIndex, load_meta, made_by, write_plan
 from stage1_generator.companions.retimed import VERSION, retimed
-from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.config import Stage1Config
 from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     if config.pairs.retimed:
-        plans = plan_companions(load_entries(work_paths(config).prepared), config, "retimed")
+        plans = plan_companions(load_prepared(work_paths(config).prepared), config, "retimed")
         print(f"retime: {len(plans)} clips, each with its own lips of other moments where such will do")
     else:
         print("retime: none (pairs.retimed is false)")
@@ -40,7 +41,7 @@ def run(config: Stage1Config) -> None:
         return
     paths = work_paths(config)
     remove_partial(paths.retimed)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = plan_companions(list(entries.values()), config, "retimed")
     made = make_companions("retime", plans, entries, config, partial(retime_clip, config=config), EntryFrames)
     # Last: the index says that the run was finished.

@@ -13,21 +13,25 @@ from typing import Any
 
 import numpy as np
 
-from common.data.prepared import Entry, OpenEntries, load_entries
+from common.data.prepared import LoadedClips, PreparedClip, load_prepared
 from common.data.summary import spread
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import LOSSLESS, write_video
 from common.models.package import ModelPackage
+from common.parallel import run_ahead
+from common.progress import StepProgress
+from common.speech.prepared import PreparedSpeech
 from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.plan import PairPlan, Speakable, Unpaired, plan_pairs
 from stage1_generator.companions.records import GENERATED, PlanIndex, made_by, write_plan
-from stage1_generator.config import Stage1Config, work_paths
+from stage1_generator.config import Stage1Config
 from stage1_generator.encode import reference_stills
 from stage1_generator.footage.voice import voiced_from_levels
-from stage1_generator.generator.frozen import EntrySpeech, pick_device, pick_dtype
+from stage1_generator.generator.frozen import pick_device, pick_dtype
 from stage1_generator.generator.package import load_generator
 from stage1_generator.generator.sampling import CompanionGenerator, GenerationJob, in_precision
-from stage1_generator.work.command import Progress, run_ahead, run_command
+from stage1_generator.work.command import run_command
+from stage1_generator.work.paths import work_paths
 
 _VERSION = 1
 
@@ -37,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def dry_run(config: Stage1Config) -> None:
-    plans, unpaired = _plan(load_entries(work_paths(config).prepared), config)
+    plans, unpaired = _plan(load_prepared(work_paths(config).prepared), config)
     silent = sum(plan.speech is None for plan in plans)
     frames = len(plans) * config.pairs.clip_frames
     print(f"synthesize: {len(plans)} companions ({silent} silent), {frames} frames")
@@ -48,9 +52,9 @@ def dry_run(config: Stage1Config) -> None:
 def run(config: Stage1Config) -> None:
     paths = work_paths(config)
     remove_partial(paths.companions)
-    entries = {entry.id: entry for entry in load_entries(paths.prepared)}
+    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans, unpaired = _plan(list(entries.values()), config)
-    speech = EntrySpeech(config)
+    speech = PreparedSpeech(config.work, config.speech)
     package, generator_mark = load_generator(config, speech)
     shared = {
         "version": _VERSION,
@@ -60,10 +64,10 @@ def run(config: Stage1Config) -> None:
         "diffusion": asdict(config.diffusion),
         "geometry": asdict(config.geometry),
         "references": asdict(config.references),
-        "synthesis": [config.synthesis.seed, config.synthesis.occluder_grow, config.blend.feather],
+        "synthesis": [config.synthesis.seed, config.masks.occluder_grow, config.blend.feather],
     }
     batches = _unfinished(plans, shared, config)
-    progress = Progress("synthesize", sum(plan.length for batch in batches for plan in batch))
+    progress = StepProgress("synthesize", sum(plan.length for batch in batches for plan in batch))
     generator = _generator(package, config)
     loader = _Loader(entries, speech, config)
     for batch, jobs in zip(batches, run_ahead(loader.load, batches, ahead=1), strict=True):
@@ -78,7 +82,7 @@ def run(config: Stage1Config) -> None:
     print(f"synthesize: {len(plans)} companions, {len(unpaired)} clips without", file=sys.stderr)
 
 
-def _plan(entries: Sequence[Entry], config: Stage1Config) -> tuple[list[PairPlan], list[Unpaired]]:
+def _plan(entries: Sequence[PreparedClip], config: Stage1Config) -> tuple[list[PairPlan], list[Unpaired]]:
     pairs = config.pairs
     speakable = [
         Speakable(
@@ -147,9 +151,11 @@ def _generator(package: ModelPackage, config: Stage1Config) -> CompanionGenerato
 
 
 class _Loader:
-    def __init__(self, entries: dict[str, Entry], speech: EntrySpeech, config: Stage1Config) -> None:
+    def __init__(
+        self, entries: dict[str, PreparedClip], speech: PreparedSpeech, config: Stage1Config
+    ) -> None:
         self._entries, self._speech, self._config = entries, speech, config
-        self._opened = OpenEntries()
+        self._opened = LoadedClips()
         # A second more than the clip, so that no window needs to be clamped.
         self._silence = speech.silence(config.pairs.clip_frames + 25, config.geometry.fps)
 
@@ -163,7 +169,7 @@ class _Loader:
         landmarks = opened.track.landmarks[span]
         occluder = None if opened.track.occluder is None else opened.track.occluder[span]
         frames = opened.crops[span]
-        masks = clip_masks(landmarks, frames.shape[1], occluder, config.synthesis.occluder_grow)
+        masks = clip_masks(landmarks, frames.shape[1], occluder, config.masks.occluder_grow)
         # The target segment itself shows the person at inference (P section 3).
         chosen = spread(plan.length, config.references.count)
         stills = reference_stills(frames[chosen], landmarks[chosen], config.references.background)

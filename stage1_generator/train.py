@@ -10,7 +10,6 @@ import sys
 
 from stage1_generator.config import Stage1Config
 from stage1_generator.work.command import run_command
-from stage1_generator.work.training import run_training
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,9 +18,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def timesteps(config: Stage1Config) -> str:
-    from common.training.launch import timestep_table
+    from common.diffusion.flow import FlowMatching
+    from common.training.timesteps import show_timesteps
 
-    return timestep_table(config)
+    diffusion = config.diffusion
+    flow = FlowMatching(diffusion.shift, diffusion.timestep_a)
+    return show_timesteps("generator", flow, diffusion.num_steps)
 
 
 def dry_run(config: Stage1Config) -> None:
@@ -31,6 +33,7 @@ def dry_run(config: Stage1Config) -> None:
 
 
 def run(config: Stage1Config) -> None:
+    from common.training.launch import run_training
     from stage1_generator.generator.strategy import GeneratorStrategy
 
     run_training("train", "model package", GeneratorStrategy, config)

@@ -1,34 +1,72 @@
-"""The configuration of stage 2: the shared sections plus the training phase; and that of a dub."""
+"""The configuration of stage 2: a training of the dubbing model, and which phase of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.config import (
-    AugmentConfig,
-    ModelSections,
-    PhaseConfig,
-    SpeechAugmentConfig,
-    SpeedConfig,
-    TrainingSections,
-)
+from common.checks import at_least, one_of, rising, share
+from common.data.config import AugmentConfig
 from common.errors import UserError
+from common.speech.config import SpeechAugmentConfig
+from common.training.config import FlowTrainConfig, FlowTrainingConfig
+from common.training.pixel.config import DecodedFrameLossesConfig
 
 
 @dataclass
-class Stage2Config(TrainingSections, ModelSections):
+class EditorTrainConfig(FlowTrainConfig):
+    """The ``train`` section of stage 2."""
+
+    keep_adapters: bool = True  # carry on the adapters of init_from; false starts from its bare transformer
+
+
+@dataclass
+class PhaseConfig(DecodedFrameLossesConfig):
+    """One phase of timestep-adaptive learning (P §5), with its losses on decoded frames."""
+
+    name: str = "structure"  # | "lip" | "texture" | "student" (distill.py)
+    lora_rank: int = 0  # 0: all parameters are trained
+    lora_alpha: float = 128.0
+    lora_targets: list[str] = field(default_factory=list)
+    active_range: list[float] = field(
+        default_factory=lambda: [0.0, 1.0]
+    )  # t where the adapter acts at inference
+    own_references: float = 0.0  # share of the steps whose references the editor makes itself, in one step
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        share("phase.own_references", self.own_references)
+        one_of("phase.name", self.name, ("structure", "lip", "texture", "student"))
+        at_least("phase.lora_rank", self.lora_rank, 0)
+        rising("phase.active_range", self.active_range)
+
+
+@dataclass
+class Stage2Config(FlowTrainingConfig):
     """Root of stage 2."""
 
+    train: EditorTrainConfig = field(default_factory=EditorTrainConfig)
     phase: PhaseConfig = field(default_factory=PhaseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
 
+    @property
+    def adapter(self) -> tuple[int, tuple[str, ...]] | None:
+        return (self.phase.lora_rank, tuple(self.phase.lora_targets)) if self.phase.lora_rank else None
 
-@dataclass
-class DubConfig:
-    """Root of what ``bootdub dub --speed FILE`` reads."""
+    @property
+    def decodes_frames(self) -> bool:
+        return self.phase.active
 
-    speed: SpeedConfig = field(default_factory=SpeedConfig)
+    @property
+    def loss_expert(self) -> str:
+        return self.phase.sync.model if self.phase.sync.weight else ""
+
+    @property
+    def phase_summary(self) -> str:
+        phase = self.phase
+        what = f"LoRA of rank {phase.lora_rank}" if phase.lora_rank else "all parameters"
+        low, high = phase.active_range
+        return f"{phase.name}: {what}, active for t in [{low:g}, {high:g}]"
 
 
 def check(config: Stage2Config) -> Stage2Config:

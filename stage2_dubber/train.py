@@ -25,15 +25,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _timesteps(config: Stage2Config) -> str:
-    from common.training.launch import timestep_table
+    from common.diffusion.flow import FlowMatching
+    from common.training.timesteps import show_timesteps
 
-    return timestep_table(config)
+    diffusion, phase = config.diffusion, config.phase
+    flow = FlowMatching(diffusion.shift, diffusion.timestep_a)
+    return show_timesteps(phase.name, flow, diffusion.num_steps, phase.active_range)
 
 
 def run(config: Stage2Config, dry_run: bool = False) -> None:
     """Train, or only print what the configuration amounts to."""
     # Seconds of imports that a mistyped key need not wait for.
-    from common.training.launch import run_phase
+    from stage2_dubber.training.launch import run_phase
     from stage2_dubber.training.strategy import EditorStrategy
 
     run_phase(config, EditorStrategy, dry_run)

@@ -11,8 +11,9 @@ from torch import Tensor
 from training_toys import fingerprints, metrics, saved, stage2_config, toy_file, toy_vae, write_pairs
 
 from common.autoencoder.codec import VideoCodec, build_vae
-from common.config import DiffusionConfig, load_config
+from common.config import load_config
 from common.data.order import build_order
+from common.diffusion.config import DiffusionConfig
 from common.models.adapters import Adapter, add_adapter
 from common.models.package import save_package
 from common.models.package_info import PackageInfo

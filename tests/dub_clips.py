@@ -69,11 +69,13 @@ def write_package(
     import torch
     from model_toys import LATENT_CHANNELS, tiny_codec, tiny_transformer
 
-    from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+    from common.diffusion.config import DiffusionConfig
+    from common.geometry import GeometryConfig
     from common.models.adapters import Adapter, add_adapter
     from common.models.package import save_package
     from common.models.package_info import PackageInfo
     from common.speech.build import build_speech_encoder
+    from common.speech.config import SpeechConfig
 
     speech = SpeechConfig(encoder="mel", channels=80, extra_window=2)
     painter = {"reference_layout": "temporal", "condition_channels": LATENT_CHANNELS} if stage == 1 else {}

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from common.autoencoder.codec import VideoCodec, build_vae
-from common.config import VaeConfig
+from common.autoencoder.config import VaeConfig
 from common.models.conditions import ModelConditions
 from common.models.transformer import DubbingTransformer
 

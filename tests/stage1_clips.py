@@ -33,7 +33,7 @@ encode: {samples_per_shard: 4}
 pack: {samples_per_shard: 3}
 filters: {sharpness_min: 0, sharpness_max: 1.0e+9, lip_change_min: 0.0}
 synthesis: {batch_clips: 2}
-train: {max_steps: 2, global_batch_size: 2, micro_batch_size: 2, warmup_steps: 1, mixed_precision: "no",
+train: {max_steps: 2, global_batch_size: 2, micro_batch_size: 2, warmup_steps: 1, mixed_precision: float32,
   save_every: 100, log_every: 1, num_workers: 0}
 """
 

@@ -11,26 +11,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import (
-    GeometryConfig,
-    ModelSections,
-    PhaseConfig,
-    TrainingSections,
-    add_config_arguments,
-    describe,
-    load_config,
-    parse_config_arguments,
-    to_yaml,
-)
+from common.autoencoder.config import AutoencoderRunConfig
+from common.config import load_config, to_yaml
+from common.config_arguments import add_config_arguments, parse_config_arguments
 from common.data.writer import ShardWriter
 from common.errors import UserError
+from common.face.config import FaceConfig
+from common.geometry import GeometryConfig
+from common.lip_shapes.config import LipLabelingConfig, LipTrainingConfig
+from common.phonetics.config import PhoneticLabelingConfig, PhoneticTrainingConfig
+from common.sync_expert.config import SyncTrainingConfig
+from common.training.describe import describe
+from stage1_generator.config import Stage1Config
+from stage2_dubber.config import Stage2Config
+from stage2_dubber.distillation.config import StudentConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 @dataclass
-class Root(TrainingSections, ModelSections):
-    phase: PhaseConfig = field(default_factory=PhaseConfig)
+class Root(Stage2Config):
+    face: FaceConfig = field(default_factory=FaceConfig)
 
 
 @pytest.fixture
@@ -53,15 +54,15 @@ def test_later_layers_win_and_overrides_last(layer):
 
 
 def test_yaml_truth_words_are_words_where_a_word_is_wanted():
-    config = load_config(Root, overrides=["train.mixed_precision=no", "train.output=on"])
-    assert (config.train.mixed_precision, config.train.output) == ("no", "on")
+    config = load_config(Root, overrides=["train.init_from=no", "train.output=on"])
+    assert (config.train.init_from, config.train.output) == ("no", "on")
     assert load_config(Root, overrides=["train.keep_adapters=no"]).train.keep_adapters is False
 
 
 def test_words_in_files_are_read_as_on_the_command_line(layer):
-    text = "train: {mixed_precision: no, output: Off, init_from: on, keep_adapters: no}\nphase: {name: lip}"
+    text = "train: {sample_expert: no, output: Off, init_from: on, keep_adapters: no}\nphase: {name: lip}"
     train = load_config(Root, [layer(text)]).train
-    assert (train.mixed_precision, train.output, train.init_from) == ("no", "Off", "on")
+    assert (train.sample_expert, train.output, train.init_from) == ("no", "Off", "on")
     assert train.keep_adapters is False
     # Values whose type nobody knows stay what YAML says.
     assert load_config(Root, [layer("face: {options: {flip: no}}")]).face.options == {"flip": False}
@@ -153,7 +154,9 @@ def test_bad_files_are_refused_in_one_line(layer, text, words):
         ("train.context_parallel=0", ["train.context_parallel"]),
         ("train.context_parallel=5", ["model.num_heads is 24", "train.context_parallel (5)"]),
         ("train.context_parallel=24", ["20 latent frames"]),
-        ("train.mixed_precision=fp16", ["no, bf16"]),
+        ("train.mixed_precision=fp16", ["auto, float32, bfloat16"]),
+        ("train.mixed_precision=bf16", ["which is called bfloat16 now"]),
+        ("train.mixed_precision=no", ["which is called float32 now"]),
         ("phase.active_range=[0.5,0.2]", ["phase.active_range"]),
         ("data.weights=[1]", ["data.weights"]),
         ("train.output=${nothing.here}", ["cannot be resolved"]),
@@ -285,3 +288,56 @@ def test_schemas_may_lack_sections():
     assert config.work == "here" and "77 frames" in describe(config)
     with pytest.raises(UserError, match="unknown key model"):
         load_config(Small, [CONFIGS / "tiny.yaml"])
+
+
+LAYERS = [
+    (Stage1Config, ["tiny", "stage1", "stage1_tiny"]),
+    (Stage1Config, ["small", "stage1", "small_stage1"]),
+    (Stage1Config, ["wan5b", "stage1"]),
+    (Stage2Config, ["tiny", "stage2_structure", "stage2_tiny"]),
+    (Stage2Config, ["small", "stage2_lip", "losses_lip", "small_stage2"]),
+    (Stage2Config, ["wan5b", "stage2_texture", "losses_texture"]),
+    (StudentConfig, ["tiny", "distill", "distill_tiny"]),
+    (StudentConfig, ["small", "distill", "small_distill"]),
+    (AutoencoderRunConfig, ["tiny_autoencoder"]),
+    (AutoencoderRunConfig, ["small_autoencoder"]),
+    (LipLabelingConfig, ["small_speech_labels"]),
+    (LipTrainingConfig, ["small_speech", "small_taught"]),
+    (PhoneticLabelingConfig, ["small_phonetics_labels"]),
+    (PhoneticTrainingConfig, ["small_phonetics"]),
+    (SyncTrainingConfig, ["sync", "sync_tiny"]),
+]
+
+
+@pytest.mark.parametrize(("schema", "names"), LAYERS, ids=["-".join(names) for _, names in LAYERS])
+def test_shipped_files_are_read_by_their_commands(schema: type, names: list[str]) -> None:
+    load_config(schema, [CONFIGS / f"{name}.yaml" for name in names])
+
+
+def test_every_shipped_file_is_read_by_a_command() -> None:
+    assert {name for _, names in LAYERS for name in names} == {file.stem for file in CONFIGS.glob("*.yaml")}
+
+
+@pytest.mark.parametrize("size", ["tiny", "small"])
+def test_the_autoencoder_is_trained_in_the_shape_that_its_size_names(size: str) -> None:
+    own = load_config(AutoencoderRunConfig, [CONFIGS / f"{size}_autoencoder.yaml"])
+    whole = load_config(Stage2Config, [CONFIGS / f"{size}.yaml"], ["vae.path=''"])
+    assert own.vae == whole.vae
+    assert own.geometry.crop_size == whole.geometry.crop_size
+    assert own.geometry.clip_frames == whole.geometry.clip_frames
+
+
+@pytest.mark.parametrize("schema", [LipTrainingConfig, PhoneticTrainingConfig, SyncTrainingConfig])
+@pytest.mark.parametrize("key", ["lip_window", "drop_audio", "loss_of", "face_weight", "init_from"])
+def test_settings_of_the_dubbing_model_are_refused_by_other_trainings(schema: type, key: str) -> None:
+    with pytest.raises(UserError, match=rf"unknown key train\.{key}"):
+        load_config(schema, [], [f"train.{key}=0"])
+
+
+def test_a_section_of_another_command_is_refused_with_those_that_are_read() -> None:
+    with pytest.raises(UserError, match=r"small\.yaml: unknown key model; this command reads vae, geometry"):
+        load_config(AutoencoderRunConfig, [CONFIGS / "small.yaml"])
+    with pytest.raises(UserError, match="unknown key face"):
+        load_config(Stage2Config, [], ["face.detector=box"])
+    with pytest.raises(UserError, match="unknown key listen"):
+        load_config(Stage1Config, [], ["listen.silence=0"])

@@ -8,8 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import AugmentConfig, load_config
+from common.config import load_config
 from common.data.augment import AugmentedPair, augment_pair, flip_landmarks
+from common.data.config import AugmentConfig
 from common.data.photometric import blur_reach
 from common.errors import UserError
 from common.face.layout import MIRRORED

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import DataConfig
+from common.data.config import FlowDataConfig
 from common.data.dataset import ShardDataset
 from common.data.order import build_order
 from common.data.schema import encode_sample
@@ -28,7 +28,7 @@ def write(folder: Path, **clips: int) -> Path:
 
 def drawn(folders: list[Path], **config: object) -> Counter[str]:
     """How often each speaker comes in 400 batches of 16."""
-    data = DataConfig(shards=[str(folder) for folder in folders], **config)  # type: ignore[arg-type]
+    data = FlowDataConfig(shards=[str(folder) for folder in folders], **config)  # type: ignore[arg-type]
     dataset = ShardDataset([str(folder) for folder in folders])
     order = build_order(dataset, data, 16, seed=0)
     keys = [dataset.keys[n] for step in range(400) for n in order.global_batch(step)]
@@ -44,7 +44,7 @@ def test_shares_go_with_the_power_of_the_clips(tmp_path: Path) -> None:
 
 def test_every_clip_of_a_speaker_comes_equally_often(tmp_path: Path) -> None:
     folder = write(tmp_path / "a", studio=36, guest=4)
-    data = DataConfig(shards=[str(folder)], speaker_exponent=0.0)
+    data = FlowDataConfig(shards=[str(folder)], speaker_exponent=0.0)
     order = build_order(ShardDataset([str(folder)]), data, 16, seed=0)
     counts = Counter(n for step in range(400) for n in order.global_batch(step))
     for speaker in (range(36), range(36, 40)):
@@ -65,4 +65,4 @@ def test_nameless_clips_and_other_orders_are_refused(tmp_path: Path) -> None:
         drawn([folder], speaker_exponent=0.5)
     for other in ({"order": "stream"}, {"buckets": [9]}):
         with pytest.raises(UserError, match="speaker_exponent"):
-            DataConfig(speaker_exponent=0.5, **other)  # type: ignore[arg-type]
+            FlowDataConfig(speaker_exponent=0.5, **other)  # type: ignore[arg-type]

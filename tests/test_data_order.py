@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 from training_toys import toy_vae, write_sized_pairs
 
-from common.config import DataConfig
 from common.data.buckets import BucketOrder, bucket_of, bucket_parts
+from common.data.config import FlowDataConfig
 from common.data.dataset import ShardDataset
 from common.data.order import build_order
 from common.data.shuffle import ShuffledOrder
@@ -145,14 +145,14 @@ def test_the_configuration_chooses_the_order(tmp_path):
     data = _numbered(tmp_path / "a", 7, 3), _numbered(tmp_path / "b", 5, 2)
     both = ShardDataset([tmp_path / "a", tmp_path / "b"])
     assert [len(part) for part in both.shards] == [3, 3] and len(both) == len(data[0]) + len(data[1])
-    shuffled = build_order(both, DataConfig(), 4, 1)
+    shuffled = build_order(both, FlowDataConfig(), 4, 1)
     plain = ShuffledOrder([np.arange(7), np.arange(7, 12)], 4, 1)
     assert [shuffled.global_batch(k) for k in range(6)] == [plain.global_batch(k) for k in range(6)]
-    streamed = build_order(both, DataConfig(order="stream"), 4, 1)
+    streamed = build_order(both, FlowDataConfig(order="stream"), 4, 1)
     assert sorted(n for k in range(3) for n in streamed.global_batch(k)) == list(range(12))
     assert streamed.clip_frames(0) == 0
     with pytest.raises(UserError, match=r"data.order=stream needs at least .*\(13\)"):
-        build_order(both, DataConfig(order="stream"), 13, 1)
+        build_order(both, FlowDataConfig(order="stream"), 13, 1)
 
 
 def test_few_files_stay_open(tmp_path):
@@ -236,7 +236,7 @@ def test_parts_keep_their_weights_within_buckets():
 @pytest.mark.parametrize("order", ["shuffle", "stream"])
 def test_buckets_of_a_data_set(toy_folder, order):
     data = write_sized_pairs(toy_folder / "pairs", [(9, 4)] * 5 + [(5, 4)] * 4 + [(13, 2)] * 4)
-    built = build_order(data, DataConfig(order=order, buckets=[5, 9]), 2, 0)
+    built = build_order(data, FlowDataConfig(order=order, buckets=[5, 9]), 2, 0)
     seen = Counter()
     for step in range(60):
         rows = built.global_batch(step)
@@ -246,9 +246,9 @@ def test_buckets_of_a_data_set(toy_folder, order):
         seen.update(rows)
     assert set(seen) == set(range(13))
     with pytest.raises(UserError, match=r"toy5 has 5 frames, fewer than the shortest of data.buckets \(9\)"):
-        build_order(data, DataConfig(buckets=[9]), 2, 0)
+        build_order(data, FlowDataConfig(buckets=[9]), 2, 0)
     with pytest.raises(UserError, match="the bucket 5x4x4 has 4"):
-        build_order(data, DataConfig(order="stream", buckets=[5, 9]), 5, 0)
+        build_order(data, FlowDataConfig(order="stream", buckets=[5, 9]), 5, 0)
 
 
 def test_shapes_are_in_the_index_and_are_found_without_it(toy_folder):

@@ -15,12 +15,14 @@ import torch
 from model_toys import tiny_codec, tiny_transformer
 from safetensors.torch import load_file
 
-from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.diffusion.config import DiffusionConfig
+from common.geometry import GeometryConfig
 from common.lip_shapes.encoder import LipEncoder
-from common.lip_shapes.model import LipReader
+from common.lip_shapes.model import LipShapePredictor
 from common.models.package import load_package, save_package
 from common.models.package_info import PackageInfo, read_info
 from common.own_mouths.config import Renderer
+from common.speech.config import SpeechConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "tools" / "train_default.sh"
@@ -157,7 +159,7 @@ def test_an_autoencoder_is_shipped_alone_and_has_no_sampler(tmp_path: Path) -> N
 def test_a_better_lip_reader_is_put_into_a_trained_package(tmp_path: Path) -> None:
     for name, seed in (("old", 0), ("new", 1)):
         torch.manual_seed(seed)
-        LipReader(80, 16, 1).save_pretrained(tmp_path / name)
+        LipShapePredictor(80, 16, 1).save_pretrained(tmp_path / name)
     speech = SpeechConfig(encoder="lips", channels=8, path=str(tmp_path / "old"))
     mark = LipEncoder(tmp_path / "old").fingerprint
     info = PackageInfo(2, "lip", GeometryConfig(crop_size=32), speech, DiffusionConfig(), mark)

@@ -272,7 +272,7 @@ def test_a_worker_hands_on_results_and_errors() -> None:
 def test_weights_are_in_bf16_where_the_device_computes_in_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, native: bool
 ) -> None:
-    monkeypatch.setattr("stage2_dubber.dub.pipeline.has_bf16", lambda kind: native)
+    monkeypatch.setattr("common.arithmetic.has_bf16", lambda kind: native)
     package = write_package(tmp_path / "model")
     known = {"auto": torch.bfloat16 if native else torch.float32, "float32": torch.float32}
     edits = []
@@ -282,7 +282,7 @@ def test_weights_are_in_bf16_where_the_device_computes_in_it(
         edits.append(made.edit_crops(_crops(9), np.zeros(6400, np.float32)).astype(int))
     apart = np.abs(edits[0] - edits[1])
     assert apart.any() == native and apart.mean() < 2
-    with pytest.raises(UserError, match="no dtype 'half'"):
+    with pytest.raises(UserError, match="dtype is 'half'"):
         DubPipeline.from_pretrained(package, dtype="half")
 
 

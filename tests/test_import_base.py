@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
-from common.config import ModelConfig, VaeConfig
+from common.autoencoder.config import VaeConfig
 from common.errors import UserError
 from common.models.conditions import ModelConditions
+from common.models.config import ModelConfig
 from common.models.convert_wan import fresh_tensors
 from common.models.package import load_package
 from common.models.transformer import DubbingTransformer

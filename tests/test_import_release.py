@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from bootdub.cli.main import app
 from common.autoencoder.codec import VideoCodec
-from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.diffusion.config import DiffusionConfig
+from common.geometry import GeometryConfig
 from common.media import read_frames
 from common.models.convert import from_public_state_dict
 from common.models.convert_vae import from_original_vae
@@ -23,6 +24,7 @@ from common.models.convert_whisper import from_openai_whisper
 from common.models.package import ModelPackage, load_package
 from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
+from common.speech.config import SpeechConfig
 from common.speech.pretrained import PretrainedEncoder
 from stage2_dubber.dub.pipeline import DubPipeline
 
@@ -148,7 +150,7 @@ def test_again_does_nothing_and_other_content_is_not_replaced(
         assert code == 2 and "mine" in err
     assert [file.name for file in stranger.iterdir()] == ["precious.txt"]
     moved = Path(shutil.copytree(package, tmp_path / "moved"))
-    code, _, err = run(toy, moved, "--shard-size", "1MB", "--dtype", "bf16", "--overwrite")
+    code, _, err = run(toy, moved, "--shard-size", "1MB", "--dtype", "bfloat16", "--overwrite")
     assert code == 0, err
     assert not list((moved / "transformer").glob("*.index.json"))  # nothing of the old one stays
     assert load_package(moved, dtype=torch.bfloat16).info.speech.path == str(moved / "speech")
@@ -162,7 +164,7 @@ def test_a_dry_run_says_what_would_be_made(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_numbers_are_narrowed_but_not_those_that_must_not_be(toy: Toy, tmp_path: Path) -> None:
-    assert run(toy, tmp_path / "out", "--dtype", "fp16")[0] == 0
+    assert run(toy, tmp_path / "out", "--dtype", "float16")[0] == 0
     stored = load_file(tmp_path / "out" / "transformer" / "diffusion_pytorch_model.safetensors")
     assert stored["blocks.0.self_attn.to_q.weight"].dtype == torch.float16
     assert stored["time_projection.weight"].dtype == torch.float32
@@ -293,10 +295,10 @@ def test_values_that_do_not_fit_are_named(
     state = load_file(file)
     state["blocks.1.ffn.2.weight"][3, 4] = value
     save_file(state, file)
-    said = refused(toy, copy, tmp_path, "--dtype", "fp16")
+    said = refused(toy, copy, tmp_path, "--dtype", "float16")
     assert "blocks.1.ffn.2.weight" in said and words in said
     if value == 1e5:
-        assert run(toy, tmp_path / "out", "--dtype", "bf16", folder=copy)[0] == 0
+        assert run(toy, tmp_path / "out", "--dtype", "bfloat16", folder=copy)[0] == 0
 
 
 def test_parts_of_different_models_are_refused(toy: Toy, tmp_path: Path) -> None:

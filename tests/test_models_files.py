@@ -8,14 +8,16 @@ import torch
 from model_toys import called, tiny_codec, tiny_inputs, tiny_transformer
 from safetensors.torch import load_file, save_file
 
-from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
 from common.files import read_json, write_json
+from common.geometry import GeometryConfig
 from common.models.adapters import Adapter, AdapterSwitch, add_adapter, load_adapter, save_adapter
 from common.models.convert import from_public_state_dict, to_public_state_dict
 from common.models.package import load_package, save_package
 from common.models.package_info import PackageInfo, read_info
 from common.models.transformer import DubbingTransformer
+from common.speech.config import SpeechConfig
 
 
 def info(**changes: object) -> PackageInfo:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from common.autoencoder.codec import VideoCodec, build_vae, load_vae
+from common.autoencoder.config import VaeConfig
 from common.autoencoder.patch import PatchAutoencoder
-from common.config import VaeConfig
 from common.errors import UserError
 
 CONFIG = VaeConfig(

@@ -8,9 +8,9 @@ import pytest
 import torch
 from model_toys import called, tiny_inputs, tiny_transformer
 
-from common.config import ModelConfig
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
+from common.models.config import ModelConfig
 from common.models.prediction import LEAST_SIGMA, as_velocity, seen_latents
 from common.models.transformer import DubbingTransformer
 

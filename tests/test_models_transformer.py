@@ -9,7 +9,7 @@ from diffusers import FirstBlockCacheConfig
 from model_toys import called, tiny_inputs, tiny_transformer
 from torch.nn import functional as F
 
-from common.config import ModelConfig
+from common.models.config import ModelConfig
 from common.models.rope import _rotate_complex, _rotate_real, apply_rotary, rotary_table
 from common.models.transformer import DubbingTransformer, build_transformer
 

@@ -21,7 +21,7 @@ from common.errors import UserError
 from common.face.mediapipe_backend import MediapipeDetector
 from common.face.types import FaceObservation, landmarks_box
 from common.lip_shapes.encoder import LipEncoder
-from common.lip_shapes.model import LipReader
+from common.lip_shapes.model import LipShapePredictor
 from common.media import load_audio, read_frames, save_wav
 from common.models.package_info import read_info, write_info
 from common.own_mouths.config import OwnMouthsConfig, Renderer
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     write_package(folder / "toy")
     torch.manual_seed(0)
-    LipReader(80, 16, 1, 0.0).save_pretrained(folder / "reader")
+    LipShapePredictor(80, 16, 1, 0.0).save_pretrained(folder / "reader")
     clip = _clip()
     write_talker(folder / "a talker.mkv", clip)
     save_file({"landmarks": clip.landmarks}, folder / "track.safetensors")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import SpeechAugmentConfig, SpeechConfig
-from common.config_augment import ChangeConfig
 from common.errors import UserError
+from common.random_change import ChangeConfig
+from common.speech.config import SpeechAugmentConfig, SpeechConfig
 from common.speech.mel import SCALE_DB, MelEncoder
 from common.speech.mel_augment import augment_mel, mel_changes
 

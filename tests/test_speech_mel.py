@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import SpeechConfig
 from common.errors import UserError
-from common.speech import CachedEncoder, build_speech_encoder
+from common.speech.build import build_speech_encoder
+from common.speech.cache import CachedEncoder
+from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder, mel_filters
 
 RATE = 16000

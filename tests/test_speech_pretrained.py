@@ -13,10 +13,10 @@ import torch
 from golden import GOLDEN, REASON
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperModel
 
-from common.config import SpeechConfig
 from common.errors import UserError
-from common.speech import build_speech_encoder
+from common.speech.build import build_speech_encoder
 from common.speech.chunks import hard_chunks, overlapping_chunks
+from common.speech.config import SpeechConfig
 from common.speech.pretrained import PretrainedEncoder, pretrained_fingerprint
 from common.speech.recording_norm import share_norm
 from common.speech.whisper_mel import whisper_filters, whisper_log_mel

@@ -10,7 +10,7 @@ from golden import GOLDEN, REASON
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.speech import audio_windows, clip_features, feature_margin, window_indices
+from common.speech.windows import audio_windows, clip_features, feature_margin, window_indices
 
 VECTORS = GOLDEN / "whisper_tiny"
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_toys import called, tiny_inputs, tiny_transformer
 
-from common.config import DiffusionConfig, SpeedConfig
 from common.diffusion import branches
 from common.diffusion.branches import batch_branches, forward_bytes
+from common.diffusion.config import DiffusionConfig
 from common.diffusion.guidance import CONDITIONAL, Guidance
 from common.diffusion.sampler import EulerSampler, build_sampler
 from common.errors import UserError
@@ -24,6 +24,7 @@ from common.models import switches
 from common.models.adapters import Adapter, AdapterSwitch, add_adapter
 from common.models.conditions import ModelConditions
 from common.models.quantize import is_quantized_layer
+from common.models.speed import SpeedConfig
 from common.models.switches import check_switches, compile_blocks, offload_blocks, place_transformer
 from common.models.transformer import DubbingTransformer
 

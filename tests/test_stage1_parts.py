@@ -17,7 +17,9 @@ from common.data.prepared import pack_mask, unpack_mask
 from common.data.summary import spread
 from common.errors import UserError
 from common.face.canonical import face_in_box
-from common.progress import format_duration
+from common.parallel import run_ahead
+from common.progress import StepProgress, format_duration
+from common.work_folder import sole_writer
 from stage1_generator import pack
 from stage1_generator.companions.masks import GRAY, clip_masks, grow_mask, hide
 from stage1_generator.companions.paste import composite, match_colour, put_back, soft_alpha
@@ -26,7 +28,6 @@ from stage1_generator.config import Stage1Config
 from stage1_generator.encode import reference_frames, reference_stills
 from stage1_generator.pairs.relight import is_relit, light_field, relight
 from stage1_generator.pairs.rendered import find_rendered_pairs
-from stage1_generator.work.command import Progress, run_ahead, sole_writer
 
 SIZE = 48
 
@@ -184,7 +185,7 @@ def test_work_ahead_keeps_the_order_and_passes_errors_on():
 
 
 def test_progress_tells_rate_and_time_left():
-    progress = Progress("encode", 4)
+    progress = StepProgress("encode", 4)
     progress.step(50)
     assert progress.line(10.0) == "encode: 1/4, 5.0 frames/s, 0:30 left"
     assert format_duration(3725) == "1:02:05"

@@ -1,4 +1,4 @@
-"""The phonetic encoder: what a large speech encoder hears, learnt by a small one for lip readers."""
+"""The phonetic encoder: what a large speech encoder hears, learnt by a small one for lip-shape predictors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.lip_shapes import label as listen
 from common.lip_shapes import train as train_speech
 from common.lip_shapes.encoder import LipEncoder
-from common.lip_shapes.model import LipReader
+from common.lip_shapes.model import LipShapePredictor
 from common.lip_shapes.network import load_phonetics
 from common.media import save_flac
 from common.phonetics import label as phonetics
@@ -83,39 +83,41 @@ def test_files_that_are_no_teacher_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """From clips to a lip reader that carries the phonetic encoder, by the commands."""
+    """From clips to a lip-shape predictor that carries the phonetic encoder, by the commands."""
     videos, work = tmp_path / "videos", tmp_path / "work"
     videos.mkdir()
     write_clip(videos, "ann", 40, 1, speaker="ann")
-    words = write_config(tmp_path, videos, work, "prepare.min_seconds=0.4")
-    words += [
+    stage1 = write_config(tmp_path, videos, work, "prepare.min_seconds=0.4")
+    teacher = [
+        f"work={work}",
         f"phonetics.teacher={write_teacher(tmp_path / 't.onnx')}",
         "phonetics.output=hidden",
+        "samples_per_shard=4",
+    ]
+    clips_of = [*teacher, "geometry.clip_frames=9"]
+    speech_of = [
+        *teacher,
         "phonetics.speeds=[1.0, 0.8]",
         "phonetics.synthesised_minutes=0.1",
         "phonetics.synthesised_seconds=3",
         f"phonetics.folders=[{tmp_path / 'speech'}]",
-        "phonetics.width=16",
-        "phonetics.channels=5",
-        "train.learning_rate=1e-2",
-        "train.warmup_steps=1",
-        "train.global_batch_size=2",
-        "train.micro_batch_size=2",
     ]
+    training = [
+        *("train.learning_rate=1e-2", "train.warmup_steps=1", "train.mixed_precision=float32"),
+        *("train.global_batch_size=2", "train.micro_batch_size=2", "train.num_workers=0"),
+        *("train.save_every=100", "train.log_every=1", "train.max_steps=2"),
+    ]
+    encoder_words = [*training, "phonetics.width=16", "phonetics.channels=5"]
+    words = [*training, "geometry.clip_frames=9"]
     (tmp_path / "speech" / "eve").mkdir(parents=True)
     save_flac(tmp_path / "speech" / "eve" / "1.flac", tone(20000))
-    assert prepare.main(words) == 0
-    assert phonetics.main([*words, "phonetics.teacher=''"]) == 2
+    assert prepare.main(stage1) == 0
+    assert phonetics.main([*speech_of, "phonetics.teacher=''"]) == 2
     assert "phonetics.teacher is empty" in capfd.readouterr().err
 
     # A reader that hears with the teacher says what lips do in all that speech.
-    taught = [
-        "listen.taught=true",
-        "listen.silence=0",
-        f"data.shards=[{work / 'taught'}]",
-        "train.max_steps=2",
-    ]
-    assert listen.main([*words, *taught]) == 0
+    taught = ["listen.silence=0", f"data.shards=[{work / 'taught'}]"]
+    assert listen.main([*clips_of, "listen.taught=true"]) == 0
     clips = ShardDataset(work / "taught")
     assert clips.sample(0).cache["audio_features"].shape[1] == MelEncoder.channels + WIDTH
     teaching = tmp_path / "teaching"
@@ -124,20 +126,22 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     other = tmp_path / "other"
     for seed, folder in enumerate((teaching, other)):
         assert train_speech.main([*words, *taught, f"train.output={folder}", f"train.seed={seed}"]) == 0
-    assert phonetics.main([*words, "phonetics.folders=[]"]) == 0
+    assert phonetics.main([*speech_of, "phonetics.folders=[]"]) == 0
     mute = f"data.shards=[{work / 'phonetics'}]"
     assert train_speech.main([*words, mute, f"train.output={tmp_path / 'x'}"]) == 2
     assert "holds no lips" in capfd.readouterr().err
     asked = f"phonetics.readers=[{teaching / 'package'}, {other / 'package'}]"
 
-    assert phonetics.main([*words, asked]) == 0 and listen.main(words) == 0
+    assert phonetics.main([*speech_of, asked]) == 0 and listen.main(clips_of) == 0
     shards = ShardDataset(work / "phonetics")
     # 40 frames, 50 slowed-down ones, two voices of 75, and a recording of 36.
     assert len(shards) == 1 + 1 + 2 * 2 + 1
     sample = shards.sample(0)
     assert sample.cache[TEACHER].shape == (2 * FRAMES, WIDTH)
     assert sample.cache["audio_features"].shape == (2 * (FRAMES + 2 * MARGIN), MelEncoder.channels)
-    models: list[Any] = [LipReader.from_pretrained(one / "package").eval() for one in (teaching, other)]
+    models: list[Any] = [
+        LipShapePredictor.from_pretrained(one / "package").eval() for one in (teaching, other)
+    ]
     heard = torch.cat(
         [sample.cache["audio_features"][2 * MARGIN : -2 * MARGIN], sample.cache[TEACHER]], dim=1
     )
@@ -147,7 +151,7 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
 
     learnt = f"data.shards=[{work / 'phonetics'}]"
     output = tmp_path / "encoder"
-    assert train_phonetics.main([*words, learnt, f"train.output={output}", "train.max_steps=40"]) == 0
+    assert train_phonetics.main([*encoder_words, learnt, f"train.output={output}", "train.max_steps=40"]) == 0
     explained = [row["explained"] for row in metrics(output)]
     assert explained[0] < 0.1 and np.mean(explained[-5:]) > 0.4
     encoder = load_phonetics(output / "package")
@@ -171,15 +175,15 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
     assert "was made with phonetics" in capfd.readouterr().err
     mixed = f"data.shards=[{work / 'heard'}, {work / 'taught'}]"
     assert train_speech.main([*words, mixed, f"train.output={tmp_path / 'x'}"]) == 2
-    assert "heard with another teacher" in capfd.readouterr().err
+    assert "labelled with another teacher" in capfd.readouterr().err
     unseen = [*words, learnt, hear, f"train.output={tmp_path / 'x'}"]
     assert train_speech.main(unseen) == 2
     assert "no filmed lips" in capfd.readouterr().err
     seen = f"data.shards=[{work / 'heard'}]"
-    assert train_phonetics.main([*words, seen, f"train.output={tmp_path / 'x'}"]) == 2
-    assert "does not hold what a teacher hears" in capfd.readouterr().err
-    assert phonetics.main([*words, f"phonetics.readers=[{reader / 'package'}]"]) == 2
-    assert "does not hear with the teacher" in capfd.readouterr().err
+    assert train_phonetics.main([*encoder_words, seen, f"train.output={tmp_path / 'x'}"]) == 2
+    assert "does not hold labelled speech for a phonetic encoder" in capfd.readouterr().err
+    assert phonetics.main([*speech_of, f"phonetics.readers=[{reader / 'package'}]"]) == 2
+    assert "does not take teacher features" in capfd.readouterr().err
 
 
 def test_speech_in_folders_is_joined_by_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +207,7 @@ def test_speech_in_folders_is_joined_by_directory(tmp_path: Path, capsys: pytest
 
 
 def test_a_reader_without_phonetics_has_none_to_give(tmp_path: Path) -> None:
-    LipReader(80, 8, 1).save_pretrained(tmp_path / "reader")
+    LipShapePredictor(80, 8, 1).save_pretrained(tmp_path / "reader")
     with pytest.raises(UserError, match="has no phonetic encoder"):
         load_phonetics(tmp_path / "reader")
     with pytest.raises(UserError, match="There is no phonetic encoder"):

@@ -22,7 +22,7 @@ from stage1_clips import write_clip, write_config
 
 from common.data.batch import collate
 from common.data.dataset import ShardDataset
-from common.data.prepared import load_entries
+from common.data.prepared import load_prepared
 from common.data.schema import decode_video
 from common.files import read_json
 from common.media import read_frames
@@ -75,7 +75,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 def _seed_that_lets_lone_speak(work: Path) -> int:
     """Which clips are silent depends on their files, whose bytes depend on the processor."""
-    (lone,) = [entry for entry in load_entries(work / "prepared") if entry.id.startswith("lone-")]
+    (lone,) = [entry for entry in load_prepared(work / "prepared") if entry.id.startswith("lone-")]
     voice = Speakable(lone.id, lone.speaker, "", 0, np.ones(lone.frames, bool))
     return next(
         seed

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.data.clips import clip_starts
 from common.errors import UserError
-from stage1_generator.companions.plan import Speakable, clip_starts, plan_pairs
+from stage1_generator.companions.plan import Speakable, plan_pairs
 from stage1_generator.config import PrepareConfig
 from stage1_generator.footage.shots import Thumbnails, split_at
 from stage1_generator.footage.videos import find_videos

@@ -1,4 +1,4 @@
-"""The lip reader: trained on sound and landmarks, heard with by small models, carried in their packages."""
+"""The lip-shape predictor: trained on sound and landmarks, used by small models, in their packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from training_toys import (
     metrics,
     run_editor,
-    stage1_config,
     stage2_config,
     toy_face,
     toy_vae,
@@ -21,21 +20,24 @@ from training_toys import (
     write_raw_pairs,
 )
 
-from common.config import SpeechConfig
+from common.config import load_config
 from common.data.dataset import ShardDataset
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.face.layout import INNER_LIP_PAIRS
 from common.face.mouth import LIP_SHAPE_UNIT, lip_shape, mouth_opening, mouth_shape
+from common.files import read_json
+from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.encoder import LipEncoder, true_lip_features
 from common.lip_shapes.label import MARGIN
-from common.lip_shapes.model import LipReader
-from common.lip_shapes.network import WEIGHTS_FILE, load_lip_reader
-from common.lip_shapes.strategy import SpeechStrategy, at_tempo, per_frame, silenced
+from common.lip_shapes.model import LipShapePredictor
+from common.lip_shapes.network import WEIGHTS_FILE, load_lip_shape_predictor, load_phonetics
+from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, per_frame, silenced
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.package import load_package
-from common.speech import build_speech_encoder
+from common.speech.build import build_speech_encoder
+from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder
 from common.training.draws import Draw
 from common.training.launch import open_shards, train
@@ -75,22 +77,33 @@ def write_talkers(folder: Path, count: int) -> ShardDataset:
 
 def reader(folder: Path, gain: float = 1.0) -> Path:
     torch.manual_seed(0)
-    model = LipReader(80, 16, 1, 0.0)
+    model = LipShapePredictor(80, 16, 1, 0.0)
     model.gain.fill_(gain)
     model.save_pretrained(folder)
     return folder
 
 
+def lip_config(folder: Path, *overrides: str) -> LipTrainingConfig:
+    words = [
+        "geometry.clip_frames=9",
+        "train.max_steps=4",
+        "train.mixed_precision=float32",
+        "train.num_workers=0",
+    ]
+    words += ["train.log_every=1", "train.warmup_steps=1", "train.ema_decay=0.9", "train.global_batch_size=2"]
+    words += [f"data.shards=[{folder / 'clips'}]", f"train.output={folder / 'run'}"]
+    return load_config(LipTrainingConfig, [], [*words, *overrides])
+
+
 def test_it_learns_to_open_the_mouth_with_the_sound(tmp_path: Path) -> None:
-    toy_vae(tmp_path)
     dataset = write_talkers(tmp_path / "clips", 32)
     words = ["train.max_steps=60", "train.global_batch_size=8", "train.micro_batch_size=8"]
-    config = stage1_config(tmp_path, *words, "train.learning_rate=5e-3", "listen.spread=1.25")
-    result = train(config, SpeechStrategy(config, dataset), dataset)
+    config = lip_config(tmp_path, *words, "train.learning_rate=5e-3", "listen.spread=1.25")
+    result = train(config, LipShapeStrategy(config, dataset), dataset)
     rows = metrics(tmp_path / "run")
     assert rows[0]["opening_r"] < 0.5
     assert np.mean([row["opening_r"] for row in rows[-10:]]) > 0.85
-    trained = LipReader.from_pretrained(result.package)
+    trained = LipShapePredictor.from_pretrained(result.package)
     assert (trained.gain >= 1.25).all() and trained.offset.abs().sum() > 0
     assert (trained.gain[3:] == 1.25).all()  # what is no gap is widened by listen.spread alone
     assert LipEncoder(result.package).encode(np.zeros(3200, np.float32)).shape == (10, 8)
@@ -99,8 +112,8 @@ def test_it_learns_to_open_the_mouth_with_the_sound(tmp_path: Path) -> None:
 def test_shards_of_another_step_are_refused(tmp_path: Path) -> None:
     toy_vae(tmp_path)
     dataset = write_clips(tmp_path / "clips")
-    with pytest.raises(UserError, match="lip reader hears"):
-        SpeechStrategy(stage1_config(tmp_path), dataset)
+    with pytest.raises(UserError, match="labelled speech for a lip-shape predictor"):
+        LipShapeStrategy(lip_config(tmp_path), dataset)
 
 
 def test_features_do_not_depend_on_where_a_long_recording_is_cut(
@@ -117,18 +130,18 @@ def test_features_do_not_depend_on_where_a_long_recording_is_cut(
 def test_the_fingerprint_follows_the_weights(tmp_path: Path) -> None:
     one, same, other = (LipEncoder(reader(tmp_path / n, g)) for n, g in (("a", 1.0), ("b", 1.0), ("c", 2.0)))
     assert one.fingerprint == same.fingerprint != other.fingerprint
-    with pytest.raises(UserError, match="no lip reader in"):
+    with pytest.raises(UserError, match="no lip-shape predictor in"):
         LipEncoder(tmp_path / "nothing")
 
 
 def test_a_reader_hears_the_same_however_it_is_loaded(tmp_path: Path) -> None:
     torch.manual_seed(0)
     phonetics = {"width": 8, "channels": 3, "dilations": [1, 2]}
-    LipReader(80, 16, 2, 0.3, 0.4, phonetics).half().save_pretrained(tmp_path)
+    LipShapePredictor(80, 16, 2, 0.3, 0.4, phonetics).half().save_pretrained(tmp_path)
     before = torch.get_rng_state()
-    plain = load_lip_reader(tmp_path)
+    plain = load_lip_shape_predictor(tmp_path)
     assert torch.equal(torch.get_rng_state(), before)
-    whole = freeze(LipReader.from_pretrained(tmp_path).float())
+    whole = freeze(LipShapePredictor.from_pretrained(tmp_path).float())
     assert weight_fingerprint(plain) == weight_fingerprint(whole)
     assert not plain.training and not any(parameter.requires_grad for parameter in plain.parameters())
     heard = torch.randn(1, 50, 80)
@@ -141,22 +154,22 @@ def test_a_reader_that_is_not_whole_is_refused(tmp_path: Path) -> None:
 
     def message() -> str:
         with pytest.raises(UserError) as error:
-            load_lip_reader(tmp_path)
+            load_lip_shape_predictor(tmp_path)
         return str(error.value)
 
     save_file({name: tensor for name, tensor in whole.items() if name != "gain"}, weights)
-    assert "the lip reader lacks the tensor gain; restore it" in message()
+    assert "the lip-shape predictor lacks the tensor gain; restore it" in message()
     save_file({**whole, "loss": torch.zeros(1)}, weights)
-    assert "the lip reader holds the foreign tensor loss; restore it" in message()
+    assert "the lip-shape predictor holds the foreign tensor loss; restore it" in message()
     save_file({**whole, "gain": torch.ones(3)}, weights)
-    assert "the lip reader: the tensor gain is (3,), expected (7,)" in message()
+    assert "the lip-shape predictor: the tensor gain is (3,), expected (7,)" in message()
     weights.write_bytes(b"no tensors")
-    assert "the lip reader cannot be loaded" in message()
+    assert "the lip-shape predictor cannot be loaded" in message()
     weights.unlink()
-    assert "the lip reader cannot be loaded" in message()
+    assert "the lip-shape predictor cannot be loaded" in message()
     for config in ('{"bands": 80, "heads": 4}', '{"width": "wide"}', "[]"):
         (tmp_path / "config.json").write_text(config)
-        assert "the lip reader cannot be loaded" in message()
+        assert "the lip-shape predictor cannot be loaded" in message()
 
 
 def test_a_lip_shape_tells_gaps_and_does_not_change_with_place_size_and_tilt() -> None:
@@ -265,3 +278,10 @@ def test_measured_lips_need_features_that_are_lips_and_landmarks(tmp_path: Path)
     write_pairs(tmp_path / "more", audio_channels=8, **mark)
     with pytest.raises(UserError, match="no landmarks"):
         run_editor(tmp_path, *words, f"data.shards=[{tmp_path / 'more'}]", "train.true_lips=1")
+
+
+def test_predictors_that_were_written_under_the_former_name_are_read() -> None:
+    shipped = Path(__file__).resolve().parent.parent / "models" / "bootdub-small" / "speech"
+    assert read_json(shipped / "config.json")["_class_name"] == "LipReader"
+    assert LipEncoder(shipped).encode(np.zeros(3200, np.float32)).shape == (10, 8)
+    assert load_phonetics(shipped).channels == 96

@@ -13,16 +13,10 @@ from safetensors.numpy import save_file
 from training_toys import saved, torchrun
 
 from common.autoencoder.codec import VideoCodec, build_vae
+from common.autoencoder.config import AutoencoderConfig, VaeConfig
 from common.autoencoder.train import main
-from common.autoencoder.training import (
-    AutoencoderConfig,
-    AutoencoderTrainer,
-    autoencoder_loss,
-    latent_divisors,
-    new_autoencoder,
-)
+from common.autoencoder.training import AutoencoderTrainer, autoencoder_loss, latent_divisors, new_autoencoder
 from common.autoencoder.video_crops import load_clip, load_clips, random_windows
-from common.config import VaeConfig
 from common.media import write_video
 
 SHAPE = VaeConfig(
@@ -95,7 +89,7 @@ def test_it_learns_continues_and_measures_its_latents(videos: Path, tmp_path: Pa
             learning_rate=3e-3,
             warmup_steps=1,
             stats_windows=2,
-            mixed_precision="no",
+            mixed_precision="float32",
             log_every=5,
         )
         lines: list[str] = []
@@ -119,12 +113,11 @@ def test_processes_share_the_work_and_leave_one_model(videos: Path, tmp_path: Pa
     shape = json.dumps({name: value for name, value in vars(SHAPE).items() if name != "path"})
     (tmp_path / "toy.yaml").write_text(
         f"vae: {shape}\ngeometry: {{crop_size: 32, clip_frames: 9, motion_latents: 1}}\n"
-        "model: {latent_channels: 4, audio_channels: 80}\nspeech: {channels: 80}\n"
     )
     words = [
         f"autoencoder.folders=[{videos}]",
         *("autoencoder.window_frames=[5]", "autoencoder.frames_per_step=5", "autoencoder.warmup_steps=1"),
-        *("autoencoder.stats_windows=2", "autoencoder.mixed_precision=no"),
+        *("autoencoder.stats_windows=2", "autoencoder.mixed_precision=float32"),
     ]
 
     def train(processes: int, output: str, steps: int) -> dict[str, torch.Tensor]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from training_toys import metrics, torchrun, toy_file
 
 from common.autoencoder.codec import VideoCodec
-from common.config import ModelConfig
+from common.models.config import ModelConfig
 from common.models.package import load_package, save_package
 from stage2_dubber.distillation.config import CriticConfig, DistillConfig
 from stage2_dubber.distillation.discriminator import (

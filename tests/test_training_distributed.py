@@ -17,11 +17,11 @@ from test_training_pixels import toy_expert
 from torch import nn
 from training_toys import metrics, saved, torchrun, toy_vae, write_pairs
 
-from common.config import TrainConfig
 from common.errors import UserError
 from common.models.package import load_package
 from common.models.package_info import read_info
 from common.training.checkpoint import latest_checkpoint
+from common.training.config import OptimisationConfig
 from common.training.distribute import data_mesh, fill, hollow_copy, shard_model
 from stage2_dubber.train import main
 
@@ -184,7 +184,7 @@ def test_bfloat16_leaves_master_weights_and_time_embedding_in_float32() -> None:
 
 def test_what_cannot_be_split_is_refused() -> None:
     with pytest.raises(UserError, match="muon"):
-        TrainConfig(optimizer="muon", sharding="fsdp2")
+        OptimisationConfig(optimizer="muon", sharding="fsdp2")
     scalar = nn.Module()
     scalar.scale = nn.Parameter(torch.tensor(1.0))
     try:

@@ -12,10 +12,11 @@ from model_toys import called
 from training_toys import stage2_config, toy_file, toy_vae
 
 from common.autoencoder.codec import VideoCodec, build_vae
-from common.config import describe, load_config
+from common.config import load_config
 from common.diffusion.flow import FlowMatching
 from common.models.adapters import add_adapter
 from common.models.transformer import build_transformer
+from common.training.describe import describe
 from common.training.ema import ParameterAverage
 from common.training.estimate import GIB, Run, decode_bytes
 from common.training.state import build_optimizer
@@ -85,7 +86,7 @@ def test_activations_of_a_block_are_those_that_autograd_keeps(
 ) -> None:
     toy_file(tmp_path)
     words = ["model.dim=64", "model.ffn_dim=256", "geometry.crop_size=128", f"model.text_tokens={text}"]
-    words += [f"train.micro_batch_size={micro}", f"train.mixed_precision={'bf16' if half else 'no'}"]
+    words += [f"train.micro_batch_size={micro}", f"train.mixed_precision={'bfloat16' if half else 'float32'}"]
     kept, weights = [], 0
     for layers in (1, 2):
         run, model = _run(tmp_path, *words, f"model.num_layers={layers}")
@@ -166,7 +167,7 @@ def test_dry_run_tells_compute_time_and_memory(
     assert "4 = 2 micro x 1 accumulation x 2 world" in out
     assert "fits a100, h100, h200 (train.sharding)" in out
     # In fp32 the data sheets' bf16 rates say nothing.
-    assert main([*words[:2], "train.mixed_precision=no", "--dry-run"]) == 0
+    assert main([*words[:2], "train.mixed_precision=float32", "--dry-run"]) == 0
     assert "time on" not in capsys.readouterr().out
 
 

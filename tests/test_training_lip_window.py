@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from model_toys import called, tiny_inputs, tiny_transformer
 from training_toys import metrics, run_editor, stage1_config, stage2_config, toy_vae, write_clips, write_pairs
 
-from common.config import TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.models.conditions import GridOffset
 from common.models.rope import rotary_table
 from common.training.conditioning import FlowInputs, flow_inputs
+from common.training.config import FlowTrainConfig
 from common.training.draws import Draw
 from common.training.launch import open_shards, train
 from common.training.lip_window import is_windowed, lip_window, window_offset
@@ -29,11 +29,11 @@ CPU = torch.device("cpu")
 DRAWS = [Draw(i, 7, i) for i in range(2)]
 
 
-def _config(share: float = 1.0) -> TrainConfig:
-    return TrainConfig(lip_window=[2, 3], lip_window_share=share, motion_probability=0.5)
+def _config(share: float = 1.0) -> FlowTrainConfig:
+    return FlowTrainConfig(lip_window=[2, 3], lip_window_share=share, motion_probability=0.5)
 
 
-def _inputs(config: TrainConfig, masked: bool = False) -> FlowInputs:
+def _inputs(config: FlowTrainConfig, masked: bool = False) -> FlowInputs:
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(2, 4, 3, 10, 12, generator=generator)
     lips = torch.zeros(2, 3, 10, 12)

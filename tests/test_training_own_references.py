@@ -8,11 +8,11 @@ import pytest
 import torch
 from training_toys import metrics, run_editor, stage2_config, toy_vae, write_pairs
 
-from common.config import TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.training.conditioning import FlowInputs, flow_inputs
+from common.training.config import FlowTrainConfig
 from common.training.draws import Draw
 from stage2_dubber.training.own_references import OwnReference, draw_own_reference, with_own_reference
 
@@ -38,7 +38,7 @@ def _inputs(drop_both: float = 0.0) -> FlowInputs:
         lip_mask=torch.ones(3, 3, 6, 6),
         face_mask=torch.ones(3, 3, 6, 6),
     )
-    config = TrainConfig(motion_probability=0.5, drop_both=drop_both, drop_audio=0.0)
+    config = FlowTrainConfig(motion_probability=0.5, drop_both=drop_both, drop_audio=0.0)
     return flow_inputs(batch, DRAWS, config, FlowMatching(3.0, 5.0), 1)
 
 

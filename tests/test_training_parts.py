@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from common.config import TrainConfig
+from common.arithmetic import resolve_precision
 from common.data.batch import DubBatch
 from common.data.shuffle import ShuffledOrder
 from common.diffusion.flow import FlowMatching
@@ -21,10 +21,10 @@ from common.training.checkpoint import (
     save_checkpoint,
 )
 from common.training.conditioning import draw_sample, flow_inputs
+from common.training.config import FlowTrainConfig
 from common.training.draws import Draw, DrawSampler
 from common.training.ema import ParameterAverage
 from common.training.losses import noise_weights, region_weights, weighted_flow_loss
-from common.training.precision import resolve_precision
 from common.training.schedule import learning_rate
 
 FLOW = FlowMatching(5.0, 5.0)
@@ -66,7 +66,7 @@ def test_every_position_is_drawn_once_whatever_the_world(
 
 
 def test_a_draw_depends_on_its_place_alone() -> None:
-    config = TrainConfig(seed=3)
+    config = FlowTrainConfig(seed=3)
     one, again = (draw_sample(Draw(7, 5, 2), config, FLOW, (2, 3, 4, 4)) for _ in range(2))
     other = draw_sample(Draw(7, 5, 3), config, FLOW, (2, 3, 4, 4))
     assert one.sigma == again.sigma and torch.equal(one.noise, again.noise)
@@ -74,7 +74,7 @@ def test_a_draw_depends_on_its_place_alone() -> None:
 
 
 def test_conditions_are_dropped_as_often_as_configured_and_only_in_the_guidance_branches() -> None:
-    config = TrainConfig(drop_both=0.05, drop_audio=0.10, motion_probability=0.5)
+    config = FlowTrainConfig(drop_both=0.05, drop_audio=0.10, motion_probability=0.5)
     drawn = [draw_sample(Draw(0, step, 0), config, FLOW, (1, 1, 1, 1)) for step in range(3000)]
     both = np.mean([one.drop_reference for one in drawn])
     audio = np.mean([one.drop_audio and not one.drop_reference for one in drawn])
@@ -84,7 +84,7 @@ def test_conditions_are_dropped_as_often_as_configured_and_only_in_the_guidance_
 
 
 def test_motion_frames_are_clean_and_dropped_conditions_are_zero() -> None:
-    config = TrainConfig(drop_both=0.3, drop_audio=0.3, motion_probability=0.5)
+    config = FlowTrainConfig(drop_both=0.3, drop_audio=0.3, motion_probability=0.5)
     batch = _batch(8)
     draws = [Draw(i, 0, i) for i in range(8)]
     inputs = flow_inputs(batch, draws, config, FLOW, motion_latents=2)
@@ -122,7 +122,7 @@ def test_loss_weighs_single_cells_of_the_latent_grid() -> None:
     generator = torch.Generator().manual_seed(0)
     velocity, target = torch.randn(2, 2, 3, 4, 2, 5, generator=generator)
     face, lips = (torch.rand(2, 2, 4, 2, 5, generator=generator) < 0.5).float()
-    config = TrainConfig()
+    config = FlowTrainConfig()
     weights = region_weights(face, lips, config.face_weight, config.lip_weight)
     loss = weighted_flow_loss(velocity, target, weights, torch.tensor([0, 1]))
     for b, first in enumerate((0, 1)):
@@ -202,16 +202,16 @@ def test_a_broken_latest_file_falls_back_to_the_newest_whole_checkpoint(tmp_path
 
 
 def test_schedule_warms_up_and_falls() -> None:
-    config = TrainConfig(learning_rate=1.0, warmup_steps=10, lr_schedule="cosine")
+    config = FlowTrainConfig(learning_rate=1.0, warmup_steps=10, lr_schedule="cosine")
     assert learning_rate(config, 0, 0.0) == pytest.approx(0.1)
     assert learning_rate(config, 50, 0.5) == pytest.approx(0.5)
     assert learning_rate(config, 99, 1.0) == pytest.approx(0.0)
-    assert learning_rate(TrainConfig(learning_rate=1.0, warmup_steps=0), 7, 0.9) == 1.0
+    assert learning_rate(FlowTrainConfig(learning_rate=1.0, warmup_steps=0), 7, 0.9) == 1.0
 
 
 def test_precision_names_are_checked() -> None:
-    assert resolve_precision("no", "cpu") == "no"
-    assert resolve_precision("auto", "cpu") in ("no", "bf16")
+    assert resolve_precision("float32", "cpu") == torch.float32
+    assert resolve_precision("auto", "cpu") in (torch.float32, torch.bfloat16)
     with pytest.raises(UserError, match="fp8"):
         resolve_precision("fp8", "cpu")
 

@@ -24,10 +24,10 @@ from training_toys import (
     write_pairs,
 )
 
-from common.config import ModelConfig
 from common.errors import UserError
 from common.models.adapters import AdapterSwitch, add_adapter
 from common.models.conditions import ModelConditions
+from common.models.config import ModelConfig
 from common.models.transformer import build_transformer
 from common.sync_expert.model import SyncExpert, SyncScore
 from common.sync_expert.strategy import SyncStrategy

@@ -20,7 +20,7 @@ WORDS = [
     *("sync.frames=8", "sync.min_shift=3", "sync.widths=[16,16]", "sync.embed_dim=16"),
     "sync.jitter=0",  # here brightness is what the lips say
     *("train.global_batch_size=8", "train.micro_batch_size=8", "train.num_workers=0", "train.log_every=1"),
-    *("train.learning_rate=1e-3", "train.warmup_steps=1", 'train.mixed_precision="no"'),
+    *("train.learning_rate=1e-3", "train.warmup_steps=1", "train.mixed_precision=float32"),
 ]
 
 

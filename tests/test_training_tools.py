@@ -151,5 +151,5 @@ def test_the_bench_trains_adapters_and_refuses_to_compare_a_thing_with_itself(
     words = ["--size", "tiny", "--frames", "5", "--crop", "32", "--steps", "1", "--warmup", "1"]
     assert train_bench.main([*words, "--lora", "4"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["trains"] == "lora"
-    assert train_bench.main([*words, "--baseline", "fp32"]) == 2
+    assert train_bench.main([*words, "--baseline", "float32"]) == 2
     assert "nothing to compare" in capsys.readouterr().err

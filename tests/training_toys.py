@@ -19,7 +19,7 @@ from common.data.dataset import ShardDataset
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.face.canonical import face_in_box
-from common.speech import build_speech_encoder
+from common.speech.build import build_speech_encoder
 from common.training.checkpoint import Checkpoint
 from common.training.launch import open_shards, train
 from common.training.trainer import TrainResult
@@ -37,7 +37,7 @@ vae: {base_dim: 4, decoder_base_dim: 4, z_dim: 4, dim_mult: [1, 2, 2], num_res_b
 speech: {encoder: mel, channels: 80, extra_window: 0}
 geometry: {crop_size: 32, clip_frames: 9, motion_latents: 1}
 train: {max_steps: 4, global_batch_size: 4, micro_batch_size: 2, learning_rate: 3.0e-3, warmup_steps: 1,
-  mixed_precision: "no", save_every: 100, log_every: 1, num_workers: 0, ema_decay: 0.9}
+  mixed_precision: float32, save_every: 100, log_every: 1, num_workers: 0, ema_decay: 0.9}
 """
 
 

@@ -31,8 +31,9 @@ from common.media import contact_sheet, load_audio, read_frames
 from common.psnr import psnr_of_mse
 from common.rendered.measure import opening_curves
 from common.rendered.scene import Scene, sample_scene
-from common.speech import SpeechEncoder, clip_features
+from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
+from common.speech.windows import clip_features
 from common.sync_expert.model import SyncExpert, SyncScore, load_expert, offset_scores
 from evaluation.systems.generator import Inpainter
 from stage1_generator.companions.masks import clip_masks, grow_mask

@@ -33,28 +33,28 @@ def ship(
     source: Path,
     output: Path,
     sampler: dict[str, Any],
-    lip_reader: Path | None = None,
+    predictor: Path | None = None,
     renderer: Renderer | None = None,
 ) -> int:
     """Write ``source`` to ``output`` in float16, whole or not at all; the bytes of all files there.
 
-    ``lip_reader`` takes the place of the package's own: the transformer knows shapes, not who expects them.
+    ``predictor`` takes the place of the package's own: the transformer knows shapes, not who expects them.
     ``renderer``: what draws new mouths unless a job says otherwise; None: as the package says.
 
     Raises:
         UserError: there is no package or autoencoder, an autoencoder is given sampler values, or a package
-            that does not hear lips is given a lip reader.
+            that does not use lip shapes is given a lip-shape predictor.
     """
     if (source / METADATA_FILE).is_file():
         package = load_package(source)
         info = replace(package.info, diffusion=replace(package.info.diffusion, **sampler))
-        if lip_reader is not None:
-            info = _heard_by(info, lip_reader)
+        if predictor is not None:
+            info = _heard_by(info, predictor)
         if renderer is not None:
             info = replace(info, renderer=renderer)
         save_package(output, info, package.transformer, package.codec, package.context, dtype=torch.float16)
-    elif sampler or lip_reader is not None or renderer is not None:
-        given = sorted(sampler)[0] if sampler else "renderer" if lip_reader is None else "lip_reader"
+    elif sampler or predictor is not None or renderer is not None:
+        given = sorted(sampler)[0] if sampler else "renderer" if predictor is None else "lip-reader"
         raise UserError(f"{source}: holds no model package: leave {given} out.")
     else:
         with atomic_dir(output) as folder:
@@ -62,13 +62,13 @@ def ship(
     return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
 
 
-def _heard_by(info: PackageInfo, lip_reader: Path) -> PackageInfo:
+def _heard_by(info: PackageInfo, predictor: Path) -> PackageInfo:
     if info.speech.encoder != LipEncoder.name:
         raise UserError(
             f"The model hears features of the encoder {info.speech.encoder}, no lips: leave --lip-reader out."
         )
-    speech = replace(info.speech, path=str(lip_reader))
-    return replace(info, speech=speech, speech_fingerprint=LipEncoder(lip_reader).fingerprint)
+    speech = replace(info.speech, path=str(predictor))
+    return replace(info, speech=speech, speech_fingerprint=LipEncoder(predictor).fingerprint)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,9 +12,9 @@
 #   --characters N    drawn characters with exact pairs, besides (default 90; 0: none)
 #   --work DIR        everything that is made (default outputs/small)
 #   --output DIR      the finished package (default WORK/bootdub-small)
-#   --teacher FILE    an ONNX file of Smart Turn's Whisper encoder, which a phonetic encoder and lip readers are taught by
+#   --teacher FILE    an ONNX file of Smart Turn's Whisper encoder, which a phonetic encoder and lip-shape predictors are taught by
 #                     (docs/training.md; default: the one that bootdub-small was shipped with)
-#   --recordings DIR  speech without faces, which the phonetic encoder and the lip reader learn from, too: audio files,
+#   --recordings DIR  speech without faces, which the phonetic encoder and the lip-shape predictor learn from, too: audio files,
 #                     one directory per speaker or language (docs/training.md)
 #   --parts LIST      only these of: characters prepare autoencoder teaching phonetics speech encode generator
 #                     pairs structure lip texture student ship
@@ -23,7 +23,8 @@
 #                     0.25 and 16 times the batch is a good beginning: --scale 0.25 --batch 16)
 #   --batch N         times the clips of every step (default 1)
 #   --dry-run         print the commands, and do nothing
-#   PART:key=value    a setting of one part, as in generator:train.learning_rate=1.0e-3
+#   PART:key=value    a setting of one part, as in generator:train.learning_rate=1.0e-3; teaching, phonetics and speech
+#                     label speech before they train: PART-labels:key=value is a setting of that
 set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -62,7 +63,8 @@ while (($#)); do
         --dry-run) dry=yes; shift ;;
         --help | -h) usage; exit 0 ;;
         *:*=*)
-            [[ " ${all[*]} " == *" ${1%%:*} "* ]] || refuse "'$1' names no part; the parts are: ${all[*]}."
+            part=${1%%:*}
+            [[ " ${all[*]} " == *" ${part%-labels} "* ]] || refuse "'$1' names no part; the parts are: ${all[*]}."
             overrides+=("$1"); shift ;;
         *) refuse "unknown argument '$1'; see --help." ;;
     esac
@@ -124,9 +126,14 @@ settings_of() { # own=: what the command line sets for PART
     done
 }
 
-step() { # step PART MODULE ARGUMENT...: a command
+step() { # step PART MODULE ARGUMENT...: a command of stage 1
     settings_of "$1"
     call "$python" -m "$2" --config "${stage1[@]}" "${inputs[@]}" "${@:3}" "${own[@]+"${own[@]}"}"
+}
+
+label() { # label PART MODULE FILE ARGUMENT...: labels for the speech of the prepared clips
+    settings_of "$1-labels"
+    call "$python" -m "$2" --config "$here/configs/$3" "${inputs[0]}" "${@:4}" "${own[@]+"${own[@]}"}"
 }
 
 minutes() {
@@ -139,7 +146,7 @@ fit() { # fit PART MINUTES CLIPS FILE_OR_MODULE ARGUMENT...: a training, in all 
     # Small layers: processes with one thread each beat one process with many.
     if ((!gpu)); then local -x OMP_NUM_THREADS=1; fi
     call "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" "${@:4}" \
-        "${common[@]}" "train.time_limit_minutes=$(minutes "$time")" "train.max_steps=${steps:-100000}" \
+        "train.time_limit_minutes=$(minutes "$time")" "train.max_steps=${steps:-100000}" \
         "train.global_batch_size=$clips" "train.micro_batch_size=$((clips / processes))" "${own[@]+"${own[@]}"}"
 }
 
@@ -153,7 +160,7 @@ editor() { # editor PHASE MINUTES CLIPS START ARGUMENT...: a phase of stage 2
     fit "$phase" "$time" "$clips" "${program:-$here/stage2_dubber/train.py}" --config "$size" \
         "$here/configs/${file:-stage2_$phase}.yaml" "$here/configs/${overlay:-small_stage2}.yaml" \
         "data.shards=[$shards]" "data.weights=[$weights]" "train.output=$(quoted "$work/stage2/$phase")" \
-        "train.init_from=$(quoted "$start")" "${@:5}"
+        "train.init_from=$(quoted "$start")" "${common[@]}" "${@:5}"
 }
 
 if wanted characters && ((characters)); then
@@ -170,12 +177,9 @@ if wanted autoencoder && [[ ! -f $vae/config.json ]]; then
     (
         if ((!gpu)); then export OMP_NUM_THREADS=1; fi
         call "$python" -m torch.distributed.run --standalone --nproc_per_node="$processes" \
-            -m common.autoencoder.train --config "$size" "vae.path=''" "autoencoder.folders=[$folders]" \
-            "autoencoder.output=$(quoted "$work/autoencoder/run")" autoencoder.max_frames=30000 \
-            autoencoder.window_size=64 autoencoder.frames_per_step=75 autoencoder.learning_rate=3.0e-3 \
-            "autoencoder.time_limit_minutes=$(minutes 25)" autoencoder.edge_weight=1.0 autoencoder.held_out=0.03 \
-            autoencoder.whitening=0.5 \
-            "${own[@]+"${own[@]}"}"
+            -m common.autoencoder.train --config "$here/configs/small_autoencoder.yaml" \
+            "autoencoder.folders=[$folders]" "autoencoder.output=$(quoted "$work/autoencoder/run")" \
+            "autoencoder.time_limit_minutes=$(minutes 25)" "${own[@]+"${own[@]}"}"
     )
     # Narrowed before anything is encoded with it: what is shipped is what the other parts were trained on.
     call "$python" "$here/tools/ship_model.py" "$work/autoencoder/run/vae" --output "$vae"
@@ -183,24 +187,24 @@ fi
 taught=("phonetics.teacher=$(quoted "$teacher")" phonetics.output=layer_norm_4)
 labellers=("$work"/stage1/teaching-{0,1,2,3})
 if [[ -n $teacher ]] && wanted teaching; then
-    step teaching common.lip_shapes.label "${taught[@]}" listen.taught=true
+    label teaching common.lip_shapes.label small_speech_labels.yaml "${taught[@]}" listen.taught=true
     for seed in "${!labellers[@]}"; do
         batch=1 steps=300 fit teaching 5 64 -m common.lip_shapes.train \
-            --config "${stage1[@]}" "$here/configs/small_speech.yaml" "$here/configs/small_taught.yaml" "${inputs[@]}" \
-            "${taught[@]}" "train.seed=$seed" "train.output=$(quoted "${labellers[seed]}")"
+            --config "$here/configs/small_speech.yaml" "$here/configs/small_taught.yaml" "${inputs[0]}" \
+            "train.seed=$seed" "train.output=$(quoted "${labellers[seed]}")"
     done
 fi
 if [[ -n $teacher ]] && wanted phonetics; then
     readers=
     for folder in "${labellers[@]}"; do readers+="${readers:+, }$(quoted "$folder/package")"; done
-    step phonetics common.phonetics.label "${taught[@]}" "phonetics.readers=[$readers]" \
-        "phonetics.folders=[${recordings:+$(quoted "$recordings")}]"
+    label phonetics common.phonetics.label small_phonetics_labels.yaml "${taught[@]}" \
+        "phonetics.readers=[$readers]" "phonetics.folders=[${recordings:+$(quoted "$recordings")}]"
     fit phonetics 40 48 -m common.phonetics.train \
-        --config "${stage1[@]}" "$here/configs/small_phonetics.yaml" "${inputs[@]}" \
+        --config "$here/configs/small_phonetics.yaml" "${inputs[0]}" \
         "train.output=$(quoted "$work/stage1/phonetic_encoder")"
 fi
 if wanted speech; then
-    step speech common.lip_shapes.label
+    label speech common.lip_shapes.label small_speech_labels.yaml
     labelled=()
     count=250
     if [[ -n $teacher ]]; then
@@ -210,14 +214,14 @@ if wanted speech; then
         count=500
     fi
     batch=1 steps=$count fit speech 20 64 -m common.lip_shapes.train \
-        --config "${stage1[@]}" "$here/configs/small_speech.yaml" "${inputs[@]}" \
+        --config "$here/configs/small_speech.yaml" "${inputs[0]}" \
         "listen.phonetics=$(quoted "$phonetics")" "${labelled[@]+"${labelled[@]}"}"
 fi
 if wanted encode; then
     step encode stage1_generator.encode "${common[@]}"
 fi
 if wanted generator; then
-    fit generator 40 8 -m stage1_generator.train --config "${stage1[@]}" "${inputs[@]}"
+    fit generator 40 8 -m stage1_generator.train --config "${stage1[@]}" "${inputs[@]}" "${common[@]}"
 fi
 if wanted pairs; then
     rendered=

@@ -16,9 +16,9 @@ class StoredDtype(str, Enum):
     """How the transformer's weights are stored."""
 
     auto = "auto"
-    bf16 = "bf16"
-    fp16 = "fp16"
-    fp32 = "fp32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    float32 = "float32"
 
 
 def import_xdub(

@@ -19,10 +19,10 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from numpy.typing import NDArray
 
 from common.autoencoder.checkpointing import decode_checkpointed
+from common.autoencoder.config import VaeConfig
 from common.autoencoder.patch import PatchAutoencoder
 from common.autoencoder.pixels import to_frames, to_video
 from common.autoencoder.stream import Tiling, decode_stream, encode_stream, time_chunks
-from common.config import VaeConfig
 from common.errors import UserError
 from common.files import fingerprint, read_json
 from common.geometry import TEMPORAL_STRIDE, frames_to_latents

@@ -1,26 +1,17 @@
 """Train the small video autoencoder on folders of videos.
 
-``python -m common.autoencoder.train --config configs/tiny.yaml autoencoder.folders=[DIR]
-autoencoder.output=DIR``. Only the ``vae``, ``geometry`` and ``autoencoder`` sections matter here; the others
-are accepted so that the files which describe a model serve this command unchanged.
+``python -m common.autoencoder.train --config configs/tiny_autoencoder.yaml autoencoder.folders=[DIR]
+autoencoder.output=DIR``.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from common.autoencoder.training import AutoencoderConfig, AutoencoderTrainer, describe_autoencoder
+from common.autoencoder.config import AutoencoderRunConfig
+from common.autoencoder.training import AutoencoderTrainer, describe_autoencoder
 from common.command import run_configured
-from common.config import ModelSections, TrainingSections
-
-
-@dataclass
-class AutoencoderRunConfig(TrainingSections, ModelSections):
-    """Root of this command."""
-
-    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from accelerate import PartialState
 from accelerate.utils import broadcast, reduce
 from torch import Tensor, nn
 
+from common.arithmetic import resolve_precision
 from common.autoencoder.codec import build_vae
+from common.autoencoder.config import AutoencoderConfig, VaeConfig
 from common.autoencoder.video_crops import CropClip, central_window, find_videos, load_clips, random_windows
-from common.config import VaeConfig
 from common.errors import UserError
 from common.files import atomic_dir, fingerprint, require_writable_dir
 from common.training.checkpoint import (
@@ -34,52 +35,8 @@ from common.training.checkpoint import (
 )
 from common.training.ema import ParameterAverage
 from common.training.muon import Muon
-from common.training.precision import resolve_precision
 
 INITIAL_LOGVAR = -6.0
-
-
-@dataclass
-class AutoencoderConfig:
-    """One training run. The shape comes from the `vae` section, the crop from `geometry`."""
-
-    folders: list[str] = field(default_factory=list)  # searched with their subfolders
-    output: str = ""  # the autoencoder goes to output/vae, the resumable state beside it
-    max_frames: int = 40000  # frames held in memory, over all videos
-    held_out: float = 0.03  # share of the videos, at least one, that is only measured
-    window_frames: list[int] = field(
-        default_factory=lambda: [9, 17, 25]
-    )  # lengths drawn evenly, each 4k+1; the longest should reach the model's clips
-    window_size: int = 0  # side of the trained windows in px, 0: the whole crop; small ones vary more
-    frames_per_step: int = 18  # shorter windows come in larger batches
-    max_steps: int = 20000
-    time_limit_minutes: float = 0.0  # 0: none; the schedule ends with whichever limit comes first
-    learning_rate: float = 4e-3
-    warmup_steps: int = 100
-    grad_clip: float = 1.0
-    ema_decay: float = 0.999
-    kl_weight: float = 1e-5  # times nats per latent value
-    edge_weight: float = 0.5
-    mixed_precision: str = "auto"  # | "bf16" | "no"; auto: bf16 where the device has it natively
-    device: str = "cpu"
-    seed: int = 0
-    log_every: int = 20
-    save_minutes: float = 10.0
-    stats_windows: int = 48  # windows over which latents are measured
-    whitening: float = 1.0  # 1: every channel gets the same spread; 0: strong channels stay strong
-
-    def __post_init__(self) -> None:
-        for frames in self.window_frames:
-            if frames < 1 or frames % 4 != 1:
-                raise UserError(
-                    f"autoencoder.window_frames holds {frames}; lengths must be 4k+1, such as 9 or 25."
-                )
-        if self.window_size < 0:
-            raise UserError(f"autoencoder.window_size is {self.window_size}; give pixels, or 0 for the crop.")
-        if not 0 <= self.whitening <= 1:
-            raise UserError(f"autoencoder.whitening is {self.whitening}; it must be in [0, 1].")
-        if not self.window_frames:
-            raise UserError("autoencoder.window_frames is empty; give lengths such as [9, 17, 25].")
 
 
 def latent_divisors(spread: Tensor, whitening: float) -> Tensor:
@@ -319,8 +276,8 @@ class AutoencoderTrainer:
             return self.vae.encode(video).latent_dist.mode().float()
 
     def _autocast(self) -> torch.autocast:
-        bf16 = self.precision == "bf16"
-        return torch.autocast(torch.device(self.config.device).type, dtype=torch.bfloat16, enabled=bf16)
+        narrow = self.precision == torch.bfloat16
+        return torch.autocast(torch.device(self.config.device).type, dtype=torch.bfloat16, enabled=narrow)
 
     def _seconds(self, started: float) -> float:
         return self.seconds_before + time.monotonic() - started

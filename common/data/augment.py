@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.config import AugmentConfig
+from common.data.config import AugmentConfig
 from common.data.occluders import occlude
 from common.data.photometric import (
     Change,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from common.config import DataConfig
 from common.data.balance import by_speaker
 from common.data.buckets import BucketOrder, Part, assign_buckets, bucket_parts
+from common.data.config import DataConfig
 from common.data.dataset import ShardDataset
 from common.data.order_protocol import Order
 from common.data.shuffle import ShuffledOrder
@@ -30,9 +30,9 @@ def build_order(dataset: ShardDataset, data: DataConfig, batch_size: int, seed: 
         whole = [np.concatenate(part) for part in parts]
         speakers, shares = by_speaker(dataset, whole, data.weights, data.speaker_exponent)
         return ShuffledOrder(speakers, batch_size, seed, shares)
-    if not data.buckets:
+    if not data.clip_lengths:
         return _plain_order(parts, data, batch_size, seed, data.weights, "data.shards")
-    buckets = bucket_parts(parts, assign_buckets(dataset, data.buckets), data.weights)
+    buckets = bucket_parts(parts, assign_buckets(dataset, data.clip_lengths), data.weights)
     orders = []
     for bucket in buckets:
         own_seed = int(np.random.SeedSequence([seed, 3, *bucket.bucket]).generate_state(1, np.uint32)[0])

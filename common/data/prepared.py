@@ -29,9 +29,12 @@ from common.errors import UserError
 from common.files import read_json
 from common.media import SAMPLE_RATE, load_audio, read_frames
 
+PREPARED = "prepared"
+"""The folder of prepared clips within the work folder of stage 1."""
+
 
 @dataclass(frozen=True)
-class EntryTrack:
+class PreparedTrack:
     """See the module's docstring; `occluder` is (N, S, S) bool or None."""
 
     landmarks: NDArray[np.float32]
@@ -41,7 +44,7 @@ class EntryTrack:
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class PreparedClip:
     """A prepared entry on disk; `meta` is its meta.json."""
 
     folder: Path
@@ -76,7 +79,7 @@ class Entry:
         with safe_open(self.folder / "track.safetensors", framework="numpy") as track:
             return np.asarray(track.get_tensor("levels"))
 
-    def track(self, start: int = 0, count: int | None = None) -> EntryTrack:
+    def track(self, start: int = 0, count: int | None = None) -> PreparedTrack:
         """The track of frames [start, start + count)."""
         arrays = load_file(self.folder / "track.safetensors")
         stop = None if count is None else start + count
@@ -86,27 +89,27 @@ class Entry:
         occluder = None
         if "occluder" in arrays:
             occluder = unpack_mask(arrays["occluder"][start:stop])
-        return EntryTrack(landmarks, boxes, indices, occluder)
+        return PreparedTrack(landmarks, boxes, indices, occluder)
 
 
 @dataclass(frozen=True)
-class OpenEntry:
+class LoadedClip:
     """An entry in memory: crops (N, S, S, 3), track, audio (samples,)."""
 
     crops: NDArray[np.uint8]
-    track: EntryTrack
+    track: PreparedTrack
     audio: NDArray[np.float32]
 
 
-class OpenEntries:
+class LoadedClips:
     """The entries read last. Commands walk clips in entry order, so that each entry is decoded once."""
 
     def __init__(self, size: int = 1) -> None:
         self.get = lru_cache(maxsize=size)(self._open)
 
     @staticmethod
-    def _open(entry: Entry) -> OpenEntry:
-        return OpenEntry(entry.crops(), entry.track(), entry.audio())
+    def _open(entry: PreparedClip) -> LoadedClip:
+        return LoadedClip(entry.crops(), entry.track(), entry.audio())
 
 
 def pack_mask(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -119,7 +122,7 @@ def unpack_mask(packed: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.unpackbits(packed, axis=2, count=packed.shape[1]).astype(bool)
 
 
-def load_entries(prepared: Path) -> list[Entry]:
+def load_prepared(prepared: Path) -> list[PreparedClip]:
     """Entries of the last finished `prepare`, in id order.
 
     Raises:
@@ -129,7 +132,7 @@ def load_entries(prepared: Path) -> list[Entry]:
     if not index.is_file():
         raise UserError(f"{index} does not exist: run `python -m stage1_generator.prepare` first.")
     entries = [
-        Entry(prepared / name, read_json(prepared / name / "meta.json"))
+        PreparedClip(prepared / name, read_json(prepared / name / "meta.json"))
         for name in read_json(index)["entries"]
     ]
     if not entries:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from common.config import DiffusionConfig, SpeedConfig
+from common.diffusion.config import DiffusionConfig
+from common.models.speed import SpeedConfig
 
 AUDIO_POWER = 1.5
 # (sigma, factor) of the reference scale: constant outside and between equal neighbours, else cosine blends.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
-from common.config import DiffusionConfig
+from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
 
 

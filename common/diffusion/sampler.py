@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from common.config import DiffusionConfig, SpeedConfig
 from common.diffusion.border import Border, ring_mask
+from common.diffusion.config import DiffusionConfig
 from common.diffusion.flow import FlowMatching
 from common.diffusion.guidance import Branch, Guidance, build_guidance
 from common.models.conditions import ModelConditions
+from common.models.speed import SpeedConfig
 from common.models.step_cache import forget_steps
 
 Model = Callable[..., torch.Tensor]  # called like DubbingTransformer

@@ -1,9 +1,9 @@
 """Speech as the lips that say it: the features of small models that see few hours of video.
 
-A picture model that hears spectra must learn from pixels which sound belongs to which lips. Here a
-:class:`~common.lip_shapes.model.LipReader` has learnt that from landmarks, and the features are the mouth
-shapes it expects. While training the same features can be measured on the clip itself
-(:func:`true_lip_features`): pixels then follow them closely, and what they say later is what the reader says.
+A picture model that is given spectra must learn from pixels which sound belongs to which lips. Here a
+:class:`~common.lip_shapes.model.LipShapePredictor` has learnt that from landmarks, and the features are the
+mouth shapes it expects. While training the same features can be measured on the clip itself
+(:func:`true_lip_features`): pixels then follow them closely, and later show what the predictor expects.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from common.arithmetic import one_thread
-from common.config import SpeechConfig
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import PathLike, fingerprint, sha256_file
-from common.lip_shapes.network import CONFIG_FILE, WEIGHTS_FILE, load_lip_reader
+from common.lip_shapes.network import CONFIG_FILE, WEIGHTS_FILE, load_lip_shape_predictor
 from common.speech.base import Audio, Features
+from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 
@@ -32,16 +32,16 @@ CHANNELS = len(LIP_SHAPE) + 1
 """The shape and a constant 1: the zeros that stand for no speech (R, guidance) are no closed mouth."""
 _CHUNK = 3000  # features (one minute) that are read at once
 _CONTEXT = 100
-"""Features on each side of those that are heard, too: what is farther away, a reader has forgotten."""
+"""Further features on each side: what is farther away, a predictor has forgotten."""
 _EDGE = 24
 """Features that a recording goes on beyond its ends, as it was there: so do the clips of the training."""
 
 
 class LipEncoder:
-    """The shapes that a lip reader expects, at 50 Hz: (T, 8) of :data:`common.face.mouth.LIP_SHAPE` and 1.
+    """Predicted lip shapes at 50 Hz: (T, 8) of :data:`common.face.mouth.LIP_SHAPE` and 1.
 
     Args:
-        path: folder of a :class:`~common.lip_shapes.model.LipReader`.
+        path: folder of a :class:`~common.lip_shapes.model.LipShapePredictor`.
         device: where it runs.
 
     Raises:
@@ -53,12 +53,14 @@ class LipEncoder:
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu") -> None:
         folder = _require(path)
-        reader = load_lip_reader(folder)
+        predictor = load_lip_shape_predictor(folder)
         self._mel = MelEncoder()
-        if reader.bands != self._mel.channels:
-            raise UserError(f"{folder}: the lip reader takes {reader.bands} bands, not {self._mel.channels}.")
+        if predictor.bands != self._mel.channels:
+            raise UserError(
+                f"{folder}: the lip-shape predictor takes {predictor.bands} bands, not {self._mel.channels}."
+            )
         self._device = torch.device(device)
-        self._reader = reader.to(self._device)
+        self._predictor = predictor.to(self._device)
         files = [sha256_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
         self._fingerprint = fingerprint([NAME, 1, self._mel.fingerprint, *files])
 
@@ -73,16 +75,16 @@ class LipEncoder:
     @torch.inference_mode()
     def _read(self, mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with one_thread():
-            return self._reader.calibrated(torch.from_numpy(mel)[None].to(self._device))[0].cpu().numpy()
+            return self._predictor.calibrated(torch.from_numpy(mel)[None].to(self._device))[0].cpu().numpy()
 
 
 def read_recording(
     features: Features, read: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 ) -> Features:
-    """What a lip reader says of a whole recording, which it hears a minute at a time.
+    """What a lip-shape predictor says of a whole recording, a minute at a time.
 
     Args:
-        features: (T, B) of what it hears.
+        features: (T, B), its input.
         read: (t, B) -> (t, 7) of a stretch.
 
     Returns:
@@ -107,30 +109,30 @@ def lip_features(shapes: npt.NDArray[np.floating[Any]]) -> Features:
     return features
 
 
-def true_lip_features(landmarks: Tensor, heard: Tensor) -> Tensor:
+def true_lip_features(landmarks: Tensor, predicted: Tensor) -> Tensor:
     """The features of a clip whose lips are known.
 
     Args:
         landmarks: (N, 68, 2 or 3) of its frames; NaN where there is no face.
-        heard: (T, 8) features of its sound, with margins on both sides, where they stay.
+        predicted: (T, 8) features of its sound, with margins on both sides, where they stay.
 
     Returns:
-        (T, 8). Frames without a face keep what was heard.
+        (T, 8). Frames without a face keep what was predicted.
     """
     frames = len(landmarks)
-    start = FEATURES_PER_FRAME * stored_margin(len(heard), frames)
+    start = FEATURES_PER_FRAME * stored_margin(len(predicted), frames)
     shapes = lip_shape(landmarks.numpy())
     # The middle of frame i lies between its two features.
     at = (np.arange(FEATURES_PER_FRAME * frames) - 0.5) / FEATURES_PER_FRAME
     known = np.isfinite(shapes).all(axis=1)
     if not known.any():
-        return heard
+        return predicted
     curves = [np.interp(at, np.flatnonzero(known), shapes[known, i]) for i in range(shapes.shape[1])]
-    true = torch.from_numpy(lip_features(np.stack(curves, axis=1))).to(heard)
+    true = torch.from_numpy(lip_features(np.stack(curves, axis=1))).to(predicted)
     seen = torch.from_numpy(np.repeat(known, FEATURES_PER_FRAME))
-    result = heard.clone()
+    result = predicted.clone()
     inside = slice(start, start + len(true))
-    result[inside] = torch.where(seen[:, None], true, heard[inside])
+    result[inside] = torch.where(seen[:, None], true, predicted[inside])
     return result
 
 
@@ -138,7 +140,7 @@ def require_true_lips(share: float, speech: SpeechConfig) -> float:
     """``train.true_lips``, if the features are lips. Raises UserError where they are not."""
     if share and speech.encoder != NAME:
         raise UserError(
-            f"train.true_lips puts measured lips in the place of heard ones, but speech.encoder is "
+            f"train.true_lips puts measured lips in the place of predicted ones, but speech.encoder is "
             f"{speech.encoder}: set train.true_lips=0."
         )
     return share
@@ -148,7 +150,7 @@ def _require(path: PathLike) -> Path:
     folder = Path(path)
     if not path or not all((folder / name).is_file() for name in (CONFIG_FILE, WEIGHTS_FILE)):
         raise UserError(
-            f"There is no lip reader in '{path}': train one with `python -m common.lip_shapes.train` "
-            "and set speech.path to its folder."
+            f"There is no lip-shape predictor in '{path}': train one with "
+            "`python -m common.lip_shapes.train` and set speech.path to its folder."
         )
     return folder

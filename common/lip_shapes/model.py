@@ -1,6 +1,6 @@
-"""From sound to lips: a small network that says what shape a mouth takes when this is heard.
+"""From sound to lips: a small network that predicts the shape of the mouth from log-mel features.
 
-What it gives is what the dubbing transformer of a small model hears instead of spectra
+What it gives are the speech features of a small dubbing transformer, instead of spectra
 (:class:`common.lip_shapes.encoder.LipEncoder`): which sound belongs to which lips is learnt here from
 landmarks, at a thousandth of the cost of a training step with pictures.
 """
@@ -12,11 +12,11 @@ from typing import Any
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
-from common.lip_shapes.network import LipNetwork
+from common.lip_shapes.network import LipShapeNetwork
 
 
-class LipReader(LipNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A :class:`~common.lip_shapes.network.LipNetwork` that is trained and written; arguments as there."""
+class LipShapePredictor(LipShapeNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A :class:`~common.lip_shapes.network.LipShapeNetwork` that is trained and written, arguments alike."""
 
     @register_to_config
     def __init__(

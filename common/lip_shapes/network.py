@@ -1,6 +1,6 @@
 """From sound to lips: the networks, as plain modules, and how they are read from their files.
 
-A dub hears with them before anything else is needed of the model: here is nothing of the libraries that take
+A dub needs them before anything else of the model: here is nothing of the libraries that take
 seconds to import. How they are made and written is in :mod:`common.lip_shapes.model` and
 :mod:`common.phonetics.model`, whose classes have the same tensors by the same names.
 """
@@ -30,14 +30,14 @@ DILATIONS = (1, 1, 2, 2, 4, 4, 1)
 """Of a phonetic encoder's blocks."""
 
 _KERNEL = 5
-_READER = "LipReader"  # what the configuration of one calls it
+_PREDICTORS = ("LipShapePredictor", "LipReader")  # what the configuration of one calls it, now and formerly
 
 
 class PhoneticNetwork(nn.Module):
     """Residual dilated convolutions that see 33 features (.7 s) to each side.
 
     Args:
-        bands: channels of a feature that it hears.
+        bands: channels of an input feature.
         width: hidden channels.
         channels: K that it puts out.
         dilations: one residual block each.
@@ -102,17 +102,17 @@ class _Block(nn.Module):
         return hidden + self.proj(self.drop(functional.gelu(self.conv(normed))))
 
 
-class LipNetwork(nn.Module):
-    """Recurrent layers that hear both ways in time: lips round for a vowel that is still to come.
+class LipShapeNetwork(nn.Module):
+    """Recurrent layers that look both ways in time: lips round for a vowel that is still to come.
 
     Args:
         bands: channels B of a feature.
         width: hidden channels of each direction.
         layers: recurrent layers.
         dropout: while training.
-        input_dropout: the same, of what the first layer hears.
-        phonetics: arguments of the :class:`PhoneticNetwork` that it hears with beside the bands; none if
-            empty. It comes frozen, and without dropout.
+        input_dropout: the same, of the input.
+        phonetics: arguments of the :class:`PhoneticNetwork` whose features it gets beside the bands; none
+            if empty. It comes frozen, and without dropout.
 
     Attributes:
         bands: as given.
@@ -134,12 +134,12 @@ class LipNetwork(nn.Module):
         super().__init__()
         self.bands = bands
         self.phonetic_encoder: PhoneticNetwork | None = None
-        heard = bands
+        inputs = bands
         if phonetics:
             self.phonetic_encoder = freeze(PhoneticNetwork(**phonetics))
-            heard += self.phonetic_encoder.channels
+            inputs += self.phonetic_encoder.channels
         self.drop_in = nn.Dropout(input_dropout)
-        self.proj_in = nn.Conv1d(heard, width, _KERNEL, padding=_KERNEL // 2)
+        self.proj_in = nn.Conv1d(inputs, width, _KERNEL, padding=_KERNEL // 2)
         self.drop = nn.Dropout(dropout)
         between = dropout if layers > 1 else 0.0
         self.rnn = nn.GRU(width, width, layers, batch_first=True, dropout=between, bidirectional=True)
@@ -147,8 +147,8 @@ class LipNetwork(nn.Module):
         self.register_buffer("offset", torch.zeros(len(LIP_SHAPE)))
         self.register_buffer("gain", torch.ones(len(LIP_SHAPE)))
 
-    def train(self, mode: bool = True) -> LipNetwork:
-        """As of any module; the phonetic encoder hears as it does later, whether it learns or not."""
+    def train(self, mode: bool = True) -> LipShapeNetwork:
+        """As of any module; the phonetic encoder computes as it does later, whether it learns or not."""
         super().train(mode)
         if self.phonetic_encoder is not None:
             self.phonetic_encoder.eval()
@@ -170,13 +170,13 @@ class LipNetwork(nn.Module):
         return (self(features) - self.offset) * self.gain + self.offset
 
 
-def load_lip_reader(folder: PathLike) -> LipNetwork:
-    """The lip reader in a folder, frozen, in float32. Raises UserError where it cannot be loaded."""
-    return _loaded(LipNetwork, Path(folder), "lip reader")
+def load_lip_shape_predictor(folder: PathLike) -> LipShapeNetwork:
+    """The lip-shape predictor in a folder, frozen, in float32. Raises UserError where it cannot be loaded."""
+    return _loaded(LipShapeNetwork, Path(folder), "lip-shape predictor")
 
 
 def load_phonetics(path: PathLike) -> PhoneticNetwork:
-    """The phonetic encoder in a folder: its own, or that of a lip reader which has one.
+    """The phonetic encoder in a folder: its own, or that of a lip-shape predictor which has one.
 
     Raises:
         UserError: there is none, or it cannot be loaded.
@@ -186,11 +186,13 @@ def load_phonetics(path: PathLike) -> PhoneticNetwork:
         raise UserError(
             f"There is no phonetic encoder in '{folder}': train one with `python -m common.phonetics.train`."
         )
-    if _read_config(folder, "phonetic encoder").get("_class_name") != _READER:
+    if _read_config(folder, "phonetic encoder").get("_class_name") not in _PREDICTORS:
         return _loaded(PhoneticNetwork, folder, "phonetic encoder")
-    encoder = load_lip_reader(folder).phonetic_encoder
+    encoder = load_lip_shape_predictor(folder).phonetic_encoder
     if encoder is None:
-        raise UserError(f"The lip reader in '{folder}' has no phonetic encoder: name another folder.")
+        raise UserError(
+            f"The lip-shape predictor in '{folder}' has no phonetic encoder: name another folder."
+        )
     return encoder
 
 

@@ -1,4 +1,4 @@
-"""Training of a lip reader: from log-mel features to the shapes that mouths take, by landmarks alone.
+"""Training of a lip-shape predictor: from log-mel features to the shapes of mouths, by landmarks alone.
 
 A picture model would have to learn at once how faces look and which sound belongs to which lips, and the
 second is a small part of its loss. Here it is all of it, at a thousandth of the cost (gap G: the papers have
@@ -17,27 +17,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.config import SpeechAugmentConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import atomic_dir, sampled_digest
+from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.label import MARGIN
 from common.lip_shapes.label import STEP as LISTEN
-from common.lip_shapes.model import LipReader
+from common.lip_shapes.model import LipShapePredictor
 from common.lip_shapes.network import load_phonetics
 from common.phonetics.label import LIPS
 from common.phonetics.label import STEP as PHONETICS
+from common.speech.config import SpeechAugmentConfig
+from common.speech.labelled import require_labelled
 from common.speech.mel import MelEncoder
 from common.speech.mel_augment import augment_mel
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
-from stage1_generator.config import Stage1Config
-from stage1_generator.work.training import require_heard
 
 _BANDS = MelEncoder.channels
+_COMMANDS = {LISTEN: "common.lip_shapes.label", PHONETICS: "common.phonetics.label"}
 _MIDDLE = LIP_SHAPE.index("gap")
 _BORDER = 3
 """Frames before and after the beginning and the end of a silence in which the mouth may be anything."""
@@ -48,7 +49,7 @@ _SPREAD_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
-class HeardClips:
+class LabelledClips:
     """``features``: (B, T, 80), with margins. ``shapes``: (B, N, 7) of the N frames between the margins."""
 
     draws: tuple[Draw, ...]
@@ -60,7 +61,7 @@ class HeardClips:
 
 
 @dataclass(frozen=True)
-class Hear:
+class CollateClips:
     """Collate function: other recordings of the same words, faster and slower ones, and silences."""
 
     seed: int
@@ -72,13 +73,13 @@ class Hear:
     tempo: float
     """Half of the clips are faster or slower by up to this share."""
 
-    def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> HeardClips:
-        heard = [self._hear(draw, sample) for draw, sample in items]
-        return HeardClips(
-            tuple(draw for draw, _ in items), *(torch.stack(list(part)) for part in zip(*heard, strict=True))
+    def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> LabelledClips:
+        clips = [self._clip(draw, sample) for draw, sample in items]
+        return LabelledClips(
+            tuple(draw for draw, _ in items), *(torch.stack(list(part)) for part in zip(*clips, strict=True))
         )
 
-    def _hear(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
+    def _clip(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
         features, shapes = cut(*clip_of(sample), self.frames)
         changed, speed = torch.rand(2, generator=draw.generator(self.seed, "tempo")).tolist()
         if self.tempo and changed < 0.5:
@@ -94,7 +95,7 @@ class Hear:
 def clip_of(sample: Sample) -> tuple[Tensor, Tensor]:
     """(T, C) features and (N, 7) shapes of a sample; NaN where there is no face.
 
-    The shapes that teaching readers expect (`phonetics`), or those that were filmed (`listen`).
+    The shapes that other predictors expect (`common.phonetics.label`), or those that were filmed.
 
     Raises:
         UserError: the sample has neither.
@@ -108,7 +109,7 @@ def clip_of(sample: Sample) -> tuple[Tensor, Tensor]:
 
 
 def cut(features: Tensor, shapes: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """The middle of a clip that has more than ``frames``, with the margin that `listen` gives.
+    """The middle of a clip that has more than ``frames``, with the margin of the labelled clips.
 
     Raises:
         UserError: the clip is shorter.
@@ -117,12 +118,12 @@ def cut(features: Tensor, shapes: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     if len(shapes) < frames or margin < MARGIN:
         raise UserError(
             f"A sample has {len(shapes)} frames with a margin of {margin}, but geometry.clip_frames is "
-            f"{frames} and readers hear {MARGIN} more: make the shards again."
+            f"{frames} and predictors see {MARGIN} more on both sides: make the shards again."
         )
     first = (len(shapes) - frames) // 2
-    heard = FEATURES_PER_FRAME * (first + margin - MARGIN)
+    begin = FEATURES_PER_FRAME * (first + margin - MARGIN)
     length = FEATURES_PER_FRAME * (frames + 2 * MARGIN)
-    return features[heard : heard + length], shapes[first : first + frames]
+    return features[begin : begin + length], shapes[first : first + frames]
 
 
 def silenced(features: Tensor, shapes: Tensor, middle: float, share: float) -> tuple[Tensor, Tensor]:
@@ -171,13 +172,13 @@ def at_tempo(features: Tensor, shapes: Tensor, factor: float) -> tuple[Tensor, T
     return sound, torch.where(known[:, None], mouth, torch.nan)
 
 
-class SpeechStrategy:
+class LipShapeStrategy:
     """Regression of mouth shapes from log-mel features, for the trainer of the stages."""
 
-    def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
-        """Raises UserError where the data are not those of `listen` and `phonetics`."""
+    def __init__(self, config: LipTrainingConfig, dataset: ShardDataset) -> None:
+        """Raises UserError where the data are not those of the two commands that label speech."""
         self.config, self.dataset = config, dataset
-        require_heard(dataset, (LISTEN, PHONETICS), "a lip reader")
+        require_labelled(dataset, _COMMANDS, "a lip-shape predictor")
         for index in dataset.indices:
             if index.meta["step"] == PHONETICS and LIPS not in index.meta:
                 raise UserError(
@@ -185,28 +186,30 @@ class SpeechStrategy:
                     "phonetics.readers."
                 )
         if not self._filmed():
-            raise UserError("data.shards has no filmed lips to calibrate on: add the shards of `listen`.")
+            raise UserError(
+                "data.shards has no filmed lips to calibrate on: add those of `common.lip_shapes.label`."
+            )
         self._bands = dataset.sample(0).cache["audio_features"].shape[1]
         if self._bands > _BANDS and config.listen.silence:
-            raise UserError("What a teacher hears in silence is not known: set listen.silence=0.")
+            raise UserError("A teacher's features of silence are not known: set listen.silence=0.")
 
     def build_model(self) -> nn.Module:
         listen = self.config.listen
         encoder = load_phonetics(listen.phonetics) if listen.phonetics else None
-        reader = LipReader(
+        predictor = LipShapePredictor(
             self._bands,
             dropout=listen.dropout,
             input_dropout=listen.input_dropout,
             phonetics=encoder.settings if encoder else None,
         )
-        if encoder and reader.phonetic_encoder:
-            reader.phonetic_encoder.load_state_dict(encoder.state_dict())
-            reader.phonetic_encoder.requires_grad_(listen.tune_phonetics)
-        return reader
+        if encoder and predictor.phonetic_encoder:
+            predictor.phonetic_encoder.load_state_dict(encoder.state_dict())
+            predictor.phonetic_encoder.requires_grad_(listen.tune_phonetics)
+        return predictor
 
-    def collate(self) -> Hear:
+    def collate(self) -> CollateClips:
         config = self.config
-        return Hear(
+        return CollateClips(
             config.train.seed,
             config.speech_augment,
             config.geometry.clip_frames,
@@ -214,10 +217,10 @@ class SpeechStrategy:
             config.listen.tempo,
         )
 
-    def prepare(self, micro: HeardClips, device: torch.device) -> HeardClips:
-        return HeardClips(micro.draws, micro.features.to(device), micro.shapes.to(device))
+    def prepare(self, micro: LabelledClips, device: torch.device) -> LabelledClips:
+        return LabelledClips(micro.draws, micro.features.to(device), micro.shapes.to(device))
 
-    def loss(self, model: nn.Module, inputs: HeardClips) -> SampleLosses:
+    def loss(self, model: nn.Module, inputs: LabelledClips) -> SampleLosses:
         made = per_frame(model(inputs.features), inputs.shapes.shape[1])
         known = inputs.shapes.isfinite()
         wanted = torch.where(known, inputs.shapes, made.detach())
@@ -240,14 +243,14 @@ class SpeechStrategy:
         return made_of
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
-        """The lip reader, calibrated on the training's clips."""
-        assert isinstance(model, LipReader)
-        reader = deepcopy(model).eval()
-        self._calibrate(reader)
-        if reader.phonetic_encoder is not None:
-            reader.phonetic_encoder.half()  # as it was read; what was tuned loses nothing that is heard
+        """The lip-shape predictor, calibrated on the training's clips."""
+        assert isinstance(model, LipShapePredictor)
+        predictor = deepcopy(model).eval()
+        self._calibrate(predictor)
+        if predictor.phonetic_encoder is not None:
+            predictor.phonetic_encoder.half()  # as it was stored; tuned weights lose nothing that shows
         with atomic_dir(folder) as temporary:
-            reader.save_pretrained(temporary)
+            predictor.save_pretrained(temporary)
 
     @torch.no_grad()
     def _calibrate(self, model: Any) -> None:

@@ -1,30 +1,32 @@
-"""`python -m common.lip_shapes.train`: train the lip reader that `speech.encoder: lips` hears with.
+"""`python -m common.lip_shapes.train`: train the lip-shape predictor that `speech.encoder: lips` uses.
 
-Reads the shards of `listen` (data.shards); `package/` in train.output is what `speech.path` names then. Also
-under `torchrun --nproc_per_node=N`; the same command again continues.
+Reads the shards of `common.lip_shapes.label` (data.shards); `package/` in train.output is what `speech.path`
+names then. Also under `torchrun --nproc_per_node=N`; the same command again continues.
 """
 
 from __future__ import annotations
 
 import sys
 
-from stage1_generator.config import Stage1Config
-from stage1_generator.work.command import run_command
-from stage1_generator.work.training import dry_run_training, run_training
+from common.command import run_configured
+from common.lip_shapes.config import LipTrainingConfig
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command("train_speech", __doc__ or "", run, dry_run, argv, lock=False)
+    prog = "python -m common.lip_shapes.train"
+    return run_configured(LipTrainingConfig, run, prog=prog, description=__doc__ or "", argv=argv)
 
 
-def dry_run(config: Stage1Config) -> None:
-    dry_run_training("train_speech", "lip reader", config)
+def run(config: LipTrainingConfig, dry_run: bool = False) -> None:
+    """Train, or only print what would be trained."""
+    # Seconds of imports that a mistyped key need not wait for.
+    from common.lip_shapes.strategy import LipShapeStrategy
+    from common.training.launch import run_training, training_plan
 
-
-def run(config: Stage1Config) -> None:
-    from common.lip_shapes.strategy import SpeechStrategy
-
-    run_training("train_speech", "lip reader", SpeechStrategy, config)
+    if dry_run:
+        print(training_plan("lip_shapes.train", "lip-shape predictor", config.train, config.data))
+    else:
+        run_training("lip_shapes.train", "lip-shape predictor", LipShapeStrategy, config)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ bootdub.json             format, stage, phase, geometry, speech encoder, sampler
 transformer/             save_pretrained format, without adapters
 vae/                     save_pretrained format
 context.safetensors      the constant text states, where the transformer has text attention
-speech/                  the speech encoder's weights, in imported packages and where it is a lip reader
+speech/                  the speech encoder's weights: of imported packages, or a lip-shape predictor
 lora_<name>.safetensors  adapters with their ranges of t
 """
 
@@ -21,7 +21,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from common.autoencoder.codec import VideoCodec, load_vae
-from common.config import SpeedConfig
 from common.errors import UserError
 from common.files import atomic_dir
 from common.models.adapters import AdapterSwitch, load_adapter, save_adapter
@@ -34,6 +33,7 @@ from common.models.package_info import (
     read_info,
     write_info,
 )
+from common.models.speed import SpeedConfig
 from common.models.switches import check_switches, place_transformer
 from common.models.transformer import DubbingTransformer
 
@@ -80,8 +80,8 @@ def save_package(
 
     The fingerprint of the autoencoder, as it is stored, is filled in here. ``info.adapters`` names the peft
     adapters to store. ``weights`` (our names) are stored instead of the transformer's own, for a moving
-    average. A lip reader is copied from ``info.speech.path``. ``dtype`` narrows the stored transformer and
-    autoencoder, except for what must stay float32.
+    average. A lip-shape predictor is copied from ``info.speech.path``. ``dtype`` narrows the stored
+    transformer and autoencoder, except for what must stay float32.
     """
     if transformer.text_embedding is not None and context is None:
         raise ValueError("A transformer with text attention is stored with its constant context.")

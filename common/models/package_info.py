@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
 from common.files import read_json, write_json
+from common.geometry import GeometryConfig
 from common.own_mouths.config import Renderer
+from common.speech.config import SpeechConfig
 
 FORMAT = 1
 METADATA_FILE = "bootdub.json"

@@ -56,7 +56,7 @@ def stored_entry(name: str, tensor: StoredTensor, dtype: torch.dtype | None = No
             if not narrowed.isfinite().all():
                 raise UserError(
                     f"{tensor.file}: the tensor {tensor.name} holds {piece.abs().max().item():.4g}, more "
-                    f"than {str(target).removeprefix('torch.')} can say; choose bf16 or fp32."
+                    f"than {str(target).removeprefix('torch.')} can say; choose bfloat16 or float32."
                 )
             yield narrowed
 

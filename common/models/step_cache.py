@@ -10,7 +10,7 @@ from typing import Any
 
 from diffusers.hooks import FirstBlockCacheConfig, TaylorSeerCacheConfig
 
-from common.config import SpeedConfig
+from common.models.speed import SpeedConfig
 from common.models.transformer import DubbingTransformer
 
 # fullmatch patterns of module names.

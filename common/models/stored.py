@@ -91,7 +91,7 @@ def open_safetensors(path: Path) -> Stored:
             if dtype is None:
                 raise UserError(
                     f"{path}: the tensor {name} is stored as {part.get_dtype()}, which cannot be converted; "
-                    "fetch the file in bf16, fp16 or fp32."
+                    "fetch the file in bfloat16, float16 or float32."
                 )
             found[name] = StoredTensor(name, torch.Size(part.get_shape()), dtype, source)
     return found

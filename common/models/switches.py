@@ -18,9 +18,9 @@ import torch
 from diffusers.hooks import apply_group_offloading
 from diffusers.models.attention_dispatch import AttentionBackendName, _check_attention_backend_requirements
 
-from common.config import SpeedConfig
 from common.errors import UserError
 from common.models.quantize import check_quantization, quantize
+from common.models.speed import SpeedConfig
 from common.models.step_cache import enable_step_cache
 from common.models.transformer import DubbingTransformer
 

@@ -22,10 +22,10 @@ from diffusers.models.embeddings import PixArtAlphaTextProjection, TimestepEmbed
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
-from common.config import ModelConfig
 from common.models.attention import DubbingAttention
 from common.models.audio_projector import AudioProjector
 from common.models.conditions import ModelConditions
+from common.models.config import ModelConfig
 from common.models.context_parallel import FrameSplit, split_frames
 from common.models.modulation import (
     Segments,

@@ -1,9 +1,10 @@
-"""`python -m common.phonetics.label`: speech -> shards of what a large speech encoder hears in it.
+"""`python -m common.phonetics.label`: speech -> shards of what a large speech encoder makes of it.
 
 The speech is that of the prepared faces, played slower and faster as well, synthesised speech of many
 languages, and what lies in `phonetics.folders`. Every sample holds log-mel features, with a margin on both
-sides, and the teacher's features without: what `train_phonetics` learns from. With `phonetics.readers` there
-are also the lips that readers expect who hear with the teacher: what `train_speech` learns from.
+sides, and the teacher's features without: what `common.phonetics.train` learns from. With
+`phonetics.readers` there are also the lips that predictors with teacher features expect: what
+`common.lip_shapes.train` learns from.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from common.data.prepared import load_entries
+from common.command import alone_in_work_folder, run_configured
+from common.data.prepared import PREPARED, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint, remove_partial
+from common.phonetics.config import PhoneticLabelingConfig
 from common.phonetics.recordings import Recording, from_folders, played, synthesised
-from common.phonetics.teacher import TeachingReaders, open_teacher
+from common.phonetics.teacher import LabellingPredictors, open_teacher
+from common.progress import StepProgress
 from common.speech.base import HOP, Features
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, clip_features
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_command
 
 STEP = "phonetics"
 TEACHER = "teacher_features"
@@ -32,23 +35,29 @@ LIPS = "lips"
 FRAMES = 29
 """Of a sample, at the video's rate."""
 MARGIN = 17
-"""Frames on both sides: as far as a phonetic encoder hears."""
+"""Frames on both sides: as far as a phonetic encoder sees."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command(STEP, __doc__ or "", run, dry_run, argv)
+    return run_configured(
+        PhoneticLabelingConfig,
+        alone_in_work_folder(run, dry_run),
+        prog="python -m common.phonetics.label",
+        description=__doc__ or "",
+        argv=argv,
+    )
 
 
-def dry_run(config: Stage1Config) -> None:
-    recordings, folder = list(_recordings(config)), work_paths(config).phonetics
+def dry_run(config: PhoneticLabelingConfig) -> None:
+    recordings, folder = list(_recordings(config)), _folder(config)
     print(f"phonetics: {len(recordings)} recordings, teacher {config.phonetics.teacher or '(none)'}")
     print(f"phonetics: {sum(len(_starts(one)) for one in recordings)} samples into {folder}")
 
 
-def run(config: Stage1Config) -> None:
-    settings, folder = config.phonetics, work_paths(config).phonetics
+def run(config: PhoneticLabelingConfig) -> None:
+    settings, folder = config.phonetics, _folder(config)
     teacher = open_teacher(settings)
-    readers = TeachingReaders(settings.readers, teacher.channels) if settings.readers else None
+    predictors = LabellingPredictors(settings.readers, teacher.channels) if settings.readers else None
     mel_encoder = MelEncoder()
     remove_partial(folder)
     made_by = {
@@ -57,25 +66,25 @@ def run(config: Stage1Config) -> None:
         "teacher": teacher.fingerprint,
         "config": fingerprint([1, FRAMES, MARGIN, settings.synthesised_seconds]),
     }
-    if readers:
-        made_by[LIPS] = readers.fingerprint
+    if predictors:
+        made_by[LIPS] = predictors.fingerprint
     pieces = [(one, start) for one in _recordings(config) for start in _starts(one)]
 
     @lru_cache(maxsize=1)  # a recording's samples follow each other
-    def hear(recording: Recording) -> tuple[Features, dict[str, Features]]:
+    def labelled(recording: Recording) -> tuple[Features, dict[str, Features]]:
         audio = recording.load()
-        mel, taught = mel_encoder.encode(audio), {TEACHER: teacher.encode(audio)}
-        if readers:
-            taught[LIPS] = readers.lips(mel, taught[TEACHER])
-        return mel, taught
+        mel, labels = mel_encoder.encode(audio), {TEACHER: teacher.encode(audio)}
+        if predictors:
+            labels[LIPS] = predictors.lips(mel, labels[TEACHER])
+        return mel, labels
 
-    with ShardWriter(folder, STEP, config.encode.samples_per_shard, made_by) as writer:
+    with ShardWriter(folder, STEP, config.samples_per_shard, made_by) as writer:
         todo = pieces[writer.resume([_key(one, start) for one, start in pieces]) :]
-        progress = Progress(STEP, len(todo))
+        progress = StepProgress(STEP, len(todo))
         for recording, start in todo:
-            mel, taught = hear(recording)
+            mel, labels = labelled(recording)
             cache = {"audio_features": clip_features(mel, start, FRAMES, MARGIN)}
-            for name, values in taught.items():
+            for name, values in labels.items():
                 cache[name] = clip_features(values, start, FRAMES, 0).astype(np.float16)
             meta = {
                 "kind": STEP,
@@ -87,18 +96,22 @@ def run(config: Stage1Config) -> None:
             encoded = encode_sample(meta, cache=cache, cache_fingerprint=fingerprint(made_by))
             writer.add(_key(recording, start), encoded)
             progress.step(FRAMES)
-    progress.finish(work_paths(config).root)
+    progress.finish(Path(config.work))
     print(f"phonetics: {len(pieces)} samples -> {folder}", file=sys.stderr)
+
+
+def _folder(config: PhoneticLabelingConfig) -> Path:
+    return Path(config.work) / STEP
 
 
 def _key(recording: Recording, start: int) -> str:
     return f"{recording.key}-{start:06d}"
 
 
-def _recordings(config: Stage1Config) -> Iterator[Recording]:
-    settings, paths = config.phonetics, work_paths(config)
+def _recordings(config: PhoneticLabelingConfig) -> Iterator[Recording]:
+    settings = config.phonetics
     if settings.speeds:
-        yield from played(load_entries(paths.prepared), config.geometry.fps, settings.speeds)
+        yield from played(load_prepared(Path(config.work) / PREPARED), config.geometry.fps, settings.speeds)
     yield from synthesised(settings)
     yield from from_folders(settings.folders)
 

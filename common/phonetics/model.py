@@ -1,4 +1,4 @@
-"""A small network that hears what a large speech encoder hears, as far as it can be told from log-mel bands.
+"""A small network that predicts what a large speech encoder computes, as far as log-mel bands tell it.
 
 Which sounds are the same sound in other voices and rooms, an hour of speech does not teach. Whisper and its
 like know; this network is trained to predict their features (`common.phonetics.train`) and then

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from common.data.prepared import Entry
+from common.data.prepared import PreparedClip
 from common.errors import UserError
 from common.files import fingerprint
 from common.media import SAMPLE_RATE, load_audio
+from common.phonetics.config import PhoneticLabelsConfig
 from common.rendered.espeak import Voice
 from common.rendered.speech import LANGUAGES, sample_voice, speak
 from common.speech.base import Audio
-from stage1_generator.config import PhoneticsConfig
 
 SUFFIXES = (".flac", ".g722", ".gsm", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 _JOINED_SECONDS = 20
@@ -39,7 +39,7 @@ class Recording:
     load: Callable[[], Audio]
 
 
-def played(entries: Sequence[Entry], fps: float, speeds: Sequence[float]) -> Iterator[Recording]:
+def played(entries: Sequence[PreparedClip], fps: float, speeds: Sequence[float]) -> Iterator[Recording]:
     """The speech of prepared faces, faster and higher as a tape is: other throats, too."""
     for entry in entries:
         whole = round(entry.frames * SAMPLE_RATE / fps)
@@ -48,7 +48,7 @@ def played(entries: Sequence[Entry], fps: float, speeds: Sequence[float]) -> Ite
             yield Recording(f"{entry.id}-{percent}", entry.speaker, samples, partial(_played, entry, percent))
 
 
-def synthesised(config: PhoneticsConfig) -> Iterator[Recording]:
+def synthesised(config: PhoneticLabelsConfig) -> Iterator[Recording]:
     """Every language alike often; `sample_voice` alone would speak mostly English."""
     seconds = config.synthesised_seconds
     for number in range(round(config.synthesised_minutes * _MINUTE / seconds)):
@@ -108,7 +108,7 @@ def _with_pause(path: Path) -> Audio:
     return np.pad(load_audio(path, SAMPLE_RATE), (0, round(_PAUSE_SECONDS * SAMPLE_RATE)))
 
 
-def _played(entry: Entry, percent: int) -> NDArray[np.float32]:
+def _played(entry: PreparedClip, percent: int) -> NDArray[np.float32]:
     audio = entry.audio()
     return audio if percent == 100 else resample_poly(audio, 100, percent).astype(np.float32)
 

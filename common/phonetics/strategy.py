@@ -1,7 +1,7 @@
 """Training of a phonetic encoder: log-mel features to those of a large speech encoder (gap G).
 
 Knowledge distillation by regression of hidden features: what a narrow layer must carry so that all of the
-teacher's channels can be told from it. Augmented spectra are heard against the teacher's clean features.
+teacher's channels can be told from it. Augmented spectra are compared with the teacher's clean features.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.config import SpeechAugmentConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.files import atomic_dir
+from common.phonetics.config import PhoneticTrainingConfig
 from common.phonetics.label import STEP, TEACHER
 from common.phonetics.model import PhoneticEncoder
+from common.speech.config import SpeechAugmentConfig
+from common.speech.labelled import require_labelled
 from common.speech.mel import MelEncoder
 from common.speech.mel_augment import augment_mel
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
-from stage1_generator.config import Stage1Config
-from stage1_generator.work.training import require_heard
 
 _MEASURED = 500
 """Samples from which means and deviations are taken."""
 
 
 @dataclass(frozen=True)
-class HeardByTeacher:
+class TeacherClips:
     """``features``: (B, T, 80), with margins. ``wanted``: (B, N, C) between the margins."""
 
     draws: tuple[Draw, ...]
@@ -49,13 +49,13 @@ class _Collate:
     seed: int
     augment: SpeechAugmentConfig
 
-    def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> HeardByTeacher:
+    def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> TeacherClips:
         features, wanted = [], []
         for draw, sample in items:
             mel = sample.cache["audio_features"].float()
             features.append(augment_mel(mel, draw.generator(self.seed, "speech"), self.augment))
             wanted.append(sample.cache[TEACHER].float())
-        return HeardByTeacher(tuple(draw for draw, _ in items), torch.stack(features), torch.stack(wanted))
+        return TeacherClips(tuple(draw for draw, _ in items), torch.stack(features), torch.stack(wanted))
 
 
 class PhoneticStudent(nn.Module):
@@ -85,24 +85,24 @@ class PhoneticStudent(nn.Module):
 class PhoneticsStrategy:
     """Regression of a teacher's features, for the trainer of the stages."""
 
-    def __init__(self, config: Stage1Config, dataset: ShardDataset) -> None:
+    def __init__(self, config: PhoneticTrainingConfig, dataset: ShardDataset) -> None:
         """Raises UserError where the data are not those of `phonetics`."""
         self.config, self.dataset = config, dataset
-        require_heard(dataset, (STEP,), "a teacher")
+        require_labelled(dataset, {STEP: "common.phonetics.label"}, "a phonetic encoder")
 
     def build_model(self) -> nn.Module:
-        heard = torch.cat([sample.cache[TEACHER].float() for sample in self._measured()])
+        features = torch.cat([sample.cache[TEACHER].float() for sample in self._measured()])
         settings = self.config.phonetics
         encoder = PhoneticEncoder(MelEncoder.channels, settings.width, settings.channels)
-        return PhoneticStudent(encoder, heard.mean(dim=0), heard.std(dim=0).clamp_min(1e-3))
+        return PhoneticStudent(encoder, features.mean(dim=0), features.std(dim=0).clamp_min(1e-3))
 
     def collate(self) -> _Collate:
         return _Collate(self.config.train.seed, self.config.speech_augment)
 
-    def prepare(self, micro: HeardByTeacher, device: torch.device) -> HeardByTeacher:
-        return HeardByTeacher(micro.draws, micro.features.to(device), micro.wanted.to(device))
+    def prepare(self, micro: TeacherClips, device: torch.device) -> TeacherClips:
+        return TeacherClips(micro.draws, micro.features.to(device), micro.wanted.to(device))
 
-    def loss(self, model: nn.Module, inputs: HeardByTeacher) -> SampleLosses:
+    def loss(self, model: nn.Module, inputs: TeacherClips) -> SampleLosses:
         made, wanted = model(inputs.features, inputs.wanted)
         errors = (made.float() - wanted).square().mean(dim=(1, 2))
         # Against the mean of all speech, not of each clip: 0 is a student that says nothing.
@@ -118,7 +118,7 @@ class PhoneticsStrategy:
         encoder = deepcopy(model.encoder).eval()
         self._measure(encoder)
         with atomic_dir(folder) as temporary:
-            # It is shipped with every lip reader: half the bytes.
+            # It is shipped with every lip-shape predictor: half the bytes.
             encoder.half().save_pretrained(temporary)
 
     @torch.no_grad()

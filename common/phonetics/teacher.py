@@ -1,4 +1,4 @@
-"""What small listeners learn from: a Whisper encoder as an ONNX file, and lip readers that hear with it."""
+"""What small networks learn from: a Whisper encoder as an ONNX file, and predictors that use its features."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from common.errors import UserError
 from common.files import PathLike, fingerprint, sha256_file
 from common.lip_shapes.encoder import read_recording
-from common.lip_shapes.network import load_lip_reader
+from common.lip_shapes.network import load_lip_shape_predictor
 from common.models.frozen import weight_fingerprint
+from common.phonetics.config import TeacherConfig
 from common.speech.base import HOP, Audio, Features, check_audio, feature_count
 from common.speech.chunks import overlapping_chunks
 from common.speech.mel import MelEncoder
 from common.speech.whisper_mel import COLUMNS_PER_FEATURE, whisper_filters, whisper_log_mel
-from stage1_generator.config import PhoneticsConfig
 
 
 class OnnxWhisper:
@@ -52,7 +52,7 @@ class OnnxWhisper:
         count = feature_count(len(audio))
         sound = np.pad(audio, (0, count * HOP - len(audio)))
 
-        def hear(first: int, end: int) -> Features:
+        def encode(first: int, end: int) -> Features:
             # What is shorter than the window stands at its end: so does the last thing said, for a teacher
             # that judges turns, and others do not mind.
             piece = np.pad(sound[HOP * first : HOP * end], (HOP * (self._window - (end - first)), 0))
@@ -62,48 +62,48 @@ class OnnxWhisper:
             (features,) = self._session.run([self._output], {self._input: mel[None].numpy()})
             return np.asarray(features[0, self._window - (end - first) :], np.float32)
 
-        return overlapping_chunks(count, self._window, self._window // 3, hear)
+        return overlapping_chunks(count, self._window, self._window // 3, encode)
 
 
-def open_teacher(settings: PhoneticsConfig) -> OnnxWhisper:
+def open_teacher(settings: TeacherConfig) -> OnnxWhisper:
     """The teacher that ``phonetics`` names. Raises UserError where there is none."""
     if not settings.teacher:
         raise UserError("phonetics.teacher is empty: name an ONNX file of a Whisper encoder.")
     return OnnxWhisper(settings.teacher, settings.output, settings.unit_variance)
 
 
-def with_teacher(mel: Features, heard: Features) -> Features:
-    """(T, B) bands and (T, C) features of a teacher -> (T, B + C): what a teaching reader hears."""
-    return np.concatenate([mel, heard], axis=1)
+def with_teacher(mel: Features, teacher: Features) -> Features:
+    """(T, B) bands and (T, C) features of a teacher -> (T, B + C): the input of a labelling predictor."""
+    return np.concatenate([mel, teacher], axis=1)
 
 
-class TeachingReaders:
-    """Lip readers that hear with a teacher, and say what lips do in speech of which nobody saw the face.
+class LabellingPredictors:
+    """Lip-shape predictors with teacher features, which say what lips do in speech without faces.
 
     Their mean is nearer to the truth than any of them: trained on few speakers, each errs in its own way.
 
     Raises:
-        UserError: there is no reader in one of the folders, or it hears something else.
+        UserError: there is no predictor in one of the folders, or it takes other features.
     """
 
     def __init__(self, folders: Sequence[PathLike], teacher_channels: int) -> None:
-        self._readers: list[Any] = [load_lip_reader(folder) for folder in folders]
-        for folder, reader in zip(folders, self._readers, strict=True):
-            if reader.bands != MelEncoder.channels + teacher_channels:
+        self._predictors: list[Any] = [load_lip_shape_predictor(folder) for folder in folders]
+        for folder, predictor in zip(folders, self._predictors, strict=True):
+            if predictor.bands != MelEncoder.channels + teacher_channels:
                 raise UserError(
-                    f"{folder}: the lip reader does not hear with the teacher: train it on the shards of "
+                    f"{folder}: the lip-shape predictor does not take teacher features: train it on those of "
                     "`python -m common.lip_shapes.label ... listen.taught=true`."
                 )
-        self.fingerprint = fingerprint([weight_fingerprint(reader) for reader in self._readers])
+        self.fingerprint = fingerprint([weight_fingerprint(predictor) for predictor in self._predictors])
 
-    def lips(self, mel: Features, heard: Features) -> Features:
+    def lips(self, mel: Features, teacher: Features) -> Features:
         """(T, B) bands and (T, C) teacher's features of a recording -> (T, 7) of the likeliest shapes."""
-        return read_recording(with_teacher(mel, heard), self._read)
+        return read_recording(with_teacher(mel, teacher), self._read)
 
     @torch.inference_mode()
     def _read(self, features: Features) -> Features:
-        heard = torch.from_numpy(features)[None]
-        shapes = torch.cat([reader(heard) for reader in self._readers]).mean(dim=0)
+        inputs = torch.from_numpy(features)[None]
+        shapes = torch.cat([predictor(inputs) for predictor in self._predictors]).mean(dim=0)
         return np.asarray(shapes.numpy(), np.float32)
 
 

@@ -1,30 +1,32 @@
-"""`python -m common.phonetics.train`: train the phonetic encoder that a lip reader hears with.
+"""`python -m common.phonetics.train`: train the phonetic encoder whose features a lip-shape predictor gets.
 
-Reads the shards of `phonetics` (data.shards); `package/` in train.output is what `listen.phonetics` names
-then. Also under `torchrun --nproc_per_node=N`; the same command again continues.
+Reads the shards of `common.phonetics.label` (data.shards); `package/` in train.output is what
+`listen.phonetics` names then. Also under `torchrun --nproc_per_node=N`; the same command again continues.
 """
 
 from __future__ import annotations
 
 import sys
 
-from stage1_generator.config import Stage1Config
-from stage1_generator.work.command import run_command
-from stage1_generator.work.training import dry_run_training, run_training
+from common.command import run_configured
+from common.phonetics.config import PhoneticTrainingConfig
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command("train_phonetics", __doc__ or "", run, dry_run, argv, lock=False)
+    prog = "python -m common.phonetics.train"
+    return run_configured(PhoneticTrainingConfig, run, prog=prog, description=__doc__ or "", argv=argv)
 
 
-def dry_run(config: Stage1Config) -> None:
-    dry_run_training("train_phonetics", "phonetic encoder", config)
-
-
-def run(config: Stage1Config) -> None:
+def run(config: PhoneticTrainingConfig, dry_run: bool = False) -> None:
+    """Train, or only print what would be trained."""
+    # Seconds of imports that a mistyped key need not wait for.
     from common.phonetics.strategy import PhoneticsStrategy
+    from common.training.launch import run_training, training_plan
 
-    run_training("train_phonetics", "phonetic encoder", PhoneticsStrategy, config)
+    if dry_run:
+        print(training_plan("phonetics.train", "phonetic encoder", config.train, config.data))
+    else:
+        run_training("phonetics.train", "phonetic encoder", PhoneticsStrategy, config)
 
 
 if __name__ == "__main__":

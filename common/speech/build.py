@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from common.config import SpeechConfig
 from common.errors import UserError
 from common.speech.base import SpeechEncoder
+from common.speech.config import SpeechConfig
 
 
 def build_speech_encoder(config: SpeechConfig, device: torch.device | str = "cpu") -> SpeechEncoder:

@@ -1,4 +1,4 @@
-"""Features kept on disk, found by what was heard and what listened, never by a file's name."""
+"""Features kept on disk, found by the content of the sound and the encoder, never by a file's name."""
 
 from __future__ import annotations
 

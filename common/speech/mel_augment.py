@@ -13,8 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from common.config import SpeechAugmentConfig, SpeechConfig
 from common.errors import UserError
+from common.speech.config import SpeechAugmentConfig, SpeechConfig
 from common.speech.mel import CENTRE_DB, FLOOR_DB, SCALE_DB
 
 FEATURE_SECONDS = 0.02

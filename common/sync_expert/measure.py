@@ -52,7 +52,7 @@ def measure(expert: SyncExpert, dataset: ShardDataset, reach: int = 5) -> dict[s
         if expert.speech and speech and speech != expert.speech:
             raise UserError(
                 f"The shards in '{index.folder}' hold features of the speech encoder {speech}, the expert "
-                f"hears {expert.speech}: encode them with that one, or train another expert."
+                f"reads {expert.speech}: encode them with that one, or train another expert."
             )
     device = next(expert.parameters()).device
     videos: dict[str, VideoSync] = {}

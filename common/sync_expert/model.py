@@ -38,7 +38,7 @@ class SyncExpert(ModelMixin, ConfigMixin):  # type: ignore[misc]
         audio_channels: size A of a speech feature (50 per second).
         widths: channels per level; every level but the last halves height and width.
         embed_dim: size D of the embeddings.
-        speech: fingerprint of the speech encoder whose features it hears; empty: unknown.
+        speech: fingerprint of the speech encoder whose features it reads; empty: unknown.
     """
 
     @register_to_config

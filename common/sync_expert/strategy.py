@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.autoencoder.pixels import to_video
-from common.config import SyncConfig, TrainConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.errors import UserError
 from common.files import atomic_dir
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
+from common.sync_expert.config import SyncConfig
 from common.sync_expert.model import SyncExpert, SyncScore, offset_scores
+from common.training.config import OptimisationConfig
 from common.training.draws import Draw
 from common.training.strategy import SampleLosses
 
@@ -76,7 +77,7 @@ class SyncStrategy:
     def __init__(
         self,
         config: SyncConfig,
-        train: TrainConfig,
+        train: OptimisationConfig,
         dataset: ShardDataset,
     ) -> None:
         """Raises UserError where the clips are too short for the expert's window."""
@@ -166,7 +167,7 @@ class SyncStrategy:
             model.save_pretrained(temporary)
 
     def _draw_starts(self, draw: Draw, length: int, margin: int) -> tuple[int, int]:
-        """First frame of the window, and of the sound that is heard instead in the false pair."""
+        """First frame of the window, and of the sound that takes its place in the false pair."""
         generator = draw.generator(self.train.seed, "sync")
         count = self.config.frames
         start = int(torch.randint(length - count + 1, (1,), generator=generator))

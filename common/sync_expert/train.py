@@ -9,23 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from common.command import run_configured
-from common.config import SyncConfig, TrainingSections
-from common.errors import UserError
-
-
-@dataclass
-class SyncRunConfig(TrainingSections):
-    """Root of this command."""
-
-    sync: SyncConfig = field(default_factory=SyncConfig)
+from common.sync_expert.config import SyncTrainingConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     return run_configured(
-        SyncRunConfig,
+        SyncTrainingConfig,
         run,
         prog="common/sync_expert/train.py",
         description="Train a sync expert on the clips of stage 1.",
@@ -33,15 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def run(config: SyncRunConfig, dry_run: bool = False) -> None:
+def run(config: SyncTrainingConfig, dry_run: bool = False) -> None:
     """Train, then measure on the held-out clips."""
     from common.data.dataset import ShardDataset
     from common.sync_expert.model import load_expert
     from common.sync_expert.strategy import SyncStrategy, evaluate_expert
     from common.training.launch import is_main_process, open_shards, train
 
-    if config.data.buckets:
-        raise UserError("data.buckets is for models of several sizes; an expert has one: leave it empty.")
     dataset = open_shards(config.data)
     strategy = SyncStrategy(config.sync, config.train, dataset)
     held_out = ShardDataset(list(config.sync.held_out)) if config.sync.held_out else None

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from common.config import TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.models.conditions import ModelConditions
+from common.training.config import FlowTrainConfig
 from common.training.draws import Draw
 
 
@@ -51,7 +51,7 @@ class SampleDraw:
     motion: bool
 
 
-def draw_sample(draw: Draw, config: TrainConfig, flow: FlowMatching, shape: Sequence[int]) -> SampleDraw:
+def draw_sample(draw: Draw, config: FlowTrainConfig, flow: FlowMatching, shape: Sequence[int]) -> SampleDraw:
     """Everything random about one sample of latent ``shape`` (C, F, h, w); a pure function of its arguments.
 
     Condition dropout (G, spec section 5): both conditions vanish with ``drop_both``, speech alone with
@@ -73,7 +73,7 @@ def draw_sample(draw: Draw, config: TrainConfig, flow: FlowMatching, shape: Sequ
 def flow_inputs(
     batch: DubBatch,
     draws: Sequence[Draw],
-    config: TrainConfig,
+    config: FlowTrainConfig,
     flow: FlowMatching,
     motion_latents: int,
     text: Tensor | None = None,

@@ -1,7 +1,7 @@
 """What a training will need: memory per GPU and hours, by formula, for a machine that is not at hand.
 
 Bytes are those of the tensors; the allocator, the CUDA context and communication want about a tenth more. The
-formulas follow what the trainer does: fp32 weights and optimiser, bf16 arithmetic under autocast.
+formulas follow what the trainer does: float32 weights and optimiser, bfloat16 arithmetic under autocast.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.training.config import FlowTrainingConfig
 from common.training.flops import Adapters, Cost, Shape, linear_layers, token_counts, training_cost
 from common.training.peak import DATA_SHEET, MEMORY_GIB
 
@@ -43,13 +44,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Run:
-    """A configured training. ``config`` has model, vae, geometry, speech, train and maybe phase sections.
+    """A configured training.
 
-    parameters: of the transformer, without the adapter that the phase adds. decoder: parameters of the
+    parameters: of the transformer, without the adapter that the training adds. decoder: parameters of the
     autoencoder, which has to be there for losses on decoded frames; 0: not known, left out.
     """
 
-    config: Any
+    config: FlowTrainingConfig
     parameters: int
     reference_frames: int
     world: int
@@ -57,10 +58,7 @@ class Run:
 
     @property
     def adapters(self) -> Adapters | None:
-        phase = getattr(self.config, "phase", None)
-        if phase is None or not phase.lora_rank:
-            return None
-        return Adapters(phase.lora_rank, tuple(phase.lora_targets))
+        return Adapters(*self.config.adapter) if self.config.adapter else None
 
     @property
     def shape(self) -> Shape:
@@ -76,7 +74,7 @@ class Run:
 
     @property
     def added(self) -> int:
-        """Parameters of the phase's adapter: rank x (inputs + outputs) of every layer that it changes."""
+        """Parameters of the adapter that is trained: rank x (inputs + outputs) of each layer it changes."""
         adapters = self.adapters
         if adapters is None:
             return 0
@@ -104,7 +102,7 @@ class Run:
         train = self.config.train
         sharded = sharding == "fsdp2"
         share = self.world if sharded else 1
-        half = train.mixed_precision != "no"
+        half = train.mixed_precision != "float32"
         every, trained = self.parameters + self.added, self.trained
         parts = {
             "weights": FP32 * every / share,
@@ -124,8 +122,7 @@ class Run:
                 # DDP exchanges gradients through buffers of the same size.
                 parts["ddp buckets"] = FP32 * trained
         parts["activations"] = self.activation_bytes(checkpointing)
-        phase = getattr(self.config, "phase", None)
-        if phase is not None and judges(phase):
+        if self.config.decodes_frames:
             if self.decoder:
                 parts["autoencoder"] = FP32 * self.decoder
             parts["decoding"] = decode_bytes(
@@ -160,7 +157,7 @@ class Run:
         - several samples with different noise levels: two r T d more, the norms before modulation
         """
         model, shape = self.config.model, self.shape
-        wide, narrow = FP32, FP32 if self.config.train.mixed_precision == "no" else BF16
+        wide, narrow = FP32, FP32 if self.config.train.mixed_precision == "float32" else BF16
         reference, target = token_counts(model, shape)
         tokens = reference + target
         text = 3 if model.text_tokens else 0
@@ -176,11 +173,6 @@ class Run:
     def _block_parameters(self) -> int:
         layers = linear_layers(self.config.model, self.shape)
         return sum(a.inputs * a.outputs for name, a in layers.items() if name.startswith("blocks.0."))
-
-
-def judges(phase: Any) -> bool:
-    """Whether a phase has losses on decoded frames: any section of it with a weight and a model."""
-    return any(getattr(getattr(phase, name), "weight", 0) for name in vars(phase))
 
 
 def decode_bytes(
@@ -221,7 +213,7 @@ def estimate_rows(run: Run) -> list[tuple[str, str]]:
             f"{cost.backward / 1e15:,.3g}), {cost.tokens:,} tokens",
         )
     ]
-    if train.mixed_precision != "no":
+    if train.mixed_precision != "float32":
         for device in MEMORY_GIB:
             hours = run.hours(device)
             each = 3600 * hours / train.max_steps

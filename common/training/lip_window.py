@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.config import TrainConfig
 from common.data.batch import DubBatch
 from common.models.conditions import GridOffset, ModelConditions
 from common.training.conditioning import FlowInputs
+from common.training.config import FlowTrainConfig
 from common.training.draws import Draw, is_chosen
 
 _SPATIAL_OF_BATCH = (
@@ -31,7 +31,7 @@ _SPATIAL_OF_BATCH = (
 _SPATIAL_OF_CONDITIONS = ("reference", "masked_latents", "motion")
 
 
-def is_windowed(step: int, config: TrainConfig) -> bool:
+def is_windowed(step: int, config: FlowTrainConfig) -> bool:
     """Whether optimiser step ``step`` sees windows."""
     return bool(config.lip_window) and is_chosen(step, config.lip_window_share, config.seed, "lip window")
 
@@ -62,7 +62,7 @@ class LipWindow:
 
 
 def draw_lip_window(
-    batch: DubBatch, draws: Sequence[Draw], config: TrainConfig, patch: Sequence[int]
+    batch: DubBatch, draws: Sequence[Draw], config: FlowTrainConfig, patch: Sequence[int]
 ) -> LipWindow | None:
     """The window of this micro-batch; None: it sees the whole picture.
 
@@ -80,7 +80,7 @@ def draw_lip_window(
 
 
 def lip_window(
-    inputs: FlowInputs, draws: Sequence[Draw], config: TrainConfig, patch: Sequence[int]
+    inputs: FlowInputs, draws: Sequence[Draw], config: FlowTrainConfig, patch: Sequence[int]
 ) -> FlowInputs:
     """The inputs, or what of them lies in the window around the lips. ``patch``: as above."""
     window = draw_lip_window(inputs.batch, draws, config, patch)

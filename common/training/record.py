@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from common.config import DataConfig, TrainConfig
+from common.data.config import DataConfig
 from common.data.dataset import ShardDataset
 from common.files import fingerprint
+from common.training.config import FlowTrainConfig
 
 
-def training_record(train: TrainConfig, dataset: ShardDataset) -> dict[str, Any]:
+def training_record(train: FlowTrainConfig, dataset: ShardDataset) -> dict[str, Any]:
     """Settings and data of a run. Of folders only the last two names are kept.
 
     Returns:
@@ -34,7 +35,7 @@ def training_record(train: TrainConfig, dataset: ShardDataset) -> dict[str, Any]
 def data_fingerprint(dataset: ShardDataset, data: DataConfig) -> str:
     """Identifies the samples and what decides the order in which they are drawn, not where they lie."""
     tars = [[shard.sha256 for shard in index.shards] for index in dataset.indices]
-    drawn = {"order": data.order, "buckets": list(data.buckets), "weights": [float(w) for w in data.weights]}
+    drawn = {"order": data.order, "buckets": data.clip_lengths, "weights": [float(w) for w in data.weights]}
     return fingerprint({"tars": tars, **drawn})
 
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_frames, to_video
-from common.config import DiffusionConfig
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
+from common.diffusion.config import DiffusionConfig
 from common.diffusion.sampler import build_sampler
 from common.errors import UserError
 from common.media import contact_sheet

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from common.config import TrainConfig
+from common.training.config import OptimisationConfig
 
 
-def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
+def learning_rate(config: OptimisationConfig, step: int, progress: float) -> float:
     """Rate of optimiser step ``step`` (from 0), linear warm-up included.
 
     ``progress`` in [0, 1] is the share of the run that is over, by steps or, under a time limit, by time.

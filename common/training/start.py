@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -11,16 +10,19 @@ import torch
 from torch import Tensor
 
 from common.autoencoder.codec import VideoCodec, build_vae
-from common.config import ModelConfig, PhaseConfig, SpeechConfig, VaeConfig
+from common.autoencoder.config import VaeConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import CACHE
 from common.errors import UserError
 from common.files import fingerprint, sha256_file
-from common.models.adapters import Adapter, add_adapter
+from common.models.adapters import Adapter
+from common.models.config import ModelConfig
 from common.models.package import ModelPackage, load_package
 from common.models.package_info import adapter_file
 from common.models.transformer import DubbingTransformer, build_transformer
-from common.speech import SpeechEncoder, build_speech_encoder
+from common.speech.base import SpeechEncoder
+from common.speech.build import build_speech_encoder
+from common.speech.config import SpeechConfig
 
 # A model of the other stage differs in these: what they mean is learnt anew, everything else is kept.
 _MAY_DIFFER = ("condition_channels", "reference_layout")
@@ -101,36 +103,6 @@ def starting_model(start: StartingPoint, config: ModelConfig) -> DubbingTransfor
     if config.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model.requires_grad_(True)
-
-
-def add_phase_adapter(
-    model: DubbingTransformer, phase: PhaseConfig, earlier: Sequence[Adapter]
-) -> Adapter | None:
-    """Prepare ``model`` for a phase: freeze it and add the phase's adapter, or None where all is trained.
-
-    Adapters of earlier phases are carried along but switched off: they act at other noise levels.
-
-    Raises:
-        UserError: the adapter is already there, no targets are named, or a model with adapters is to be
-            trained as a whole.
-    """
-    names = [adapter.name for adapter in earlier]
-    if not phase.lora_rank:
-        if names:
-            raise UserError(
-                f"train.init_from has adapters ({', '.join(names)}), which will not fit once all parameters "
-                "are trained: set train.keep_adapters=false to leave them behind, or set phase.lora_rank."
-            )
-        return None
-    if phase.name in names:
-        raise UserError(
-            f"train.init_from has an adapter {phase.name!r} already: start from the phase before."
-        )
-    if not phase.lora_targets:
-        raise UserError("phase.lora_targets is empty: name the layers that the adapter shall change.")
-    add_adapter(model, phase.name, phase.lora_rank, phase.lora_alpha, phase.lora_targets)
-    low, high = phase.active_range
-    return Adapter(phase.name, (low, high))
 
 
 def speech_of(

@@ -10,8 +10,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from common.config import TrainConfig
 from common.training.checkpoint import Checkpoint, load_optimizer, optimizer_tensors
+from common.training.config import OptimisationConfig
 from common.training.distribute import data_mesh, fill, hollow_copy, shard_model
 from common.training.ema import ParameterAverage
 from common.training.layout import ProcessLayout
@@ -31,7 +31,7 @@ class TrainingState:
     """
 
     def __init__(
-        self, config: TrainConfig, strategy: Strategy, accelerator: Accelerator, layout: ProcessLayout
+        self, config: OptimisationConfig, strategy: Strategy, accelerator: Accelerator, layout: ProcessLayout
     ) -> None:
         """Raises UserError where the model cannot be split or shared as ``config`` asks."""
         self._strategy, self._accelerator = strategy, accelerator
@@ -119,7 +119,9 @@ class TrainingState:
         return {name: value for name, value in self.parameters.items() if name.startswith(part)}
 
 
-def build_optimizer(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    parameters: Mapping[str, nn.Parameter], config: OptimisationConfig
+) -> torch.optim.Optimizer:
     """The optimiser that ``train.optimizer`` names, for parameters by name."""
     if config.optimizer == "muon":
         return Muon(parameters.values(), lr=config.learning_rate)

@@ -11,19 +11,22 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from common.config import DiffusionConfig, GeometryConfig, ModelConfig, SpeechConfig, TrainConfig
 from common.data.batch import DubBatch
+from common.diffusion.config import DiffusionConfig
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
+from common.geometry import GeometryConfig
+from common.models.config import ModelConfig
 from common.models.transformer import DubbingTransformer
+from common.speech.config import SpeechConfig
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.flops import Cost, model_cost
-from common.training.hearing import Hearing
 from common.training.lip_window import lip_window
-from common.training.loading import Assemble, ClipEncoder, MicroBatch
+from common.training.loading import Assemble, MicroBatch, SampleEncoder
 from common.training.losses import noise_weights, region_weights, weighted_flow_loss
 from common.training.pixel.clip import GivenConditions
 from common.training.pixel.decoded import DecodedFrameLosses, one_step_estimate
+from common.training.speech_transform import SpeechTransform
 from common.training.start import StartingPoint
 
 
@@ -93,7 +96,7 @@ class Alternating(Protocol):
 class FlowConfig(Protocol):
     """The sections that a flow-matching task reads."""
 
-    train: TrainConfig
+    train: FlowTrainConfig
     model: ModelConfig
     geometry: GeometryConfig
     speech: SpeechConfig
@@ -110,9 +113,9 @@ class FlowStrategy(ABC):
         self,
         config: FlowConfig,
         text: Tensor | None = None,
-        encoder: ClipEncoder | None = None,
+        encoder: SampleEncoder | None = None,
         decoded_losses: DecodedFrameLosses | None = None,
-        hearing: Hearing | None = None,
+        speech_transform: SpeechTransform | None = None,
     ) -> None:
         """Set up what all such tasks have.
 
@@ -121,7 +124,7 @@ class FlowStrategy(ABC):
             text: (1, L, text_dim), the constant text states of models with text attention.
             encoder: of samples without cached latents.
             decoded_losses: losses on decoded frames, where the phase has any.
-            hearing: changes of the speech features; None: none.
+            speech_transform: changes of the speech features; None: none.
 
         Raises:
             UserError: losses on decoded frames, which need the whole picture, with ``train.lip_window``.
@@ -135,7 +138,7 @@ class FlowStrategy(ABC):
         self.flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
         self.extra_window, self.patch_size = config.speech.extra_window, tuple(config.model.patch_size)
         self.text, self.encoder = text, encoder
-        self.decoded_losses, self.hearing = decoded_losses, hearing
+        self.decoded_losses, self.speech_transform = decoded_losses, speech_transform
 
     @abstractmethod
     def build_model(self) -> nn.Module: ...
@@ -151,7 +154,7 @@ class FlowStrategy(ABC):
         """The batch with the conditions of this stage chosen, before any is dropped."""
 
     def collate(self) -> Assemble:
-        return Assemble(self.geometry.clip_frames, self.extra_window, self.hearing)
+        return Assemble(self.geometry.clip_frames, self.extra_window, self.speech_transform)
 
     def batch(self, micro: MicroBatch, device: torch.device) -> DubBatch:
         """The micro-batch with all its conditions, on ``device``."""

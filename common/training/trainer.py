@@ -16,7 +16,8 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from common.config import DataConfig, TrainConfig
+from common.arithmetic import is_emulated, resolve_precision
+from common.data.config import DataConfig
 from common.data.dataset import ShardDataset
 from common.data.order import build_order
 from common.errors import UserError
@@ -24,13 +25,13 @@ from common.files import remove_partial, require_writable_dir
 from common.training.callback import TrainingCallback
 from common.training.callback_runner import CallbackRunner
 from common.training.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
+from common.training.config import OptimisationConfig
 from common.training.distribute import clip_gradients, gradient_exchange
 from common.training.draws import DrawSampler
 from common.training.durable import DiskFullError, together
 from common.training.layout import ProcessLayout
 from common.training.loading import DrawnSamples
 from common.training.meter import LossMeter, RunLog
-from common.training.precision import is_emulated, resolve_precision
 from common.training.record import data_fingerprint
 from common.training.schedule import learning_rate
 from common.training.state import TrainingState
@@ -67,7 +68,7 @@ class Trainer:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: OptimisationConfig,
         strategy: Strategy,
         dataset: ShardDataset,
         data: DataConfig | None = None,
@@ -304,13 +305,15 @@ class Trainer:
         return float(broadcast(shared)) if self.world > 1 else float(shared)
 
 
-def _accelerator(config: TrainConfig, alternating: bool) -> Accelerator:
+def _accelerator(config: OptimisationConfig, alternating: bool) -> Accelerator:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = resolve_precision(config.mixed_precision, device)
     if is_emulated(precision, device):
         warnings.warn(
-            "train.mixed_precision=bf16 is emulated on this CPU and many times slower than fp32", stacklevel=2
+            "train.mixed_precision=bfloat16 is emulated on this device and many times slower than float32",
+            stacklevel=2,
         )
     # DDP must not wait for gradients of a part that this step does not train.
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=True)] if alternating else None
-    return Accelerator(mixed_precision=precision, cpu=device == "cpu", kwargs_handlers=handlers)
+    word = "bf16" if precision == torch.bfloat16 else "no"
+    return Accelerator(mixed_precision=word, cpu=device == "cpu", kwargs_handlers=handlers)

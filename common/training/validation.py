@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from common.data.dataset import ShardDataset
 from common.data.schema import CACHE
 from common.errors import UserError
 from common.sync_expert.model import SyncExpert, load_expert
 from common.training.callback import TrainingCallback
+from common.training.config import FlowTrainingConfig
 from common.training.held_out import HeldOutLoss
 from common.training.loading import check_encoders
 from common.training.samples import SampleStrips
 from common.training.strategy import Alternating, FlowStrategy, Strategy
 
 
-def validation_callbacks(config: Any, strategy: Strategy | FlowStrategy) -> list[TrainingCallback]:
+def validation_callbacks(
+    config: FlowTrainingConfig, strategy: Strategy | FlowStrategy
+) -> list[TrainingCallback]:
     """The held-out loss and the samples, where ``data.held_out`` names shards.
 
     Raises:
@@ -51,18 +53,17 @@ def validation_callbacks(config: Any, strategy: Strategy | FlowStrategy) -> list
     return callbacks
 
 
-def _expert(config: Any, speech: str) -> SyncExpert:
+def _expert(config: FlowTrainingConfig, speech: str) -> SyncExpert:
     named = config.train.sample_expert
-    phase = getattr(config, "phase", None)
-    if phase is not None and phase.sync.weight and Path(phase.sync.model).resolve() == Path(named).resolve():
+    if config.loss_expert and Path(config.loss_expert).resolve() == Path(named).resolve():
         raise UserError(
-            "train.sample_expert is the expert of phase.sync.model: a model that was trained to please it "
-            "must be judged by another one."
+            f"train.sample_expert is {named}, the expert of a loss of this training: a model that was "
+            "trained to please it must be judged by another one."
         )
     expert = load_expert(named)
     if expert.speech and expert.speech != speech:
         raise UserError(
-            f"train.sample_expert hears features of the speech encoder {expert.speech}, this training's are "
+            f"train.sample_expert reads features of the speech encoder {expert.speech}, this training's are "
             f"of {speech}: train an expert on features of that encoder."
         )
     return expert.eval().requires_grad_(False)

@@ -14,7 +14,7 @@ from common.autoencoder.pixels import to_video
 from common.errors import UserError
 from common.files import PathLike, sha256_file
 from common.models.shipped import shipped_places
-from common.speech import SpeechEncoder
+from common.speech.base import SpeechEncoder
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME
 from common.sync_expert.model import load_expert

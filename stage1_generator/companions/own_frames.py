@@ -10,17 +10,19 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.prepared import Entry
+from common.data.prepared import PreparedClip
 from common.data.writer import safe_key
+from common.parallel import run_parallel
+from common.progress import StepProgress
 from stage1_generator.companions.plan import PairPlan, chosen_clips
-from stage1_generator.config import Stage1Config, work_paths
-from stage1_generator.work.command import Progress, run_parallel
+from stage1_generator.config import Stage1Config
+from stage1_generator.work.paths import work_paths
 
 
 class EntryFrames:
     """What an entry's own frames show, for all of its clips: read once, when it is first needed."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: PreparedClip) -> None:
         self.entry = entry
 
     @cached_property
@@ -37,7 +39,7 @@ class EntryFrames:
 AnyFrames = TypeVar("AnyFrames", bound=EntryFrames)
 
 
-def plan_companions(entries: Sequence[Entry], config: Stage1Config, kind: str) -> list[PairPlan]:
+def plan_companions(entries: Sequence[PreparedClip], config: Stage1Config, kind: str) -> list[PairPlan]:
     """The clips to be tried, in key order: as many of each speaker as get generated companions.
 
     Clips with known occluders are left out: lips taken from another moment would bring its occluder along.
@@ -61,7 +63,7 @@ def plan_companions(entries: Sequence[Entry], config: Stage1Config, kind: str) -
 def make_companions(
     what: str,
     plans: Sequence[PairPlan],
-    entries: Mapping[str, Entry],
+    entries: Mapping[str, PreparedClip],
     config: Stage1Config,
     make: Callable[[PairPlan, AnyFrames], tuple[bool, bool]],
     frames_of: type[AnyFrames],
@@ -81,7 +83,7 @@ def make_companions(
         opened = frames_of(entries[entry])
         return [make(plan, opened) for plan in groups[entry]]
 
-    progress, accepted = Progress(what, len(plans)), 0
+    progress, accepted = StepProgress(what, len(plans)), 0
     for entry, results in run_parallel(make_all, list(groups), config.blend.workers):
         for plan, (good, worked) in zip(groups[entry], results, strict=True):
             accepted += good

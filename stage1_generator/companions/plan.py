@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.clips import clip_key, clip_starts
 from stage1_generator.footage.voice import voiced_share
 
 
@@ -60,15 +61,6 @@ class Unpaired:
 
     key: str
     reason: str
-
-
-def clip_starts(frames: int, length: int, stride: int) -> range:
-    """First frames of the clips cut from `frames` frames; `stride` 0 means `length`; a tail may remain."""
-    return range(0, frames - length + 1, stride or length)
-
-
-def clip_key(entry: str, start: int) -> str:
-    return f"{entry}_{start:06d}"
 
 
 def clip_seed(seed: int, key: str, purpose: str) -> int:

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from common.data.prepared import Entry
+from common.data.prepared import PreparedClip
 from common.data.summary import spread
 from common.errors import UserError
 from common.face.identity import IdentityEncoder
@@ -57,7 +57,9 @@ class QualityFilter:
         self._identity, self.why_no_identity = identity_encoder(config)
         self._detectors = DetectorPool(config.face)
 
-    def check(self, plan: PairPlan, entry: Entry, folder: Path, verdict_path: Path) -> tuple[bool, bool]:
+    def check(
+        self, plan: PairPlan, entry: PreparedClip, folder: Path, verdict_path: Path
+    ) -> tuple[bool, bool]:
         """Score the companion in ``folder`` and write the verdict.
 
         Returns:
@@ -90,13 +92,13 @@ class QualityFilter:
         # Verdicts on generated companions keep the mark that they had before there were others.
         return fingerprint(settings if self._lips is Lips.different else [*settings, most])
 
-    def _score(self, plan: PairPlan, entry: Entry, companion_path: Path) -> dict[str, dict[str, Any]]:
+    def _score(self, plan: PairPlan, entry: PreparedClip, companion_path: Path) -> dict[str, dict[str, Any]]:
         limits = self._config.filters
         original = entry.crops(plan.start, plan.length)
         companion = read_frames(companion_path)
         track = entry.track(plan.start, plan.length)
         masks = clip_masks(
-            track.landmarks, original.shape[1], track.occluder, self._config.synthesis.occluder_grow
+            track.landmarks, original.shape[1], track.occluder, self._config.masks.occluder_grow
         )
         scores = {
             "sharpness": _between(

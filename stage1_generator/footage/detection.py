@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from common.config import FaceConfig
 from common.face import FaceDetector, build_detector
+from common.face.config import FaceConfig
 
 
 class DetectorPool:

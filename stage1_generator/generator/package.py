@@ -8,8 +8,9 @@ from common.errors import UserError
 from common.files import fingerprint, sha256_file
 from common.models.package import ModelPackage, load_package
 from common.models.package_info import METADATA_FILE
+from common.speech.prepared import PreparedSpeech
 from stage1_generator.config import Stage1Config
-from stage1_generator.generator.frozen import EntrySpeech, pick_device, pick_dtype
+from stage1_generator.generator.frozen import pick_device, pick_dtype
 
 STAGE = 1
 
@@ -31,7 +32,7 @@ def find_package(config: Stage1Config) -> Path:
     return folder
 
 
-def load_generator(config: Stage1Config, speech: EntrySpeech) -> tuple[ModelPackage, str]:
+def load_generator(config: Stage1Config, speech: PreparedSpeech) -> tuple[ModelPackage, str]:
     """The generator on the configured device, and a fingerprint of its weights.
 
     Raises:

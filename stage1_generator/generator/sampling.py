@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
-from common.config import DiffusionConfig, GeometryConfig
+from common.diffusion.config import DiffusionConfig
 from common.diffusion.sampler import build_sampler
 from common.diffusion.windows import Window, plan_windows
-from common.geometry import latents_to_frames
+from common.geometry import GeometryConfig, latents_to_frames
 from common.models.conditions import ModelConditions
 from common.speech.windows import audio_windows
 from stage1_generator.companions.masks import hide

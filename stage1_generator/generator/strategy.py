@@ -15,9 +15,9 @@ from common.errors import UserError
 from common.models.package import save_package
 from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
-from common.training.hearing import hearing_of
 from common.training.loading import MicroBatch, check_encoders
 from common.training.record import training_record
+from common.training.speech_transform import speech_transform_of
 from common.training.start import load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import FlowStrategy
 from stage1_generator.config import Stage1Config
@@ -40,8 +40,8 @@ class GeneratorStrategy(FlowStrategy):
                 "data.shards holds clips without latents: run `python -m stage1_generator.encode`."
             )
         check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
-        hearing = hearing_of(config.train, config.speech, config.speech_augment)
-        super().__init__(config, self.start.context, hearing=hearing)
+        transform = speech_transform_of(config.train, config.speech, config.speech_augment)
+        super().__init__(config, self.start.context, speech_transform=transform)
 
     def build_model(self) -> nn.Module:
         if self.start.adapters:

@@ -9,7 +9,7 @@ from typing import Any
 
 from common.files import read_json
 from stage1_generator.companions.records import VERDICT, read_plan
-from stage1_generator.config import WorkPaths
+from stage1_generator.work.paths import WorkPaths
 
 SHOWN = 12
 _KINDS = ("generated", "retimed", "own_mouths")

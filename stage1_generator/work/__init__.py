@@ -1,1 +1,1 @@
-"""What the commands of stage 1 share: options, the work folder and its lock, progress, trainings."""
+"""What the commands of stage 1 share: their options and checks, and where each puts its results."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from common.checks import above, at_least
 from common.errors import UserError
 from stage2_dubber.config import Stage2Config, check
 
@@ -23,11 +24,9 @@ class CriticConfig:
 
     def __post_init__(self) -> None:
         for name in ("width", "num_layers"):
-            if getattr(self, name) < 1:
-                raise UserError(f"distill.critic.{name} is {getattr(self, name)}; it must be at least 1.")
+            at_least(f"distill.critic.{name}", getattr(self, name), 1)
         for name in ("weight", "wrong_speech", "noise", "penalty"):
-            if getattr(self, name) < 0:
-                raise UserError(f"distill.critic.{name} is {getattr(self, name)}; it must not be negative.")
+            at_least(f"distill.critic.{name}", getattr(self, name), 0)
 
 
 @dataclass
@@ -63,10 +62,8 @@ class DistillConfig:
             ("teacher_substeps", 1),
             ("fake_steps", 1),
         ):
-            if getattr(self, name) < least:
-                raise UserError(f"distill.{name} is {getattr(self, name)}; it must be at least {least}.")
-        if self.opponents_rate <= 0:
-            raise UserError(f"distill.opponents_rate is {self.opponents_rate}; it must be positive.")
+            at_least(f"distill.{name}", getattr(self, name), least)
+        above("distill.opponents_rate", self.opponents_rate, 0)
         weights = (
             "warmup_face_weight",
             "warmup_lip_weight",
@@ -75,8 +72,7 @@ class DistillConfig:
             "truth_weight",
         )
         for name in weights:
-            if getattr(self, name) < 0:
-                raise UserError(f"distill.{name} is {getattr(self, name)}; it must not be negative.")
+            at_least(f"distill.{name}", getattr(self, name), 0)
         if not any((self.matching_weight, self.teacher_weight, self.truth_weight, self.critic.weight)):
             raise UserError(
                 "distill.matching_weight, teacher_weight, truth_weight and critic.weight are all 0: the "

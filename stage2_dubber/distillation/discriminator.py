@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.config import ModelConfig
 from common.models.audio_projector import AudioProjector
+from common.models.config import ModelConfig
 from stage2_dubber.distillation.config import CriticConfig
 
 _GROUPS = 8

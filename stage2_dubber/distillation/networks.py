@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.config import ModelConfig
+from common.models.config import ModelConfig
 from common.models.transformer import DubbingTransformer
 from stage2_dubber.distillation.config import DistillConfig
 from stage2_dubber.distillation.discriminator import LatentDiscriminator

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.config import TrainConfig
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.diffusion.sampler import EulerSampler
 from common.models.conditions import ModelConditions
+from common.training.config import FlowTrainConfig
 from common.training.losses import region_weights, weighted_flow_loss
 from common.training.strategy import SampleLosses
 from stage2_dubber.distillation.config import DistillConfig
@@ -57,7 +57,7 @@ class Objective:
     """The losses of all kinds of steps; ``sampler`` is the student's."""
 
     distill: DistillConfig
-    train: TrainConfig
+    train: FlowTrainConfig
     teacher: Teacher
     sampler: EulerSampler
 

@@ -33,13 +33,14 @@ from common.training.conditioning import batch_conditions
 from common.training.lip_window import draw_lip_window
 from common.training.loading import MicroBatch
 from common.training.record import short_name
-from common.training.start import add_phase_adapter, starting_model
+from common.training.start import starting_model
 from common.training.strategy import SampleLosses
 from stage2_dubber.distillation.config import StudentConfig
 from stage2_dubber.distillation.draws import FAKE, draw_rows, plan_step, step_kind
 from stage2_dubber.distillation.networks import AUXILIARY, STUDENT, DistillationNetworks
 from stage2_dubber.distillation.objective import Objective, StudentInputs
 from stage2_dubber.distillation.teacher import Teacher
+from stage2_dubber.training.phase_adapter import add_phase_adapter
 from stage2_dubber.training.strategy import EditorStrategy
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.arithmetic import resolve_precision
 from common.diffusion.sampler import build_sampler
 from common.errors import UserError
 from common.models.conditions import ModelConditions
 from common.models.package import load_package
-from common.training.precision import resolve_precision
 from common.training.start import weights_fingerprint
 
 
@@ -36,8 +36,8 @@ class Teacher:
             UserError: there is no package of stage 2, or one with other encoders.
         """
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._narrow = resolve_precision(mixed_precision, device) == "bf16"
-        dtype = torch.bfloat16 if self._narrow else torch.float32
+        dtype = resolve_precision(mixed_precision, device)
+        self._narrow = dtype == torch.bfloat16
         package = load_package(path, stage=2, dtype=dtype)
         package.require_speech(*speech)
         if package.codec.fingerprint != vae:

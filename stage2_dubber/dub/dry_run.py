@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.config import SpeedConfig
 from common.diffusion.options import resolve_sampling
 from common.diffusion.windows import plan_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
 from common.media import SAMPLE_RATE, frame_times, model_frame_count
 from common.models.package_info import read_info
+from common.models.speed import SpeedConfig
 from stage2_dubber.dub.request import DubInputs, DubRequest
 
 

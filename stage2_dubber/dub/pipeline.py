@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from common.arithmetic import has_bf16
-from common.config import SpeedConfig
+from common.arithmetic import resolve_precision
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.media import SAMPLE_RATE
 from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
+from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
 from common.progress import ProgressCallback
 from common.speech.base import SpeechEncoder
@@ -332,20 +332,15 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 
 def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The dtype of the weights that ``wanted`` means: "auto" is bfloat16 on a GPU and on a CPU that computes
-    in it, else float32.
+    """The dtype of the weights that ``wanted`` means: "auto" is bfloat16 where the device computes in it
+    natively, else float32.
 
     Raises:
         UserError: there is no such dtype.
     """
     if isinstance(wanted, torch.dtype):
         return wanted
-    if wanted == "auto":
-        return torch.bfloat16 if device.type == "cuda" or has_bf16(device.type) else torch.float32
-    named = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if wanted not in named:
-        raise UserError(f"There is no dtype '{wanted}' for weights: choose auto, {' or '.join(named)}.")
-    return named[wanted]
+    return resolve_precision(wanted, device, "dtype")
 
 
 class _Clock:

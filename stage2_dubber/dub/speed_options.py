@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from common.config import SpeedConfig
+    from common.models.speed import SpeedConfig
 
 _PANEL = "Speed and memory (docs/speed.md)"
 
@@ -63,7 +63,7 @@ def read_speed(files: list[Path] | None, **options: Any) -> SpeedConfig:
         UserError: a file cannot be read, a key is unknown, or a value makes no sense.
     """
     from common.config import load_config
-    from stage2_dubber.config import DubConfig
+    from stage2_dubber.dub.config import DubConfig
 
     given = {name: value for name, value in options.items() if value is not None}
     if "guidance_interval" in given:

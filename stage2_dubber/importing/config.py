@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.config import DiffusionConfig, GeometryConfig, SpeechConfig
+from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
+from common.geometry import GeometryConfig
+from common.speech.config import SpeechConfig
 
 
 @dataclass

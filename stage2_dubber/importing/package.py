@@ -200,4 +200,9 @@ def _counter(name: str, size: int, told: Told | None) -> Callable[[int], None] |
 
 def load_dtype(name: str) -> torch.dtype | None:
     """The number format that a word of the command line means; None for "auto"."""
-    return {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[name]
+    return {
+        "auto": None,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+        "float32": torch.float32,
+    }[name]

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.config import SpeechConfig
 from common.errors import UserError
 from common.files import read_json
 from common.models.convert import AUDIO_HEAD_DIM, HEAD_DIM, from_public_state_dict
@@ -18,6 +17,7 @@ from common.models.convert_wan import fresh_tensors, from_wan
 from common.models.package_info import BASE_PHASE
 from common.models.shards import made_entry
 from common.models.stored import Stored, open_folder, open_safetensors
+from common.speech.config import SpeechConfig
 from stage2_dubber.importing.config import ImportConfig, head_count
 from stage2_dubber.importing.parts import (
     SPEECH_WEIGHTS,

@@ -18,14 +18,16 @@ from common.models.package import save_package
 from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs
-from common.training.hearing import hearing_of
-from common.training.loading import ClipEncoder, MicroBatch, check_encoders
+from common.training.loading import MicroBatch, check_encoders
 from common.training.pixel.build import build_decoded_losses, check_landmarks, decoded_losses_identity
 from common.training.record import training_record
-from common.training.start import add_phase_adapter, load_start, speech_of, starting_model, weight_identity
+from common.training.speech_transform import speech_transform_of
+from common.training.start import load_start, speech_of, starting_model, weight_identity
 from common.training.strategy import FlowStrategy, SampleLosses
 from stage2_dubber.config import Stage2Config
+from stage2_dubber.training.clip_encoder import ClipEncoder
 from stage2_dubber.training.own_references import OwnReference, draw_own_reference, with_own_reference
+from stage2_dubber.training.phase_adapter import add_phase_adapter
 
 STAGE = 2
 
@@ -52,12 +54,12 @@ class EditorStrategy(FlowStrategy):
         self.speech_fingerprint, speech = speech_of(dataset, config.speech, self.start.package)
         check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
         geometry, extra = config.geometry, config.speech.extra_window
-        hearing = hearing_of(config.train, config.speech, config.speech_augment)
+        transform = speech_transform_of(config.train, config.speech, config.speech_augment)
         encoder = None
         if speech is not None:
             seed = config.train.seed
             encoder = ClipEncoder(
-                self.start.codec, speech, geometry.clip_frames, extra, seed, config.augment, hearing
+                self.start.codec, speech, geometry.clip_frames, extra, seed, config.augment, transform
             )
         elif config.augment.active:
             raise UserError(
@@ -74,7 +76,7 @@ class EditorStrategy(FlowStrategy):
             config.model.gradient_checkpointing,
         )
         check_landmarks(decoded_losses, dataset)
-        super().__init__(config, self.start.context, encoder, decoded_losses, hearing)
+        super().__init__(config, self.start.context, encoder, decoded_losses, transform)
         self.adapters: tuple[Adapter, ...] = self.start.adapters
 
     def build_model(self) -> nn.Module:

@@ -15,10 +15,15 @@ from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperModel
 
 from common.autoencoder.codec import Autoencoder, build_vae
-from common.config import DiffusionConfig, GeometryConfig, ModelConfig, SpeechConfig, VaeConfig, load_config
+from common.autoencoder.config import VaeConfig
+from common.config import load_config
+from common.diffusion.config import DiffusionConfig
+from common.geometry import GeometryConfig
 from common.media import SAMPLE_RATE, VideoWriter, save_wav
 from common.models.audio_projector import MAX_WINDOW
+from common.models.config import ModelConfig
 from common.models.transformer import DubbingTransformer, build_transformer
+from common.speech.config import SpeechConfig
 from stage2_dubber.config import Stage2Config
 
 WAN5B = Path(__file__).resolve().parent.parent.parent / "configs" / "wan5b.yaml"

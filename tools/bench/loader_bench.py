@@ -31,19 +31,21 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 from torch.utils.data import DataLoader
 
-from common.config import add_config_arguments, load_config, parse_config_arguments
+from common.config import load_config
+from common.config_arguments import add_config_arguments, parse_config_arguments
 from common.data.dataset import ShardDataset
 from common.data.order import build_order
 from common.data.schema import CACHE
 from common.data.writer import ShardWriter
 from common.errors import EXIT_CODE, UserError
-from common.speech import build_speech_encoder
+from common.speech.build import build_speech_encoder
 from common.training.conditioning import FlowInputs
 from common.training.draws import DrawSampler
 from common.training.launch import open_shards, train
-from common.training.loading import Assemble, ClipEncoder, DrawnSamples, MicroBatch
+from common.training.loading import Assemble, DrawnSamples, MicroBatch
 from common.training.strategy import SampleLosses
 from stage2_dubber.config import Stage2Config, check
+from stage2_dubber.training.clip_encoder import ClipEncoder
 from stage2_dubber.training.strategy import EditorStrategy
 
 

@@ -32,12 +32,13 @@ for _folder in (ROOT, ROOT / "tools" / "bench"):  # also runs from a checkout th
 from dub_measure import Memory, clock  # noqa: E402
 from switch_material import SIZES, Loaded, Material, PackageMaterial, RandomMaterial  # noqa: E402
 
-from common.config import SpeedConfig, load_config  # noqa: E402
+from common.config import load_config  # noqa: E402
 from common.diffusion.branches import batch_branches, forward_bytes  # noqa: E402
 from common.diffusion.sampler import EulerSampler, build_sampler  # noqa: E402
 from common.errors import EXIT_CODE, UserError  # noqa: E402
+from common.models.speed import SpeedConfig  # noqa: E402
 from common.psnr import psnr_of_mse  # noqa: E402
-from stage2_dubber.config import DubConfig  # noqa: E402
+from stage2_dubber.dub.config import DubConfig  # noqa: E402
 from stage2_dubber.dub.pipeline import choose_device, choose_dtype  # noqa: E402
 
 EXACT = ("guidance_branches=sequential",)

@@ -13,15 +13,18 @@ import numpy as np
 import torch
 
 from common.autoencoder.pixels import to_video
-from common.config import DiffusionConfig, ModelConfig, SpeedConfig, load_config
+from common.config import load_config
+from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
 from common.face import build_detector, plan_crops, require_face, track_face
 from common.geometry import ceil_clip_length, frames_to_latents, is_clip_length
 from common.media import load_audio, read_frames
 from common.models.adapters import AdapterSwitch
 from common.models.conditions import ModelConditions
+from common.models.config import ModelConfig
 from common.models.package import load_package
 from common.models.package_info import read_info
+from common.models.speed import SpeedConfig
 from common.models.switches import check_switches, place_transformer
 from common.models.transformer import DubbingTransformer, build_transformer
 from common.rendered.clips import ClipRequest, make_clips

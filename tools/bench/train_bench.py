@@ -1,6 +1,6 @@
 """How fast a training step of the dubbing transformer is, against a named baseline in the same run.
 
-    python tools/bench/train_bench.py --size wan5b --precision bf16 --checkpointing --compile --baseline eager
+    python tools/bench/train_bench.py --size wan5b --precision bfloat16 --compile --baseline eager
 
 Random weights and inputs of the given geometry, the trainer's optimiser, timer and count of operations.
 Prints a table and, as the last line, JSON. MFU is useful FLOP/s over the rate of a large matrix product
@@ -23,11 +23,13 @@ from typing import Any
 import torch
 from bench_arguments import positive
 
-from common.config import ModelConfig, TrainConfig, load_config
+from common.config import load_config
 from common.errors import EXIT_CODE, UserError
 from common.geometry import frames_to_latents, is_clip_length
 from common.models.adapters import add_adapter
+from common.models.config import ModelConfig
 from common.models.transformer import build_transformer
+from common.training.config import OptimisationConfig
 from common.training.distribute import clip_gradients
 from common.training.flops import Adapters, Shape, training_cost
 from common.training.peak import data_sheet_peak, measured_peak
@@ -41,7 +43,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "wan1.3b": {"dim": 1536, "num_heads": 12, "num_layers": 30, "ffn_dim": 8960},
     "wan5b": {},
 }
-BASELINES = ("plain", "fp32", "eager", "no-checkpointing", "checkpointing", "none")
+BASELINES = ("plain", "float32", "eager", "no-checkpointing", "checkpointing", "none")
 LORA = (
     "self_attn.to_q",
     "self_attn.to_k",
@@ -107,8 +109,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def baseline_of(asked: Variant, name: str) -> Variant:
     """The asked variant with one thing, or with ``plain`` everything, as it is without the options."""
     changes: dict[str, dict[str, Any]] = {
-        "plain": {"precision": "no", "checkpointing": False, "compiled": False},
-        "fp32": {"precision": "no"},
+        "plain": {"precision": "float32", "checkpointing": False, "compiled": False},
+        "float32": {"precision": "float32"},
         "eager": {"compiled": False},
         "checkpointing": {"checkpointing": True},
         "no-checkpointing": {"checkpointing": False},
@@ -151,11 +153,11 @@ def measure(
     if variant.checkpointing:
         model.enable_gradient_checkpointing()
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    optimizer = build_optimizer(trained, TrainConfig(learning_rate=1e-6))
+    optimizer = build_optimizer(trained, OptimisationConfig(learning_rate=1e-6))
     if variant.compiled:
         model.compile_repeated_blocks()
     inputs, target = _inputs(config, shape, device)
-    half = variant.precision == "bf16"
+    half = variant.precision == "bfloat16"
     timer = StepTimer(device)
     for step in range(options.warmup + options.steps):
         if step == options.warmup:
@@ -229,7 +231,7 @@ def _print_row(row: dict[str, Any]) -> None:
     parts = ", ".join(f"{name} {seconds:.4g} s" for name, seconds in row["parts"].items())
     sheet = f", {row['mfu_datasheet']:.1%} of the data sheet's" if row["mfu_datasheet"] else ""
     print(
-        f"{row['name']:<17} {row['precision']:<5} checkpointing {row['checkpointing']!s:<5} "
+        f"{row['name']:<17} {row['precision']:<8} checkpointing {row['checkpointing']!s:<5} "
         f"compiled {row['compiled']!s:<5} {row['seconds_per_step']:.4g} s per step ({parts}), "
         f"{row['tokens_per_second']:,.0f} tokens/s, {row['tflops']:.3g} TFLOP/s, MFU {row['mfu']:.1%} of the "
         f"measured rate{sheet}, peak {row['peak_memory_gib']:.2f} GiB"
@@ -240,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Time a training step of the dubbing transformer.")
     parser.add_argument("--size", choices=("tiny", *SIZES), default="tiny")
     parser.add_argument("--micro-batch", type=positive, default=1)
-    parser.add_argument("--precision", choices=("no", "bf16"), default="no")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing")
     parser.add_argument("--compile", action="store_true", help="compile the blocks")
     parser.add_argument(

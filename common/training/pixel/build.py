@@ -7,28 +7,28 @@ from typing import Any
 
 import torch
 
+from common.arithmetic import resolve_precision
 from common.autoencoder.codec import VideoCodec
-from common.config import PhaseConfig
 from common.data.dataset import ShardDataset
 from common.data.schema import ARRAYS
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE
 from common.sync_expert.model import load_expert
 from common.training.pixel.clip import PixelLoss
+from common.training.pixel.config import DecodedFrameLossesConfig
 from common.training.pixel.decoded import DecodedFrameLosses
 from common.training.pixel.sync import SyncLoss
-from common.training.precision import resolve_precision
 
 _ELSEWHERE = ("model", "pack", "root")  # where a network's weights lie; other places may hold the same
 
 
 def build_decoded_losses(
-    phase: PhaseConfig,
+    phase: DecodedFrameLossesConfig,
     codec: VideoCodec,
     extra_window: int,
     seed: int,
     speech: str,
-    precision: str = "no",
+    precision: str = "float32",
     checkpointing: bool = False,
 ) -> DecodedFrameLosses | None:
     """The losses on decoded frames of a phase, or None where it has none.
@@ -60,7 +60,8 @@ def build_decoded_losses(
     if not losses:
         return None
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    autocast = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else None
+    dtype = resolve_precision(precision, device)
+    autocast = dtype if dtype == torch.bfloat16 else None
     # A codec of its own around the same weights: what encodes the data keeps its precision.
     own = VideoCodec(codec.vae, autocast)
     return DecodedFrameLosses(own, losses, extra_window, seed, phase.judged_latents, checkpointing)
@@ -85,7 +86,9 @@ def check_landmarks(losses: DecodedFrameLosses | None, dataset: ShardDataset) ->
         first += size
 
 
-def decoded_losses_identity(phase: PhaseConfig, losses: DecodedFrameLosses | None) -> dict[str, Any] | None:
+def decoded_losses_identity(
+    phase: DecodedFrameLossesConfig, losses: DecodedFrameLosses | None
+) -> dict[str, Any] | None:
     """What of these losses a checkpoint must agree with: settings, and weights instead of folders."""
     if losses is None:
         return None

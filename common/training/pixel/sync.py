@@ -31,7 +31,7 @@ class SyncLoss:
             )
         if expert.speech and expert.speech != speech:
             raise UserError(
-                f"phase.sync.model takes features of the speech encoder {expert.speech}, this training's are "
+                f"phase.sync.model reads features of the speech encoder {expert.speech}, this training's are "
                 f"of {speech}: train an expert on features of that encoder."
             )
         # Any: diffusers' decorators hide the signature of `to` from type checkers.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from torch import nn
+import torch
+from torch import nn
 
-    from common.config import DiffusionConfig
+from common.data.index import read_index
+from common.diffusion.config import DiffusionConfig
+from common.diffusion.sampler import build_sampler
+from common.training.config import FlowTrainingConfig
+from common.training.estimate import Run, estimate_rows
+from common.training.layout import ProcessLayout
 
 Rows = list[tuple[str, str]]
 
@@ -30,7 +35,7 @@ def describe(
         builders: name -> callable that builds that model; called under the meta device, so that the
             parameters of a 5B model are counted without memory.
         world_size: number of training processes.
-        reference_frames: reference latents of the temporal layout (stage 1 only).
+        reference_frames: reference latents of the temporal layout; the spatial one has as many as the target.
         samples: size of the data set; read from the index files in ``data.shards`` when left out.
         shards: number of shards; likewise.
 
@@ -108,8 +113,6 @@ def _token_rows(config: Any, reference_frames: int | None) -> Rows:
 
 def _model_calls(diffusion: DiffusionConfig) -> int:
     """Of one window: the branches of guidance that have a weight, at every step of every pass."""
-    from common.diffusion.sampler import build_sampler
-
     sampler = build_sampler(diffusion)
     levels = sampler.flow.sigmas(diffusion.num_steps)[:-1].tolist()
     return diffusion.passes * sum(len(sampler.guidance.weights(t)) for t in levels)
@@ -121,15 +124,10 @@ def _training_rows(config: Any, world: int, samples: int | None, shards: int | N
         rows.append(
             ("data", f"{samples:,} samples" + (f" in {shards:,} shards" if shards is not None else ""))
         )
-    phase = getattr(config, "phase", None)
-    if phase:
-        what = f"LoRA of rank {phase.lora_rank}" if phase.lora_rank else "all parameters"
-        low, high = phase.active_range
-        rows.append(("phase", f"{phase.name}: {what}, active for t in [{low:g}, {high:g}]"))
+    if isinstance(config, FlowTrainingConfig) and config.phase_summary:
+        rows.append(("phase", config.phase_summary))
     train = getattr(config, "train", None)
     if train:
-        from common.training.layout import ProcessLayout  # stands on the configuration itself
-
         layout = ProcessLayout(world, context=train.context_parallel)
         micro, total = train.micro_batch_size, train.global_batch_size
         passes = layout.accumulation(total, micro)
@@ -148,23 +146,18 @@ def _estimates(
     world: int,
 ) -> Rows:
     """Compute, time and memory of a training of the transformer, where the configuration tells them."""
-    sections = ("model", "vae", "speech", "geometry", "train")
-    if "transformer" not in builders or any(getattr(config, name, None) is None for name in sections):
+    if "transformer" not in builders or not isinstance(config, FlowTrainingConfig):
         return []
     if config.model.reference_layout == "spatial":
         reference_frames = config.geometry.latent_frames
     if reference_frames is None:
         return []
-    from common.training.estimate import Run, estimate_rows
-
     decoder = _parameters(builders["autoencoder"])[0] if "autoencoder" in builders else 0
     total = _parameters(builders["transformer"])[0]
     return estimate_rows(Run(config, total, reference_frames, world, decoder))
 
 
 def _count_data(paths: list[str]) -> tuple[int, int]:
-    from common.data.index import read_index  # only needed where the configuration names data
-
     indices = [read_index(path) for path in paths]
     return sum(index.num_samples for index in indices), sum(len(index.shards) for index in indices)
 
@@ -177,8 +170,6 @@ def _count(build: Callable[[], nn.Module]) -> str:
 @cache
 def _parameters(build: Callable[[], nn.Module]) -> tuple[int, int]:
     """Parameters in all and those with a gradient, counted without memory for them."""
-    import torch  # seconds to import; configurations are also read by commands without a model
-
     with torch.device("meta"):
         model = build()
     total = sum(parameter.numel() for parameter in model.parameters())

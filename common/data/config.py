@@ -1,18 +1,66 @@
-"""The ``augment`` section: what is changed at random on pairs of videos, and how strongly."""
+"""Training data: which shards are drawn, in what order, and what is changed about their pictures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from common.checks import at_least, clip_length, one_of, share
 from common.errors import UserError
+from common.random_change import ChangeConfig, check_change
 
 
 @dataclass
-class ChangeConfig:
-    """One change: how often a clip gets it, and the range from which its strength is drawn evenly."""
+class DataConfig:
+    """Shard folders (or their index.json) and, when given, how often each is drawn relative to the others."""
 
-    probability: float = 0.0
-    range: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    shards: list[str] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    order: str = "shuffle"  # | "stream": every row of the batch reads whole shards one after another
+    speaker_exponent: float = 1.0  # a speaker's share goes with this power of his clips; 0: all alike
+
+    def __post_init__(self) -> None:
+        one_of("data.order", self.order, ("shuffle", "stream"))
+        at_least("data.speaker_exponent", self.speaker_exponent, 0.0)
+        if self.speaker_exponent != 1.0 and (self.order == "stream" or self.clip_lengths):
+            raise UserError(
+                "data.speaker_exponent draws every clip by itself: it goes with data.order=shuffle and "
+                "without data.buckets."
+            )
+        if self.weights and len(self.weights) != len(self.shards):
+            raise UserError(
+                f"data.weights has {len(self.weights)} numbers but data.shards {len(self.shards)} folders: "
+                "give one each, or none."
+            )
+
+    @property
+    def clip_lengths(self) -> list[int]:
+        """Lengths in frames that clips are sorted by and cut to; empty: all get the same length."""
+        return []
+
+
+@dataclass
+class FlowDataConfig(DataConfig):
+    """The ``data`` section of a training of the dubbing transformer."""
+
+    buckets: list[int] = field(
+        default_factory=list
+    )  # lengths of clips in frames, 4k+1; empty: all are cut to geometry.clip_frames
+    held_out: list[str] = field(
+        default_factory=list
+    )  # shards of other speakers, measured and never trained on
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for length in self.buckets:
+            clip_length("data.buckets", length)
+        if both := set(self.shards) & set(self.held_out):
+            raise UserError(
+                f"data.held_out names {sorted(both)[0]}, which is also in data.shards: name others."
+            )
+
+    @property
+    def clip_lengths(self) -> list[int]:
+        return list(self.buckets)
 
 
 @dataclass
@@ -48,12 +96,11 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         for name, change in self.changes().items():
-            _check_change(f"augment.{name}", change)
+            check_change(f"augment.{name}", change)
             low_high = list(change.range)
             if name.endswith("compression") and not 1 <= low_high[0] <= low_high[1] <= 100:
                 raise UserError(f"augment.{name}.range is {low_high}; JPEG qualities are from 1 to 100.")
-        if not 0 <= self.flip <= 1:
-            raise UserError(f"augment.flip is {self.flip}; give a probability from 0 to 1.")
+        share("augment.flip", self.flip)
 
     def changes(self) -> dict[str, ChangeConfig]:
         """All changes but the flip, by name."""
@@ -64,42 +111,3 @@ class AugmentConfig:
     def active(self) -> bool:
         """Whether anything can be changed."""
         return bool(self.flip or any(change.probability for change in self.changes().values()))
-
-
-@dataclass
-class SpeechAugmentConfig:
-    """Random changes of cached log-mel features while training; nothing is changed by default."""
-
-    pitch: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.0, 0.12]))
-    """The spectrum stretched or squeezed by this share."""
-    reverberation: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.1, 0.8]))
-    """Seconds in which the room's tail falls by 60 dB."""
-    noise: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[5.0, 30.0]))
-    """Signal to noise, dB."""
-    colour: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[1.0, 6.0]))
-    """Deviation of the microphone's frequency response, dB."""
-    bandwidth: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.6, 0.95]))
-    """Share of the mel bands that a codec lets through."""
-    gain: ChangeConfig = field(default_factory=lambda: ChangeConfig(range=[0.0, 8.0]))
-    """dB, up or down."""
-
-    def __post_init__(self) -> None:
-        for name, change in self.changes().items():
-            _check_change(f"speech_augment.{name}", change)
-
-    def changes(self) -> dict[str, ChangeConfig]:
-        """All changes by name."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is ever changed."""
-        return any(change.probability for change in self.changes().values())
-
-
-def _check_change(key: str, change: ChangeConfig) -> None:
-    low_high = list(change.range)
-    if not 0 <= change.probability <= 1:
-        raise UserError(f"{key}.probability is {change.probability}; give one from 0 to 1.")
-    if len(low_high) != 2 or not 0 <= low_high[0] <= low_high[1]:
-        raise UserError(f"{key}.range is {low_high}; give two numbers, the smaller one first.")

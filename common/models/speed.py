@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from common.config_sections import _at_least, _one_of
+from common.checks import at_least, one_of
 from common.errors import UserError
 
 BRANCHES = ("auto", "batched", "sequential")
@@ -46,17 +46,17 @@ class SpeedConfig:
     """Blocks wait in main memory and visit the GPU in turn."""
 
     def __post_init__(self) -> None:
-        _one_of("speed.guidance_branches", self.guidance_branches, BRANCHES)
+        one_of("speed.guidance_branches", self.guidance_branches, BRANCHES)
         span = self.guidance_interval
         if len(span) != 2 or not 0 <= span[0] <= span[1] <= 1:
             raise UserError(f"speed.guidance_interval is {span}; give two rising numbers within [0, 1].")
-        _one_of("speed.step_cache", self.step_cache, STEP_CACHES)
-        _at_least("speed.cache_threshold", self.cache_threshold, 0.0)
-        _at_least("speed.cache_interval", self.cache_interval, 1)
-        _at_least("speed.cache_warmup", self.cache_warmup, 1)
-        _at_least("speed.cache_order", self.cache_order, 0)
-        _one_of("speed.attention_backend", self.attention_backend, ATTENTION_BACKENDS)
-        _one_of("speed.quantization", self.quantization, QUANTIZATIONS)
+        one_of("speed.step_cache", self.step_cache, STEP_CACHES)
+        at_least("speed.cache_threshold", self.cache_threshold, 0.0)
+        at_least("speed.cache_interval", self.cache_interval, 1)
+        at_least("speed.cache_warmup", self.cache_warmup, 1)
+        at_least("speed.cache_order", self.cache_order, 0)
+        one_of("speed.attention_backend", self.attention_backend, ATTENTION_BACKENDS)
+        one_of("speed.quantization", self.quantization, QUANTIZATIONS)
 
     def changes(self) -> dict[str, Any]:
         """The fields that are not at their defaults."""

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.config import SpeechAugmentConfig, SpeechConfig, TrainConfig
 from common.data.schema import Sample
 from common.errors import UserError
 from common.lip_shapes.encoder import require_true_lips, true_lip_features
+from common.speech.config import SpeechAugmentConfig, SpeechConfig
 from common.speech.mel_augment import augment_mel, mel_changes
+from common.training.config import FlowTrainConfig
 from common.training.draws import Draw
 
 
 @dataclass(frozen=True)
-class Hearing:
+class SpeechTransform:
     """Random changes of features (T, A) with margins; pure functions of the draw.
 
     ``augment``: other recordings of the same words, of mel features; None: none. ``true_lips``: share of the
-    samples that hear the lips of their own frames, of features that are lips.
+    samples that get the lips of their own frames, of features that are lips.
     """
 
     seed: int
@@ -46,9 +47,9 @@ class Hearing:
         return features
 
 
-def hearing_of(
-    train: TrainConfig, speech: SpeechConfig, augment: SpeechAugmentConfig | None = None
-) -> Hearing | None:
+def speech_transform_of(
+    train: FlowTrainConfig, speech: SpeechConfig, augment: SpeechAugmentConfig | None = None
+) -> SpeechTransform | None:
     """What the configuration asks for; None where nothing is changed.
 
     Raises:
@@ -56,7 +57,7 @@ def hearing_of(
     """
     changes = None if augment is None else mel_changes(augment, speech)
     share = require_true_lips(train.true_lips, speech)
-    return Hearing(train.seed, changes, share) if changes is not None or share else None
+    return SpeechTransform(train.seed, changes, share) if changes is not None or share else None
 
 
 def _landmarks(sample: Sample) -> Tensor:

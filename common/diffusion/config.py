@@ -1,0 +1,26 @@
+"""The ``diffusion`` section: the sampler, and the density of noise levels in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.checks import at_least
+
+
+@dataclass
+class DiffusionConfig:
+    """Sampler defaults (R) and the timestep density of training (P §5)."""
+
+    shift: float = 5.0
+    num_steps: int = 30
+    passes: int = 1  # stage 2: so often is a clip dubbed, from what the pass before made of it
+    reference_scale: float = 2.0
+    audio_scale: float = 7.0
+    dynamic_schedule: bool = True
+    border: int = 1  # outer latent ring copied from the source at every step
+    timestep_a: float = 5.0  # t = a u / (1 + (a - 1) u); 0 means uniform t
+
+    def __post_init__(self) -> None:
+        at_least("diffusion.num_steps", self.num_steps, 1)
+        at_least("diffusion.passes", self.passes, 1)
+        at_least("diffusion.timestep_a", self.timestep_a, 0)

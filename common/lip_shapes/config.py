@@ -1,0 +1,75 @@
+"""The lip-shape predictor: how its clips are labelled, how it is trained, and the roots of both commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from common.checks import above, share
+from common.data.config import DataConfig
+from common.errors import UserError
+from common.geometry import GeometryConfig
+from common.phonetics.config import TeacherConfig
+from common.speech.config import SpeechAugmentConfig
+from common.training.config import OptimisationConfig
+
+
+@dataclass
+class LipLabelsConfig:
+    """What the labelled clips hold."""
+
+    taught: bool = False
+    """With the features of phonetics.teacher beside the bands, for a predictor that labels speech."""
+
+
+@dataclass
+class LipShapesConfig:
+    """How a lip-shape predictor is trained."""
+
+    silence: float = 0.2
+    """Share of the clips that get a stretch of silence, in which the mouth is to be closed."""
+    tempo: float = 0.2
+    """Half of the clips are played faster or slower by up to this share."""
+    phonetics: str = ""
+    """Folder of a phonetic encoder (common.phonetics.train), or of a predictor that has one: its features are
+    a further input; empty: none."""
+    dropout: float = 0.2
+    input_dropout: float = 0.0
+    """Of the first layer's input."""
+    tune_phonetics: bool = False
+    """The phonetic encoder goes on learning with the predictor; only with much more speech than has faces."""
+    spread: float = 1.0
+    """Times the calibrated spread of every shape: in unknown speech a predictor moves less than in the speech
+    that it is calibrated on, which it learnt from."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tempo < 1:
+            raise UserError(f"listen.tempo is {self.tempo}; give a share from 0 to below 1.")
+        share("listen.silence", self.silence)
+        above("listen.spread", self.spread, 0)
+
+
+@dataclass
+class LipLabelingConfig:
+    """Root of ``python -m common.lip_shapes.label``."""
+
+    work: str = "outputs/stage1"
+    """Work folder of stage 1: the prepared clips are read from it, the shards written to it."""
+    stride: int = 0
+    """Frames from one clip's start to the next (0 = geometry.clip_frames, no overlap)."""
+    samples_per_shard: int = 256
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    listen: LipLabelsConfig = field(default_factory=LipLabelsConfig)
+    phonetics: TeacherConfig = field(default_factory=TeacherConfig)
+
+
+@dataclass
+class LipTrainingConfig:
+    """Root of ``python -m common.lip_shapes.train``."""
+
+    work: str = "outputs/stage1"
+    """Work folder of stage 1, below which files name the data and the output: ``${work}/heard``."""
+    geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    listen: LipShapesConfig = field(default_factory=LipShapesConfig)
+    train: OptimisationConfig = field(default_factory=OptimisationConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
