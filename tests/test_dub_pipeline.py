@@ -309,7 +309,7 @@ def test_the_border_of_a_crop_is_the_sources(pipeline: DubPipeline) -> None:
 def test_wrong_crops_are_refused(pipeline: DubPipeline) -> None:
     with pytest.raises(ValueError, match="crops must be"):
         pipeline.edit_crops(np.zeros((5, 16, 16, 3), np.uint8), np.zeros(3200, np.float32))
-    with pytest.raises(ValueError, match="either audio or features"):
+    with pytest.raises(ValueError, match="either audio or audio_features"):
         pipeline.edit_crops(_crops(5))
 
 

@@ -20,6 +20,7 @@ from common.models.config import ModelConfig
 from common.models.transformer import DubbingTransformer
 from common.speech.config import SpeechConfig
 from common.training.conditioning import FlowInputs, flow_inputs
+from common.training.config import FlowTrainConfig
 from common.training.flops import Cost, model_cost
 from common.training.lip_window import lip_window
 from common.training.loading import Assemble, MicroBatch, SampleEncoder
