@@ -1,15 +1,22 @@
-"""How far a command is, told every few seconds."""
+"""How far work is, told while it goes on."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from common.timings import write_timing
 
+ProgressCallback = Callable[[str, float, float | None], None]
+"""Called with what is being done, how much of it is done, and how much there is in all (None: not known)."""
 
-class Progress:
+CountCallback = Callable[[int, int], None]
+"""Called after each item of one kind of work with the items done and the items in all."""
+
+
+class StepProgress:
     """Lines with a count, a rate in frames and the time left; at most one every few seconds.
 
     Args:
@@ -36,7 +43,7 @@ class Progress:
         left = elapsed / max(self.done, 1) * (self.total - self.done)
         rate = self.frames / max(elapsed, 1e-6)
         text = f"{self.what}: {self.done}/{self.total}, {rate:.1f} frames/s"
-        return f"{text}, {format_seconds(left)} left" if self.done < self.total else f"{text}, done"
+        return f"{text}, {format_duration(left)} left" if self.done < self.total else f"{text}, done"
 
     def finish(self, work: Path) -> None:
         """Note the time for the report, unless everything was found done."""
@@ -44,7 +51,8 @@ class Progress:
             write_timing(work, self.what, time.monotonic() - self._start, self.frames)
 
 
-def format_seconds(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """``M:SS``, or ``H:MM:SS`` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.files import read_json
 from common.files import write_json as write_plain
 from common.media import probe
+from common.progress import ProgressCallback
 from evaluation.manifest import Case, with_probes
 from evaluation.metrics.base import Kind
 
 if TYPE_CHECKING:
     from evaluation.mos import ListeningItem
+    from evaluation.registry import Measures
     from evaluation.systems import System
 
 CASES = "cases.json"
@@ -24,7 +27,7 @@ CASES = "cases.json"
 
 
 @dataclass(frozen=True)
-class Request:
+class EvaluationRequest:
     """One evaluation.
 
     Attributes:
@@ -36,9 +39,9 @@ class Request:
         probes: "self", "silence", "cycle".
         weights: folder with public weights; None: what needs them is not measured.
         judge: sync expert; None: the shipped one.
-        num_steps, passes: of the sampler of stage-2 packages; None: their own.
+        sampling: of stage-2 packages, where it is not their own.
         pictures: previews and strips for the report.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu" or "cuda": where systems and judge networks run.
     """
 
     title: str
@@ -48,8 +51,7 @@ class Request:
     probes: tuple[str, ...] = ()
     weights: Path | None = None
     judge: Path | None = None
-    num_steps: int | None = None
-    passes: int | None = None
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
     pictures: bool = True
     device: str = "cpu"
 
@@ -60,16 +62,14 @@ class Request:
         return tuple(with_probes(self.cases, [Kind(name) for name in self.probes], mute))
 
 
-def plan_lines(request: Request) -> list[str]:
+def plan_lines(request: EvaluationRequest) -> list[str]:
     """What would be done.
 
     Raises:
         UserError: as :func:`evaluate_cases` would before the first dub.
     """
-    from evaluation.registry import load_measures
-
     systems = _systems(request)
-    measures = load_measures(request.weights, request.judge)
+    measures = _measures(request)
     rows = request.rows
     kinds = ", ".join(f"{sum(r.kind is kind for r in rows)} {kind.value}" for kind in Kind)
     lines = [
@@ -81,27 +81,30 @@ def plan_lines(request: Request) -> list[str]:
     return [*lines, f"into {request.output}"]
 
 
-def evaluate_cases(request: Request) -> Iterator[str]:
+def evaluate_cases(
+    request: EvaluationRequest, progress: AbstractContextManager[ProgressCallback] | None = None
+) -> Iterator[str]:
     """Dub, measure, write the tables and the report; yields lines to print.
+
+    Args:
+        progress: entered once everything is loaded and the first row begins; is told the rows done.
 
     Raises:
         UserError: a system or a judge cannot be loaded, or the folder not be written.
     """
-    from bootdub.console import ConsoleProgress
-    from evaluation.registry import load_measures
     from evaluation.report import write_report
+    from evaluation.results_file import write_csv, write_json
     from evaluation.run import Evaluation, Plan
-    from evaluation.storage import write_csv, write_json
     from evaluation.summary import summary_lines
     from evaluation.tables import aggregate
 
     if not request.cases:
         raise UserError("There is nothing to evaluate: name groups or a manifest that hold clips.")
     systems = _systems(request)
-    measures = load_measures(request.weights, request.judge)
+    measures = _measures(request)
     plan = Plan(request.title, request.rows, tuple(systems), request.pictures)
-    with ConsoleProgress(unit="rows") as progress:
-        results = Evaluation(plan, measures, request.output, progress).run()
+    with progress or nullcontext() as tell:
+        results = Evaluation(plan, measures, request.output, tell).run()
     tables = aggregate(results)
     write_json(results, request.output / "results.json", tables)
     write_csv(results, request.output / "results.csv")
@@ -112,12 +115,19 @@ def evaluate_cases(request: Request) -> Iterator[str]:
     yield f"report: {report}"
 
 
-def _systems(request: Request) -> list[System]:
+def _systems(request: EvaluationRequest) -> list[System]:
     from evaluation.systems import build_systems
     from stage2_dubber.dub.locate import default_model_path
 
     texts = request.systems or (str(default_model_path()), "copy")
-    return build_systems(texts, request.device, num_steps=request.num_steps, passes=request.passes)
+    return build_systems(texts, request.device, request.sampling)
+
+
+def _measures(request: EvaluationRequest) -> Measures:
+    from evaluation.registry import load_measures
+    from stage2_dubber.dub.pipeline import choose_device
+
+    return load_measures(request.weights, request.judge, str(choose_device(request.device)))
 
 
 def listening_items(folder: Path, systems: Sequence[str] | None) -> tuple[list[ListeningItem], list[str]]:
@@ -127,36 +137,10 @@ def listening_items(folder: Path, systems: Sequence[str] | None) -> tuple[list[L
         UserError: there is no finished evaluation in ``folder``.
     """
     from evaluation.mos import items_from_results
-    from evaluation.storage import read_json as read_results
+    from evaluation.results_file import read_json as read_results
 
     results = read_results(folder / "results.json")
     files = read_json(folder / CASES)
     speech = {name: Path(case["audio"]) for name, case in files.items() if "audio" in case}
     originals = {name: Path(case.get("truth", case["video"])) for name, case in files.items()}
     return items_from_results(results, folder, speech, originals, systems)
-
-
-def bench_manifest(
-    folder: Path, size: str, groups: Sequence[str] | None, workers: int, dry_run: bool = False
-) -> Path | None:
-    """Draw the benchmark into ``folder`` and return its manifest; None in a dry run before it was drawn.
-
-    Raises:
-        UserError: unknown size or group, or the folder cannot be written.
-    """
-    from bootdub.console import ConsoleProgress
-    from evaluation.bench import bench_items, render_bench
-
-    manifest = folder / "manifest.csv"
-    if dry_run:
-        items = bench_items(size, groups)
-        print(f"{len(items)} clips to draw: {', '.join(item.name for item in items)}")
-        return manifest if manifest.is_file() else None
-    with ConsoleProgress(unit="clips") as progress:
-        rows = render_bench(
-            folder, size, groups, workers, lambda done, total: progress("drawing", done, total)
-        )
-    for row in rows:
-        if row.warning is not None:
-            print(f"warning: {row.warning}", file=sys.stderr)
-    return manifest

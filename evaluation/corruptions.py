@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.layout import RIGID_UPPER
+from common.media import SAMPLE_RATE
+from evaluation.dubbed_clip import RATE, Curve, DubbedClip, Footage, Frames, Mask
 from evaluation.repaint import mix, native_after, soft_weight, with_mouths_of
-from evaluation.take import RATE, SPEECH_RATE, Curve, Footage, Frames, Mask, Take
 
-Corruption = Callable[[Take], Take]
+Corruption = Callable[[DubbedClip], DubbedClip]
 
-_SAMPLES_PER_FRAME = round(SPEECH_RATE / RATE)
+_SAMPLES_PER_FRAME = round(SAMPLE_RATE / RATE)
 _BOX_MARGIN = 0.03  # of the crop's side
 
 
@@ -49,7 +50,7 @@ MEANT = {
 """Failure -> keys of the metrics that are meant for it."""
 
 
-def standard_failures(other: Take) -> tuple[Failure, ...]:
+def standard_failures(other: DubbedClip) -> tuple[Failure, ...]:
     """One of each kind, at strengths that a viewer notices.
 
     Args:
@@ -80,9 +81,9 @@ def shift_frames(frames: int) -> Corruption:
     The head stays where it is. The first (last) mouth is held where there is none before (after) it.
     """
 
-    def apply(take: Take) -> Take:
-        count = len(take)
-        return with_mouths_of(take, np.clip(np.arange(count) - frames, 0, count - 1))
+    def apply(clip: DubbedClip) -> DubbedClip:
+        count = len(clip)
+        return with_mouths_of(clip, np.clip(np.arange(count) - frames, 0, count - 1))
 
     return apply
 
@@ -90,11 +91,11 @@ def shift_frames(frames: int) -> Corruption:
 def freeze_mouth(frame: int | None = None) -> Corruption:
     """The mouth of one frame in every frame; by default of the one whose opening is the median one."""
 
-    def apply(take: Take) -> Take:
-        chosen = _middling_frame(take.made) if frame is None else frame
-        if not take.made.present[chosen]:
-            raise ValueError(f"{take.name}: frame {chosen} has no face to take the mouth from")
-        return with_mouths_of(take, np.full(len(take), chosen))
+    def apply(clip: DubbedClip) -> DubbedClip:
+        chosen = _middling_frame(clip.made) if frame is None else frame
+        if not clip.made.present[chosen]:
+            raise ValueError(f"{clip.name}: frame {chosen} has no face to take the mouth from")
+        return with_mouths_of(clip, np.full(len(clip), chosen))
 
     return apply
 
@@ -110,16 +111,16 @@ def swap_audio(speech: NDArray[np.float32], driver_opening: Curve) -> Corruption
         driver_opening: (N,) openings of the mouth that says it, 25 per second.
     """
 
-    def apply(take: Take) -> Take:
-        count = len(take)
+    def apply(clip: DubbedClip) -> DubbedClip:
+        count = len(clip)
         # Whole frames of both, so that a repetition keeps them together.
         length = min(len(driver_opening), len(speech) // _SAMPLES_PER_FRAME)
         if length == 0:
             raise ValueError("the other speech is shorter than a frame")
         words = np.resize(speech[: length * _SAMPLES_PER_FRAME], count * _SAMPLES_PER_FRAME)
-        made = take.made if take.made.sound is None else replace(take.made, sound=words)
+        made = clip.made if clip.made.sound is None else replace(clip.made, sound=words)
         driver = np.resize(np.asarray(driver_opening, np.float64)[:length], count)
-        return replace(take, made=made, speech=words, driver_opening=driver, truth=None)
+        return replace(clip, made=made, speech=words, driver_opening=driver, truth=None)
 
     return apply
 
@@ -127,9 +128,9 @@ def swap_audio(speech: NDArray[np.float32], driver_opening: Curve) -> Corruption
 def blur_mouth(sigma: float) -> Corruption:
     """A Gaussian of so many crop pixels over the mouth, softly blended."""
 
-    def change(crops: Frames, take: Take) -> Frames:
+    def change(crops: Frames, clip: DubbedClip) -> Frames:
         blurred = np.stack([cv2.GaussianBlur(image, (0, 0), sigma) for image in crops])
-        weight = np.stack([soft_weight(mask) for mask in take.regions.mouth])
+        weight = np.stack([soft_weight(mask) for mask in clip.regions.mouth])
         return mix(crops, blurred, weight)
 
     return _painting(change)
@@ -138,9 +139,9 @@ def blur_mouth(sigma: float) -> Corruption:
 def paste_box(levels: float) -> Corruption:
     """A rectangle around the mouth, of one size, moving with the head, brighter by so many of 255 levels."""
 
-    def change(crops: Frames, take: Take) -> Frames:
+    def change(crops: Frames, clip: DubbedClip) -> Frames:
         changed = crops.copy()
-        for frame, (x0, y0, x1, y1) in _mouth_boxes(take.made.landmarks, take.regions.mouth).items():
+        for frame, (x0, y0, x1, y1) in _mouth_boxes(clip.made.landmarks, clip.regions.mouth).items():
             window = changed[frame, y0:y1, x0:x1]
             window[:] = np.clip(np.rint(window + levels), 0, 255).astype(np.uint8)
         return changed
@@ -151,7 +152,7 @@ def paste_box(levels: float) -> Corruption:
 def colour_drift(delta_e_per_second: float) -> Corruption:
     """The crop moves towards red and yellow: so many units of CIE 1976 ΔE per second from frame 0 on."""
 
-    def change(crops: Frames, take: Take) -> Frames:
+    def change(crops: Frames, clip: DubbedClip) -> Frames:
         changed = crops.copy()
         for index, image in enumerate(crops[1:], start=1):
             lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
@@ -163,13 +164,13 @@ def colour_drift(delta_e_per_second: float) -> Corruption:
     return _painting(change)
 
 
-def _painting(change: Callable[[Frames, Take], Frames]) -> Corruption:
+def _painting(change: Callable[[Frames, DubbedClip], Frames]) -> Corruption:
     """A corruption of pixels only: the face and what it does stay."""
 
-    def apply(take: Take) -> Take:
-        crops = change(take.made.crops, take)
-        native = native_after(take.made, crops, take.regions)
-        return replace(take, made=replace(take.made, crops=crops, native=native))
+    def apply(clip: DubbedClip) -> DubbedClip:
+        crops = change(clip.made.crops, clip)
+        native = native_after(clip.made, crops, clip.regions)
+        return replace(clip, made=replace(clip.made, crops=crops, native=native))
 
     return apply
 

@@ -1,4 +1,4 @@
-"""From the files of a manifest's row to a :class:`Take`.
+"""From the files of a manifest's row to a :class:`DubbedClip`.
 
 What no system changes (source, truth, speech and the mouth it came from) is read once per row.
 """
@@ -14,81 +14,83 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.face import FaceDetector, build_detector, mouth_opening, track_face
 from common.face.track import load_arrays
-from common.media import VideoReader, load_audio, probe, resample_indices
-from evaluation.ground import LONGEST, Ground, Version, cut_version, find_ground
+from common.media import SAMPLE_RATE, VideoReader, load_audio, probe, resample_indices
+from evaluation.dubbed_clip import RATE, SIZE, Curve, DubbedClip, FaceRegions, Footage, Mask
 from evaluation.manifest import Case
-from evaluation.regions import COVERED, clip_regions
-from evaluation.scenes import SceneMouths, load_scene
-from evaluation.take import RATE, SIZE, SPEECH_RATE, Curve, Footage, Mask, Regions, Take
+from evaluation.regions import COVERED, face_regions
+from evaluation.rendered_mouths import RenderedMouths, load_scene
+from evaluation.source_track import LONGEST, CutFootage, SourceTrack, cut_footage, track_source
 
 LENGTH_TOLERANCE = 0.1  # seconds; two and a half frames
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCase:
     """What no system changes.
 
     Attributes:
         case: the row.
-        ground: where the face is.
-        source, truth: as in Take; truth None where there is none.
-        regions, speech, driver_opening: as in Take.
+        source_track: where the face is.
+        source, truth: as in DubbedClip; truth None where there is none.
+        regions, speech, driver_opening: as in DubbedClip.
         mouths: of a drawn character, what its mouths are measured by.
         notes: sentences on what was odd.
     """
 
     case: Case
-    ground: Ground
+    source_track: SourceTrack
     source: Footage
     truth: Footage | None
-    regions: Regions
+    regions: FaceRegions
     speech: NDArray[np.float32]
     driver_opening: Curve | None
-    mouths: SceneMouths | None
+    mouths: RenderedMouths | None
     notes: tuple[str, ...]
 
 
-class Loader:
+class CaseLoader:
     """Reads rows and dubs. The face detector for crops is made once: loading it takes seconds."""
 
     def __init__(self) -> None:
         self._detector = build_detector("mediapipe")
 
-    def prepare(self, case: Case) -> Prepared:
+    def prepare(self, case: Case) -> PreparedCase:
         """Read what no system changes.
 
         Raises:
             UserError: a file is damaged, or no face is found in the source.
         """
-        ground = find_ground(case.video, self._finder(case.track), LONGEST)
+        source_track = track_source(case.video, self._finder(case.track), LONGEST)
         notes = []
-        if len(ground) == LONGEST:
+        if len(source_track) == LONGEST:
             notes.append(f"Only the first {LONGEST / RATE:g} s are measured.")
-        mouths = SceneMouths(load_scene(case.scene), ground.matrices) if case.scene is not None else None
-        source = self._version(ground, mouths, case.video).footage
+        mouths = (
+            RenderedMouths(load_scene(case.scene), source_track.matrices) if case.scene is not None else None
+        )
+        source = self._version(source_track, mouths, case.video).footage
         same = case.truth is not None and case.truth.resolve() == case.video.resolve()
         truth = source if same else None
         if case.truth is not None and not same:
-            truth = self._version(ground, mouths, case.truth).footage
-        return Prepared(
+            truth = self._version(source_track, mouths, case.truth).footage
+        return PreparedCase(
             case,
-            ground,
+            source_track,
             source,
             truth,
-            self._regions(case, ground, truth),
-            _speech(case, len(ground)),
+            self._regions(case, source_track, truth),
+            _speech(case, len(source_track)),
             self._driver(case, source),
             mouths,
             tuple(notes),
         )
 
-    def take(
+    def load_dub(
         self,
-        prepared: Prepared,
+        prepared: PreparedCase,
         dub: Path,
         seams: tuple[float, ...] = (),
         first_dub: Path | None = None,
-    ) -> tuple[Take, tuple[str, ...]]:
+    ) -> tuple[DubbedClip, tuple[str, ...]]:
         """Read a system's answer.
 
         Args:
@@ -96,23 +98,23 @@ class Loader:
             first_dub: of a cycle row.
 
         Returns:
-            the take, and sentences on what was odd.
+            the clip, and sentences on what was odd.
 
         Raises:
             UserError: the dub is damaged.
         """
-        case, ground = prepared.case, prepared.ground
-        made = self._version(ground, prepared.mouths, dub)
+        case, source_track = prepared.case, prepared.source_track
+        made = self._version(source_track, prepared.mouths, dub)
         notes = list(prepared.notes + made.notes)
-        missing = ground.info.duration - made.footage.seconds
+        missing = source_track.info.duration - made.footage.seconds
         if abs(missing) > LENGTH_TOLERANCE:
             word = "shorter" if missing > 0 else "longer"
             notes.append(f"The dub is {abs(missing):.2f} s {word} than its source.")
         first = None
         if first_dub is not None:
-            first = self._version(ground, prepared.mouths, first_dub).footage
+            first = self._version(source_track, prepared.mouths, first_dub).footage
         frames = tuple(round(seam * RATE) for seam in seams)
-        take = Take(
+        clip = DubbedClip(
             case.name,
             case.kind.value,
             prepared.source,
@@ -126,22 +128,22 @@ class Loader:
             case.text,
         )
         versions = (prepared.source, prepared.truth, made.footage, first)
-        return _cut_to(take, min(len(v) for v in versions if v is not None)), tuple(notes)
+        return _cut_to(clip, min(len(v) for v in versions if v is not None)), tuple(notes)
 
     def _finder(self, track: Path | None) -> FaceDetector:
         return build_detector("box", track_file=track) if track is not None else self._detector
 
-    def _version(self, ground: Ground, mouths: SceneMouths | None, path: Path) -> Version:
-        version = cut_version(ground, path, self._detector)
+    def _version(self, source_track: SourceTrack, mouths: RenderedMouths | None, path: Path) -> CutFootage:
+        version = cut_footage(source_track, path, self._detector)
         if mouths is None:
             return version
         # Of a drawn character the very mouths are known: no detector trained on photographs comes near.
         opening = mouths.openings(version.footage.crops)
         return replace(version, footage=replace(version.footage, opening=opening))
 
-    def _regions(self, case: Case, ground: Ground, truth: Footage | None) -> Regions:
+    def _regions(self, case: Case, source_track: SourceTrack, truth: Footage | None) -> FaceRegions:
         points = truth.landmarks if truth is not None else None
-        return clip_regions(ground.crop_points, points, SIZE, _occluder(case, ground))
+        return face_regions(source_track.crop_points, points, SIZE, _occluder(case, source_track))
 
     def _driver(self, case: Case, source: Footage) -> Curve | None:
         """(N,) opening of the mouth that the speech came from."""
@@ -173,10 +175,10 @@ def has_picture(path: Path) -> bool:
 
 
 def _speech(case: Case, frames: int) -> NDArray[np.float32]:
-    samples = round(frames * SPEECH_RATE / RATE)
+    samples = round(frames * SAMPLE_RATE / RATE)
     if case.audio is None:
         return np.zeros(samples, np.float32)
-    sound = load_audio(case.audio, SPEECH_RATE)[:samples]
+    sound = load_audio(case.audio, SAMPLE_RATE)[:samples]
     return np.pad(sound, (0, samples - len(sound)))
 
 
@@ -192,34 +194,35 @@ def _tracked(track: Path | None, name: str) -> NDArray | None:
     return load_arrays(track, (name,)).get(name)
 
 
-def _occluder(case: Case, ground: Ground) -> Mask | None:
+def _occluder(case: Case, source_track: SourceTrack) -> Mask | None:
     alpha = _tracked(case.track, "occluder")
     if alpha is None:
         return None
     cut = [
-        ground.squares.extract(np.repeat(alpha[i, ..., None], 3, axis=2), int(i), SIZE)[..., 0] > COVERED
-        for i in ground.shown
+        source_track.squares.extract(np.repeat(alpha[i, ..., None], 3, axis=2), int(i), SIZE)[..., 0]
+        > COVERED
+        for i in source_track.shown
     ]
     return np.stack(cut)
 
 
-def _cut_to(take: Take, count: int) -> Take:
+def _cut_to(clip: DubbedClip, count: int) -> DubbedClip:
     """All versions as far as the shortest goes."""
-    regions = take.regions
+    regions = clip.regions
     return replace(
-        take,
-        source=_head(take.source, count),
-        made=_head(take.made, count),
-        truth=_head(take.truth, count) if take.truth is not None else None,
-        first_dub=_head(take.first_dub, count) if take.first_dub is not None else None,
-        regions=Regions(
+        clip,
+        source=_head(clip.source, count),
+        made=_head(clip.made, count),
+        truth=_head(clip.truth, count) if clip.truth is not None else None,
+        first_dub=_head(clip.first_dub, count) if clip.first_dub is not None else None,
+        regions=FaceRegions(
             regions.mouth[:count],
             regions.face[:count],
             regions.background[:count],
             None if regions.occluder is None else regions.occluder[:count],
         ),
-        speech=take.speech[: round(count * SPEECH_RATE / RATE)],
-        driver_opening=None if take.driver_opening is None else take.driver_opening[:count],
+        speech=clip.speech[: round(count * SAMPLE_RATE / RATE)],
+        driver_opening=None if clip.driver_opening is None else clip.driver_opening[:count],
     )
 
 

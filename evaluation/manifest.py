@@ -30,7 +30,7 @@ class Case:
         audio: the speech, a sound file or a video; None for silence.
         kind: what the speech is against the video.
         group: heading of the tables.
-        truth: the video as it should become, frame by frame; None where nobody knows.
+        truth: the video as it should become, frame by frame; None where it is not known.
         track: where the face is (and what covers it), as ``bootdub dub --track`` takes it.
         audio_track: the same for the video that the speech comes from, whose mouth is compared with.
         scene: JSON of a drawn character, by which mouths are measured exactly.

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from common.face import CropTrack
 from common.face.layout import OUTER_LIP
-from evaluation.pictures import SSIM_REACH, luma, ssim_map
-from evaluation.take import Curve, Frames
+from evaluation.dubbed_clip import Curve, Frames
+from evaluation.similarity import SSIM_REACH, luma, ssim_map
 
 VERSION = "native-1"
 """Part of the fingerprint of every metric that reads :attr:`Footage.native`."""

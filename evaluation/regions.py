@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face import face_mask, lip_mask
-from evaluation.take import Mask, Regions
+from evaluation.dubbed_clip import FaceRegions, Mask
 from stage1_generator.companions.masks import grow_mask
 
 MOUTH_GROWTH = 0.02
@@ -16,9 +16,9 @@ COVERED = 240
 """Opacity (of 255) from which a pixel is covered: a half-transparent edge is neither face nor occluder."""
 
 
-def clip_regions(
+def face_regions(
     source: NDArray[np.floating], truth: NDArray[np.floating] | None, size: int, occluder: Mask | None = None
-) -> Regions:
+) -> FaceRegions:
     """Regions of a clip in crop pixels.
 
     Args:
@@ -32,4 +32,4 @@ def clip_regions(
         lips[: len(truth)] |= np.asarray(lip_mask(truth, size))
     mouth = grow_mask(lips, max(1, round(MOUTH_GROWTH * size)))
     face = np.asarray(face_mask(source, size))
-    return Regions(mouth, face & ~mouth, ~face & ~mouth, occluder)
+    return FaceRegions(mouth, face & ~mouth, ~face & ~mouth, occluder)

@@ -18,7 +18,7 @@ from evaluation.metrics.lmd import LandmarkDistance
 from evaluation.metrics.mar import MouthAspectRatio
 from evaluation.metrics.mouth_curve import MouthCurve
 from evaluation.metrics.mouth_steadiness import MouthSteadiness
-from evaluation.metrics.patch import Patch
+from evaluation.metrics.patch import PatchEdge
 from evaluation.metrics.perception import PerceptionWeights
 from evaluation.metrics.perception import load_measures as load_perception
 from evaluation.metrics.pooled_lag import PooledLag
@@ -89,7 +89,7 @@ def picture_measures() -> tuple[Measure, ...]:
         Cycle(),
         Sharpness(),
         Quality(),
-        Patch(),
+        PatchEdge(),
         StraightSeams(),
         Colour(),
         Flicker(),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.layout import MOUTH, RIGID_UPPER
-from evaluation.take import Curve, Footage, Frames, Mask, Regions, Take
+from evaluation.dubbed_clip import Curve, DubbedClip, FaceRegions, Footage, Frames, Mask
 
 # Of the crop's side: width of the soft edge of what is put over a mouth.
 _FEATHER = 0.015
@@ -17,13 +17,13 @@ _FEATHER = 0.015
 _LEAST_DETAIL = 1e-3
 
 
-def with_mouths_of(take: Take, origins: NDArray[np.int64]) -> Take:
+def with_mouths_of(clip: DubbedClip, origins: NDArray[np.int64]) -> DubbedClip:
     """Frame t gets the mouth of frame ``origins[t]``, moved with the head and softly blended.
 
     What covers the face in either frame stays as it is in frame t. Frames without a face stay, and a mouth
     from a frame without a face is not taken.
     """
-    made, regions = take.made, take.regions
+    made, regions = clip.made, clip.regions
     size = made.crops.shape[1]
     crops, landmarks, opening = made.crops.copy(), made.landmarks.copy(), made.opening.copy()
     for here, there in enumerate(origins):
@@ -49,7 +49,7 @@ def with_mouths_of(take: Take, origins: NDArray[np.int64]) -> Take:
         opening[here] = made.opening[there]
     native = native_after(made, crops, regions)
     changed = replace(made, crops=crops, landmarks=landmarks, opening=opening, native=native)
-    return replace(take, made=changed)
+    return replace(clip, made=changed)
 
 
 def _head_motion(there: NDArray[np.float32], here: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -77,7 +77,7 @@ def mix(below: Frames, above: Frames, weight: NDArray[np.floating]) -> Frames:
     return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
 
 
-def native_after(before: Footage, crops: Frames, regions: Regions) -> dict[str, Curve]:
+def native_after(before: Footage, crops: Frames, regions: FaceRegions) -> dict[str, Curve]:
     """The numbers at native size once the crops have become ``crops``: see the module."""
     ratios: dict[str, Curve] = {}
     native = dict(before.native)

@@ -7,6 +7,9 @@ from typing import Any
 
 from evaluation.metrics.base import Metric, Values
 
+ALL = "all"
+"""In place of the name of a group or a kind: all of them."""
+
 
 @dataclass(frozen=True)
 class Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,21 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import require_writable_dir
-from evaluation.loading import Loader, Prepared
+from common.progress import ProgressCallback
+from evaluation.dubbed_clip import SIZE, DubbedClip
+from evaluation.loading import CaseLoader, PreparedCase
 from evaluation.manifest import Case
-from evaluation.media import write_preview, write_strip
 from evaluation.metrics.base import Features, Kind, Values
 from evaluation.metrics.leak import lsd
+from evaluation.previews import write_preview, write_strip
 from evaluation.registry import Measures
-from evaluation.results import Results, Row
+from evaluation.results import ALL, Results, Row
 from evaluation.store import Contents, Store, key_of
 from evaluation.success import judge, rule_sentences
-from evaluation.systems.base import Dubbed, System
-from evaluation.take import SIZE, Take
+from evaluation.systems.base import DubbedFile, System
 
 log = logging.getLogger("bootdub.evaluation")
 
-ALL = "all"
 MAIN = (
     "mouth_r",
     "silence_closed",
@@ -37,8 +37,6 @@ MAIN = (
     "patch_edge",
 )
 """Metrics that the report draws."""
-Progress = Callable[[str, float, float | None], None]
-"""Called with what is being done, rows done, rows in all."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +60,15 @@ class Evaluation:
     """Runs a plan into a folder."""
 
     def __init__(
-        self, plan: Plan, measures: Measures, folder: Path, progress: Progress | None = None
+        self, plan: Plan, measures: Measures, folder: Path, progress: ProgressCallback | None = None
     ) -> None:
+        """``progress``: is told the rows done after each row."""
         self.plan, self.measures = plan, measures
         self.store = Store(require_writable_dir(folder))
         self._contents = Contents()
         self._progress = progress or (lambda what, done, total: None)
-        self._loader: Loader | None = None
-        self._dubs: dict[tuple[str, str], Dubbed] = {}
+        self._loader: CaseLoader | None = None
+        self._dubs: dict[tuple[str, str], DubbedFile] = {}
 
     def run(self) -> Results:
         """Every system on every row, then what needs several rows.
@@ -79,7 +78,7 @@ class Evaluation:
         rows: list[Row] = []
         total = len(self.plan.cases) * len(self.plan.systems)
         for case in self.plan.cases:
-            prepared: Prepared | None = None
+            prepared: PreparedCase | None = None
             for system in self.plan.systems:
                 row, prepared = self._row(case, system, prepared)
                 rows.append(row)
@@ -97,7 +96,9 @@ class Evaluation:
             {**self.measures.facts, "rules": rule_sentences(), "main": list(MAIN)},
         )
 
-    def _row(self, case: Case, system: System, prepared: Prepared | None) -> tuple[Row, Prepared | None]:
+    def _row(
+        self, case: Case, system: System, prepared: PreparedCase | None
+    ) -> tuple[Row, PreparedCase | None]:
         """One row, kept or new, and what was read of the case, for the next system."""
         empty = Row(case.name, case.group, case.kind.value, system.name, {})
         try:
@@ -119,35 +120,35 @@ class Evaluation:
         if kept is not None:
             return kept, prepared
         try:
-            self._loader = self._loader or Loader()
+            self._loader = self._loader or CaseLoader()
             prepared = prepared or self._loader.prepare(case)
-            take, notes = self._loader.take(prepared, dubbed.path, dubbed.seams, first)
+            clip, notes = self._loader.load_dub(prepared, dubbed.path, dubbed.seams, first)
         except UserError as error:
             log.warning("%s, %s: %s", case.name, system.name, error)
             return replace(empty, error=str(error)), prepared
         row = replace(
             empty,
-            values=self._values(take),
-            curves=_curves(take),
+            values=self._values(clip),
+            curves=_curves(clip),
             seconds=dubbed.seconds,
-            frames=len(take),
+            frames=len(clip),
             notes=notes,
             video=self.store.relative(dubbed.path),
         )
         if self.plan.pictures:
-            row = self._pictured(row, take)
-        features = {m.fingerprint: found for m in self.measures.pooled if (found := m.features(take))}
+            row = self._pictured(row, clip)
+        features = {m.fingerprint: found for m in self.measures.pooled if (found := m.features(clip))}
         self.store.save(row, key, features)
         return row, prepared
 
-    def _dub(self, case: Case, system: System) -> Dubbed:
+    def _dub(self, case: Case, system: System) -> DubbedFile:
         """The dub, made or found."""
         video = self._first_dub(case, system) or case.video
         output = self.store.dub(system.name, case)
         key = key_of(case=self._contents.of_case(case), video=self._contents.of(video), by=system.fingerprint)
         note = self.store.known_dub(system.name, case, key)
         if note is not None:
-            dubbed = Dubbed(output, note["seconds"], tuple(note["seams"]))
+            dubbed = DubbedFile(output, note["seconds"], tuple(note["seams"]))
         else:
             dubbed = system.dub(case, video, output)
             if dubbed.path == output:
@@ -169,23 +170,23 @@ class Evaluation:
             raise UserError(f"There is no dub of '{case.base}' to take back.")
         return first.path
 
-    def _values(self, take: Take) -> Values:
-        kind = Kind(take.kind)
+    def _values(self, clip: DubbedClip) -> Values:
+        kind = Kind(clip.kind)
         values: Values = {}
         for measure in self.measures.clip:
             if any(kind in metric.kinds for metric in measure.metrics):
-                values.update(measure(take))
+                values.update(measure(clip))
         for name, value in values.items():
             if not np.isfinite(value):
-                raise ValueError(f"the metric {name} of {take.name} is {value}")
+                raise ValueError(f"the metric {name} of {clip.name} is {value}")
         return values
 
-    def _pictured(self, row: Row, take: Take) -> Row:
-        versions = [("source", take.source.crops), (row.system, take.made.crops)]
-        if take.truth is not None and take.truth is not take.source:
-            versions.append(("truth", take.truth.crops))
+    def _pictured(self, row: Row, clip: DubbedClip) -> Row:
+        versions = [("source", clip.source.crops), (row.system, clip.made.crops)]
+        if clip.truth is not None and clip.truth is not clip.source:
+            versions.append(("truth", clip.truth.crops))
         preview = self.store.media(row.system, row.name, ".mp4")
-        write_preview(preview, versions, take.speech)
+        write_preview(preview, versions, clip.speech)
         strip = self.store.media(row.system, row.name, ".jpg")
         low = slice(SIZE * 7 // 16, SIZE)
         side = slice(SIZE // 8, SIZE * 7 // 8)
@@ -219,12 +220,12 @@ class Evaluation:
         return values
 
 
-def _curves(take: Take) -> dict[str, list[float | None]]:
-    curves: dict[str, Any] = {"made": take.made.opening, "source": take.source.opening}
-    if take.driver_opening is not None:
-        curves["driver"] = take.driver_opening
-    if take.truth is not None:
-        curves["truth"] = take.truth.opening
+def _curves(clip: DubbedClip) -> dict[str, list[float | None]]:
+    curves: dict[str, Any] = {"made": clip.made.opening, "source": clip.source.opening}
+    if clip.driver_opening is not None:
+        curves["driver"] = clip.driver_opening
+    if clip.truth is not None:
+        curves["truth"] = clip.truth.opening
     return {
         name: [round(float(v), 4) if np.isfinite(v) else None for v in curve]
         for name, curve in curves.items()

@@ -13,7 +13,7 @@ from common.files import atomic_path, fingerprint, read_json, sha256_file, write
 from evaluation.manifest import Case
 from evaluation.metrics.base import Features
 from evaluation.results import Row
-from evaluation.storage import row_from
+from evaluation.results_file import row_from
 
 FORMAT = 1
 

@@ -1,6 +1,6 @@
 """When the dub of one row counts as a success: rules that are written down, not an impression.
 
-X-Dub and others report a success rate that people judged ("is this usable?"). Nobody judges here; a dub
+X-Dub and others report a success rate that people judged ("is this usable?"). No person judges here; a dub
 succeeds when no rule that could be applied is broken:
 
 1. there is a dub, as long as the source: the same frames but for one, and the same time but for one frame;

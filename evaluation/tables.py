@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 
 from evaluation.metrics.base import Better, Kind, Metric
 from evaluation.rates import Rate, rate
-from evaluation.results import Results, Row
+from evaluation.results import ALL, Results, Row
 from evaluation.statistics import Comparison, Interval, badness, compare, estimate, holm
-
-ALL = "all"
 
 
 @dataclass(frozen=True)

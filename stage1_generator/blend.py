@@ -11,7 +11,7 @@ from common.data.prepared import PreparedClip, load_prepared
 from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import LOSSLESS, read_frames, write_video
 from common.parallel import run_parallel
-from common.progress import Progress
+from common.progress import StepProgress
 from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.paste import put_back
 from stage1_generator.companions.plan import PairPlan
@@ -38,7 +38,7 @@ def run(config: Stage1Config) -> None:
     remove_partial(paths.blended)
     entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
     plans = read_plan(paths.companions).plans
-    progress = Progress("blend", len(plans))
+    progress = StepProgress("blend", len(plans))
     jobs = [(plan, entries[plan.entry], config) for plan in plans]
     for (plan, _, _), worked in run_parallel(lambda job: blend_clip(*job), jobs, config.blend.workers):
         progress.step(plan.length if worked else 0)

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
 from common.data.clips import TrainingClip, training_clips
-from common.data.prepared import SAMPLE_RATE, LoadedClips, PreparedClip, load_prepared
+from common.data.prepared import LoadedClips, PreparedClip, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint, remove_partial
+from common.media import SAMPLE_RATE
 from common.parallel import run_ahead
-from common.progress import Progress
+from common.progress import StepProgress
 from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.masks import GRAY, ClipMasks, clip_masks, hide
@@ -63,7 +64,7 @@ def run(config: Stage1Config) -> None:
     keys = [clip.key for clip in clips]
     with ShardWriter(paths.encoded, "clips", config.encode.samples_per_shard, meta) as writer:
         todo = clips[writer.resume(keys) :]
-        progress = Progress("encode", len(todo))
+        progress = StepProgress("encode", len(todo))
         loader = _Loader(config)
         for loaded in run_ahead(loader.load, todo):
             writer.add(loaded.clip.key, _encode(loaded, codec, speech, config, meta))

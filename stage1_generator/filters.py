@@ -11,7 +11,7 @@ import sys
 from common.data.prepared import PreparedClip, load_prepared
 from common.files import remove_partial
 from common.parallel import run_parallel
-from common.progress import Progress
+from common.progress import StepProgress
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.quality import Lips, QualityFilter, identity_encoder
 from stage1_generator.companions.records import read_plan
@@ -42,7 +42,7 @@ def run(config: Stage1Config) -> None:
     quality = QualityFilter(config, Lips.different, "blend")
     if quality.why_no_identity:
         print(f"filter: identity is not measured: {quality.why_no_identity}", file=sys.stderr)
-    progress = Progress("filter", len(plans))
+    progress = StepProgress("filter", len(plans))
 
     def verdict(job: tuple[PairPlan, PreparedClip]) -> tuple[bool, bool]:
         key = job[0].key

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
-from common.data.prepared import SAMPLE_RATE, LoadedClips, PreparedClip, load_prepared
+from common.data.prepared import LoadedClips, PreparedClip, load_prepared
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.files import fingerprint, remove_partial
-from common.media import read_frames
+from common.media import SAMPLE_RATE, read_frames
 from common.parallel import run_ahead
-from common.progress import Progress
+from common.progress import StepProgress
 from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.masks import clip_masks
@@ -193,7 +193,7 @@ class _Packer:
         planned = plan_copies(items, keys, copies)
         with ShardWriter(folder, "pairs", config.pack.samples_per_shard, meta) as writer:
             todo = planned[writer.resume([copy.key for copy in planned]) :]
-            progress = Progress(f"pack {folder.name}", len(todo))
+            progress = StepProgress(f"pack {folder.name}", len(todo))
             for group, loaded in run_ahead(lambda group: (group, load(group[0].item)), by_pair(todo)):
                 for copy in group:
                     writer.add(copy.key, self._encode(loaded, copy, meta))

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from common.data.prepared import SAMPLE_RATE, pack_mask
+from common.data.prepared import pack_mask
 from common.errors import UserError
 from common.face import CropTrack, FaceDetector, FaceTrack, build_detector, plan_crops, track_face
 from common.files import atomic_dir, fingerprint, read_json, remove_partial, sha256_file, write_json
 from common.media import (
     LOSSLESS,
+    SAMPLE_RATE,
     Frame,
     VideoReader,
     VideoWriter,
@@ -36,7 +37,7 @@ from common.media import (
     save_flac,
 )
 from common.parallel import run_parallel
-from common.progress import Progress
+from common.progress import StepProgress
 from stage1_generator.config import Stage1Config
 from stage1_generator.footage.detection import DetectorPool
 from stage1_generator.footage.offsets import SoundOffsets, shift_sound
@@ -68,7 +69,7 @@ def run(config: Stage1Config) -> None:
     folder = work_paths(config).prepared
     for place in (folder, folder / "videos"):
         remove_partial(place)
-    progress = Progress("prepare", len(videos))
+    progress = StepProgress("prepare", len(videos))
     records: list[dict[str, Any]] = []
     detectors = DetectorPool(config.face)
     offsets = SoundOffsets.read(config.prepare)

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.data.index import INDEX_NAME, read_index
 from common.files import atomic_path, read_json, write_json
-from common.progress import format_seconds
+from common.progress import format_duration
 from common.timings import read_timings
 from stage1_generator.companions.records import VERDICT, read_plan
 from stage1_generator.config import Stage1Config
@@ -150,7 +150,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     if prepared:
         lines.append(
             f"- prepare: {prepared['videos']} videos -> {prepared['entries']} faces, "
-            f"{format_seconds(prepared['seconds'])} of {prepared['speakers']} speakers, "
+            f"{format_duration(prepared['seconds'])} of {prepared['speakers']} speakers, "
             f"{len(prepared['left_out'])} left out"
         )
     lines += _shard_line("encode", "clips", report["encode"])
@@ -176,7 +176,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         lines += ["", "| step | last run | frames | frames/s |", "|---|---|---|---|"]
         for step, row in report["timings"].items():
             rate = row["frames"] / max(row["seconds"], 1e-6)
-            lines.append(f"| {step} | {format_seconds(row['seconds'])} | {row['frames']} | {rate:.1f} |")
+            lines.append(f"| {step} | {format_duration(row['seconds'])} | {row['frames']} | {rate:.1f} |")
     lines += speaker_table(report["speakers"] or {})
     for title, rows in _left_out(report):
         lines += ["", f"## {title}", "", *(f"- {row}" for row in rows)]
@@ -202,7 +202,7 @@ def _filter_table(title: str, judged: dict[str, Any] | None) -> list[str]:
 def _shard_line(step: str, unit: str, shards: dict[str, Any] | None) -> list[str]:
     if shards is None:
         return []
-    length, tars = format_seconds(shards["seconds"]), len(shards["shards"])
+    length, tars = format_duration(shards["seconds"]), len(shards["shards"])
     return [f"- {step}: {shards['samples']} {unit}, {length}, {tars} shards in {shards['folder']}"]
 
 

@@ -19,7 +19,7 @@ from common.files import atomic_dir, fingerprint, remove_partial, write_json
 from common.media import LOSSLESS, write_video
 from common.models.package import ModelPackage
 from common.parallel import run_ahead
-from common.progress import Progress
+from common.progress import StepProgress
 from common.speech.prepared import PreparedSpeech
 from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.plan import PairPlan, Speakable, Unpaired, plan_pairs
@@ -67,7 +67,7 @@ def run(config: Stage1Config) -> None:
         "synthesis": [config.synthesis.seed, config.masks.occluder_grow, config.blend.feather],
     }
     batches = _unfinished(plans, shared, config)
-    progress = Progress("synthesize", sum(plan.length for batch in batches for plan in batch))
+    progress = StepProgress("synthesize", sum(plan.length for batch in batches for plan in batch))
     generator = _generator(package, config)
     loader = _Loader(entries, speech, config)
     for batch, jobs in zip(batches, run_ahead(loader.load, batches, ahead=1), strict=True):
@@ -146,7 +146,7 @@ def _generator(package: ModelPackage, config: Stage1Config) -> CompanionGenerato
         extra_window=config.speech.extra_window,
         seed=config.synthesis.seed,
         feather=config.blend.feather,
-        context=package.context,
+        text=package.context,
     )
 
 

@@ -1,4 +1,4 @@
-"""A toy teacher and a toy distillation, for the tests of the student and of its opponents."""
+"""A toy teacher and a toy distillation, for the tests of the student and of what it is trained with."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from common.training.loading import DrawnSamples
 from common.training.trainer import TrainResult
 from stage2_dubber.distill import main
 from stage2_dubber.distillation.config import StudentConfig, check_student
-from stage2_dubber.distillation.networks import StudentAndOpponents
+from stage2_dubber.distillation.networks import DistillationNetworks
 from stage2_dubber.distillation.objective import StudentInputs
 from stage2_dubber.distillation.strategy import StudentStrategy
 
@@ -81,13 +81,13 @@ def distil(work: Path, output: str, *overrides: str) -> TrainResult:
 
 def prepared(
     work: Path, step: int, *overrides: str, teacher: str = "bare"
-) -> tuple[StudentStrategy, StudentAndOpponents, StudentInputs]:
+) -> tuple[StudentStrategy, DistillationNetworks, StudentInputs]:
     """A strategy, its model as at the start, and the inputs of one optimiser step."""
     config = config_of(work, "unused", *overrides, teacher=teacher)
     dataset = open_shards(config.data)
     strategy = StudentStrategy(config, dataset)
     model = strategy.build_model()
-    assert isinstance(model, StudentAndOpponents)
+    assert isinstance(model, DistillationNetworks)
     draws = next(iter(DrawSampler(build_order(dataset, config.data, 4, 0), 4, 4, 1, 0, step)))
     samples = DrawnSamples(dataset)
     return strategy, model, strategy.prepare(strategy.collate()([samples[draw] for draw in draws]), CPU)

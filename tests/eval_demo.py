@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from evaluation.media import write_preview, write_strip
 from evaluation.metrics.base import ALL_KINDS, Better, Kind, Metric, Values
+from evaluation.previews import write_preview, write_strip
 from evaluation.results import Results, Row
 
 SYSTEMS = ("editor", "generator", "copy-input")

@@ -6,6 +6,7 @@ import torch
 
 from common.autoencoder.codec import VideoCodec, build_vae
 from common.autoencoder.config import VaeConfig
+from common.models.conditions import ModelConditions
 from common.models.transformer import DubbingTransformer
 
 LATENT_CHANNELS = 4
@@ -37,7 +38,7 @@ def tiny_transformer(seed: int = 0, **changes: Any) -> DubbingTransformer:
 def tiny_inputs(
     batch: int = 2, frames: int = 3, size: tuple[int, int] = (4, 6), reference_frames: int = 3, seed: int = 1
 ) -> dict[str, torch.Tensor]:
-    """Arguments of DubbingTransformer.forward without text and condition."""
+    """Latents, timestep, and conditions without text and masked video, each by name: see :func:`called`."""
     generator = torch.Generator().manual_seed(seed)
 
     def randn(*shape: int) -> torch.Tensor:
@@ -49,6 +50,19 @@ def tiny_inputs(
         "reference": randn(batch, LATENT_CHANNELS, reference_frames, *size),
         "audio_features": randn(batch, frames, 8, AUDIO_CHANNELS),
     }
+
+
+def called(inputs: dict[str, Any], motion_frames: int = 0, **changes: Any) -> dict[str, Any]:
+    """Arguments of DubbingTransformer.forward from :func:`tiny_inputs`, with changed conditions.
+
+    ``motion_frames``: so many leading frames are given clean.
+    """
+    given = inputs | changes
+    latents, timestep = given.pop("latents"), given.pop("timestep")
+    motion_frames = given.pop("motion_frames", motion_frames)
+    if motion_frames:
+        given["motion"] = latents.new_zeros(*latents.shape[:2], motion_frames, *latents.shape[3:])
+    return {"latents": latents, "timestep": timestep, "conditions": ModelConditions(**given)}
 
 
 def tiny_vae_config(**changes: Any) -> VaeConfig:

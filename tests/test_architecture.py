@@ -182,34 +182,40 @@ def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_functions_take_few_parameters() -> None:
     """Dataclasses write no constructor. What else may take more:
 
-    ``command``: the options of a typer command are its parameters. ``register_to_config``: diffusers makes
-    the model's config.json out of the constructor's parameters.
+    The options of a typer command are its parameters. ``register_to_config``: diffusers makes the model's
+    config.json out of the constructor's parameters.
     """
     wrong = [
         f"{modules()[module].relative_to(ROOT)}:{function.lineno} {function.name}: {parameters(function)}"
         for module in modules()
         for function in functions(module)
         if parameters(function) > MOST_PARAMETERS
-        and not decorated(function, "command")
+        and f"{module}.{function.name}" not in commands()
         and not decorated(function, "register_to_config")
     ]
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_command_is_registered() -> None:
-    """A command counts only once its module is imported by that of ``bootdub``."""
+@cache
+def commands() -> frozenset[str]:
+    """What ``bootdub`` can be asked to do: the functions that its commands call, as module.name."""
     from bootdub.cli.main import app
 
+    groups = [app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)]
+    called = [command.callback for group in groups for command in group.registered_commands]
+    return frozenset(f"{callback.__module__}.{callback.__name__}" for callback in called if callback)
+
+
+def test_every_command_is_registered() -> None:
+    """A command is a public function of ``bootdub.cli`` that ends as commands end, with ``clean_errors``."""
     written = {
         f"{module}.{function.name}"
         for module in modules()
+        if within(module, "bootdub.cli") and module != "bootdub.cli.errors"
         for function in functions(module)
-        if decorated(function, "command")
+        if any("clean_errors" in ast.unparse(node) for node in function.body if isinstance(node, ast.With))
     }
-    groups = [app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)]
-    commands = [command.callback for group in groups for command in group.registered_commands]
-    known = {f"{callback.__module__}.{callback.__name__}" for callback in commands if callback}
-    assert written and written == known
+    assert written and written == commands()
 
 
 def test_commands_that_are_named_can_be_run() -> None:

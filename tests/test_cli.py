@@ -16,7 +16,8 @@ from dub_clips import BOX, steady, write_clip, write_package, write_speech
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bootdub.cli.dub import app, clean_errors
+from bootdub.cli.errors import clean_errors
+from bootdub.cli.main import app
 from bootdub.console import ConsoleProgress
 from common.media import probe
 from stage2_dubber.dub.locate import default_model_path
@@ -167,7 +168,7 @@ def test_info_prints_the_metadata(model: Path, tmp_path: Path) -> None:
 
 def test_help_and_version_load_nothing_heavy() -> None:
     code = (
-        "import sys; from bootdub.cli.dub import app\n"
+        "import sys; from bootdub.cli.main import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = [name for name in ('torch', 'diffusers', 'cv2', 'mediapipe', 'av') if name in sys.modules]\n"
@@ -184,7 +185,7 @@ def test_ctrl_c_leaves_no_file(tmp_path: Path, job: dict[str, str]) -> None:
     job["--video"] = str(write_clip(tmp_path / "long.mp4", steady(100, 25)))
     job["--num-steps"] = "500"
     arguments = [part for pair in job.items() for part in pair]
-    run = "from bootdub.cli.dub import main; main()"
+    run = "from bootdub.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", run, "dub", *arguments],
         stdout=subprocess.PIPE,

@@ -12,8 +12,9 @@ from common.autoencoder.codec import VideoCodec, build_vae
 from common.autoencoder.pixels import to_frames, to_video
 from common.data.look import main
 from common.data.schema import encode_sample
-from common.data.summary import psnr, spread
+from common.data.summary import spread
 from common.data.writer import ShardWriter
+from common.psnr import psnr
 
 
 def test_latents_are_decoded_beside_the_frames(tmp_path, moving_frames, capsys):

@@ -123,7 +123,7 @@ def test_stage_2_batch():
     assert batch.target_latents.shape == batch.reference_latents.shape == (2, C, F, SIDE, SIDE)
     assert batch.audio_features.shape == (2, F, 16, A)
     assert batch.lip_mask.shape == batch.face_mask.shape == (2, F, SIDE, SIDE)
-    assert batch.condition is None and len(batch) == 2
+    assert batch.masked_latents is None and len(batch) == 2
     torch.testing.assert_close(batch.reference_latents[1], cache(1)["source_latents"].float())
     moved = batch.to("cpu", torch.bfloat16)
     assert moved.lip_mask.dtype == torch.bfloat16 and moved.keys == batch.keys
@@ -132,7 +132,7 @@ def test_stage_2_batch():
 def test_stage_1_batch():
     batch = collate([small(0, pair=False), small(1, pair=False)])
     assert batch.reference_latents.shape == (2, C, 2, SIDE, SIDE)
-    assert batch.condition is not None and batch.condition.shape == batch.target_latents.shape
+    assert batch.masked_latents is not None and batch.masked_latents.shape == batch.target_latents.shape
     torch.testing.assert_close(
         batch.reference_latents[1, :, 1], cache(1, pair=False)["reference_latents"][1, :, 0].float()
     )

@@ -37,11 +37,11 @@ def test_the_capped_estimate_bounds_what_a_wrong_velocity_does() -> None:
 @pytest.mark.parametrize(("a", "median"), [(5.0, 5 / 6), (1.5, 0.6), (0.2, 1 / 6), (0.0, 0.5)])
 def test_density_of_t_prefers_the_noise_of_its_phase(a: float, median: float) -> None:
     flow = FlowMatching(timestep_a=a)
-    t = flow.sample_t(20000, torch.Generator().manual_seed(0))
+    t = flow.sample_sigma(20000, torch.Generator().manual_seed(0))
     assert t.min() >= 0
     assert t.max() <= 1
     assert t.median().item() == pytest.approx(median, abs=0.01)  # t of u = 1/2 is a / (1 + a)
-    again = flow.sample_t(20000, torch.Generator().manual_seed(0))
+    again = flow.sample_sigma(20000, torch.Generator().manual_seed(0))
     assert torch.equal(t, again)
 
 

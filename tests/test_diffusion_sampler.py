@@ -11,14 +11,15 @@ from model_toys import tiny_inputs, tiny_transformer
 from common.diffusion.border import Border, ring_mask
 from common.diffusion.flow import FlowMatching
 from common.diffusion.guidance import CONDITIONAL, REFERENCE_ONLY, UNCONDITIONAL, Guidance, reference_factor
-from common.diffusion.sampler import Conditions, EulerSampler
+from common.diffusion.sampler import EulerSampler
+from common.models.conditions import ModelConditions
 
 SHAPE = (1, 4, 3, 4, 6)
 
 
-def conditions(batch: int = 1, **more: Any) -> Conditions:
+def conditions(batch: int = 1, **more: Any) -> ModelConditions:
     inputs = tiny_inputs(batch)
-    return Conditions(inputs["reference"], inputs["audio_features"], **more)
+    return ModelConditions(inputs["audio_features"], inputs["reference"], **more)
 
 
 class Recorder:
@@ -27,10 +28,13 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
 
-    def __call__(self, latents: torch.Tensor, **arguments: Any) -> torch.Tensor:
-        self.calls.append({"latents": latents.clone(), **arguments})
-        reference = arguments["reference"].flatten(1).abs().sum(1) > 0
-        audio = arguments["audio_features"].flatten(1).abs().sum(1) > 0
+    def __call__(
+        self, latents: torch.Tensor, timestep: torch.Tensor, conditions: ModelConditions
+    ) -> torch.Tensor:
+        self.calls.append({"latents": latents.clone(), "conditions": conditions})
+        assert conditions.reference is not None and len(timestep) == len(latents)
+        reference = conditions.reference.flatten(1).abs().sum(1) > 0
+        audio = conditions.audio_features.flatten(1).abs().sum(1) > 0
         value = 1 + reference.float() + 2 * audio.float()
         return value.view(-1, 1, 1, 1, 1).expand_as(latents)
 
@@ -77,16 +81,16 @@ def test_dynamic_scales_follow_the_release_and_leave_a_scale_of_one_alone() -> N
     assert max(b - a for a, b in pairwise(factors)) < 0.04  # no jump
 
 
-@pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("text_tokens", [0, 3])
-def test_batched_and_separate_branches_agree(batched: bool, text_tokens: int) -> None:
+def test_batched_and_separate_branches_agree(text_tokens: int) -> None:
     model = tiny_transformer(text_tokens=text_tokens)
-    context = torch.randn(1, 3, 10) if text_tokens else None
-    given = conditions(2, context=context, motion=torch.randn(2, 4, 1, 4, 6))
+    text = torch.randn(1, 3, 10) if text_tokens else None
+    given = conditions(2, text=text, motion=torch.randn(2, 4, 1, 4, 6))
     noise = torch.randn(2, *SHAPE[1:])
     euler = sampler(2.5, 6.0, True, border=1)
+    assert not euler.batch_branches
     alone = euler.sample(model, noise, given)
-    together = replace(euler, batch_branches=batched).sample(model, noise, given)
+    together = replace(euler, batch_branches=True).sample(model, noise, given)
     torch.testing.assert_close(alone, together, atol=1e-4, rtol=1e-4)
 
 
@@ -109,7 +113,7 @@ def test_motion_latents_are_clean_in_every_step_and_in_the_result() -> None:
     out = sampler().sample(model, torch.randn(SHAPE), conditions(motion=motion))
     assert torch.equal(out[:, :, :2], motion)
     assert all(torch.equal(call["latents"][:, :, :2], motion) for call in model.calls)
-    assert {call["motion_frames"] for call in model.calls} == {2}
+    assert {call["conditions"].motion_frames for call in model.calls} == {2}
 
 
 def test_border_follows_the_reference_and_spares_motion_latents() -> None:
@@ -140,7 +144,7 @@ def test_ring_of_a_grid_that_is_all_border() -> None:
 
 def test_border_without_an_aligned_reference_is_refused() -> None:
     inputs = tiny_inputs(1, reference_frames=2)
-    given = Conditions(inputs["reference"], inputs["audio_features"])
+    given = ModelConditions(inputs["audio_features"], inputs["reference"])
     with pytest.raises(ValueError, match="aligned"):
         sampler(border=1).sample(Recorder(), torch.randn(SHAPE), given)
 
@@ -161,9 +165,12 @@ def test_a_second_pass_starts_from_what_the_first_has_made() -> None:
     noise, given, once = torch.randn(SHAPE), conditions(), sampler(1, 1, border=1)
 
     class Halfway(Recorder):
-        def __call__(self, latents: torch.Tensor, **arguments: Any) -> torch.Tensor:
-            super().__call__(latents, **arguments)
-            return noise - arguments["reference"] / 2
+        def __call__(
+            self, latents: torch.Tensor, timestep: torch.Tensor, conditions: ModelConditions
+        ) -> torch.Tensor:
+            super().__call__(latents, timestep, conditions)
+            assert conditions.reference is not None
+            return noise - conditions.reference / 2
 
     model = Halfway()
     made = replace(once, passes=3).sample(model, noise, given, lambda *steps: told.append(steps))
@@ -171,7 +178,7 @@ def test_a_second_pass_starts_from_what_the_first_has_made() -> None:
     inner = (..., slice(1, -1), slice(1, -1))
     torch.testing.assert_close(made[inner], given.reference[inner] / 8)
     first = once.sample(Halfway(), noise, given)
-    assert torch.equal(model.calls[4]["reference"], first)
+    assert torch.equal(model.calls[4]["conditions"].reference, first)
     ring = ring_mask(noise.shape[2:], 1)
     assert torch.equal(made[..., ring], given.reference[..., ring])
     assert told == [(step, 12) for step in range(1, 13)]
@@ -186,7 +193,7 @@ def test_a_second_pass_without_an_aligned_reference_is_refused() -> None:
 def test_stage_one_samples_with_condition_channels_and_still_references() -> None:
     model = tiny_transformer(reference_layout="temporal", condition_channels=4)
     inputs = tiny_inputs(1, reference_frames=2)
-    given = Conditions(inputs["reference"], inputs["audio_features"], condition=torch.randn(SHAPE))
+    given = ModelConditions(inputs["audio_features"], inputs["reference"], masked_latents=torch.randn(SHAPE))
     separate = sampler(1, 4).sample(model, torch.ones(SHAPE), given)
     assert separate.shape == SHAPE
     together = sampler(1, 4, batch_branches=True).sample(model, torch.ones(SHAPE), given)

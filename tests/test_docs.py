@@ -34,7 +34,7 @@ def _named(pattern: str, document: Path) -> set[str]:
 def test_files_and_modules_that_a_document_names_exist(document: Path) -> None:
     paths = _named(rf"(?<![\w/.-])((?:{FOLDERS})/[\w./-]*\w)", document)
     assert not [path for path in sorted(paths) if not (ROOT / path).exists()]
-    modules = _named(rf"-m ((?:{FOLDERS})\b[\w.]*)", document)
+    modules = _named(rf"-m ((?:{FOLDERS})(?:\.\w+)*)", document)
     assert not [module for module in sorted(modules) if find_spec(module) is None]
 
 

@@ -37,7 +37,7 @@ class MarkingEditor:
         self.ahead = ahead
 
     def stream(
-        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+        self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
     ) -> Iterator[Edit]:
         self.calls.append((start_frame, count))
         held = []
@@ -74,7 +74,7 @@ class CarefulEditor(MarkingEditor):
         self.patch = patch
 
     def stream(
-        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+        self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
     ) -> Iterator[Edit]:
         low, high = 32 - self.patch // 2, 32 + self.patch // 2
         for crop in crops:
@@ -146,7 +146,7 @@ class BrighteningEditor(MarkingEditor):
         self.light = light
 
     def stream(
-        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+        self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
     ) -> Iterator[Edit]:
         for _ in range(count):
             crop = next(crops)
@@ -197,7 +197,7 @@ def test_fused_takes_the_edit_where_much_is_new_and_adds_to_the_source_where_lit
 def test_a_residual_of_nothing_changes_no_byte(tmp_path: Path, way: Compositing) -> None:
     class Nothing(MarkingEditor):
         def stream(
-            self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+            self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
         ) -> Iterator[Edit]:
             for _ in range(count):
                 crop = next(crops)
@@ -349,7 +349,7 @@ def test_lengths_that_differ_are_told(tmp_path: Path) -> None:
     assert check_request(DubRequest(**_good(tmp_path))).warnings == ()
     short = check_request(DubRequest(**_good(tmp_path, 0.5)))
     assert "ends 0.3 s before the video" in short.warnings[0]
-    padded = short.padded_speech(0.8)
+    padded = short.padded_audio(0.8)
     assert len(padded) == 12800 and not padded[8000:].any()
     assert "2.2 s longer" in check_request(DubRequest(**_good(tmp_path, 3.0))).warnings[0]
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from dub_clips import BOX, picture, steady, uneven, write_clip, write_package, write_speech
 
+from common.diffusion.options import SamplingOptions
 from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import VideoWriter, load_audio, probe, read_frames
@@ -159,12 +160,15 @@ def test_a_job_that_fails_leaves_nothing(tmp_path: Path, pipeline: DubPipeline) 
 def test_crops_alone_are_edited_as_in_a_dub(pipeline: DubPipeline) -> None:
     crops = _crops(17)  # two windows
     audio = np.sin(np.arange(12000) / 9).astype(np.float32)
-    edited = pipeline.edit_crops(crops, audio, seed=3)
+    sampling = SamplingOptions(seed=3)
+    edited = pipeline.edit_crops(crops, audio, sampling=sampling)
     assert edited.shape == crops.shape and edited.dtype == np.uint8
-    features = pipeline.speech.encode(audio)
-    np.testing.assert_array_equal(edited, pipeline.edit_crops(crops, features=features, seed=3))
-    assert (edited != pipeline.edit_crops(crops, audio, seed=4)).any()
-    assert (edited != pipeline.edit_crops(crops, audio * 0, seed=3)).any(), "speech must matter"
+    audio_features = pipeline.speech.encode(audio)
+    np.testing.assert_array_equal(
+        edited, pipeline.edit_crops(crops, audio_features=audio_features, sampling=sampling)
+    )
+    assert (edited != pipeline.edit_crops(crops, audio, sampling=SamplingOptions(seed=4))).any()
+    assert (edited != pipeline.edit_crops(crops, audio * 0, sampling=sampling)).any(), "speech must matter"
     assert len(pipeline.edit_crops(crops[:1], audio)) == 1
 
 
@@ -178,7 +182,7 @@ def test_no_more_than_a_window_is_asked_for(pipeline: DubPipeline) -> None:
             taken += 1
             yield picture(index, 32, 32)
 
-    editor = WindowEditor(pipeline.package, pipeline.sampling(num_steps=1))
+    editor = WindowEditor(pipeline.package, SamplingOptions(num_steps=1))
     features = np.zeros((2000, 80), np.float32)
     stream = editor.stream(crops(), 1000, features, 0)
     for number in range(20):
@@ -190,7 +194,7 @@ def test_what_the_autoencoder_loses_is_no_change(
     pipeline: DubPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crops, features = _crops(30), np.zeros((80, 80), np.float32)
-    editor = WindowEditor(pipeline.package, pipeline.sampling(num_steps=1), changes=True)
+    editor = WindowEditor(pipeline.package, SamplingOptions(num_steps=1), changes=True)
     # A model that gives back what it was shown, through an autoencoder that loses nearly everything.
     monkeypatch.setattr(
         EulerSampler, "sample", lambda sampler, model, noise, given, progress: given.reference
@@ -202,7 +206,7 @@ def test_what_the_autoencoder_loses_is_no_change(
 
 def test_telling_changes_changes_no_picture(pipeline: DubPipeline) -> None:
     crops, features = _crops(30), np.zeros((80, 80), np.float32)
-    sampling = pipeline.sampling(num_steps=1)
+    sampling = SamplingOptions(num_steps=1)
     told, plain = (
         list(WindowEditor(pipeline.package, sampling, changes=changes).stream(iter(crops), 30, features, 0))
         for changes in (True, False)
@@ -214,7 +218,7 @@ def test_telling_changes_changes_no_picture(pipeline: DubPipeline) -> None:
 
 def test_working_ahead_changes_no_edit(pipeline: DubPipeline) -> None:
     crops, features = _crops(30), np.zeros((80, 80), np.float32)
-    sampling = pipeline.sampling(num_steps=1)
+    sampling = SamplingOptions(num_steps=1)
     ahead, plain = (
         list(
             WindowEditor(pipeline.package, sampling, changes=True, overlap=overlap).stream(
@@ -237,7 +241,7 @@ def test_the_next_window_is_made_while_the_edits_are_taken(pipeline: DubPipeline
         if len(told) == 2:
             made.set()
 
-    editor = WindowEditor(pipeline.package, pipeline.sampling(num_steps=1), advance=advance, overlap=True)
+    editor = WindowEditor(pipeline.package, SamplingOptions(num_steps=1), advance=advance, overlap=True)
     stream = editor.stream(iter(_crops(30)), 30, np.zeros((80, 80), np.float32), 0)
     next(stream)
     assert made.wait(60), "the second window waits for the first one's edits to be taken"
@@ -247,7 +251,7 @@ def test_the_next_window_is_made_while_the_edits_are_taken(pipeline: DubPipeline
 
 def test_a_stream_that_is_left_stops_its_worker(pipeline: DubPipeline) -> None:
     steps: list[float] = []
-    sampling = pipeline.sampling(num_steps=60)
+    sampling = SamplingOptions(num_steps=60)
     editor = WindowEditor(pipeline.package, sampling, advance=steps.append, overlap=True)
     stream = editor.stream(iter(_crops(30)), 30, np.zeros((80, 80), np.float32), 0)
     next(stream)
@@ -296,8 +300,8 @@ def test_the_border_of_a_crop_is_the_sources(pipeline: DubPipeline) -> None:
     """Every window ends with the source's own latents in the outer ring, whatever the model says."""
     crops = _crops(13)
     audio = np.sin(np.arange(10000) / 9).astype(np.float32)
-    one = pipeline.edit_crops(crops, audio, seed=1).astype(int)
-    other = pipeline.edit_crops(crops, audio, seed=2).astype(int)
+    one = pipeline.edit_crops(crops, audio, sampling=SamplingOptions(seed=1)).astype(int)
+    other = pipeline.edit_crops(crops, audio, sampling=SamplingOptions(seed=2)).astype(int)
     apart = np.abs(one - other).mean(axis=(0, 3))
     assert apart[:3].mean() < apart[12:20, 12:20].mean()
 

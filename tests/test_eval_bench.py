@@ -12,13 +12,12 @@ from common.errors import UserError
 from common.face import build_detector, plan_crops, track_face
 from common.face.mouth import mouth_opening
 from common.files import read_json, write_json
-from common.media import load_audio, probe
+from common.media import SAMPLE_RATE, load_audio, probe
 from common.rendered.clips import render_clip
 from common.rendered.espeak import Voice
 from common.rendered.measure import opening_curves
 from common.rendered.render import render_frame
 from common.rendered.scene import CREATURES, HELD_OUT_SEEDS
-from common.rendered.speech import SAMPLE_RATE
 from common.rendered.visemes import CLOSED, MouthShape
 from evaluation.bench import GROUPS, VERSION, bench_items, checksums, make, render_bench, scene_of
 from evaluation.bench.items import BenchItem

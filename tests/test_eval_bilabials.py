@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from eval_takes import footage, take
+from eval_clips import dubbed_clip, footage
 
 from evaluation.metrics.bilabials import Bilabials, brief_closures, closing
 
@@ -90,7 +90,9 @@ def test_one_closure_is_too_few_and_unseen_ones_do_not_count():
 def test_the_measure_needs_a_filmed_driver_and_speech():
     driver = lips((10, 12), (30, 33))
     measure = Bilabials()
-    assert set(measure(take(footage(driver), driver_opening=driver))) == {m.key for m in measure.metrics}
-    assert measure(take(footage(driver))) == {}
-    assert measure(take(footage(driver), driver_opening=driver, kind="silence")) == {}
-    assert measure(take(footage(np.full(N, np.nan)), driver_opening=driver)) == {}
+    assert set(measure(dubbed_clip(footage(driver), driver_opening=driver))) == {
+        m.key for m in measure.metrics
+    }
+    assert measure(dubbed_clip(footage(driver))) == {}
+    assert measure(dubbed_clip(footage(driver), driver_opening=driver, kind="silence")) == {}
+    assert measure(dubbed_clip(footage(np.full(N, np.nan)), driver_opening=driver)) == {}

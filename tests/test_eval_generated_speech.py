@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from perception_takes import make_footage, make_take
+from perception_clips import make_dubbed_clip, make_footage
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     GenerationConfig,
@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from common.errors import UserError
+from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.perception import PerceptionWeights, load_measures
 from evaluation.metrics.speech import (
     GeneratedSpeech,
@@ -34,7 +35,6 @@ from evaluation.metrics.speech import (
 )
 from evaluation.metrics.voices import WhisperTranscriber, XVectorEncoder
 from evaluation.metrics.words import edit_distance, word_error_rate, words
-from evaluation.take import Take
 
 RATE = 16000
 SILENCE = np.zeros(2 * RATE, np.float32)
@@ -151,10 +151,10 @@ class _Parrot:
 LOUD, FAINT = 1.0, 0.2
 
 
-def _take(made: np.ndarray | None, source: np.ndarray | None, speech: np.ndarray, **more: str) -> Take:
+def _clip(made: np.ndarray | None, source: np.ndarray | None, speech: np.ndarray, **more: str) -> DubbedClip:
     frames = np.zeros((2, 8, 8, 3), np.uint8)
     sounded = make_footage(frames, sound=source), make_footage(frames, sound=made)
-    return make_take(*sounded, speech=speech, **more)
+    return make_dubbed_clip(*sounded, speech=speech, **more)
 
 
 def test_only_generated_speech_is_judged() -> None:
@@ -163,37 +163,37 @@ def test_only_generated_speech_is_judged() -> None:
     visual = [(source, source, given_speech), (given_speech, source, given_speech)]
     silent = [(None, source, given_speech), (new, None, given_speech)]
     for case in visual + silent:
-        assert not is_generated(_take(*case))
-        assert measure(_take(*case)) == {}
+        assert not is_generated(_clip(*case))
+        assert measure(_clip(*case)) == {}
     muxed = 0.5 * np.roll(given_speech, 1024) + 0.005 * _noise(3, 9)  # through an encoder with its delay
-    assert measure(_take(muxed, source, given_speech)) == {}
-    assert measure(_take(new, source, given_speech)).keys() == {"dur_err", "int_corr"}
+    assert measure(_clip(muxed, source, given_speech)) == {}
+    assert measure(_clip(new, source, given_speech)).keys() == {"dur_err", "int_corr"}
 
 
-def test_values_of_a_whole_take() -> None:
+def test_values_of_a_whole_clip() -> None:
     source = _spoken(0.5, 1.0, seed=0)
     measure = GeneratedSpeech(_Pitch(), _Parrot())
     made = FAINT * _spoken(0.5, 1.5, seed=2)
-    values = measure(_take(made, source, LOUD * _spoken(0.5, 1.0, seed=1)))
+    values = measure(_clip(made, source, LOUD * _spoken(0.5, 1.0, seed=1)))
     assert values.keys() == {metric.key for metric in measure.metrics}
     assert values["dur_err"] == pytest.approx(0.5, abs=0.07)
     assert values["v_sim"] > 0.99
     assert values["wer"] == pytest.approx(100 / 3)  # "day" for "evening"
     low = np.cumsum(made - made.mean()).astype(np.float32)  # same length, another voice
-    assert measure(_take(low, source, LOUD * _spoken(0.5, 1.0, seed=1)))["v_sim"] < 0.6
+    assert measure(_clip(low, source, LOUD * _spoken(0.5, 1.0, seed=1)))["v_sim"] < 0.6
 
 
 def test_the_words_come_from_the_manifest_where_it_tells_them() -> None:
     source, made = _spoken(0.5, 1.0, seed=0), FAINT * _spoken(0.5, 1.0, seed=2)
     measure = GeneratedSpeech(transcriber=_Parrot())
-    assert measure(_take(made, source, source, text="Good day, everybody!"))["wer"] == 0
+    assert measure(_clip(made, source, source, text="Good day, everybody!"))["wer"] == 0
     # Speech from the source's own recording may be a translation of it: no words to compare with.
-    assert "wer" not in measure(_take(made, source, source))
+    assert "wer" not in measure(_clip(made, source, source))
 
 
 def test_too_little_speech_has_no_voice() -> None:
     made, source = _spoken(1.0, 0.2, seed=2), _spoken(0.5, 1.0)
-    assert "v_sim" not in GeneratedSpeech(_Pitch())(_take(made, source, SILENCE))
+    assert "v_sim" not in GeneratedSpeech(_Pitch())(_clip(made, source, SILENCE))
 
 
 def test_titles_and_fingerprints_name_the_judges() -> None:
@@ -300,7 +300,7 @@ def test_the_measure_is_built_from_folders(tmp_path: Path) -> None:
     (measure,), _, facts = load_measures(weights)
     assert (facts["V-SIM"], facts["WER"]) == ("wavlm-sv", "whisper")
     source, made = _spoken(0.5, 1.0, seed=0), _spoken(0.5, 1.0, seed=2)
-    values = measure(_take(made, source, source, text="one two"))
+    values = measure(_clip(made, source, source, text="one two"))
     assert values["wer"] == 100 and -1 <= values["v_sim"] <= 1
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judge_toys import arcface_onnx, toy_pack
-from perception_takes import make_footage, make_take
+from perception_clips import make_dubbed_clip, make_footage
 
 from common.errors import UserError
+from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better
 from evaluation.metrics.identity import Identity, build_identity, csim, id_p, id_tc, softmax_mean
-from evaluation.take import Take
 
 SIDE = 48
 
@@ -69,32 +69,32 @@ def _shades(*colours: tuple[int, int, int]) -> np.ndarray:
     return np.stack([np.full((8, 8, 3), colour, np.uint8) for colour in colours])
 
 
-def _take(source: np.ndarray, made: np.ndarray, seen: list[bool] | None = None) -> Take:
+def _clip(source: np.ndarray, made: np.ndarray, seen: list[bool] | None = None) -> DubbedClip:
     faces = None if seen is None else np.array(seen)
-    return make_take(make_footage(source), make_footage(made, faces))
+    return make_dubbed_clip(make_footage(source), make_footage(made, faces))
 
 
 def test_a_copy_another_person_and_a_frozen_one() -> None:
     measure = Identity(_Colours())
     moving = _shades((200, 10, 10), (200, 60, 10), (200, 10, 60), (200, 60, 10))
-    copy = measure(_take(moving, moving))
+    copy = measure(_clip(moving, moving))
     assert set(copy) == {metric.key for metric in measure.metrics}
     assert copy["csim"] == pytest.approx(1) and copy["id_p"] == pytest.approx(0, abs=1e-6)
     assert copy["id_tc_excess"] == pytest.approx(0, abs=1e-9) and copy["id_tc"] > 0.01
-    other = measure(_take(moving, moving[..., ::-1]))
+    other = measure(_clip(moving, moving[..., ::-1]))
     assert other["csim"] < 0.6 and other["id_p"] > 0.4
     assert other["id_tc"] == pytest.approx(copy["id_tc"])
-    frozen = measure(_take(moving, np.repeat(moving[:1], 4, axis=0)))
+    frozen = measure(_clip(moving, np.repeat(moving[:1], 4, axis=0)))
     assert frozen["id_tc"] == pytest.approx(0, abs=1e-6)
     assert frozen["id_tc_excess"] == pytest.approx(-copy["id_tc"], abs=1e-6)
 
 
 def test_nothing_is_said_where_most_faces_are_gone() -> None:
     measure, frames = Identity(_Colours()), _shades(*[(90, 60, 30)] * 4)
-    assert measure(_take(frames, frames, [True, False, False, False])) == {}
-    assert measure(_take(frames, frames, [True, False, True, False])).keys() == {"csim", "id_p"}
+    assert measure(_clip(frames, frames, [True, False, False, False])) == {}
+    assert measure(_clip(frames, frames, [True, False, True, False])).keys() == {"csim", "id_p"}
     faceless = make_footage(frames, np.zeros(4, bool))
-    assert measure(make_take(faceless, make_footage(frames))) == {}
+    assert measure(make_dubbed_clip(faceless, make_footage(frames))) == {}
 
 
 def test_metrics_say_what_they_are() -> None:
@@ -113,9 +113,9 @@ def test_arcface_of_a_pack_sees_a_copy_and_a_stranger(tmp_path: Path) -> None:
     assert measure is not None and "tiny" in fact
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 256, (2, 3, SIDE, SIDE, 3), dtype=np.uint8)
-    copy = measure(_take(a, a))
+    copy = measure(_clip(a, a))
     assert copy["csim"] == pytest.approx(1, abs=1e-5) and copy["id_p"] == pytest.approx(0, abs=1e-5)
-    stranger = measure(_take(a, b))
+    stranger = measure(_clip(a, b))
     assert stranger["csim"] < copy["csim"] - 1e-3 and stranger["id_p"] > 1e-3
 
 

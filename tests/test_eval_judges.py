@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from eval_takes import footage, speaking_curve, take
+from eval_clips import dubbed_clip, footage, speaking_curve
 
 from common.errors import UserError
 from common.files import sha256_file
 from common.sync_expert.model import SyncExpert
+from evaluation.command import EvaluationRequest, plan_lines
 from evaluation.metrics.lip_sync import LipSync
+from evaluation.networks.alexnet import AlexNet
 from evaluation.networks.mfcc import mfcc
 from evaluation.networks.own_judge import OwnJudge, default_judge_path
 from evaluation.networks.syncnet import SyncNet, SyncNetJudge
@@ -89,6 +91,26 @@ def test_syncnet_judge_is_the_public_evaluation(syncnet):
     assert judge.distances(frames[:5], sound).shape == (0, 31)
 
 
+def test_every_judge_network_goes_to_the_device_that_was_asked_for(syncnet, tmp_path, monkeypatch):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "syncnet_v2.model").symlink_to(syncnet[1])
+    torch.save(AlexNet().state_dict(), weights / "alexnet-owt-7be5be79.pth")
+    linears = {f"lin{i}.model.1.weight": torch.ones(1, n, 1, 1) for i, n in enumerate(AlexNet.channels)}
+    torch.save(linears, weights / "alex.pth")
+    moved = {}
+
+    def remember(network, device):
+        moved[type(network).__name__] = str(device)
+        return network
+
+    # A machine with a GPU, as far as the choice of the device goes.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.nn.Module, "to", remember)
+    plan_lines(EvaluationRequest("t", (), tmp_path / "out", ("copy",), weights=weights, device="cuda"))
+    assert moved == dict.fromkeys(("SyncExpert", "SyncNet", "Lpips"), "cuda")
+
+
 def test_syncnet_files_that_are_none_are_refused(syncnet, tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         SyncNetJudge(tmp_path / "absent.model")
@@ -155,7 +177,7 @@ def test_own_judge_equals_the_expert_and_hears_shifts(tmp_path):
     assert found[2, 15 + 1] == pytest.approx(1 - cosine, abs=1e-5)
     # No sound before the clip or after it is made up.
     assert np.isnan(found[0, :15]).all() and np.isnan(found[5, 16:]).all() and np.isfinite(found[:, 15]).all()
-    values = LipSync(judge)(take(footage(speaking_curve(20))))
+    values = LipSync(judge)(dubbed_clip(footage(speaking_curve(20))))
     assert values["sync_score_own"] <= 1 - values["lse_d_own"] + 1e-6
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from eval_takes import footage, speaking_curve, take
+from eval_clips import dubbed_clip, footage, speaking_curve
 
 from evaluation.metrics.base import Better, Kind, Metric
 from evaluation.metrics.curves import part_correlation
@@ -16,7 +16,7 @@ N = 150
 
 
 def measured(made, source, driver, **known):
-    return LipLeak()(take(footage(made), footage(source), driver_opening=driver, **known))
+    return LipLeak()(dubbed_clip(footage(made), footage(source), driver_opening=driver, **known))
 
 
 def test_copied_lips_leak_and_driven_lips_do_not():
@@ -47,7 +47,7 @@ def test_what_source_and_driver_share_is_no_leak():
 
 def test_leak_is_of_cross_rows_alone_and_of_finite_frames():
     source, driver = speaking_curve(N, 1), speaking_curve(N, 2)
-    assert LipLeak()(take(footage(source), footage(source), kind="self", driver_opening=driver)) == {}
+    assert LipLeak()(dubbed_clip(footage(source), footage(source), kind="self", driver_opening=driver)) == {}
     holes = source.copy()
     holes[::7] = np.nan
     assert measured(holes, source, driver)["lip_leak"] > 0.9
@@ -85,10 +85,10 @@ def test_silence_counts_closed_lips():
     assert values["silence_closed"] == pytest.approx(0.75)
     assert values["silence_opening"] == pytest.approx((30 * CLOSED / 2 + 1) / 40)
     assert closed_lips(np.full(40, np.nan)) == {}
-    hanging = Silence()(take(footage(np.full(40, 0.12)), kind="silence"))
+    hanging = Silence()(dubbed_clip(footage(np.full(40, 0.12)), kind="silence"))
     assert hanging["silence_closed"] == 0
     for kind in Kind:
-        assert bool(Silence()(take(footage(opening), kind=kind.value))) == (kind is Kind.silence)
+        assert bool(Silence()(dubbed_clip(footage(opening), kind=kind.value))) == (kind is Kind.silence)
 
 
 def test_every_value_has_a_column():

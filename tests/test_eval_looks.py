@@ -3,16 +3,17 @@
 import cv2
 import numpy as np
 import pytest
-from take_toys import MARGIN, SIZE, Film, film, paste_mouth, take, talk
+from film_toys import MARGIN, SIZE, Film, dubbed_clip, film, paste_mouth, talk
 
 from common.face import CropTrack
+from common.psnr import psnr_of_mse
 from evaluation.metrics.base import Better
 from evaluation.metrics.colour import Colour, offset_and_drift
 from evaluation.metrics.flicker import Flicker
 from evaluation.metrics.quality import Quality
 from evaluation.metrics.sharpness import Sharpness, sharpness_ratio
 from evaluation.native import Square, as_curves, measure_frame, mouth_sharpness, square_of
-from evaluation.pictures import PSNR_CAP, compare, psnr, ssim_map
+from evaluation.similarity import PSNR_CAP, compare, ssim_map
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +57,10 @@ def test_ssim_of_equal_and_of_flat_pictures():
 
 
 def test_psnr_of_known_errors():
-    assert psnr(0.0) == PSNR_CAP
-    assert psnr(1e-12) == PSNR_CAP
-    assert psnr(255.0**2) == 0.0
-    assert psnr(25.0) == pytest.approx(34.15, abs=0.01)
+    assert psnr_of_mse(0.0, most=PSNR_CAP) == PSNR_CAP
+    assert psnr_of_mse(1e-12, most=PSNR_CAP) == PSNR_CAP
+    assert psnr_of_mse(255.0**2) == 0.0
+    assert psnr_of_mse(25.0) == pytest.approx(34.15, abs=0.01)
 
 
 def test_errors_are_pooled_over_the_clip_before_the_logarithm():
@@ -128,14 +129,14 @@ def test_sharpness_needs_a_mouth_in_the_frame(source):
 def test_a_copy_is_equal_everywhere(source):
     covered = np.zeros((len(source.frames), SIZE, SIZE), bool)
     covered[:, :, : SIZE // 2] = True
-    values = Quality()(take(source, source, occluder=covered))
+    values = Quality()(dubbed_clip(source, source, occluder=covered))
     assert set(values) == {metric.key for metric in Quality.metrics}
     for key, value in values.items():
         assert value == pytest.approx(PSNR_CAP if key.startswith("psnr") else 1.0, abs=1e-5)
 
 
 def test_a_good_dub_changes_the_mouth_alone(source, dub):
-    values = Quality()(take(source, dub))
+    values = Quality()(dubbed_clip(source, dub))
     assert values["psnr_mouth"] < 30
     assert values["psnr_face"] > 40
     assert values["psnr_background"] == values["psnr_outside"] == PSNR_CAP
@@ -144,8 +145,8 @@ def test_a_good_dub_changes_the_mouth_alone(source, dub):
 def test_an_error_is_found_in_its_region(source):
     lit = source.edit(lambda frame, i: frame + 10)
     lit.frames[:, MARGIN:-MARGIN, MARGIN:-MARGIN] = source.frames[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-    values = Quality()(take(source, lit))
-    assert values["psnr_outside"] == pytest.approx(psnr(100.0), abs=0.1)
+    values = Quality()(dubbed_clip(source, lit))
+    assert values["psnr_outside"] == pytest.approx(psnr_of_mse(100.0), abs=0.1)
     assert values["psnr_background"] == values["psnr_face"] == PSNR_CAP
 
 
@@ -164,7 +165,7 @@ def blurred(sigma: float):
 
 def test_blur_lowers_sharpness_and_nothing_else_does(source, dub):
     def value(made: Film) -> float:
-        return Sharpness()(take(source, made))["sharpness_mouth"]
+        return Sharpness()(dubbed_clip(source, made))["sharpness_mouth"]
 
     assert value(source) == 1.0
     kept = value(dub)
@@ -188,7 +189,7 @@ def test_sharpness_compares_medians_of_the_frames_that_both_have():
 
 
 def flicker(source: Film, made: Film) -> tuple[float, float]:
-    values = Flicker()(take(source, made))
+    values = Flicker()(dubbed_clip(source, made))
     return values["flicker_face"], values["flicker_background"]
 
 
@@ -225,14 +226,14 @@ def test_a_still_picture_is_calmer_than_its_source(source):
 
 def test_flicker_of_two_frames_is_unknown():
     two = film(talk(2))
-    assert Flicker()(take(two, two)) == {}
+    assert Flicker()(dubbed_clip(two, two)) == {}
 
 
 # Colour
 
 
 def colour(source: Film, made: Film) -> tuple[float, float]:
-    values = Colour()(take(source, made))
+    values = Colour()(dubbed_clip(source, made))
     return values["colour_offset"], values["colour_drift"]
 
 
@@ -260,7 +261,7 @@ def test_drift_is_the_last_fifth_against_the_first():
 
 def test_a_clip_without_a_face_gives_what_needs_none(source):
     lost = Film(source.frames, np.full_like(source.landmarks, np.nan))
-    nobody = take(lost, lost)
+    nobody = dubbed_clip(lost, lost)
     assert {*Quality()(nobody)} == {"psnr_outside", "ssim_outside"}
     for measure in (Sharpness(), Flicker(), Colour()):
         assert measure(nobody) == {}

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
-from take_toys import COUNT, Film, film, paste_mouth, take, talk
+from film_toys import COUNT, Film, dubbed_clip, film, paste_mouth, talk
 
-from evaluation.metrics.patch import Patch, step_across
+from evaluation.metrics.patch import PatchEdge, step_across
 from evaluation.metrics.seams import Seams, jumps, seam_excess
 
 
@@ -22,7 +22,7 @@ def dub(source: Film) -> Film:
 
 
 def edge(source: Film, made: Film) -> float:
-    return Patch()(take(source, made))["patch_edge"]
+    return PatchEdge()(dubbed_clip(source, made))["patch_edge"]
 
 
 def patched(made: Film, draw: Callable[[np.ndarray, tuple[int, int]], object], level: float = 15.0) -> Film:
@@ -92,7 +92,7 @@ def test_a_step_is_measured_and_a_ramp_is_not():
 
 
 def jump(source: Film, made: Film, seams: tuple[int, ...]) -> float:
-    return Seams()(take(source, made, seams=seams))["seam_jump"]
+    return Seams()(dubbed_clip(source, made, seams=seams))["seam_jump"]
 
 
 def test_a_jump_is_found_at_its_seam_and_nowhere_else(source, dub):
@@ -115,8 +115,8 @@ def test_without_a_jump_there_is_no_seam(source, dub):
 
 
 def test_clips_without_seams_are_left_out(source, dub):
-    assert Seams()(take(source, dub)) == {}
-    assert Seams()(take(source, dub, seams=(0,))) == {}
+    assert Seams()(dubbed_clip(source, dub)) == {}
+    assert Seams()(dubbed_clip(source, dub, seams=(0,))) == {}
 
 
 def test_a_step_of_h_is_a_jump_of_h():

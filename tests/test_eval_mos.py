@@ -13,10 +13,10 @@ from common.errors import UserError
 from common.face import build_detector
 from common.files import write_json
 from common.media import load_audio, probe, read_frames, save_wav, write_video
-from evaluation.mos import Key, ListeningItem, items_from_results, make_pages, score_answers
+from evaluation.mos import Key, ListeningItem, PageOptions, items_from_results, make_pages, score_answers
 from evaluation.mos.control import FIRST, HOLD, LAST, choose_donors, corrupted_frames, mouth_boxes
 from evaluation.mos.footage import Form
-from evaluation.mos.key import CRITERIA, Entry, Page, Role
+from evaluation.mos.key import CRITERIA, Page, RatedVideo, Role
 from evaluation.mos.pages import plan
 from evaluation.mos.statistics import bootstrap
 from evaluation.results import Results, Row
@@ -52,7 +52,7 @@ def clips(tmp_path_factory, moving_frames, tone):
 @pytest.fixture(scope="module")
 def made(clips, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tests") / "page"
-    key = make_pages(clips, folder, seed=5, detector=detector())
+    key = make_pages(clips, folder, PageOptions(seed=5), detector=detector())
     return folder, key
 
 
@@ -174,8 +174,8 @@ def test_dubs_say_the_speech_and_the_original_its_own(made, clips):
 
 
 def test_one_seed_makes_one_test_and_another_another(clips, tmp_path):
-    again = make_pages(clips[:1], tmp_path / "a", seed=5, detector=detector())
-    same = make_pages(clips[:1], tmp_path / "b", seed=5, detector=detector())
+    again = make_pages(clips[:1], tmp_path / "a", PageOptions(seed=5), detector=detector())
+    same = make_pages(clips[:1], tmp_path / "b", PageOptions(seed=5), detector=detector())
     other = plan(clips, 6, np.random.default_rng(6))
     assert again == same and again.tokens.isdisjoint(other.tokens) and again.study != other.study
     for path in (tmp_path / "a").rglob("*.*"):
@@ -190,7 +190,7 @@ def test_one_seed_makes_one_test_and_another_another(clips, tmp_path):
 
 def test_a_limit_takes_from_all_groups(clips, tmp_path):
     # Two of the three are of group a, and with this seed they come first.
-    key = make_pages(clips, tmp_path / "page", seed=1, limit=2, seconds=1.8, detector=detector())
+    key = make_pages(clips, tmp_path / "page", PageOptions(seed=1, limit=2, seconds=1.8), detector=detector())
     assert {page.group for page in key.pages} == {"a", "b"}
     assert probe(tmp_path / "page" / "videos" / f"{min(key.tokens)}.mp4").frame_count == 45
 
@@ -225,7 +225,7 @@ def test_the_control_is_that_of_the_paper(clips):
 
 def test_the_control_does_not_follow_the_lips():
     """Neither place nor size of the box changes with the mouth."""
-    from perfect_takes import head
+    from perfect_dubs import head
 
     from common.face import FaceTrack
 
@@ -247,7 +247,7 @@ def test_what_would_give_the_test_away_or_cannot_be_shown_is_refused(clips, made
 
     def refused(match, items=(one,), output=tmp_path / "new", **options):
         with pytest.raises(UserError, match=match):
-            make_pages(items, output, seed=1, detector=detector(), **options)
+            make_pages(items, output, PageOptions(seed=1, **options), detector=detector())
         assert not (tmp_path / "new").exists()
 
     refused("no clip", items=())
@@ -293,7 +293,7 @@ def toy_key(clips=4, systems=("ours", "theirs")):
     kinds += [(Role.truth, "ground truth"), (Role.control, "control")]
     pages = []
     for i in range(clips):
-        videos = tuple(Entry(f"{i:04d}{j:08d}", *kind) for j, kind in enumerate(kinds))
+        videos = tuple(RatedVideo(f"{i:04d}{j:08d}", *kind) for j, kind in enumerate(kinds))
         pages.append(Page(f"clip{i}", "ab"[i % 2], videos))
     return Key("0123456789abcdef", 3, systems, tuple(pages))
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from eval_takes import footage, landmarks, speaking_curve, take
+from eval_clips import dubbed_clip, footage, landmarks, speaking_curve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,13 +52,13 @@ def test_mouth_curve_needs_a_driver_and_enough_frames():
     driver = speaking_curve(N)
     measure = MouthCurve()
     made = footage(driver)
-    assert set(measure(take(made, driver_opening=driver))) == {m.key for m in measure.metrics}
-    assert measure(take(made)) == {}
-    assert measure(take(made, driver_opening=driver, kind="silence")) == {}
+    assert set(measure(dubbed_clip(made, driver_opening=driver))) == {m.key for m in measure.metrics}
+    assert measure(dubbed_clip(made)) == {}
+    assert measure(dubbed_clip(made, driver_opening=driver, kind="silence")) == {}
     hidden = driver.copy()
     hidden[11:] = np.nan
-    assert measure(take(made, driver_opening=hidden)) == {}
-    assert measure(take(made, driver_opening=np.full(N, 0.1))) == {}
+    assert measure(dubbed_clip(made, driver_opening=hidden)) == {}
+    assert measure(dubbed_clip(made, driver_opening=np.full(N, 0.1))) == {}
 
 
 @pytest.mark.parametrize("k", [-2, 0, 3])
@@ -75,7 +75,7 @@ def test_many_short_clips_tell_a_lag_that_none_of_them_tells(k):
     ]
     assert any(value != k for value in alone)
     kept = [
-        measure.features(take(footage(made), driver_opening=driver))
+        measure.features(dubbed_clip(footage(made), driver_opening=driver))
         for made, driver in zip(mades, drivers, strict=True)
     ]
     assert measure.pool([{}, *kept]) == {"mouth_lag_pooled": k}
@@ -86,16 +86,16 @@ def test_clips_without_a_common_lag_have_no_pooled_one():
     measure = PooledLag()
     others = [
         measure.features(
-            take(footage(speaking_curve(30, seed)), driver_opening=speaking_curve(30, seed + 500))
+            dubbed_clip(footage(speaking_curve(30, seed)), driver_opening=speaking_curve(30, seed + 500))
         )
         for seed in range(12)
     ]
     assert measure.pool(others) == {}
     driver = speaking_curve(30)
-    assert measure.features(take(footage(driver), driver_opening=driver, kind="self")) == {}
-    assert measure.features(take(footage(driver))) == {}
+    assert measure.features(dubbed_clip(footage(driver), driver_opening=driver, kind="self")) == {}
+    assert measure.features(dubbed_clip(footage(driver))) == {}
     hidden = np.full(30, np.nan)
-    assert measure.features(take(footage(driver), driver_opening=hidden)) == {}
+    assert measure.features(dubbed_clip(footage(driver), driver_opening=hidden)) == {}
 
 
 @settings(max_examples=25, deadline=None)
@@ -114,11 +114,11 @@ def test_lmd_is_the_distance_in_an_aligned_face():
     moved[:, 48:68, 0] += 8.0  # a tenth of the eye-corner distance, which is 35.24 / .692 px when aligned
     # Size and place of the made face do not count.
     moved[..., :2] = 1.3 * moved[..., :2] + 11
-    values = LandmarkDistance()(take(replace(made, landmarks=moved), truth=true))
+    values = LandmarkDistance()(dubbed_clip(replace(made, landmarks=moved), truth=true))
     assert values["lmd"] == pytest.approx(0.1 * 35.24 / 0.692, rel=1e-4)
-    assert LandmarkDistance()(take(made, truth=true))["lmd"] == pytest.approx(0, abs=1e-4)
-    assert LandmarkDistance()(take(made)) == {}
-    assert LandmarkDistance()(take(made, truth=footage(np.full(20, np.nan)))) == {}
+    assert LandmarkDistance()(dubbed_clip(made, truth=true))["lmd"] == pytest.approx(0, abs=1e-4)
+    assert LandmarkDistance()(dubbed_clip(made)) == {}
+    assert LandmarkDistance()(dubbed_clip(made, truth=footage(np.full(20, np.nan)))) == {}
 
 
 def test_mouth_aspect_ratio_is_height_over_width():
@@ -134,7 +134,7 @@ def test_mouth_aspect_ratio_is_height_over_width():
 
 def test_a_frozen_mouth_has_no_diversity():
     measure = MouthAspectRatio()
-    talking = measure(take(footage(speaking_curve(N))))["mar_div"]
-    assert measure(take(footage(np.full(N, 0.1))))["mar_div"] < 0.01 * talking
-    assert measure(take(footage(speaking_curve(N)), kind="silence")) == {}
-    assert measure(take(footage(np.full(N, np.nan)))) == {}
+    talking = measure(dubbed_clip(footage(speaking_curve(N))))["mar_div"]
+    assert measure(dubbed_clip(footage(np.full(N, 0.1))))["mar_div"] < 0.01 * talking
+    assert measure(dubbed_clip(footage(speaking_curve(N)), kind="silence")) == {}
+    assert measure(dubbed_clip(footage(np.full(N, np.nan)))) == {}

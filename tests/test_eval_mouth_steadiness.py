@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from eval_takes import landmarks
-from perfect_takes import perfect_take
+from eval_clips import landmarks
+from perfect_dubs import perfect_dub
 
 from evaluation.corruptions import freeze_mouth
+from evaluation.dubbed_clip import DubbedClip, FaceRegions, Footage
 from evaluation.metrics.mouth_steadiness import MouthSteadiness, frame_changes, steadiness
-from evaluation.take import Footage, Regions, Take
 
 N, SIZE = 50, 32
 MOUTH = np.zeros((N, SIZE, SIZE), bool)
@@ -30,12 +30,12 @@ def steady(change: int) -> np.ndarray:
     return 100 + change * (np.arange(N) % 2)
 
 
-def toy(made: np.ndarray, source: np.ndarray, kind: str = "cross") -> Take:
+def toy(made: np.ndarray, source: np.ndarray, kind: str = "cross") -> DubbedClip:
     points = landmarks(np.full(N, 0.1))
     lost = np.full_like(points, np.nan)
     # Lips of landmarks lie outside these small pictures.
     footage = [Footage(x, p, np.full(N, 0.1)) for x, p in ((source, points + 500), (made, lost))]
-    return Take("toy", kind, *footage, Regions(MOUTH, ~MOUTH, ~MOUTH), np.zeros(1, np.float32))
+    return DubbedClip("toy", kind, *footage, FaceRegions(MOUTH, ~MOUTH, ~MOUTH), np.zeros(1, np.float32))
 
 
 def measure(made: np.ndarray, source: np.ndarray, **how) -> dict[str, float]:
@@ -102,25 +102,25 @@ def test_still_sources_short_clips_and_other_rows_give_nothing():
     assert steadiness(np.full(11, 2.0), np.full(11, 2.0)) == {}
     assert steadiness(np.full(20, np.nan), np.full(20, 2.0)) == {}
     assert measure(flat(steady(4)), flat(steady(4)), kind="silence") == {}
-    take = toy(flat(steady(4)), flat(steady(4)))
-    lost = replace(take.source, landmarks=np.full_like(take.source.landmarks, np.nan))
-    assert MouthSteadiness()(replace(take, source=lost)) == {}
+    clip = toy(flat(steady(4)), flat(steady(4)))
+    lost = replace(clip.source, landmarks=np.full_like(clip.source.landmarks, np.nan))
+    assert MouthSteadiness()(replace(clip, source=lost)) == {}
 
 
 def test_pairs_without_the_source_s_face_are_passed_over():
-    take = toy(flat(steady(4)), flat(steady(4)))
+    clip = toy(flat(steady(4)), flat(steady(4)))
     levels = steady(4)
     levels[21] += 60
-    points = take.source.landmarks.copy()
+    points = clip.source.landmarks.copy()
     points[21] = np.nan
-    popped = replace(take.made, crops=flat(levels))
-    hidden = replace(take, made=popped, source=replace(take.source, landmarks=points))
+    popped = replace(clip.made, crops=flat(levels))
+    hidden = replace(clip, made=popped, source=replace(clip.source, landmarks=points))
     assert MouthSteadiness()(hidden)["mouth_jump"] == 0
-    assert MouthSteadiness()(replace(take, made=popped))["mouth_jump"] > 0
+    assert MouthSteadiness()(replace(clip, made=popped))["mouth_jump"] > 0
 
 
 def test_a_perfect_dub_is_as_lively_as_its_source_and_a_frozen_one_is_not():
-    take = perfect_take()
-    found = MouthSteadiness()(take)
+    clip = perfect_dub()
+    found = MouthSteadiness()(clip)
     assert 0.7 < found["mouth_pop"] < 1.4 and found["mouth_jump"] < 0.05
-    assert MouthSteadiness()(freeze_mouth()(take))["mouth_pop"] < 0.8 * found["mouth_pop"]
+    assert MouthSteadiness()(freeze_mouth()(clip))["mouth_pop"] < 0.8 * found["mouth_pop"]

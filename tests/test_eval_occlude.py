@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from film_toys import COUNT, Film, dubbed_clip, film, talk
+from film_toys import SIZE as CROP
 from safetensors.numpy import load_file, save_file
 from stage1_clips import SIZE, write_clip
-from take_toys import COUNT, Film, film, take, talk
-from take_toys import SIZE as CROP
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
@@ -20,6 +20,7 @@ from common.errors import UserError
 from common.face import FaceTrack, build_detector, track_face
 from common.face.canonical import face_in_box
 from common.media import LOSSLESS, VideoReader, load_audio, probe, read_frames, write_video
+from common.psnr import psnr_of_mse
 from common.rendered.draw.canvas import Canvas
 from common.rendered.draw.occluders import draw_occluder
 from common.rendered.draw.view import View
@@ -33,7 +34,7 @@ from evaluation.bench.track_file import occluder_track
 from evaluation.manifest import read_manifest
 from evaluation.metrics.base import Kind
 from evaluation.metrics.quality import Quality, visible_regions
-from evaluation.pictures import PSNR_CAP, compare, psnr
+from evaluation.similarity import PSNR_CAP, compare
 
 KINDS = ("hand", "microphone", "cup")
 SHAPE = (96, 120)
@@ -344,33 +345,33 @@ def spoiled(clip: Film, mask: np.ndarray, by: int) -> Film:
 
 
 def test_what_is_done_to_a_known_occluder_is_its_own_number(source):
-    values = Quality()(take(source, spoiled(source, hand(), 10), occluder=hand()))
-    assert values["psnr_occluder"] == pytest.approx(psnr(100.0))
+    values = Quality()(dubbed_clip(source, spoiled(source, hand(), 10), occluder=hand()))
+    assert values["psnr_occluder"] == pytest.approx(psnr_of_mse(100.0))
     assert values["ssim_occluder"] < 0.99
     assert [values[f"psnr_{x}"] for x in ("mouth", "face", "background")] == [PSNR_CAP] * 3
 
 
 def test_frames_in_which_the_face_is_lost_behind_it_count(source):
-    row = take(source, spoiled(source, hand(), 10), occluder=hand())
+    row = dubbed_clip(source, spoiled(source, hand(), 10), occluder=hand())
     lost = row.source.landmarks.copy()
     lost[5:] = np.nan
     values = Quality()(replace(row, source=replace(row.source, landmarks=lost)))
-    assert values["psnr_occluder"] == pytest.approx(psnr(100.0))
+    assert values["psnr_occluder"] == pytest.approx(psnr_of_mse(100.0))
     late = np.where(np.arange(COUNT)[:, None, None] < 5, False, hand())
-    row = take(source, spoiled(source, late, 10), occluder=hand())
+    row = dubbed_clip(source, spoiled(source, late, 10), occluder=hand())
     values = Quality()(replace(row, source=replace(row.source, landmarks=lost)))
     assert values["psnr_occluder"] < PSNR_CAP and values["psnr_face"] == PSNR_CAP
 
 
 def test_what_is_done_elsewhere_is_not_the_occluders(source):
-    values = Quality()(take(source, spoiled(source, ~hand(), 10), occluder=hand()))
+    values = Quality()(dubbed_clip(source, spoiled(source, ~hand(), 10), occluder=hand()))
     assert values["psnr_occluder"] == PSNR_CAP
-    assert values["psnr_face"] == pytest.approx(psnr(100.0))
+    assert values["psnr_face"] == pytest.approx(psnr_of_mse(100.0))
 
 
 def test_without_an_occluder_regions_are_as_they_were(source):
     other = spoiled(source, hand(), 3)
-    row = take(source, other)
+    row = dubbed_clip(source, other)
     values = Quality()(row)
     assert "psnr_occluder" not in values and "ssim_occluder" not in values
     found = compare(row.made.crops, row.source.crops, visible_regions(row))
@@ -381,4 +382,4 @@ def test_without_an_occluder_regions_are_as_they_were(source):
 def test_an_occluder_of_a_few_pixels_is_left_out(source):
     mask = np.zeros((COUNT, CROP, CROP), bool)
     mask[0, 50:60, 60:70] = True
-    assert "psnr_occluder" not in Quality()(take(source, source, occluder=mask))
+    assert "psnr_occluder" not in Quality()(dubbed_clip(source, source, occluder=mask))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from perception_takes import make_footage, make_take
+from perception_clips import make_dubbed_clip, make_footage
 from safetensors.torch import save_file
 from scipy.linalg import sqrtm
 from torch import Tensor, nn
@@ -139,14 +139,14 @@ def test_lpips_looks_at_the_right_answer(tmp_path: Path) -> None:
     network = load_lpips("alex", tmp_path / "alexnet.pth", _linear_file(tmp_path / "alex.pth", ALEX))
     measure = LpipsToTruth(network, "alex")
     source, made, truth = (make_footage(_pictures(5, 64, seed)) for seed in range(3))
-    assert measure(make_take(source, made)) == {}
-    far = measure(make_take(source, made, truth=truth))["lpips_alex"]
+    assert measure(make_dubbed_clip(source, made)) == {}
+    far = measure(make_dubbed_clip(source, made, truth=truth))["lpips_alex"]
     assert far == pytest.approx(np.mean(lpips_distances(network, made.crops, truth.crops)))
-    assert measure(make_take(source, truth, truth=truth)) == {"lpips_alex": 0.0}
+    assert measure(make_dubbed_clip(source, truth, truth=truth)) == {"lpips_alex": 0.0}
     for kind in ("self", "cycle"):
-        assert measure(make_take(source, source, kind)) == {"lpips_alex": 0.0}
+        assert measure(make_dubbed_clip(source, source, kind)) == {"lpips_alex": 0.0}
     near = np.clip(truth.crops.astype(int) + 8, 0, 255).astype(np.uint8)
-    assert measure(make_take(source, make_footage(near), truth=truth))["lpips_alex"] < far / 3
+    assert measure(make_dubbed_clip(source, make_footage(near), truth=truth))["lpips_alex"] < far / 3
 
 
 # ----------------------------------------------------------------------------------- files of weights
@@ -313,7 +313,7 @@ def test_fid_of_the_full_network(tmp_path: Path) -> None:
     network = load_inception(file)
     measure = Fid(network)
     footage = make_footage(_pictures(EVERY, 32))
-    kept = measure.features(make_take(footage, footage))
+    kept = measure.features(make_dubbed_clip(footage, footage))
     assert kept["made"].shape == (1, 2048) and kept["made"].dtype == np.float16
     assert np.isfinite(kept["made"]).all() and kept["made"].std() > 0
     torch.save({**without, "fc.weight": torch.zeros(1000, 2048)}, file)  # as torchvision's own
@@ -337,8 +337,8 @@ def test_fid_takes_every_fifth_frame_with_a_face_and_few_are_left_out() -> None:
     crops = _pictures(21, 8)
     seen = np.ones(21, bool)
     seen[[3, 10]] = False
-    take = make_take(make_footage(crops, seen), make_footage(255 - crops))
-    kept = measure.features(take)
+    clip = make_dubbed_clip(make_footage(crops, seen), make_footage(255 - crops))
+    kept = measure.features(clip)
     chosen = crops[[0, 5, 15, 20]].reshape(4, -1, 3).mean(axis=1) / 127.5 - 1
     np.testing.assert_allclose(kept["real"], chosen, atol=1e-3)
     np.testing.assert_allclose(kept["made"], -chosen, atol=1e-3)
@@ -347,8 +347,8 @@ def test_fid_takes_every_fifth_frame_with_a_face_and_few_are_left_out() -> None:
         4 * (chosen.mean(axis=0) ** 2).sum(), rel=0.01
     )
     for kind, expected in (("self", {"made", "real"}), ("silence", set()), ("cycle", set())):
-        assert set(measure.features(make_take(take.source, take.made, kind))) == expected
-    assert measure.features(make_take(make_footage(crops, np.zeros(21, bool)), take.made)) == {}
+        assert set(measure.features(make_dubbed_clip(clip.source, clip.made, kind))) == expected
+    assert measure.features(make_dubbed_clip(make_footage(crops, np.zeros(21, bool)), clip.made)) == {}
     assert "biased" in measure.metrics[0].formula and "6 frames" in measure.metrics[0].formula
 
 
@@ -426,9 +426,9 @@ def test_fvd_takes_clips_of_sixteen_frames_with_a_face() -> None:
     crops = _pictures(60, 8)
     seen = np.ones(60, bool)
     seen[20] = False
-    take = make_take(make_footage(crops, seen), make_footage(255 - crops))
+    clip = make_dubbed_clip(make_footage(crops, seen), make_footage(255 - crops))
     kept = measure.features(
-        take
+        clip
     )  # 0-15 and 32-47; one frame of the second clip has no face, the last is short
     chosen = np.stack([crops[first : first + 16].mean(axis=(0, 1, 2)) for first in (0, 32)]) / 127.5 - 1
     np.testing.assert_allclose(kept["real"], chosen, atol=0.01)
@@ -436,7 +436,7 @@ def test_fvd_takes_clips_of_sixteen_frames_with_a_face() -> None:
     assert measure.pool([kept])["fvd"] == pytest.approx(4 * (kept["real"].mean(axis=0) ** 2).sum(), rel=0.01)
     assert Fvd(_Colours().eval(), fewest=3).pool([kept]) == {}  # type: ignore[arg-type]
     short = make_footage(crops[:15])
-    assert measure.features(make_take(short, short)) == {}
+    assert measure.features(make_dubbed_clip(short, short)) == {}
 
 
 # ---------------------------------------------------------------------------------------- all together

@@ -15,7 +15,7 @@ from eval_demo import METRICS, demo_results, write_media
 
 from common.errors import UserError
 from common.media import load_audio, probe, read_frames
-from evaluation.media import PREVIEW_HEIGHT, write_preview, write_strip
+from evaluation.previews import PREVIEW_HEIGHT, write_preview, write_strip
 from evaluation.report import write_report
 from evaluation.results import Results
 from evaluation.tables import aggregate

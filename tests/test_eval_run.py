@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -14,17 +15,19 @@ from dub_clips import write_package
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
+from common.diffusion.options import SamplingOptions
 from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import read_frames
 from common.rendered.clips import ClipRequest, make_clips
-from evaluation.command import Request, evaluate_cases, listening_items, plan_lines
+from evaluation.command import EvaluationRequest, evaluate_cases, listening_items, plan_lines
 from evaluation.manifest import Case, read_manifest
-from evaluation.storage import read_json as read_results
+from evaluation.results_file import read_json as read_results
 from evaluation.systems import build_system, build_systems
 from stage2_dubber.dub.locate import default_model_path
 
 SECONDS = 0.8
+Done = tuple[Path, EvaluationRequest]
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +56,14 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def request(drawn: Path, output: Path, *systems: str, **more: object) -> Request:
+def request(drawn: Path, output: Path, *systems: str, **more: Any) -> EvaluationRequest:
     cases = tuple(read_manifest(drawn))
-    return Request(title="toy", cases=cases, output=output, systems=systems, **more)  # type: ignore[arg-type]
+    known: dict[str, Any] = {"title": "toy", "cases": cases, "output": output, "systems": systems}
+    return EvaluationRequest(**known, **more)
 
 
 @pytest.fixture(scope="module")
-def done(
-    drawn: Path, packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Request]:
+def done(drawn: Path, packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Done:
     output = tmp_path_factory.mktemp("evaluated") / "out"
     asked = request(
         drawn,
@@ -76,7 +78,9 @@ def done(
     return output, asked
 
 
-def test_every_system_gets_every_row_and_copying_scores_as_it_must(done: tuple[Path, Request]) -> None:
+def test_every_system_gets_every_row_and_copying_scores_as_it_must(
+    done: Done,
+) -> None:
     results = read_results(done[0] / "results.json")
     assert results.systems == ("ours", "painter", "copy-input")
     rows = {(row.system, row.kind): row for row in results.rows}
@@ -93,7 +97,7 @@ def test_every_system_gets_every_row_and_copying_scores_as_it_must(done: tuple[P
     assert "silence_closed" in rows["ours", "silence"].values
 
 
-def test_dubs_are_real_videos_of_the_sources_length(done: tuple[Path, Request], drawn: Path) -> None:
+def test_dubs_are_real_videos_of_the_sources_length(done: Done, drawn: Path) -> None:
     source = read_frames(drawn.parent / "r1000300_a.mp4")
     for system in ("ours", "painter"):
         made = read_frames(done[0] / "dubs" / system / "one.mp4")
@@ -101,7 +105,7 @@ def test_dubs_are_real_videos_of_the_sources_length(done: tuple[Path, Request], 
         assert not np.array_equal(made, source)
 
 
-def test_the_second_run_makes_nothing_anew_and_says_the_same(done: tuple[Path, Request]) -> None:
+def test_the_second_run_makes_nothing_anew_and_says_the_same(done: Done) -> None:
     output, asked = done
     kept = {
         path: path.stat().st_mtime_ns for part in ("dubs", "rows") for path in (output / part).rglob("*.*")
@@ -112,7 +116,7 @@ def test_the_second_run_makes_nothing_anew_and_says_the_same(done: tuple[Path, R
     assert json.loads((output / "results.json").read_text()) == before
 
 
-def test_a_row_that_was_lost_is_measured_again_from_its_dub(done: tuple[Path, Request]) -> None:
+def test_a_row_that_was_lost_is_measured_again_from_its_dub(done: Done) -> None:
     output, asked = done
     lost = output / "rows" / "ours" / "one.json"
     content, dub = json.loads(lost.read_text()), output / "dubs" / "ours" / "one.mp4"
@@ -124,7 +128,7 @@ def test_a_row_that_was_lost_is_measured_again_from_its_dub(done: tuple[Path, Re
 
 
 def test_outputs_of_others_are_found_by_name_and_missing_ones_are_errors(
-    done: tuple[Path, Request], drawn: Path, tmp_path: Path
+    done: Done, drawn: Path, tmp_path: Path
 ) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
@@ -138,7 +142,7 @@ def test_outputs_of_others_are_found_by_name_and_missing_ones_are_errors(
     assert any("no dub: theirs, one+silence" in line for line in lines)
 
 
-def test_raters_can_be_asked_about_it(done: tuple[Path, Request]) -> None:
+def test_raters_can_be_asked_about_it(done: Done) -> None:
     items, left_out = listening_items(done[0], ["ours", "copy-input"])
     assert [item.name for item in items] == ["one", "one+self"] and not left_out
     assert items[0].original.name == "r1000300_b.mp4" and list(items[0].videos) == ["ours", "copy-input"]
@@ -164,7 +168,7 @@ def test_the_command_takes_the_default_model_and_its_options(drawn: Path, tmp_pa
 def test_sampler_options_reach_the_models(
     drawn: Path, packages: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = request(drawn, tmp_path, str(packages["editor"]), num_steps=3, passes=2)
+    asked = request(drawn, tmp_path, str(packages["editor"]), sampling=SamplingOptions(num_steps=3, passes=2))
     seen: list[EulerSampler] = []
     sample = EulerSampler.sample
     monkeypatch.setattr(
@@ -188,7 +192,7 @@ def test_systems_are_refused_by_a_sentence(tmp_path: Path, packages: dict[str, P
         with pytest.raises(UserError, match="no model package of stage 2"):
             build_system(f"{what}?num_steps=2")
     with pytest.raises(UserError, match="nothing to evaluate"):
-        list(evaluate_cases(Request("t", (), tmp_path, ("copy",))))
+        list(evaluate_cases(EvaluationRequest("t", (), tmp_path, ("copy",))))
 
 
 def test_one_package_is_compared_with_itself_under_other_options(packages: dict[str, Path]) -> None:
@@ -205,7 +209,7 @@ def test_a_damaged_source_is_a_row_with_an_error_and_the_others_go_on(drawn: Pat
     broken.write_bytes(b"no video")
     good = read_manifest(drawn)[0]
     bad = Case("bad", broken, good.audio, good.kind)
-    list(evaluate_cases(Request("t", (bad, good), tmp_path / "out", ("copy",), pictures=False)))
+    list(evaluate_cases(EvaluationRequest("t", (bad, good), tmp_path / "out", ("copy",), pictures=False)))
     first, second = read_results(tmp_path / "out" / "results.json").rows
     assert first.error is not None and "broken.mp4" in first.error
     assert second.error is None and second.values

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from eval_takes import landmarks
-from perfect_takes import perfect_take
+from eval_clips import landmarks
+from perfect_dubs import perfect_dub
 from scipy.stats import norm
 
 from evaluation.corruptions import paste_box
+from evaluation.dubbed_clip import DubbedClip, FaceRegions, Footage
 from evaluation.metrics.straight_seams import StraightSeams, added_edges, below_the_eyes, straight_edges
-from evaluation.take import Footage, Regions, Take
 
 SIDE = 371  # 1.45 x 256: crops of this side are measured as they are
 LEFT, RIGHT, TOP, BOTTOM = 60, 311, 40, 340  # the face of the toy: a rectangle
@@ -23,8 +23,10 @@ def still(side: int = SIDE, level: int = 100) -> np.ndarray:
     return np.full((2, side, side), level, np.uint8)
 
 
-def toy(made: np.ndarray, source: np.ndarray, truth: np.ndarray | None = None, lips: bool = False) -> Take:
-    """A take of gray pictures (N, S, S); the face is a rectangle, the lips, if any, are one in it."""
+def toy(
+    made: np.ndarray, source: np.ndarray, truth: np.ndarray | None = None, lips: bool = False
+) -> DubbedClip:
+    """A dubbed clip of gray pictures (N, S, S); the face is a rectangle, the lips, if any, are one in it."""
     side = made.shape[1]
     points = landmarks(np.full(len(made), 0.1)) * np.float32(side / 256)
 
@@ -38,10 +40,15 @@ def toy(made: np.ndarray, source: np.ndarray, truth: np.ndarray | None = None, l
     if lips:
         mouth[:, 230:270, 140:230] = True
     lost = np.full_like(points, np.nan)  # so that the lips are those of the regions alone
-    return Take(
-        "toy", "cross", footage(source, points), footage(made, lost), Regions(mouth, face & ~mouth, ~face),
-        np.zeros(1, np.float32), None if truth is None else footage(truth, points),
-    )  # fmt: skip
+    return DubbedClip(
+        "toy",
+        "cross",
+        footage(source, points),
+        footage(made, lost),
+        FaceRegions(mouth, face & ~mouth, ~face),
+        np.zeros(1, np.float32),
+        None if truth is None else footage(truth, points),
+    )
 
 
 def value(*pictures: np.ndarray, **how) -> float:
@@ -177,15 +184,15 @@ def test_both_axes_are_added():
 
 
 def test_a_perfect_dub_is_clean_and_a_box_is_not():
-    take = perfect_take(count=6)
-    assert StraightSeams()(take)["straight_seams"] == 0
-    assert StraightSeams()(replace(take, truth=None, made=take.source))["straight_seams"] == 0
-    assert StraightSeams()(paste_box(30)(take))["straight_seams"] > 3
+    clip = perfect_dub(count=6)
+    assert StraightSeams()(clip)["straight_seams"] == 0
+    assert StraightSeams()(replace(clip, truth=None, made=clip.source))["straight_seams"] == 0
+    assert StraightSeams()(paste_box(30)(clip))["straight_seams"] > 3
 
 
 def test_without_a_face_nothing_is_measured():
-    take = toy(still(), still())
-    lost = replace(take.source, landmarks=np.full_like(take.source.landmarks, np.nan))
-    assert StraightSeams()(replace(take, source=lost)) == {}
-    nothing = Regions(take.regions.mouth, take.regions.mouth, ~take.regions.mouth)
-    assert StraightSeams()(replace(take, regions=nothing)) == {}
+    clip = toy(still(), still())
+    lost = replace(clip.source, landmarks=np.full_like(clip.source.landmarks, np.nan))
+    assert StraightSeams()(replace(clip, source=lost)) == {}
+    nothing = FaceRegions(clip.regions.mouth, clip.regions.mouth, ~clip.regions.mouth)
+    assert StraightSeams()(replace(clip, regions=nothing)) == {}

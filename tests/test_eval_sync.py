@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from eval_takes import footage, speaking_curve, take
+from eval_clips import dubbed_clip, footage, speaking_curve
 
 from evaluation.metrics.base import Better, Measure
 from evaluation.metrics.lip_sync import Judge, LipSync, sync_scores, whole_windows
@@ -48,9 +48,9 @@ def late(curve, k):
 @pytest.mark.parametrize("k", [-6, -1, 0, 2, 5])
 def test_late_lips_have_a_positive_offset(k):
     speech = speaking_curve(N)
-    values = LipSync(CurveJudge())(take(as_footage(late(speech, k)), speech=as_sound(speech)))
+    values = LipSync(CurveJudge())(dubbed_clip(as_footage(late(speech, k)), speech=as_sound(speech)))
     assert values["sync_offset_toy"] == k
-    good = LipSync(CurveJudge())(take(as_footage(speech), speech=as_sound(speech)))
+    good = LipSync(CurveJudge())(dubbed_clip(as_footage(speech), speech=as_sound(speech)))
     # A shift is told by the offset alone: distance and confidence are those of the best shift.
     assert values["lse_d_toy"] == pytest.approx(good["lse_d_toy"], rel=0.3, abs=0.5)
     assert values["lse_c_toy"] == pytest.approx(good["lse_c_toy"], rel=0.3)
@@ -59,8 +59,8 @@ def test_late_lips_have_a_positive_offset(k):
 def test_swapped_speech_is_far_and_without_confidence():
     speech, other = speaking_curve(N), speaking_curve(N, seed=1)
     judge = LipSync(CurveJudge())
-    right = judge(take(as_footage(speech), speech=as_sound(speech)))
-    wrong = judge(take(as_footage(speech), speech=as_sound(other)))
+    right = judge(dubbed_clip(as_footage(speech), speech=as_sound(speech)))
+    wrong = judge(dubbed_clip(as_footage(speech), speech=as_sound(other)))
     assert wrong["lse_d_toy"] > 10 * right["lse_d_toy"]
     assert wrong["lse_c_toy"] < right["lse_c_toy"] / 3
 
@@ -87,8 +87,8 @@ def test_windows_over_a_gap_in_the_face_are_left_out():
     made.crops[30] = 255
     gap = np.full(N, 0.1)
     gap[30] = np.nan
-    whole = LipSync(CurveJudge())(take(made, speech=as_sound(speech)))
-    cut = LipSync(CurveJudge())(take(made, footage(gap), speech=as_sound(speech)))
+    whole = LipSync(CurveJudge())(dubbed_clip(made, speech=as_sound(speech)))
+    cut = LipSync(CurveJudge())(dubbed_clip(made, footage(gap), speech=as_sound(speech)))
     assert cut["lse_d_toy"] < whole["lse_d_toy"] / 2
 
 
@@ -100,10 +100,10 @@ def test_own_sound_is_measured_against_itself():
     made = as_footage(late(other, 3), sound=as_sound(other - other.mean()) + carrier)
     third = speaking_curve(N, seed=2)
     source = as_footage(third, sound=as_sound(third - third.mean()))
-    values = LipSync(CurveJudge())(take(made, source, speech=as_sound(speech - speech.mean())))
+    values = LipSync(CurveJudge())(dubbed_clip(made, source, speech=as_sound(speech - speech.mean())))
     assert values["async_toy"] == 3
     same = as_footage(speech, sound=as_sound(speech))
-    assert "async_toy" not in LipSync(CurveJudge())(take(same, speech=as_sound(speech)))
+    assert "async_toy" not in LipSync(CurveJudge())(dubbed_clip(same, speech=as_sound(speech)))
 
 
 def test_a_coded_track_is_still_the_same():
@@ -117,8 +117,8 @@ def test_a_coded_track_is_still_the_same():
 def test_nothing_is_said_of_silence():
     still = as_footage(speaking_curve(N))
     measure = LipSync(CurveJudge())
-    assert measure(take(still, speech=np.zeros(640 * N, np.float32))) == {}
-    assert measure(take(still, kind="silence")) == {}
+    assert measure(dubbed_clip(still, speech=np.zeros(640 * N, np.float32))) == {}
+    assert measure(dubbed_clip(still, kind="silence")) == {}
 
 
 def test_every_metric_names_its_judge():
@@ -128,5 +128,5 @@ def test_every_metric_names_its_judge():
     assert all("(Toy)" in m.title and m.key.endswith(judge.key) for m in checked.metrics)
     assert {m.key: m.better for m in measure.metrics}["sync_offset_toy"] is Better.zero
     speech = speaking_curve(N)
-    values = measure(take(as_footage(speech), speech=as_sound(speech)))
+    values = measure(dubbed_clip(as_footage(speech), speech=as_sound(speech)))
     assert set(values) <= {m.key for m in measure.metrics}

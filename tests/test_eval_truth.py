@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from take_toys import COUNT, SIZE, Film, film, paste_mouth, take, talk
+from film_toys import COUNT, SIZE, Film, dubbed_clip, film, paste_mouth, talk
 
+from common.psnr import psnr_of_mse
 from evaluation.metrics.cycle import Cycle, region_rmse, way_back
 from evaluation.metrics.truth import Truth
-from evaluation.pictures import PSNR_CAP, psnr
+from evaluation.similarity import PSNR_CAP
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def hand() -> np.ndarray:
 
 
 def test_the_truth_itself_gets_the_best(source, other):
-    values = Truth()(take(source, other, truth=other))
+    values = Truth()(dubbed_clip(source, other, truth=other))
     assert set(values) == {
         f"truth_{x}_{y}" for x in ("psnr", "ssim") for y in ("mouth", "face", "background")
     }
@@ -36,14 +37,14 @@ def test_the_truth_itself_gets_the_best(source, other):
 
 
 def test_the_copied_input_is_wrong_in_the_mouth_alone(source, other):
-    values = Truth()(take(source, source, truth=other))
+    values = Truth()(dubbed_clip(source, source, truth=other))
     assert values["truth_psnr_mouth"] < 30
     assert values["truth_psnr_face"] > 40
     assert values["truth_psnr_background"] == PSNR_CAP
 
 
 def test_without_a_truth_there_is_nothing(source):
-    assert Truth()(take(source, source)) == {}
+    assert Truth()(dubbed_clip(source, source)) == {}
 
 
 def test_an_occluder_is_a_region_of_its_own(source, other):
@@ -51,8 +52,8 @@ def test_an_occluder_is_a_region_of_its_own(source, other):
     wrong = Film(other.frames.copy(), other.landmarks)
     inside = wrong.frames[:, 32:-32, 32:-32]
     inside[mask] = np.where(inside[mask] > 127, inside[mask] - 10, inside[mask] + 10)
-    values = Truth()(take(source, wrong, truth=other, occluder=mask))
-    assert values["truth_psnr_occluder"] == pytest.approx(psnr(100.0))
+    values = Truth()(dubbed_clip(source, wrong, truth=other, occluder=mask))
+    assert values["truth_psnr_occluder"] == pytest.approx(psnr_of_mse(100.0))
     for region in ("mouth", "face", "background"):
         assert values[f"truth_psnr_{region}"] == PSNR_CAP
 
@@ -60,14 +61,14 @@ def test_an_occluder_is_a_region_of_its_own(source, other):
 def test_an_occluder_of_a_few_pixels_is_left_out(source, other):
     mask = np.zeros((COUNT, SIZE, SIZE), bool)
     mask[0, 50:60, 60:70] = True
-    assert "truth_psnr_occluder" not in Truth()(take(source, other, truth=other, occluder=mask))
+    assert "truth_psnr_occluder" not in Truth()(dubbed_clip(source, other, truth=other, occluder=mask))
 
 
 # Cycle
 
 
 def cycle(source: Film, made: Film, first: Film) -> dict[str, float]:
-    return Cycle()(take(source, made, first_dub=first, kind="cycle"))
+    return Cycle()(dubbed_clip(source, made, first_dub=first, kind="cycle"))
 
 
 def test_coming_back_is_0_and_staying_away_is_1(source, other):
@@ -90,8 +91,8 @@ def test_a_copied_input_says_nothing(source):
 
 
 def test_other_rows_and_lost_lips_are_left_out(source, other):
-    assert Cycle()(take(source, source, first_dub=other, kind="cross")) == {}
-    assert Cycle()(take(source, source, kind="cycle")) == {}
+    assert Cycle()(dubbed_clip(source, source, first_dub=other, kind="cross")) == {}
+    assert Cycle()(dubbed_clip(source, source, kind="cycle")) == {}
     unseen = Film(source.frames, np.full_like(source.landmarks, np.nan))
     assert set(cycle(source, unseen, other)) == {"cycle_mouth"}
 

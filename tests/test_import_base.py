@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from common.autoencoder.config import VaeConfig
 from common.errors import UserError
+from common.models.conditions import ModelConditions
 from common.models.config import ModelConfig
 from common.models.convert_wan import fresh_tensors
 from common.models.package import load_package
@@ -64,13 +65,14 @@ def test_before_training_the_model_is_the_base_model(base: tuple[Path, Any, Any]
     for seed in (0, 1):
         heard = torch.randn(2, 3, 8, 80, generator=torch.Generator().manual_seed(seed))
         torch.testing.assert_close(
-            model(latents, timestep, None, heard, context), expected, atol=2e-5, rtol=1e-4
+            model(latents, timestep, ModelConditions(heard, text=context)), expected, atol=2e-5, rtol=1e-4
         )
     assert expected.abs().max() > 0.1
     # Text and image to video: the first frame is given, and its tokens have timestep 0.
     per_token = torch.cat([torch.zeros(2, 6), timestep[:, None].expand(2, 12)], dim=1)
     expected = wan(latents, per_token, context, return_dict=False)[0]
-    given = model(latents, timestep, None, heard, context, motion_frames=1)
+    conditions = ModelConditions(heard, text=context, motion=latents[:, :, :1])
+    given = model(latents, timestep, conditions)
     torch.testing.assert_close(given, expected, atol=2e-5, rtol=1e-4)
 
 

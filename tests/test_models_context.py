@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
-from model_toys import tiny_inputs, tiny_transformer
+from model_toys import called, tiny_inputs, tiny_transformer
 from training_toys import torchrun
 
 from common.models.adapters import add_adapter
@@ -38,8 +38,8 @@ def _case(name: str) -> tuple[DubbingTransformer, dict[str, Any]]:
         )
         inputs: dict[str, Any] = tiny_inputs(frames=4, reference_frames=1)
         generator = torch.Generator().manual_seed(5)
-        inputs["condition"] = torch.randn(2, 2, 4, 4, 6, generator=generator)
-        inputs["context"] = torch.randn(1, 5, 10, generator=generator)
+        inputs["masked_latents"] = torch.randn(2, 2, 4, 4, 6, generator=generator)
+        inputs["text"] = torch.randn(1, 5, 10, generator=generator)
         return model, inputs
     if name == "lora":
         model, inputs = _spatial()
@@ -63,7 +63,7 @@ CASES = ("plain", "alone", "motion", "mixed", "stills", "checkpointed", "lora")
 
 def _gradients(model: DubbingTransformer, inputs: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
     model.zero_grad()
-    velocity = model.train()(**inputs)
+    velocity = model.train()(**called(inputs))
     weights = torch.linspace(-1, 2, velocity.numel()).view_as(velocity)
     (velocity.square() * weights).mean().backward()
     grads = {k: v.grad for k, v in model.named_parameters() if v.requires_grad}
@@ -90,7 +90,7 @@ def _compare_with_one_process() -> None:
             _close(value / dist.get_world_size(), gradients[key], f"{name}: {key}")
         model.enable_context_parallel(None)
         with torch.no_grad():
-            assert torch.equal(model(**inputs), velocity)
+            assert torch.equal(model(**called(inputs)), velocity)
     dist.destroy_process_group()
 
 

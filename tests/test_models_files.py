@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_toys import tiny_codec, tiny_inputs, tiny_transformer
+from model_toys import called, tiny_codec, tiny_inputs, tiny_transformer
 from safetensors.torch import load_file, save_file
 
 from common.diffusion.config import DiffusionConfig
@@ -49,9 +49,9 @@ def test_public_format_round_trip(text_tokens: int) -> None:
     again.load_state_dict(state)
     inputs = tiny_inputs()
     if text_tokens:
-        inputs["context"] = torch.randn(1, 4, 10)
+        inputs["text"] = torch.randn(1, 4, 10)
     with torch.no_grad():
-        assert torch.equal(model(**inputs), again(**inputs))
+        assert torch.equal(model(**called(inputs)), again(**called(inputs)))
 
 
 def test_geometry_is_read_off_the_tensors_with_the_channels_of_stage_one() -> None:
@@ -95,9 +95,9 @@ def test_package_round_trip(tmp_path: Path) -> None:
     assert read_info(tmp_path / "m") == package.info
     assert package.context is not None
     assert torch.equal(package.context, context)
-    inputs = tiny_inputs() | {"context": context}
+    inputs = tiny_inputs() | {"text": context}
     with torch.no_grad():
-        assert torch.equal(package.transformer(**inputs), model(**inputs))
+        assert torch.equal(package.transformer(**called(inputs)), model(**called(inputs)))
     assert not package.transformer.training
     assert not any(p.requires_grad for p in package.transformer.parameters())
     assert package.codec.fingerprint == codec.fingerprint
@@ -199,18 +199,18 @@ def test_adapters_come_back_with_their_range_and_act_only_there(tmp_path: Path) 
         model = with_adapter(name, seed)
         save_adapter(model, Adapter(name, span), tmp_path / f"{name}.safetensors")
         with torch.no_grad():
-            outputs[name] = model(**inputs)
+            outputs[name] = model(**called(inputs))
     model = tiny_transformer()
     adapters = [load_adapter(model, tmp_path / f"{name}.safetensors") for name in ("lip", "texture")]
     assert adapters == [Adapter("lip", (0.4, 0.8)), Adapter("texture", (0.0, 0.5))]
     switch = AdapterSwitch(model, adapters)
     with torch.no_grad():
-        outputs["none"] = plain(**inputs)
+        outputs["none"] = plain(**called(inputs))
         for t, expected in [(1.0, "none"), (0.8, "lip"), (0.6, "lip"), (0.2, "texture"), (0.9, "none")]:
             switch(t)
-            torch.testing.assert_close(model(**inputs), outputs[expected])
+            torch.testing.assert_close(model(**called(inputs)), outputs[expected])
         switch(0.45)  # both
-        both = model(**inputs)
+        both = model(**called(inputs))
     assert not any(torch.allclose(both, output) for output in outputs.values())
 
 
@@ -225,9 +225,11 @@ def test_package_carries_adapters_and_the_bare_weights(tmp_path: Path) -> None:
     switch, inputs = package.adapter_switch(), tiny_inputs()
     with torch.no_grad():
         switch(0.5)
-        torch.testing.assert_close(package.transformer(**inputs), model(**inputs))
+        torch.testing.assert_close(package.transformer(**called(inputs)), model(**called(inputs)))
         switch(0.9)
-        torch.testing.assert_close(package.transformer(**inputs), tiny_transformer()(**inputs))
+        torch.testing.assert_close(
+            package.transformer(**called(inputs)), tiny_transformer()(**called(inputs))
+        )
 
 
 def test_files_that_are_no_adapter_of_this_model_are_refused(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_toys import tiny_inputs, tiny_transformer
+from model_toys import called, tiny_inputs, tiny_transformer
 
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.models.config import ModelConfig
-from common.models.prediction import LEAST_TIME, as_velocity, seen_latents
+from common.models.prediction import LEAST_SIGMA, as_velocity, seen_latents
 from common.models.transformer import DubbingTransformer
 
 T = torch.tensor([0.3, 0.9])
@@ -51,8 +51,8 @@ def test_clean_motion_frames_are_seen_as_they_are() -> None:
 
 def test_errors_count_no_more_below_the_least_time():
     clean = _clip(0)
-    at = as_velocity("sample", clean + 1, clean, torch.tensor([0.0, 1000 * LEAST_TIME]), None)
-    assert torch.allclose(at, torch.full_like(at, -1 / LEAST_TIME))
+    at = as_velocity("sample", clean + 1, clean, torch.tensor([0.0, 1000 * LEAST_SIGMA]), None)
+    assert torch.allclose(at, torch.full_like(at, -1 / LEAST_SIGMA))
 
 
 @pytest.mark.parametrize("layout", ["spatial", "temporal"])
@@ -63,9 +63,9 @@ def test_an_editor_that_has_learnt_nothing_gives_its_source_back(layout: str):
     inputs = tiny_inputs()
     source = inputs["reference"]
     if condition:
-        source = inputs["condition"] = torch.randn_like(inputs["latents"])
+        source = inputs["masked_latents"] = torch.randn_like(inputs["latents"])
     t = inputs["timestep"].view(-1, 1, 1, 1, 1) / 1000
-    made = inputs["latents"] - t * model(**inputs)
+    made = inputs["latents"] - t * model(**called(inputs))
     assert torch.allclose(made, source, atol=1e-5)
 
 
@@ -73,9 +73,9 @@ def test_an_edit_without_a_source_of_its_shape_is_refused():
     model = tiny_transformer(prediction="edit")
     inputs = tiny_inputs()
     with pytest.raises(ValueError, match="source"):
-        model(**{**inputs, "reference": None})
+        model(**called({**inputs, "reference": None}))
     with pytest.raises(ValueError, match="source"):
-        model(**{**inputs, "reference": inputs["reference"][:, :, :1]})
+        model(**called({**inputs, "reference": inputs["reference"][:, :, :1]}))
 
 
 def test_unknown_predictions_are_refused():

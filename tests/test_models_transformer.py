@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FirstBlockCacheConfig
-from model_toys import tiny_inputs, tiny_transformer
+from model_toys import called, tiny_inputs, tiny_transformer
 from torch.nn import functional as F
 
 from common.models.config import ModelConfig
@@ -109,28 +109,30 @@ def test_two_rows_per_sample_equal_one_row_per_token(motion: int) -> None:
     timesteps[:, : (3 + motion) * per_frame] = 0
     with torch.no_grad():
         expected = per_token_forward(model, inputs, timesteps)
-        torch.testing.assert_close(model(**inputs, motion_frames=motion), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            model(**called(inputs, motion_frames=motion)), expected, atol=1e-4, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("reference_frames", [0, 3])
 def test_inference_computes_what_training_computes(reference_frames: int) -> None:
     """Without gradients it works in place and leaves out what nobody reads; no input is written over."""
     model, inputs = tiny_transformer(text_tokens=5), tiny_inputs()
-    inputs["context"] = torch.randn(1, 5, 10)
+    inputs["text"] = torch.randn(1, 5, 10)
     if not reference_frames:
         inputs["reference"] = None  # type: ignore[assignment]
-    trained = model(**inputs, motion_frames=1).detach()
+    trained = model(**called(inputs, motion_frames=1)).detach()
     kept = {name: None if value is None else value.clone() for name, value in inputs.items()}
     entered: list[tuple[torch.Tensor, torch.Tensor]] = []
     for block in model.blocks:
         block.register_forward_pre_hook(lambda _, given: entered.append((given[0], given[0].clone())))
     with torch.inference_mode():
-        torch.testing.assert_close(model(**inputs, motion_frames=1), trained, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model(**called(inputs, motion_frames=1)), trained, atol=1e-5, rtol=1e-5)
     for name, value in inputs.items():
         assert value is kept[name] or torch.equal(value, kept[name]), name
     assert len(entered) == 2 and all(torch.equal(now, then) for now, then in entered)
     # What inference has left in caches must still do for training.
-    model(**inputs, motion_frames=1).mean().backward()
+    model(**called(inputs, motion_frames=1)).mean().backward()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -145,9 +147,9 @@ def test_real_and_complex_rotation_agree(dtype: torch.dtype) -> None:
 
 def test_samples_of_one_batch_may_differ_in_having_motion_frames() -> None:
     model, inputs = tiny_transformer(), tiny_inputs()
-    mixed = model(**inputs, motion_frames=1, motion_mask=torch.tensor([True, False]))
-    torch.testing.assert_close(mixed[0], model(**inputs, motion_frames=1)[0], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(mixed[1], model(**inputs)[1], atol=1e-5, rtol=1e-5)
+    mixed = model(**called(inputs, motion_frames=1, motion_mask=torch.tensor([True, False])))
+    torch.testing.assert_close(mixed[0], model(**called(inputs, motion_frames=1))[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(mixed[1], model(**called(inputs))[1], atol=1e-5, rtol=1e-5)
 
 
 def test_speech_of_a_frame_reaches_other_frames_only_through_self_attention() -> None:
@@ -155,22 +157,22 @@ def test_speech_of_a_frame_reaches_other_frames_only_through_self_attention() ->
     changed = dict(inputs, audio_features=inputs["audio_features"].clone())
     changed["audio_features"][:, 1] += 1
     with torch.no_grad():
-        moved = (model(**inputs) - model(**changed)).abs().amax(dim=(0, 1, 3, 4)) > 1e-6
+        moved = (model(**called(inputs)) - model(**called(changed))).abs().amax(dim=(0, 1, 3, 4)) > 1e-6
     assert moved.tolist() == [False, True, False]  # one block hears after its self-attention
 
 
 def test_temporal_layout_takes_still_references_of_any_number_and_extra_channels() -> None:
     model = tiny_transformer(reference_layout="temporal", condition_channels=5)
     inputs = tiny_inputs(reference_frames=2)
-    condition = torch.randn(2, 5, 3, 4, 6)
+    masked = torch.randn(2, 5, 3, 4, 6)
     with torch.no_grad():
-        out = model(**inputs, condition=condition)
+        out = model(**called(inputs, masked_latents=masked))
         assert out.shape == inputs["latents"].shape
-        assert not torch.allclose(out, model(**inputs, condition=condition + 1))
-        with_none = model(**dict(inputs, reference=None), condition=condition)
+        assert not torch.allclose(out, model(**called(inputs, masked_latents=masked + 1)))
+        with_none = model(**called(inputs, reference=None, masked_latents=masked))
         assert not torch.allclose(out, with_none)
     with pytest.raises(ValueError, match="condition"):
-        model(**inputs)
+        model(**called(inputs))
 
 
 def test_layouts_place_the_reference_differently() -> None:
@@ -178,33 +180,33 @@ def test_layouts_place_the_reference_differently() -> None:
     spatial, temporal = (tiny_transformer(reference_layout=layout) for layout in ("spatial", "temporal"))
     assert all(torch.equal(a, b) for a, b in zip(spatial.parameters(), temporal.parameters(), strict=True))
     with torch.no_grad():
-        assert not torch.allclose(spatial(**inputs), temporal(**inputs), atol=1e-4)
+        assert not torch.allclose(spatial(**called(inputs)), temporal(**called(inputs)), atol=1e-4)
         alone = dict(inputs, reference=None)
-        torch.testing.assert_close(spatial(**alone), temporal(**alone))
+        torch.testing.assert_close(spatial(**called(alone)), temporal(**called(alone)))
 
 
 def test_text_is_there_exactly_when_configured() -> None:
     plain, worded = tiny_transformer(), tiny_transformer(text_tokens=5)
     assert not any("cross_attn" in name or "text" in name for name, _ in plain.named_parameters())
-    inputs, context = tiny_inputs(), torch.randn(1, 5, 10)
+    inputs, text = tiny_inputs(), torch.randn(1, 5, 10)
     with torch.no_grad():
-        shared = worded(**inputs, context=context)
-        each = worded(**inputs, context=context.expand(2, -1, -1))
+        shared = worded(**called(inputs, text=text))
+        each = worded(**called(inputs, text=text.expand(2, -1, -1)))
         torch.testing.assert_close(shared, each)
-        assert not torch.allclose(shared, worded(**inputs, context=-context))
-    with pytest.raises(ValueError, match="context"):
-        worded(**inputs)
-    with pytest.raises(ValueError, match="context"):
-        plain(**inputs, context=context)
+        assert not torch.allclose(shared, worded(**called(inputs, text=-text)))
+    with pytest.raises(ValueError, match="text"):
+        worded(**called(inputs))
+    with pytest.raises(ValueError, match="text"):
+        plain(**called(inputs, text=text))
 
 
 @pytest.mark.parametrize("text_tokens", [0, 5])
 def test_gradients_reach_every_parameter(text_tokens: int) -> None:
     model = tiny_transformer(text_tokens=text_tokens, condition_channels=2)
-    inputs = tiny_inputs() | {"condition": torch.randn(2, 2, 3, 4, 6)}
+    inputs = tiny_inputs() | {"masked_latents": torch.randn(2, 2, 3, 4, 6)}
     if text_tokens:
-        inputs["context"] = torch.randn(1, 5, 10)
-    model(**inputs, motion_frames=1).square().mean().backward()
+        inputs["text"] = torch.randn(1, 5, 10)
+    model(**called(inputs, motion_frames=1)).square().mean().backward()
     dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not dead
 
@@ -213,7 +215,7 @@ def test_gradient_checkpointing_changes_nothing() -> None:
     gradients = []
     for checkpointing in (False, True):
         model = tiny_transformer(gradient_checkpointing=checkpointing).train()
-        model(**tiny_inputs(), motion_frames=1).square().mean().backward()
+        model(**called(tiny_inputs(), motion_frames=1)).square().mean().backward()
         gradients.append([p.grad for p in model.parameters()])
     for plain, saved in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, saved)
@@ -228,10 +230,10 @@ def test_a_fresh_model_predicts_zero_and_is_well_scaled_inside() -> None:
         )
     )  # fmt: skip
     inputs = tiny_inputs()
-    assert model(**inputs).abs().max() == 0
+    assert model(**called(inputs)).abs().max() == 0
     seen: list[torch.Tensor] = []
     model.blocks[-1].register_forward_hook(lambda module, args, out: seen.append(out))
-    model(**inputs)
+    model(**called(inputs))
     assert 0.1 < seen[0].std() < 10
     assert all(block.audio_attn.to_out[0].weight.abs().max() > 0 for block in model.blocks)
     model.init_weights(silent_audio=True)
@@ -246,7 +248,7 @@ def test_a_few_steps_of_training_from_scratch_lower_the_loss() -> None:
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     losses = []
     for _ in range(25):
-        loss = F.mse_loss(model(**inputs), target)
+        loss = F.mse_loss(model(**called(inputs)), target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -257,9 +259,9 @@ def test_a_few_steps_of_training_from_scratch_lower_the_loss() -> None:
 def test_bfloat16_autocast_stays_close_and_keeps_the_dtype_of_the_weights() -> None:
     model, inputs = tiny_transformer(), tiny_inputs()
     with torch.no_grad():
-        exact = model(**inputs)
+        exact = model(**called(inputs))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            narrow = model(**inputs)
+            narrow = model(**called(inputs))
     assert (narrow.float() - exact).abs().mean() < 0.05 * exact.abs().mean()
 
 
@@ -268,7 +270,7 @@ def test_attention_backend_is_a_choice_of_one_model() -> None:
     one.set_attention_backend("_native_math")
     inputs = tiny_inputs()
     with torch.no_grad():
-        torch.testing.assert_close(one(**inputs), other(**inputs), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one(**called(inputs)), other(**called(inputs)), atol=1e-5, rtol=1e-5)
     backends = [model.blocks[0].self_attn.processor._attention_backend for model in (one, other)]
     assert [backend.value for backend in backends] == ["_native_math", "native"]
     with pytest.raises(ValueError, match="nonsense"):
@@ -278,16 +280,18 @@ def test_attention_backend_is_a_choice_of_one_model() -> None:
 def test_offloading_of_blocks_and_step_caches_of_diffusers_apply() -> None:
     inputs = tiny_inputs()
     with torch.no_grad():
-        plain = tiny_transformer()(**inputs)
+        plain = tiny_transformer()(**called(inputs))
         offloaded, cached = tiny_transformer(), tiny_transformer()
         cpu = torch.device("cpu")
         offloaded.enable_group_offload(cpu, cpu, offload_type="block_level", num_blocks_per_group=1)
-        torch.testing.assert_close(offloaded(**inputs), plain)
+        torch.testing.assert_close(offloaded(**called(inputs)), plain)
         cached.enable_cache(FirstBlockCacheConfig(threshold=1e9))
         with cached.cache_context("some branch"):
-            torch.testing.assert_close(cached(**inputs), plain)
+            torch.testing.assert_close(cached(**called(inputs)), plain)
             later = dict(inputs, timestep=inputs["timestep"] * 0.9)
-            assert not torch.allclose(cached(**later), tiny_transformer()(**later))  # blocks were skipped
+            assert not torch.allclose(
+                cached(**called(later)), tiny_transformer()(**called(later))
+            )  # blocks were skipped
 
 
 @pytest.mark.parametrize(
@@ -302,4 +306,4 @@ def test_offloading_of_blocks_and_step_caches_of_diffusers_apply() -> None:
 )
 def test_inputs_that_do_not_fit_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tiny_transformer()(**(tiny_inputs() | change))
+        tiny_transformer()(**called(tiny_inputs() | change))

@@ -8,7 +8,7 @@ import torch
 from model_toys import tiny_codec, tiny_vae_config
 
 from common.autoencoder.checkpointing import decode_checkpointed
-from common.autoencoder.codec import VideoCodec, build_vae, load_vae, set_latent_statistics
+from common.autoencoder.codec import VideoCodec, build_vae, load_vae
 from common.autoencoder.pixels import to_frames, to_video
 from common.autoencoder.stream import Tiling
 from common.errors import UserError
@@ -41,7 +41,7 @@ def test_latents_are_normalised_by_the_stored_statistics() -> None:
     raw = codec.encode(video)
     mean, std = torch.arange(4.0), torch.tensor([1.0, 2.0, 3.0, 4.0])
     decoded = codec.decode(raw)
-    set_latent_statistics(codec.vae, mean, std)
+    codec.vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
     view = (1, 4, 1, 1, 1)
     torch.testing.assert_close(codec.encode(video), (raw - mean.view(view)) / std.view(view))
     torch.testing.assert_close(codec.decode(codec.encode(video)), decoded, atol=1e-5, rtol=1e-5)
@@ -147,7 +147,7 @@ def test_fingerprint_tells_weights_and_statistics_but_not_precision(tmp_path: Pa
     assert VideoCodec(load_vae(tmp_path / "vae")).fingerprint == mark
     assert VideoCodec(load_vae(tmp_path / "vae", torch.bfloat16)).fingerprint == mark
     other = tiny_codec()
-    set_latent_statistics(other.vae, torch.ones(4), torch.ones(4))
+    other.vae.register_to_config(latents_mean=[1.0] * 4, latents_std=[1.0] * 4)
     assert other.fingerprint != mark
 
 

@@ -16,7 +16,7 @@ from own_mouth_clips import Talker, talker, write_talker
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
-from bootdub.cli.dub import app
+from bootdub.cli.main import app
 from common.errors import UserError
 from common.face.mediapipe_backend import MediapipeDetector
 from common.face.types import FaceObservation, landmarks_box

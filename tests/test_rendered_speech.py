@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
+from common.media import SAMPLE_RATE
 from common.rendered.espeak import Voice
-from common.rendered.speech import SAMPLE_RATE, sample_voice, silence, speak
+from common.rendered.speech import sample_voice, silence, speak
 from common.rendered.visemes import CLOSED, FRAME_RATE, Phoneme, mouth_curve, split_symbols
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from dub_clips import BOX, picture, steady, write_clip, write_package, write_speech
 from typer.testing import CliRunner
 
-from bootdub.cli.dub import app
+from bootdub.cli.main import app
 from common.diffusion.config import DiffusionConfig
+from common.diffusion.options import SamplingOptions, resolve_sampling
+from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.models.package_info import read_info
 from common.models.speed import SpeedConfig
@@ -109,7 +112,7 @@ def test_the_pipeline_follows_the_section(model: Path) -> None:
 
     def edited(**switches: Any) -> np.ndarray:
         pipeline = DubPipeline.from_pretrained(model, dtype="float32", speed=SpeedConfig(**switches))
-        return pipeline.edit_crops(crops, speech, num_steps=6)
+        return pipeline.edit_crops(crops, speech, sampling=SamplingOptions(num_steps=6))
 
     exact = edited()
     assert np.array_equal(edited(guidance_interval=[0.0, 1.0], guidance_branches="sequential"), exact)
@@ -120,7 +123,28 @@ def test_the_pipeline_follows_the_section(model: Path) -> None:
 
 
 def test_the_number_of_steps_is_the_packages(model: Path) -> None:
-    pipeline = DubPipeline.from_pretrained(model)
-    assert pipeline.sampling().num_steps == read_info(model).diffusion.num_steps == 2
-    assert pipeline.sampling(num_steps=5).num_steps == 5
+    package = DubPipeline.from_pretrained(model).info.diffusion
+    assert resolve_sampling(SamplingOptions(), package) == read_info(model).diffusion
+    assert package.num_steps == 2
+    assert resolve_sampling(SamplingOptions(num_steps=5), package) == replace(package, num_steps=5)
     assert DiffusionConfig().num_steps == 30  # as released; what a package of the public weights says
+
+
+@pytest.mark.parametrize("shift", [None, 3.0])
+def test_the_shift_reaches_the_sampler(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, shift: float | None
+) -> None:
+    levels: list[list[float]] = []
+    sample = EulerSampler.sample
+
+    def watched(sampler: EulerSampler, *given: Any) -> Any:
+        levels.append(sampler.flow.sigmas(sampler.num_steps).tolist())
+        return sample(sampler, *given)
+
+    monkeypatch.setattr(EulerSampler, "sample", watched)
+    words = [] if shift is None else ["--shift", str(shift)]
+    assert f"shift {shift or 5:g}," in _dub(tmp_path, model, *words, "--dry-run").stdout
+    assert _dub(tmp_path, model, *words).exit_code == 0
+    used = shift or 5.0  # as the package says
+    middle = used * 0.5 / (1 + (used - 1) * 0.5)
+    assert levels and all(one == pytest.approx([1.0, middle, 0.0]) for one in levels)

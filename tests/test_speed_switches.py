@@ -12,16 +12,17 @@ import torch
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_toys import tiny_inputs, tiny_transformer
+from model_toys import called, tiny_inputs, tiny_transformer
 
 from common.diffusion import branches
 from common.diffusion.branches import batch_branches, forward_bytes
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.guidance import CONDITIONAL, Guidance
-from common.diffusion.sampler import Conditions, EulerSampler, build_sampler
+from common.diffusion.sampler import EulerSampler, build_sampler
 from common.errors import UserError
 from common.models import switches
 from common.models.adapters import Adapter, AdapterSwitch, add_adapter
+from common.models.conditions import ModelConditions
 from common.models.quantize import is_quantized_layer
 from common.models.speed import SpeedConfig
 from common.models.switches import check_switches, compile_blocks, offload_blocks, place_transformer
@@ -42,7 +43,7 @@ def placed(layers: int = 3, **switches: Any) -> DubbingTransformer:
 def sampled(model: Any, sampler: EulerSampler | None = None, seed: int = 3) -> torch.Tensor:
     inputs = tiny_inputs(1, seed=seed)
     noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
-    conditions = Conditions(inputs["reference"], inputs["audio_features"])
+    conditions = ModelConditions(inputs["audio_features"], inputs["reference"])
     return (sampler or build_sampler(DIFFUSION)).sample(model, noise, conditions)
 
 
@@ -200,7 +201,7 @@ def test_a_cache_begins_anew_where_the_adapters_change() -> None:
 def test_the_compiler_takes_a_block_in_one_graph() -> None:
     inputs = tiny_inputs(1)
     with torch.no_grad():
-        plain = tiny_transformer(num_layers=1)(**inputs)
+        plain = tiny_transformer(num_layers=1)(**called(inputs))
         model = tiny_transformer(num_layers=1)
         graphs: list[torch.fx.GraphModule] = []
 
@@ -209,10 +210,10 @@ def test_the_compiler_takes_a_block_in_one_graph() -> None:
             return graph.forward
 
         compile_blocks(model, backend=backend, fullgraph=True)
-        torch.testing.assert_close(model(**inputs), plain)
+        torch.testing.assert_close(model(**called(inputs)), plain)
         assert len(graphs) == 1
         offload_blocks(model, CPU)  # hooks stay outside of the graph, which is not made again
-        torch.testing.assert_close(model(**inputs), plain)
+        torch.testing.assert_close(model(**called(inputs)), plain)
     assert len(graphs) == 1
 
 
@@ -249,7 +250,7 @@ def test_eight_bits_are_close_and_half_the_size(kind: str) -> None:
     kept = model.blocks[0].audio_attn.to_q.weight.clone()
     place_transformer(model, CPU, SpeedConfig(quantization=kind))
     with torch.no_grad():
-        expected, result = plain(**inputs), model(**inputs)
+        expected, result = plain(**called(inputs)), model(**called(inputs))
     error = (result - expected).square().mean().sqrt() / expected.square().mean().sqrt()
     assert 0 < error < 0.1
     assert "torchao" in type(model.blocks[0].self_attn.to_q.weight).__module__

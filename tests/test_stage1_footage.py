@@ -34,7 +34,7 @@ def test_real_clips_become_pairs(footage: Path, tmp_path: Path) -> None:
         env={**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     tars = sorted(str(path) for path in (work / "pairs").glob("*.tar"))

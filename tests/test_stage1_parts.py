@@ -18,7 +18,7 @@ from common.data.summary import spread
 from common.errors import UserError
 from common.face.canonical import face_in_box
 from common.parallel import run_ahead
-from common.progress import Progress, format_seconds
+from common.progress import StepProgress, format_duration
 from common.work_folder import sole_writer
 from stage1_generator import pack
 from stage1_generator.companions.masks import GRAY, clip_masks, grow_mask, hide
@@ -185,10 +185,10 @@ def test_work_ahead_keeps_the_order_and_passes_errors_on():
 
 
 def test_progress_tells_rate_and_time_left():
-    progress = Progress("encode", 4)
+    progress = StepProgress("encode", 4)
     progress.step(50)
     assert progress.line(10.0) == "encode: 1/4, 5.0 frames/s, 0:30 left"
-    assert format_seconds(3725) == "1:02:05"
+    assert format_duration(3725) == "1:02:05"
 
 
 def test_half_written_results_are_swept_under_the_lock(tmp_path: Path):

@@ -129,7 +129,7 @@ def test_both_sets_of_shards_make_batches(done: tuple[Path, list[str]]) -> None:
     clips = ShardDataset(work / "encoded")
     batch = collate([clips.sample(0), clips.sample(1)], extra_window=4)
     assert batch.reference_latents.shape == (2, 4, 2, 4, 4)
-    assert batch.condition is not None and batch.condition.shape == batch.target_latents.shape
+    assert batch.masked_latents is not None and batch.masked_latents.shape == batch.target_latents.shape
     assert batch.audio_features.shape == (2, 3, 16, 80)
     pairs = ShardDataset(work / "pairs")
     assert collate([pairs.sample(0)], extra_window=4).reference_latents.shape == (1, 4, 4, 4, 4)

@@ -58,6 +58,30 @@ def write_track(path: Path, frames: int) -> Path:
     return path
 
 
+def python(*words: str) -> str:
+    """What a Python of its own prints."""
+    done = subprocess.run([sys.executable, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_package_is_imported_without_the_libraries_of_the_model() -> None:
+    code = "import sys, bootdub; print([name for name in ('torch', 'diffusers') if name in sys.modules])"
+    assert python("-c", code).strip() == "[]"
+
+
+def test_the_pipeline_is_reachable_from_the_package() -> None:
+    import bootdub
+    from stage2_dubber.dub.pipeline import DubPipeline
+
+    assert bootdub.DubPipeline is DubPipeline and "DubPipeline" in dir(bootdub)
+
+
+def test_the_module_and_the_command_print_the_same_help() -> None:
+    command = "from bootdub.cli.main import main; import sys; sys.argv = ['bootdub', '--help']; main()"
+    assert python("-m", "bootdub", "--help") == python("-c", command) != ""
+
+
 @pytest.mark.parametrize("words", [("--help",), ("dub", "--help"), ("--version",)])
 def test_help_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     modules, _ = run(*words)
@@ -69,6 +93,28 @@ def test_bad_input_is_told_before_torch_is_imported(tmp_path: Path) -> None:
     modules, printed = run("dub", *words, code=2)
     assert "does not exist" in printed
     assert not modules & {"torch", "scipy", "mediapipe", *MODEL_LIBRARIES}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("info", "none"),
+        ("import-xdub", "none", "--output", "new"),
+        ("evaluate", "--manifest", "none.csv", "--output", "new"),
+        ("curate", "none", "--output", "new.csv", "--rule", "front"),
+        ("occlude", "none.csv", "--output", "new"),
+        ("mos", "make", "--results", "none", "--output", "new"),
+        ("mos", "score", "--key", "none.json", "--answers", "none", "--output", "new"),
+    ],
+)
+def test_an_input_that_is_not_there_is_told_before_heavy_libraries_are_imported(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    places = [str(tmp_path / word) if word.startswith(("none", "new")) else word for word in words]
+    modules, printed = run(*places, code=2)
+    assert "error: " in printed and str(tmp_path / "none") in printed
+    assert not modules & {"torch", "cv2", "scipy", "mediapipe", *MODEL_LIBRARIES}
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dub_by_own_mouths_does_without_the_libraries_of_the_model(tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ def test_a_package_is_judged_by_its_decoded_crops(tmp_path: Path, capsys: pytest
 
 def test_psnr_of_known_differences() -> None:
     exact = torch.linspace(-1, 1, 101)
-    assert switch_bench.psnr(exact + 0.02, exact, 2.0) == pytest.approx(40)
-    assert switch_bench.psnr(exact + 0.02, exact, None) == pytest.approx(40, abs=1e-4)
-    assert switch_bench.psnr(exact, exact, 2.0) is None
+    assert switch_bench.tensor_psnr(exact + 0.02, exact, 2.0) == pytest.approx(40)
+    assert switch_bench.tensor_psnr(exact + 0.02, exact, None) == pytest.approx(40, abs=1e-4)
+    assert switch_bench.tensor_psnr(exact, exact, 2.0) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The critic of a distillation: what it learns, what the student learns from it, and who is trained when."""
+"""The discriminator of a distillation: what it learns, what the student learns from it, what is trained."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from common.autoencoder.codec import VideoCodec
 from common.models.config import ModelConfig
 from common.models.package import load_package, save_package
 from stage2_dubber.distillation.config import CriticConfig, DistillConfig
-from stage2_dubber.distillation.critic import (
-    LatentCritic,
-    critic_loss,
-    lesson,
+from stage2_dubber.distillation.discriminator import (
+    LatentDiscriminator,
+    discriminator_inputs,
+    discriminator_loss,
     student_gradient,
     with_gradient,
 )
@@ -57,76 +57,78 @@ def clips(seed: int, batch: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     return 2 * said + detail, 2 * said + soft, speech
 
 
-def taught(config: CriticConfig, steps: int = 60) -> LatentCritic:
+def trained_discriminator(config: CriticConfig, steps: int = 60) -> LatentDiscriminator:
     torch.manual_seed(0)
-    critic = LatentCritic(MODEL, config)
-    optimizer = torch.optim.Adam(critic.parameters(), 3e-3)
+    discriminator = LatentDiscriminator(MODEL, config)
+    optimizer = torch.optim.Adam(discriminator.parameters(), 3e-3)
     for seed in range(steps):
         filmed, soft, speech = clips(seed)
         noise = torch.randn(filmed.shape, generator=torch.Generator().manual_seed(seed))
-        given = lesson(filmed, soft, speech, speech.roll(1, 0), noise, config)
-        loss = critic_loss(critic(**given), torch.ones(8, 1, 3, 6, 6), config).mean()
+        given = discriminator_inputs(filmed, soft, speech, speech.roll(1, 0), noise, config)
+        loss = discriminator_loss(discriminator(**given), torch.ones(8, 1, 3, 6, 6), config).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return critic.eval()
+    return discriminator.eval()
 
 
 def test_it_tells_soft_clips_and_others_speech_and_points_the_way_back() -> None:
     config = CriticConfig(weight=1.0, width=3, num_layers=2, wrong_speech=1.0)
-    critic = taught(config)
+    discriminator = trained_discriminator(config)
     filmed, soft, speech = clips(1000, batch=32)
     with torch.no_grad():
         right, blurred, wrong = (
-            critic(latents, said).mean()
+            discriminator(latents, said).mean()
             for latents, said in ((filmed, speech), (soft, speech), (filmed, speech.roll(1, 0)))
         )
     assert right > blurred + 1 and right > wrong + 0.2
     weights = torch.ones(32, 1, 3, 6, 6)
-    values, gradient = student_gradient(critic, soft, speech, weights)
+    values, gradient = student_gradient(discriminator, soft, speech, weights)
     moved = soft - 0.1 * soft.norm() / gradient.norm() * gradient
-    better, _ = student_gradient(critic, moved, speech, weights)
+    better, _ = student_gradient(discriminator, moved, speech, weights)
     assert better.mean() < values.mean()
     assert all(
-        parameter.grad is None or not parameter.grad.isnan().any() for parameter in critic.parameters()
+        parameter.grad is None or not parameter.grad.isnan().any() for parameter in discriminator.parameters()
     )
 
 
-def test_without_the_lesson_on_speech_it_does_not_mind_what_is_said() -> None:
-    critic = taught(CriticConfig(weight=1.0, width=3, num_layers=2, wrong_speech=0.0))
+def test_without_wrong_speech_it_does_not_mind_what_is_said() -> None:
+    discriminator = trained_discriminator(CriticConfig(weight=1.0, width=3, num_layers=2, wrong_speech=0.0))
     filmed, _, speech = clips(1000, batch=32)
     with torch.no_grad():
-        right, wrong = critic(filmed, speech).mean(), critic(filmed, speech.roll(1, 0)).mean()
+        right, wrong = discriminator(filmed, speech).mean(), discriminator(filmed, speech.roll(1, 0)).mean()
     assert abs(right - wrong) < 0.2
 
 
-def test_a_penalty_makes_its_verdict_steady() -> None:
+def test_a_penalty_makes_its_logits_steady() -> None:
     filmed, _, speech = clips(1000, batch=32)
     noise = torch.randn(filmed.shape, generator=torch.Generator().manual_seed(1))
 
     def shaken(penalty: float) -> float:
-        critic = taught(CriticConfig(weight=1.0, width=3, num_layers=2, noise=0.1, penalty=penalty))
+        discriminator = trained_discriminator(
+            CriticConfig(weight=1.0, width=3, num_layers=2, noise=0.1, penalty=penalty)
+        )
         with torch.no_grad():
-            difference = critic(filmed, speech) - critic(filmed + 0.1 * noise, speech)
+            difference = discriminator(filmed, speech) - discriminator(filmed + 0.1 * noise, speech)
         return float(difference.square().mean())
 
     assert shaken(100.0) < 0.5 * shaken(0.0)
 
 
-def test_cells_without_weight_are_not_judged() -> None:
+def test_cells_without_weight_are_not_looked_at() -> None:
     torch.manual_seed(0)
-    critic = LatentCritic(MODEL, CriticConfig(width=2, num_layers=1))
+    discriminator = LatentDiscriminator(MODEL, CriticConfig(width=2, num_layers=1))
     filmed, soft, speech = clips(0, batch=2)
     weights = torch.zeros(2, 1, 3, 6, 6)
     weights[..., :2, :2] = 1.0
-    _, gradient = student_gradient(critic, soft, speech, weights)
+    _, gradient = student_gradient(discriminator, soft, speech, weights)
     assert gradient[..., :2, :2].abs().sum() > 0
-    given = lesson(filmed, soft, speech, speech, torch.zeros_like(soft), CriticConfig())
-    logits = critic(**given).detach().clone()
-    expected = critic_loss(logits, weights, CriticConfig())
+    given = discriminator_inputs(filmed, soft, speech, speech, torch.zeros_like(soft), CriticConfig())
+    logits = discriminator(**given).detach().clone()
+    expected = discriminator_loss(logits, weights, CriticConfig())
     logits[..., 2:, :] = 1e3
     logits[..., 2:] = -1e3
-    torch.testing.assert_close(critic_loss(logits, weights, CriticConfig()), expected)
+    torch.testing.assert_close(discriminator_loss(logits, weights, CriticConfig()), expected)
 
 
 def test_a_value_carries_the_gradient_that_it_is_given() -> None:
@@ -138,7 +140,7 @@ def test_a_value_carries_the_gradient_that_it_is_given() -> None:
     torch.testing.assert_close(sample.grad, gradient)
 
 
-def test_opponents_learn_alone_first_and_at_their_own_rate(work: Path) -> None:
+def test_the_auxiliary_networks_learn_alone_first_and_at_their_own_rate(work: Path) -> None:
     plan = ["distill.opponents_steps=2", "distill.fake_steps=1", "distill.opponents_rate=4"]
     several = ["train.max_steps=6", "train.save_every=1", "train.keep_checkpoints=9", "train.warmup_steps=0"]
     result = distil(work, "run", *ALONE, *plan, *several)
@@ -157,7 +159,7 @@ def test_opponents_learn_alone_first_and_at_their_own_rate(work: Path) -> None:
     assert load_package(result.package, stage=2).info.phase == "student"
 
 
-def test_the_critic_goes_beside_distribution_matching(work: Path) -> None:
+def test_the_discriminator_goes_beside_distribution_matching(work: Path) -> None:
     distil(work, "both", *CRITIC, "distill.warmup_steps=1", "distill.fake_steps=1", "train.max_steps=3")
     rows = metrics(work / "both")
     assert {"fake", "critic"} <= set(rows[1]) and {"dmd", "adversarial"} <= set(rows[2])
@@ -176,7 +178,7 @@ def test_two_processes_give_the_losses_of_one(work: Path) -> None:
     np.testing.assert_allclose(losses(work, "two"), losses(work, "one"), rtol=1e-3)
 
 
-def test_the_students_step_leaves_the_critic_without_a_gradient(work: Path) -> None:
+def test_the_students_step_leaves_the_discriminator_without_a_gradient(work: Path) -> None:
     strategy, model, inputs = prepared(work, 1, *ALONE, "distill.fake_steps=1")
     assert inputs.plan.kind == STUDENT
     result = strategy.loss(model, inputs)
@@ -217,7 +219,7 @@ def test_the_steps_come_in_their_order() -> None:
     assert kinds == [WARMUP] * 2 + [FAKE] * 5 + [STUDENT] + [FAKE] * 2 + [STUDENT]
 
 
-def test_without_opponents_the_student_follows_its_teacher_on_its_own_way(work: Path) -> None:
+def test_without_auxiliary_networks_the_student_follows_its_teacher_on_its_own_way(work: Path) -> None:
     alone = ["distill.matching_weight=0", "distill.teacher_weight=1", "distill.warmup_steps=0"]
     fewer = ["distill.steps=[2]", "diffusion.num_steps=2", "distill.teacher_substeps=1"]
     assert step_kind(DistillConfig(matching_weight=0, teacher_weight=1, warmup_steps=1), 1) == STUDENT
@@ -245,7 +247,7 @@ def test_without_opponents_the_student_follows_its_teacher_on_its_own_way(work: 
         (["distill.opponents_steps=-1"], "distill.opponents_steps"),
     ],
 )
-def test_what_cannot_be_an_opponent_is_refused_in_one_line(
+def test_auxiliary_networks_that_cannot_be_are_refused_in_one_line(
     work: Path, overrides: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert message in refusal(work, capsys, *overrides)

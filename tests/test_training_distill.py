@@ -32,11 +32,12 @@ from training_toys import (
 
 from common.diffusion.flow import FlowMatching
 from common.diffusion.guidance import Guidance
+from common.diffusion.options import SamplingOptions
 from common.diffusion.sampler import EulerSampler
 from common.models.adapters import Adapter
+from common.models.conditions import GridOffset
 from common.models.package import load_package
 from common.models.package_info import read_info
-from common.models.rope import Place
 from common.training.draws import Draw
 from stage2_dubber.distill import main
 from stage2_dubber.distillation.config import DistillConfig
@@ -79,7 +80,7 @@ def test_each_step_trains_one_network_and_the_package_dubs_in_few_calls(work: Pa
     calls: list[int] = []
     package.transformer.register_forward_pre_hook(lambda *_: calls.append(1))
     crops = np.zeros((9, 32, 32, 3), np.uint8)
-    for sampling, expected in ((info.diffusion, 4), (replace(info.diffusion, num_steps=2), 2)):
+    for sampling, expected in ((SamplingOptions(), 4), (SamplingOptions(num_steps=2), 2)):
         calls.clear()
         editor = WindowEditor(package, sampling)
         assert len(list(editor.stream(iter(crops), 9, np.zeros((40, 80), np.float32), 0))) == 9
@@ -163,14 +164,14 @@ def test_a_later_pass_sees_what_the_student_has_made(work: Path) -> None:
 def test_a_student_may_be_trained_around_the_lips_alone(work: Path, step: int) -> None:
     window = ["train.lip_window=[2, 2]", "train.lip_window_share=1.0", "diffusion.passes=2"]
     strategy, model, inputs = prepared(work, step, *window, teacher="teacher")
-    assert inputs.conditions.place is not None
+    assert inputs.conditions.offset is not None
     rows, columns = (2 * size for size in strategy.patch_size[1:])
     clips = (inputs.batch.target_latents, inputs.conditions.reference, inputs.rows.noise)
     assert all(clip is not None and clip.shape[-2:] == (rows, columns) for clip in clips)
     assert strategy.objective.sampler.generated(inputs.rows.noise, inputs.conditions)[-1].all(), (
         "a part has no ring"
     )
-    elsewhere = replace(inputs.conditions, place=Place(0, 0, 4, 4))
+    elsewhere = replace(inputs.conditions, offset=GridOffset(0, 0, 4, 4))
     one, two = (
         strategy.loss(model, replace(inputs, conditions=conditions))
         for conditions in (inputs.conditions, elsewhere)

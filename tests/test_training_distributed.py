@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from model_toys import tiny_inputs, tiny_transformer
+from model_toys import called, tiny_inputs, tiny_transformer
 from safetensors.torch import load_file
 from test_training_pixels import toy_expert
 from torch import nn
@@ -156,7 +156,7 @@ def test_one_process_with_split_parameters_resumes_exactly(runs: Runs) -> None:
 def test_bfloat16_leaves_master_weights_and_time_embedding_in_float32() -> None:
     def forward(model: nn.Module) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return model(**tiny_inputs())
+            return model(**called(tiny_inputs()))
 
     model = tiny_transformer().train()
     expected = forward(model)

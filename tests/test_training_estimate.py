@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from model_toys import called
 from training_toys import stage2_config, toy_file, toy_vae
 
 from common.autoencoder.codec import VideoCodec, build_vae
@@ -96,12 +97,12 @@ def test_activations_of_a_block_are_those_that_autograd_keeps(
             "timestep": torch.rand(shape.batch) * 1000,
             "reference": latents,
             "audio_features": torch.randn(shape.batch, shape.frames, shape.window, 80),
-            "context": torch.randn(1, text, 8) if text else None,
+            "text": torch.randn(1, text, 8) if text else None,
         }
 
         def call(model: Any = model, inputs: Any = inputs) -> torch.Tensor:
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                return model(**inputs)
+                return model(**called(inputs))
 
         kept.append(_kept_by_autograd(call, model.parameters()))
         # What autocast has cast is counted with the weights.

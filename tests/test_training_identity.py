@@ -15,7 +15,7 @@ from common.face.align import align_faces, five_points, template_similarity
 from common.face.canonical import face_in_box
 from common.face.identity import IdentityEncoder
 from common.models.vision import VisionEncoder, load_preprocessing
-from common.training.pixel.clip import Conditions, DecodedClip
+from common.training.pixel.clip import DecodedClip, GivenConditions
 from common.training.pixel.identity import FaceEmbedder, IdentityLoss
 from common.training.pixel.perceptual import EmbeddingDistance, PerceptualLoss
 
@@ -105,7 +105,7 @@ def test_the_identity_loss_is_one_minus_the_mean_cosine(tmp_path: Path) -> None:
     gradient = clip.made.grad
     assert gradient is not None and gradient[:, :, [2, 6]].abs().amax() > 0
     assert not gradient[:, :, [0, 1, 3, 4, 5, 7]].any()
-    same = DecodedClip(clip.real, clip.features, clip.real, clip.landmarks)  # type: ignore[arg-type]
+    same = DecodedClip(clip.real, clip.audio_features, clip.real, clip.landmarks)  # type: ignore[arg-type]
     torch.testing.assert_close(loss(same), torch.zeros(2), atol=1e-5, rtol=0)
 
 
@@ -118,9 +118,11 @@ def test_one_judge_has_one_fingerprint_wherever_it_lies(tmp_path: Path) -> None:
 
 
 def test_looks_are_judged_without_audio_and_with_a_reference() -> None:
-    given = Conditions(torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False]))
+    given = GivenConditions(
+        torch.tensor([True, True, False, False]), torch.tensor([True, False, True, False])
+    )
     for kind in (IdentityLoss, PerceptualLoss):
-        assert kind.judges(kind, given).tolist() == [False, False, True, False]  # type: ignore[arg-type]
+        assert kind.applies_to(kind, given).tolist() == [False, False, True, False]  # type: ignore[arg-type]
 
 
 def test_a_pack_that_cannot_judge_is_refused(tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_vision_encoders_embed_with_gradients(tmp_path: Path, kind: str) -> None
     values.sum().backward()
     assert clip.made.grad is not None and clip.made.grad.abs().amax() > 0
     assert all(weight.grad is None for weight in encoder.model.parameters())
-    same = DecodedClip(clip.real, clip.features, clip.real)  # type: ignore[arg-type]
+    same = DecodedClip(clip.real, clip.audio_features, clip.real)  # type: ignore[arg-type]
     torch.testing.assert_close(loss(same), torch.zeros(2), atol=1e-5, rtol=0)
     made = clip.made.detach()[:, :, 1::2].transpose(1, 2).flatten(0, 1)
     real = clip.real[:, :, 1::2].transpose(1, 2).flatten(0, 1)  # type: ignore[index]

@@ -9,18 +9,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_toys import tiny_inputs, tiny_transformer
+from model_toys import called, tiny_inputs, tiny_transformer
 from training_toys import metrics, run_editor, stage1_config, stage2_config, toy_vae, write_clips, write_pairs
 
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
-from common.models.rope import Place, rotary_table
+from common.models.conditions import GridOffset
+from common.models.rope import rotary_table
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.config import FlowTrainConfig
 from common.training.draws import Draw
 from common.training.launch import open_shards, train
-from common.training.lip_window import is_windowed, lip_window, window_place
+from common.training.lip_window import is_windowed, lip_window, window_offset
 from stage1_generator.generator.strategy import GeneratorStrategy
 
 PATCH = (1, 2, 2)
@@ -32,7 +33,7 @@ def _config(share: float = 1.0) -> FlowTrainConfig:
     return FlowTrainConfig(lip_window=[2, 3], lip_window_share=share, motion_probability=0.5)
 
 
-def _inputs(config: FlowTrainConfig, condition: bool = False) -> FlowInputs:
+def _inputs(config: FlowTrainConfig, masked: bool = False) -> FlowInputs:
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(2, 4, 3, 10, 12, generator=generator)
     lips = torch.zeros(2, 3, 10, 12)
@@ -44,7 +45,7 @@ def _inputs(config: FlowTrainConfig, condition: bool = False) -> FlowInputs:
         audio_features=torch.ones(2, 3, 8, 6),
         lip_mask=lips,
         face_mask=torch.ones_like(lips),
-        condition=latents * 2 if condition else None,
+        masked_latents=latents * 2 if masked else None,
     )
     return flow_inputs(batch, DRAWS, config, FlowMatching(3.0, 5.0), 1)
 
@@ -60,48 +61,52 @@ def test_a_window_lies_within_the_picture_around_the_lips(picture, size, row, co
     mask = torch.zeros(1, 2, 2 * picture[0], 2 * picture[1])
     y, x = min(row, picture[0] - 1), min(column, picture[1] - 1)
     mask[:, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2] = 1
-    place = window_place(mask, size, PATCH)
-    assert (place.height, place.width) == picture
-    assert place.top <= y < place.top + size[0] and place.left <= x < place.left + size[1]
-    for start, count, whole in zip(place[:2], size, picture, strict=True):
+    offset = window_offset(mask, size, PATCH)
+    assert (offset.height, offset.width) == picture
+    assert offset.top <= y < offset.top + size[0] and offset.left <= x < offset.left + size[1]
+    for start, count, whole in zip(offset[:2], size, picture, strict=True):
         assert start >= 0 and (start + count <= whole or start == 0)
 
 
 def test_without_lips_the_window_is_in_the_middle():
-    assert window_place(torch.zeros(1, 1, 12, 12), (2, 2), PATCH) == Place(2, 2, 6, 6)
+    assert window_offset(torch.zeros(1, 1, 12, 12), (2, 2), PATCH) == GridOffset(2, 2, 6, 6)
 
 
 @pytest.mark.parametrize("layout", ["spatial", "temporal"])
 def test_tokens_of_a_window_keep_their_positions(layout: str):
     whole = rotary_table(12, (3, 5, 6), 2, layout, CPU).view(5, 5, 6, 6, 2)
-    part = rotary_table(12, (3, 2, 3), 2, layout, CPU, Place(3, 1, 5, 6)).view(5, 2, 3, 6, 2)
+    part = rotary_table(12, (3, 2, 3), 2, layout, CPU, GridOffset(3, 1, 5, 6)).view(5, 2, 3, 6, 2)
     torch.testing.assert_close(part, whole[:, 3:5, 1:4])
 
 
 def test_the_model_sees_where_a_window_lies():
     model, inputs = tiny_transformer(), tiny_inputs(size=(4, 6))
-    whole = model(**inputs)
-    torch.testing.assert_close(model(**inputs, place=Place(0, 0, 2, 3)), whole)
+    whole = model(**called(inputs))
+    torch.testing.assert_close(model(**called(inputs, offset=GridOffset(0, 0, 2, 3))), whole)
     # Relative positions of target and reference differ in a larger picture.
-    assert not torch.allclose(model(**inputs, place=Place(3, 2, 8, 8)), whole, atol=1e-4)
+    assert not torch.allclose(model(**called(inputs, offset=GridOffset(3, 2, 8, 8))), whole, atol=1e-4)
 
 
-@pytest.mark.parametrize("condition", [False, True])
-def test_everything_of_the_picture_is_cut_alike_after_it_was_noised(condition: bool):
+@pytest.mark.parametrize("masked", [False, True])
+def test_everything_of_the_picture_is_cut_alike_after_it_was_noised(masked: bool):
     config = _config()
-    whole = _inputs(config, condition)
+    whole = _inputs(config, masked)
     cut = lip_window(whole, DRAWS, config, PATCH)
-    assert cut.place == Place(3, 1, 5, 6)
+    assert cut.conditions.offset == GridOffset(3, 1, 5, 6)
     rows, columns = slice(6, 10), slice(2, 8)
     for name in ("noisy", "velocity"):
         torch.testing.assert_close(getattr(cut, name), getattr(whole, name)[..., rows, columns])
-    for name in ("target_latents", "reference_latents", "lip_mask", "face_mask", "condition"):
+    for name in ("target_latents", "reference_latents", "lip_mask", "face_mask", "masked_latents"):
         value = getattr(whole.batch, name)
         if value is not None:
             torch.testing.assert_close(getattr(cut.batch, name), value[..., rows, columns])
+    for name in ("reference", "masked_latents", "motion"):
+        value = getattr(whole.conditions, name)
+        if value is not None:
+            torch.testing.assert_close(getattr(cut.conditions, name), value[..., rows, columns])
     assert cut.batch.lip_mask.sum() == whole.batch.lip_mask.sum(), "lips were cut off"
-    torch.testing.assert_close(cut.batch.audio_features, whole.batch.audio_features)
-    assert torch.equal(cut.t, whole.t) and torch.equal(cut.clean_frames, whole.clean_frames)
+    torch.testing.assert_close(cut.conditions.audio_features, whole.conditions.audio_features)
+    assert torch.equal(cut.sigma, whole.sigma) and torch.equal(cut.clean_frames, whole.clean_frames)
 
 
 def test_the_share_is_kept_and_all_processes_agree():

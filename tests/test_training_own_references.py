@@ -21,9 +21,10 @@ DRAWS = [Draw(i, 7, i) for i in range(3)]
 
 def _adder(inputs: FlowInputs) -> torch.Tensor:
     """An editor that adds the mean of the speech, plus one, to its reference, from pure noise on."""
-    assert inputs.motion_mask is None and float(inputs.t.min()) == 1
-    added = 1 + inputs.batch.audio_features.mean(dim=(1, 2, 3)).view(-1, 1, 1, 1, 1)
-    return inputs.noisy - (inputs.batch.reference_latents + added)
+    assert inputs.conditions.motion_mask is None and float(inputs.sigma.min()) == 1
+    added = 1 + inputs.conditions.audio_features.mean(dim=(1, 2, 3)).view(-1, 1, 1, 1, 1)
+    assert inputs.conditions.reference is not None
+    return inputs.noisy - (inputs.conditions.reference + added)
 
 
 def _inputs(drop_both: float = 0.0) -> FlowInputs:
@@ -56,31 +57,34 @@ def test_steps_are_chosen_by_share_and_alike_for_all_processes():
 def test_everybody_hears_somebody_else():
     speech = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 4, 8, 5)
     own = draw_own_reference(DRAWS, speech, 0, 1.0, 2.5)
-    assert own is not None and own.speech[:, 0, 0, 0].tolist() == [2, 0, 1]
+    assert own is not None and own.audio_features[:, 0, 0, 0].tolist() == [2, 0, 1]
     assert bool((own.guidance >= 1).all()) and bool((own.guidance <= 2.5).all())
     assert len(set(own.guidance.tolist())) == 3
     rising = torch.arange(4.0).view(1, 4, 1, 1).expand(1, 4, 8, 5)
     alone = draw_own_reference(DRAWS[:1], rising, 0, 1.0, 1.0)
-    assert alone is not None and alone.speech[0, :, 0, 0].tolist() == [3, 2, 1, 0]
+    assert alone is not None and alone.audio_features[0, :, 0, 0].tolist() == [3, 2, 1, 0]
     assert alone.guidance.tolist() == [1]
 
 
 def test_a_reference_is_what_the_editor_makes_of_it():
     inputs = _inputs()
-    own = OwnReference(inputs.batch.audio_features.roll(1, dims=0), torch.tensor([1.0, 1.0, 2.0]))
+    own = OwnReference(inputs.conditions.audio_features.roll(1, dims=0), torch.tensor([1.0, 1.0, 2.0]))
     made = with_own_reference(_adder, inputs, own)
     # Adds 1 + speech; guidance goes twice as far from silence, which adds 1.
     added = torch.tensor([1 + 3.0, 1 + 1.0, 1 + 2 * 2.0]).view(-1, 1, 1, 1, 1)
-    torch.testing.assert_close(made.batch.reference_latents, inputs.batch.reference_latents + added)
+    assert inputs.conditions.reference is not None
+    torch.testing.assert_close(made.conditions.reference, inputs.conditions.reference + added)
     assert torch.equal(made.batch.target_latents, inputs.batch.target_latents)
-    assert made.motion_frames == inputs.motion_frames and torch.equal(made.t, inputs.t)
+    assert made.conditions.motion_frames == inputs.conditions.motion_frames
+    assert torch.equal(made.sigma, inputs.sigma)
     assert torch.equal(made.noisy, inputs.noisy) and torch.equal(made.velocity, inputs.velocity)
 
 
 def test_a_dropped_reference_stays_dropped():
     inputs = _inputs(drop_both=1.0)
     own = OwnReference(torch.ones(3, 3, 8, 5), torch.ones(3))
-    assert not with_own_reference(_adder, inputs, own).batch.reference_latents.any()
+    reference = with_own_reference(_adder, inputs, own).conditions.reference
+    assert reference is not None and not reference.any()
 
 
 def test_the_editor_trains_on_its_own_references(tmp_path: Path):

@@ -24,7 +24,7 @@ from common.training.conditioning import draw_sample, flow_inputs
 from common.training.config import FlowTrainConfig
 from common.training.draws import Draw, DrawSampler
 from common.training.ema import ParameterAverage
-from common.training.losses import region_weights, time_weights, weighted_flow_loss
+from common.training.losses import noise_weights, region_weights, weighted_flow_loss
 from common.training.schedule import learning_rate
 
 FLOW = FlowMatching(5.0, 5.0)
@@ -69,8 +69,8 @@ def test_a_draw_depends_on_its_place_alone() -> None:
     config = FlowTrainConfig(seed=3)
     one, again = (draw_sample(Draw(7, 5, 2), config, FLOW, (2, 3, 4, 4)) for _ in range(2))
     other = draw_sample(Draw(7, 5, 3), config, FLOW, (2, 3, 4, 4))
-    assert one.t == again.t and torch.equal(one.noise, again.noise)
-    assert one.t != other.t and not torch.equal(one.noise, other.noise)
+    assert one.sigma == again.sigma and torch.equal(one.noise, again.noise)
+    assert one.sigma != other.sigma and not torch.equal(one.noise, other.noise)
 
 
 def test_conditions_are_dropped_as_often_as_configured_and_only_in_the_guidance_branches() -> None:
@@ -93,12 +93,14 @@ def test_motion_frames_are_clean_and_dropped_conditions_are_zero() -> None:
         clean = inputs.noisy[i] == batch.target_latents[i]
         assert inputs.clean_frames[i] == (2 if one.motion else 0)
         assert clean[:, :2].all() == one.motion and not clean[:, 2:].any()
-        assert bool((inputs.batch.reference_latents[i] == 0).all()) == one.drop_reference
-        assert bool((inputs.batch.audio_features[i] == 0).all()) == one.drop_audio
-        expected = (1 - one.t) * batch.target_latents[i, :, 2:] + one.t * one.noise[:, 2:]
+        assert bool((inputs.conditions.reference[i] == 0).all()) == one.drop_reference
+        assert bool((inputs.conditions.audio_features[i] == 0).all()) == one.drop_audio
+        expected = (1 - one.sigma) * batch.target_latents[i, :, 2:] + one.sigma * one.noise[:, 2:]
         torch.testing.assert_close(inputs.noisy[i, :, 2:], expected)
     torch.testing.assert_close(inputs.velocity, inputs.velocity)
-    assert inputs.motion_mask is not None and inputs.motion_mask.any() and not inputs.motion_mask.all()
+    mask = inputs.conditions.motion_mask
+    assert mask is not None and mask.any() and not mask.all()
+    assert inputs.conditions.motion_frames == 2
 
 
 def test_loss_weighs_face_and_lips_and_leaves_motion_frames_out() -> None:
@@ -222,5 +224,5 @@ def test_a_loss_of_the_sample_is_the_error_of_the_clean_clip() -> None:
     velocity = (noisy - guess) / t.view(-1, 1, 1, 1, 1)
     loss = weighted_flow_loss(velocity, flow.velocity_target(clean, noise), ones, none)
     error = (guess - clean).square().mean(dim=(1, 2, 3, 4))
-    assert torch.allclose(loss * time_weights(t, "sample"), error, rtol=1e-4)
-    assert torch.equal(loss * time_weights(t, "velocity"), loss)
+    assert torch.allclose(loss * noise_weights(t, "sample"), error, rtol=1e-4)
+    assert torch.equal(loss * noise_weights(t, "velocity"), loss)

@@ -22,8 +22,8 @@ from common.sync_expert.model import SyncExpert, load_expert
 from common.training.draws import Draw
 from common.training.launch import open_shards, train
 from common.training.meter import LossMeter
-from common.training.pixel.clip import Conditions, DecodedClip
-from common.training.pixel.judge import PixelJudge, one_step_estimate
+from common.training.pixel.clip import DecodedClip, GivenConditions
+from common.training.pixel.decoded import DecodedFrameLosses, one_step_estimate
 from common.training.pixel.sync import SyncLoss
 from common.training.strategy import SampleLosses
 from stage2_dubber.config import Stage2Config
@@ -52,8 +52,8 @@ def toy_batch(batch: int = 2, latents: int = 6, **fields: torch.Tensor) -> DubBa
     return DubBatch(keys=tuple(f"s{i}" for i in range(batch)), **{**values, **fields})
 
 
-def given(audio: list[bool], reference: list[bool] | None = None) -> Conditions:
-    return Conditions(torch.tensor(audio), torch.tensor(reference or [True] * len(audio)))
+def given(audio: list[bool], reference: list[bool] | None = None) -> GivenConditions:
+    return GivenConditions(torch.tensor(audio), torch.tensor(reference or [True] * len(audio)))
 
 
 class Probe:
@@ -65,7 +65,7 @@ class Probe:
         self.needs_real, self.needs_landmarks = needs_real, needs_landmarks
         self.seen: list[DecodedClip] = []
 
-    def judges(self, conditions: Conditions) -> torch.Tensor:
+    def applies_to(self, conditions: GivenConditions) -> torch.Tensor:
         return ~conditions.has_audio
 
     def __call__(self, clip: DecodedClip) -> torch.Tensor:
@@ -106,14 +106,14 @@ def test_the_guess_is_the_samplers_last_step_up_to_the_bound() -> None:
 def test_only_samples_with_speech_are_judged_and_gradients_reach_the_guess(tmp_path: Path) -> None:
     toy_vae(tmp_path)
     loss = SyncLoss(load_expert(toy_expert(tmp_path / "expert")), "any")
-    judge = PixelJudge(VideoCodec(load_vae(tmp_path / "vae")), [(loss, 0.05)], extra_window=2, seed=0)
+    judge = DecodedFrameLosses(VideoCodec(load_vae(tmp_path / "vae")), [(loss, 0.05)], extra_window=2, seed=0)
     torch.manual_seed(0)
     estimate = torch.randn(2, 4, 6, 4, 4, requires_grad=True)
     start = judge.draw_start([Draw(0, 0, 0), Draw(0, 0, 1)], 6)
     assert all(1 <= int(first) <= 2 for first in start)
     judgement = judge(estimate, toy_batch(), given([True, False]), start)["sync"]
     values = judgement.losses
-    assert values[0] > 0 and values[1] == 0 and judgement.judged.tolist() == [True, False]
+    assert values[0] > 0 and values[1] == 0 and judgement.applied.tolist() == [True, False]
     assert judgement.logged[0] == values[0] and judgement.logged[1].isnan()
     values.sum().backward()
     assert estimate.grad is not None
@@ -130,16 +130,16 @@ def test_the_speech_that_is_judged_is_that_of_the_judged_frames() -> None:
     features = torch.arange(2.0 * (FRAMES + 20))[:, None]
     windows = audio_windows(features, 10, 6, 4)[None]
     probe = Probe()
-    judge = PixelJudge(Codec(), [(probe, 1.0)], extra_window=4, seed=0)  # type: ignore[arg-type]
+    judge = DecodedFrameLosses(Codec(), [(probe, 1.0)], extra_window=4, seed=0)  # type: ignore[arg-type]
     batch = toy_batch(1, audio_features=windows)
     judge(batch.target_latents, batch, given([False]), torch.tensor([2]))
     # Latent 2 holds the frames 5 ... 8, so the judged frames are 5 ... 20 of a clip that begins at frame 10.
-    assert probe.seen[0].features[0, :, 0].tolist() == [float(i) for i in range(2 * 15, 2 * 31)]
+    assert probe.seen[0].audio_features[0, :, 0].tolist() == [float(i) for i in range(2 * 15, 2 * 31)]
 
 
 def test_landmarks_and_real_frames_are_those_of_the_judged_frames() -> None:
     probe = Probe(needs_real=True, needs_landmarks=True)
-    judge = PixelJudge(Codec(), [(probe, 1.0)], extra_window=2, seed=0, latents=3)  # type: ignore[arg-type]
+    judge = DecodedFrameLosses(Codec(), [(probe, 1.0)], extra_window=2, seed=0, latents=3)  # type: ignore[arg-type]
     numbers = torch.arange(21.0).view(1, 21, 1, 1).expand(2, 21, 68, 3)
     batch = toy_batch(landmarks=numbers + 100 * torch.arange(2.0).view(2, 1, 1, 1))
     latents = torch.arange(6.0).view(1, 1, 6, 1, 1).expand(2, 4, 6, 4, 4)
@@ -157,17 +157,17 @@ def test_only_judged_samples_are_decoded_and_true_clips_only_for_those_who_compa
     class Heard(Probe):
         name = "heard"
 
-        def judges(self, conditions: Conditions) -> torch.Tensor:
+        def applies_to(self, conditions: GivenConditions) -> torch.Tensor:
             return conditions.has_audio
 
     def decoded(audio: list[bool], *losses: Probe) -> list[tuple[int, bool]]:
         codec = Codec()
-        judge = PixelJudge(codec, [(loss, 2.0) for loss in losses], 2, seed=0)  # type: ignore[arg-type, misc]
+        judge = DecodedFrameLosses(codec, [(loss, 2.0) for loss in losses], 2, seed=0)  # type: ignore[arg-type, misc]
         batch = toy_batch(4)
         out = judge(batch.target_latents, batch, given(audio), torch.ones(4, dtype=torch.long))
         for loss in losses:
-            assert out[loss.name].judged.tolist() == loss.judges(given(audio)).tolist()
-            assert ((out[loss.name].losses != 0) == out[loss.name].judged).all()
+            assert out[loss.name].applied.tolist() == loss.applies_to(given(audio)).tolist()
+            assert ((out[loss.name].losses != 0) == out[loss.name].applied).all()
         return codec.decoded
 
     mixed = [True, False, False, True]

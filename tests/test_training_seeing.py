@@ -26,6 +26,7 @@ from training_toys import (
 
 from common.errors import UserError
 from common.models.adapters import AdapterSwitch, add_adapter
+from common.models.conditions import ModelConditions
 from common.models.config import ModelConfig
 from common.models.transformer import build_transformer
 from common.sync_expert.model import SyncExpert, SyncScore
@@ -82,13 +83,12 @@ def test_flops_by_formula_are_those_that_torch_counts(text: int, targets: tuple[
     # Attention as plain products: fused kernels count what they compute again in the backward pass.
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward:
-            out = model(
-                latents=latents,
-                timestep=torch.rand(2) * 1000,
-                reference=latents,
+            conditions = ModelConditions(
                 audio_features=torch.randn(2, 3, 10, 20),
-                context=torch.randn(1, text, 12) if text else None,
+                reference=latents,
+                text=torch.randn(1, text, 12) if text else None,
             )
+            out = model(latents, torch.rand(2) * 1000, conditions)
         with FlopCounterMode(display=False) as backward:
             out.sum().backward()
     cost = training_cost(config, Shape(2, 3, 8, 8, 3, 10), adapters)

@@ -22,10 +22,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from common.autoencoder.pixels import to_frames, to_video
+from common.diffusion.options import SamplingOptions
 from common.errors import EXIT_CODE, UserError
 from common.face import build_detector, lip_mask, plan_crops, track_face
 from common.files import read_json, write_json
+from common.geometry import ceil_clip_length
 from common.media import contact_sheet, load_audio, read_frames
+from common.psnr import psnr_of_mse
 from common.rendered.measure import opening_curves
 from common.rendered.scene import Scene, sample_scene
 from common.speech.base import SpeechEncoder
@@ -110,10 +113,10 @@ def load_case(folder: Path, name: str, size: int, scale: float) -> Case:
     )
 
 
-def psnr(made: Frames, truth: Frames, where: NDArray[np.bool_]) -> float:
+def masked_psnr(made: Frames, truth: Frames, where: NDArray[np.bool_]) -> float:
     """PSNR in dB over the pixels of a mask (N, S, S)."""
     error = (made[where].astype(np.float64) - truth[where]) ** 2
-    return float(10 * np.log10(255.0**2 / max(error.mean(), 1e-9)))
+    return psnr_of_mse(max(float(error.mean()), 1e-9))
 
 
 def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -151,9 +154,9 @@ def score(case: Case, made: Frames, seconds: float, judge: SyncJudge | None = No
     sync, offset = judge(case, made) if judge is not None else (None, None)
     return Scores(
         mouth_r=correlation(curve[seen], case.opening_truth[seen]),
-        psnr_outside_db=psnr(made, case.truth, ~case.mouth),
-        psnr_mouth_db=psnr(made, case.truth, case.mouth),
-        occluder_psnr_db=psnr(made, case.truth, inside) if enough else None,
+        psnr_outside_db=masked_psnr(made, case.truth, ~case.mouth),
+        psnr_mouth_db=masked_psnr(made, case.truth, case.mouth),
+        occluder_psnr_db=masked_psnr(made, case.truth, inside) if enough else None,
         sharpness=sharpness_ratio(case.truth, made, case.mouth),
         sync=sync,
         sync_offset=offset,
@@ -203,7 +206,7 @@ def evaluate(
     output: Path,
     limit: int = 0,
     expert: Path | None = None,
-    **sampling: Any,
+    sampling: SamplingOptions | None = None,
 ) -> dict[str, Any]:
     """Dub every pair of ``clips``; writes evaluation.json and sheet.png, returns the summary.
 
@@ -225,7 +228,7 @@ def evaluate(
     for number, name in enumerate(names):
         case = load_case(clips, name, geometry.crop_size, geometry.crop_scale)
         started = time.monotonic()
-        edited = pipeline.edit_crops(case.source, case.speech, **sampling)
+        edited = pipeline.edit_crops(case.source, case.speech, sampling=sampling)
         scores = score(case, edited, time.monotonic() - started, judge)
         ceiling = reconstruct(pipeline, case.truth)
         row: dict[str, Any] = {
@@ -233,8 +236,8 @@ def evaluate(
             "style": case.scene.style.name,
             "occluder": case.scene.occluder.kind if case.scene.occluder else "none",
             "mouth_r_input": correlation(case.opening_source, case.opening_truth),
-            "psnr_mouth_input_db": psnr(case.source, case.truth, case.mouth),
-            "autoencoder_psnr_outside_db": psnr(ceiling, case.truth, ~case.mouth),
+            "psnr_mouth_input_db": masked_psnr(case.source, case.truth, case.mouth),
+            "autoencoder_psnr_outside_db": masked_psnr(ceiling, case.truth, ~case.mouth),
             "autoencoder_sharpness": sharpness_ratio(case.truth, ceiling, case.mouth),
             "sync_truth": judge(case, case.truth)[0] if judge is not None else None,
             "sync_input": judge(case, case.source)[0] if judge is not None else None,
@@ -265,7 +268,7 @@ def evaluate(
 def reconstruct(pipeline: DubPipeline, frames: Frames) -> Frames:
     """What the autoencoder alone makes of the truth: the ceiling of every score in crop pixels."""
     count = len(frames)
-    padded = frames[np.minimum(np.arange(4 * -(-(count - 1) // 4) + 1), count - 1)]
+    padded = frames[np.minimum(np.arange(ceil_clip_length(count)), count - 1)]
     codec = pipeline.package.codec
     return np.asarray(to_frames(codec.decode(codec.encode(to_video(padded[None]))))[0][:count])
 
@@ -290,9 +293,11 @@ def main(argv: list[str] | None = None) -> int:
             arguments.output,
             arguments.limit,
             arguments.expert,
-            num_steps=arguments.num_steps,
-            audio_scale=arguments.audio_scale,
-            reference_scale=arguments.reference_scale,
+            SamplingOptions(
+                num_steps=arguments.num_steps,
+                audio_scale=arguments.audio_scale,
+                reference_scale=arguments.reference_scale,
+            ),
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

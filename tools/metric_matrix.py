@@ -24,14 +24,14 @@ from common.files import atomic_path, read_json
 from common.media import load_audio, read_frames, write_video
 from common.rendered.measure import opening_curves
 from common.rendered.scene import sample_scene
-from evaluation.matrix import build_matrix, markdown
+from evaluation.dubbed_clip import RATE, SIZE, Curve, DubbedClip, Footage, Frames
 from evaluation.metrics.base import Measure
 from evaluation.native import as_curves, measure_frame, square_of
-from evaluation.regions import COVERED, clip_regions
-from evaluation.take import RATE, SIZE, Curve, Footage, Frames, Take
+from evaluation.regions import COVERED, face_regions
+from evaluation.sensitivity import build_sensitivity, markdown
 
 
-def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
+def perfect_dub(folder: Path, name: str, size: int = SIZE) -> DubbedClip:
     """The dub that answers a rendered pair: source a, truth b, speech b; made is b, encoded once more.
 
     Every dub that is measured has been through an encoder; without, it would be infinitely near the truth.
@@ -71,12 +71,12 @@ def perfect_take(folder: Path, name: str, size: int = SIZE) -> Take:
         crops.extract(np.repeat(alpha[i, ..., None], 3, axis=2), i, size)[..., 0] for i in range(count)
     ]
     occluder = np.stack(covered) > COVERED
-    return Take(
+    return DubbedClip(
         name=name,
         kind="cross",
         source=footage("a", seen[0], load_audio(videos["a"])),
         made=footage("made", seen[1], speech),
-        regions=clip_regions(landmarks["a"], landmarks["b"], size, occluder if occluder.any() else None),
+        regions=face_regions(landmarks["a"], landmarks["b"], size, occluder if occluder.any() else None),
         speech=speech,
         truth=footage("b", drawn, speech),
         driver_opening=drawn,
@@ -97,7 +97,7 @@ def _native(
     )
 
 
-def rendered_takes(folder: Path, limit: int = 0, size: int = SIZE) -> list[Take]:
+def rendered_dubs(folder: Path, limit: int = 0, size: int = SIZE) -> list[DubbedClip]:
     """All pairs of a folder as perfect dubs.
 
     Raises:
@@ -110,7 +110,7 @@ def rendered_takes(folder: Path, limit: int = 0, size: int = SIZE) -> list[Take]
             f"{folder}: {len(chosen)} of its {len(names)} rendered pairs are to be used, but at least two "
             "are needed: raise --limit or make more with python -m common.rendered --pairs."
         )
-    return [perfect_take(folder, name, size) for name in chosen]
+    return [perfect_dub(folder, name, size) for name in chosen]
 
 
 def usual_measures() -> Sequence[Measure]:
@@ -129,8 +129,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=SIZE, help=f"side of the crops (default {SIZE})")
     arguments = parser.parse_args(argv)
     try:
-        takes = rendered_takes(arguments.clips, arguments.limit, arguments.size)
-        text = markdown(build_matrix(takes, usual_measures()))
+        clips = rendered_dubs(arguments.clips, arguments.limit, arguments.size)
+        text = markdown(build_sensitivity(clips, usual_measures()))
         if arguments.output is None:
             print(text, end="")
         else:

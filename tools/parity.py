@@ -13,7 +13,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,11 @@ if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
 from common.autoencoder.codec import VideoCodec  # noqa: E402
 from common.diffusion.flow import FlowMatching  # noqa: E402
 from common.diffusion.guidance import Guidance  # noqa: E402
-from common.diffusion.sampler import Conditions, EulerSampler  # noqa: E402
+from common.diffusion.sampler import EulerSampler  # noqa: E402
 from common.errors import EXIT_CODE, UserError  # noqa: E402
 from common.files import read_json, require_file  # noqa: E402
 from common.geometry import frames_to_latents  # noqa: E402
+from common.models.conditions import ModelConditions  # noqa: E402
 from common.models.convert import from_public_state_dict  # noqa: E402
 from common.models.convert_vae import from_original_vae  # noqa: E402
 from common.models.convert_whisper import from_openai_whisper  # noqa: E402
@@ -90,8 +91,10 @@ def compute_xdub(golden: Golden) -> Tensors:
     model.eval()
 
     noise, motion = inputs["noise"], inputs["motion_latents"]
-    given: dict[str, Any] = {"reference": inputs["ref_latents"], "audio_features": inputs["audio_feats"]}
-    given["context"] = inputs["context"]
+    given = ModelConditions(
+        audio_features=inputs["audio_feats"], reference=inputs["ref_latents"], text=inputs["context"]
+    )
+    moving = replace(given, motion=motion)
     started = noise.clone()
     started[:, :, : motion.shape[2]] = motion
     guidance = Guidance(reference_scale=2.5, audio_scale=10.0, dynamic=True)
@@ -99,13 +102,13 @@ def compute_xdub(golden: Golden) -> Tensors:
     sampler = EulerSampler(flow, guidance, num_steps=golden.config["steps"], border=1)
     grid = torch.linspace(0, 1, 101, dtype=torch.float64).tolist()
     return {
-        "audio_embedding": model.audio_embedding(given["audio_features"]),
-        "forward_t637": model(noise, torch.tensor([637.0]), **given),
-        "forward_t250_motion": model(started, torch.tensor([250.0]), **given, motion_frames=motion.shape[2]),
+        "audio_embedding": model.audio_embedding(given.audio_features),
+        "forward_t637": model(noise, torch.tensor([637.0]), given),
+        "forward_t250_motion": model(started, torch.tensor([250.0]), moving),
         "timesteps_30_shift5": flow.model_timestep(flow.sigmas(30)[:-1]),
         "ref_guidance_schedule_scale2.5_t0to1": torch.tensor([guidance.scales(t)[0] for t in grid]),
-        "sample": sampler.sample(model, noise, Conditions(**given)),
-        "sample_motion": sampler.sample(model, noise, Conditions(**given, motion=motion)),
+        "sample": sampler.sample(model, noise, given),
+        "sample_motion": sampler.sample(model, noise, moving),
     }
 
 

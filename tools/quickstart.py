@@ -153,7 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
     audio = arguments.audio or held_out / f"r{HELD_OUT_SEEDS[0]:07d}_b.mp4"
     track = [] if arguments.video else ["--track", video.with_name(f"{video.stem}.track.safetensors")]
     python(
-        *("-m", "bootdub.cli.dub", "dub", "--video", video, "--audio", audio, "--model", editor, *track),
+        *("-m", "bootdub", "dub", "--video", video, "--audio", audio, "--model", editor, *track),
         *("--output", output / "dubbed.mp4", "--overwrite"),
         *("--side-by-side", output / "side_by_side.mp4", "--contact-sheet", output / "contact_sheet.png"),
     )

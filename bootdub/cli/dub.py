@@ -1,79 +1,21 @@
-"""The ``bootdub`` command. Everything heavy is imported inside the commands, so that ``--help`` is quick."""
+"""``bootdub dub`` and ``bootdub info``."""
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import Enum
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from common.errors import EXIT_CODE, UserError
+from bootdub.cli.errors import clean_errors
+from bootdub.cli.options import Detector, Device, DeviceOption, Dtype, parse_box
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub import speed_options as switch
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 
-INTERRUPTED = 130
-TERMINATED = 143
 
-app = typer.Typer(
-    name="bootdub",
-    help="Visual dubbing: the lips of a video follow other speech, the rest of the picture stays.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-
-class Device(str, Enum):
-    """Where the model runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Dtype(str, Enum):
-    """What the weights are in."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class Detector(str, Enum):
-    """Who finds the face."""
-
-    mediapipe = "mediapipe"
-    insightface = "insightface"
-    box = "box"
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        from importlib.metadata import version
-
-        print(f"bootdub {version('bootdub')}")
-        raise typer.Exit()
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop."),
-    ] = False,
-) -> None:
-    """Visual dubbing: the lips of a video follow other speech, the rest of the picture stays."""
-
-
-@app.command()
 def dub(
     video: Annotated[Path, typer.Option(help="The clip to dub.")],
     audio: Annotated[Path, typer.Option(help="The new speech: a sound file or a video with sound.")],
@@ -81,7 +23,7 @@ def dub(
     model: Annotated[
         Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
     ] = None,
-    device: Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")] = Device.auto,
+    device: DeviceOption = Device.auto,
     dtype: Annotated[
         Dtype, typer.Option(help="Of the weights; auto: bfloat16 where the device computes in it natively.")
     ] = Dtype.auto,
@@ -92,6 +34,9 @@ def dub(
     ] = None,
     audio_scale: Annotated[
         float | None, typer.Option(help="How strongly the lips follow the speech.")
+    ] = None,
+    shift: Annotated[
+        float | None, typer.Option(help="Above 1 more of the steps are spent at high noise; 1: evenly.")
     ] = None,
     reference_scale: Annotated[
         float | None, typer.Option(help="How strongly the result keeps to the source.")
@@ -149,13 +94,35 @@ def dub(
 ) -> None:
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
     with clean_errors():
-        from bootdub.console import ConsoleProgress, quieten_libraries, show_warnings
-        from common.models.package_info import read_info
-        from stage2_dubber.dub.locate import default_model_path
+        from bootdub.messages import quieten_libraries, show_warnings
+        from common.diffusion.options import SamplingOptions
         from stage2_dubber.dub.request import DubRequest, check_request
 
         quieten_libraries()
         show_warnings()
+        request = DubRequest(
+            video=video,
+            audio=audio,
+            output=output,
+            sampling=SamplingOptions(
+                seed=seed,
+                num_steps=num_steps,
+                passes=passes,
+                audio_scale=audio_scale,
+                reference_scale=reference_scale,
+                shift=shift,
+            ),
+            detector=detector.value,
+            box=parse_box(box),
+            track=track,
+            overwrite=overwrite,
+            lossless=lossless,
+            compositing=compositing,
+            renderer=renderer,
+            contact_sheet=contact_sheet,
+            side_by_side=side_by_side,
+        )
+        inputs = check_request(request)
         switches = switch.read_speed(
             speed,
             guidance_branches=branches,
@@ -168,29 +135,9 @@ def dub(
             quantization=quantization,
             offload=offload,
         )
-        request = DubRequest(
-            video=video,
-            audio=audio,
-            output=output,
-            seed=seed,
-            detector=detector.value,
-            box=_parse_box(box),
-            track=track,
-            overwrite=overwrite,
-            lossless=lossless,
-            compositing=compositing,
-            renderer=renderer,
-            contact_sheet=contact_sheet,
-            side_by_side=side_by_side,
-        )
-        inputs = check_request(request)
+        from stage2_dubber.dub.locate import default_model_path
+
         folder = model or default_model_path()
-        sampling: dict[str, Any] = {
-            "num_steps": num_steps,
-            "passes": passes,
-            "audio_scale": audio_scale,
-            "reference_scale": reference_scale,
-        }
         if dry_run:
             from stage2_dubber.dub.dry_run import plan_lines
             from stage2_dubber.dub.pipeline import choose_device, choose_dtype
@@ -202,9 +149,11 @@ def dub(
                 from common.models.switches import check_switches
 
                 check_switches(switches, place, weights)
-            for line in plan_lines(request, inputs, folder, sampling, switches):
+            for line in plan_lines(request, inputs, folder, switches):
                 print(line)
             return
+        from bootdub.console import ConsoleProgress
+        from common.models.package_info import read_info
         from stage2_dubber.dub.ahead import Ahead
         from stage2_dubber.dub.follow import follow_face
 
@@ -218,11 +167,10 @@ def dub(
 
             pipeline = DubPipeline.from_pretrained(folder, device.value, dtype.value, speed=switches)
             with progress:
-                result = pipeline.run(request, inputs=inputs, face=face, progress=progress, **sampling)
+                result = pipeline.run(request, inputs=inputs, face=face, progress=progress)
         _report(result)
 
 
-@app.command()
 def info(model: Annotated[Path, typer.Argument(help="Model package folder.")]) -> None:
     """Print what a model package says about itself."""
     with clean_errors():
@@ -231,16 +179,6 @@ def info(model: Annotated[Path, typer.Argument(help="Model package folder.")]) -
         from stage2_dubber.dub.locate import read_metadata
 
         print(json.dumps(read_metadata(model), indent=2, ensure_ascii=False))
-
-
-def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UserError(f"The box '{text}' is not four numbers: write it as x0,y0,x1,y1.") from error
-    return x0, y0, x1, y1
 
 
 def _report(result: Any) -> None:
@@ -256,35 +194,3 @@ def _report(result: Any) -> None:
             f"{result.own_mouth_frames} of them with the clip's own mouths, which cover "
             f"{result.covered:.0%} of what is said"
         )
-
-
-@contextmanager
-def clean_errors() -> Iterator[None]:
-    """Turn what users cause into one line on stderr and an exit code: 2 for bad input, 130 for Ctrl-C.
-
-    A termination signal unwinds the same way, so that unfinished files are removed, and exits with 143.
-    """
-
-    def terminate(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(TERMINATED)
-
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_CODE) from error
-    except KeyboardInterrupt as error:
-        print("interrupted: the output was not written", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from error
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def main() -> None:
-    """Entry point of the ``bootdub`` command."""
-    app()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``bootdub import-xdub``: adds its command to the program when it is imported."""
+"""``bootdub import-xdub``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from bootdub.cli.dub import app, clean_errors
+from bootdub.cli.errors import clean_errors
+from bootdub.cli.options import require_folder
 
 
-class Numbers(str, Enum):
+class StoredDtype(str, Enum):
     """How the transformer's weights are stored."""
 
     auto = "auto"
@@ -20,7 +21,6 @@ class Numbers(str, Enum):
     float32 = "float32"
 
 
-@app.command("import-xdub")
 def import_xdub(
     folder: Annotated[
         Path, typer.Argument(help="The X-Dub release as downloaded, or Wan2.2-TI2V-5B in diffusers' format.")
@@ -34,8 +34,8 @@ def import_xdub(
         ),
     ] = None,
     dtype: Annotated[
-        Numbers, typer.Option(help="Of the transformer's weights; auto: as they are in the file.")
-    ] = Numbers.auto,
+        StoredDtype, typer.Option(help="Of the transformer's weights; auto: as they are in the file.")
+    ] = StoredDtype.auto,
     shard_size: Annotated[str, typer.Option(help="Largest file of weights, such as 5GB or 500MB.")] = "5GB",
     context: Annotated[
         Path | None,
@@ -64,7 +64,9 @@ def import_xdub(
 ) -> None:
     """Make a model package from published weights: one to dub with, or one to train from."""
     with clean_errors():
-        from bootdub.console import ConsoleProgress, quieten_libraries, show_warnings
+        require_folder(folder, "folder of published weights")
+        from bootdub.console import ConsoleProgress
+        from bootdub.messages import quieten_libraries, show_warnings
 
         quieten_libraries()
         show_warnings()

@@ -40,8 +40,8 @@ _COMMON_KEYS = ("z_dim", "scale_factor_spatial", "scale_factor_temporal")
 def build_vae(config: VaeConfig, dtype: torch.dtype = torch.float32) -> Autoencoder:
     """The autoencoder of ``config``: loaded from ``config.path`` (save_pretrained format), or fresh if empty.
 
-    A fresh one has latent mean 0 and deviation 1 until :func:`set_latent_statistics`. Raises UserError where
-    the folder is missing or holds an autoencoder of another geometry.
+    A fresh one has latent mean 0 and deviation 1 in its config, from where :class:`VideoCodec` reads them.
+    Raises UserError where the folder is missing or holds an autoencoder of another geometry.
     """
     if config.kind == "patch":
         return _build_patch(config, dtype)
@@ -117,11 +117,6 @@ def load_vae(
                 f"{folder}: the autoencoder has {key} {found}, the configuration {value}; make them agree."
             )
     return vae
-
-
-def set_latent_statistics(vae: Autoencoder, mean: torch.Tensor, std: torch.Tensor) -> None:
-    """Store statistics of the latents, (z_dim,) each, in the autoencoder's config, where all read them."""
-    vae.register_to_config(latents_mean=mean.double().tolist(), latents_std=std.double().tolist())
 
 
 class VideoCodec:

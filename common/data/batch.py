@@ -30,8 +30,8 @@ class DubBatch:
     """(B, F, h, w) of 0 and 1: latent cells that the lips touch."""
     face_mask: Tensor
     """(B, F, h, w) of 0 and 1."""
-    condition: Tensor | None = None
-    """Stage 1: (B, K, F, h, w), further channels of the target (the masked video's latents); else None."""
+    masked_latents: Tensor | None = None
+    """Stage 1: (B, K, F, h, w), further channels of the target, the masked video's latents; else None."""
     lower_face_mask: Tensor | None = None
     """(B, F, h, w) of 0 and 1: the region that stage 1 inpaints, where the samples have it."""
     landmarks: Tensor | None = None
@@ -66,8 +66,8 @@ def collate(
 ) -> DubBatch:
     """Stack cached samples of equal geometry; only their arrays and caches are read.
 
-    The references are ``source_latents`` (pairs) or else ``reference_latents`` (stage 1); the condition is
-    ``masked_latents``, wanted by stage 1 alone.
+    The references are ``source_latents`` (pairs) or else ``reference_latents`` (stage 1); ``masked_latents``
+    are wanted by stage 1 alone.
 
     A longer clip is used from its beginning: the causal autoencoder makes the first latents of a clip the
     same whatever follows, but a window from its middle would have other ones.
@@ -105,7 +105,7 @@ def collate(
         audio_features=torch.stack(windows).to(dtype),
         lip_mask=_stack_masks(samples, "lip_mask", dtype, latents),
         face_mask=_stack_masks(samples, "face_mask", dtype, latents),
-        condition=None if paired else _stack(samples, "masked_latents", dtype, latents),
+        masked_latents=None if paired else _stack(samples, "masked_latents", dtype, latents),
         lower_face_mask=_stack_masks(samples, "lower_face_mask", dtype, latents) if has_lower else None,
         landmarks=_stack_landmarks(samples, frames) if has_landmarks else None,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from common.data.dataset import ShardDataset
+from common.data.order_protocol import Order
 from common.data.shapes import Shape
 from common.errors import UserError
 
@@ -33,10 +33,6 @@ class BucketParts:
     parts: list[list[Numbers]]
     weights: list[float]
     share: float
-
-
-class StepOrder(Protocol):
-    def global_batch(self, step: int) -> list[int]: ...
 
 
 def bucket_of(shape: Shape, lengths: Sequence[int]) -> Shape | None:
@@ -109,7 +105,7 @@ class BucketOrder:
     """
 
     def __init__(
-        self, orders: Sequence[StepOrder], lengths: Sequence[int], shares: Sequence[float], seed: int
+        self, orders: Sequence[Order], lengths: Sequence[int], shares: Sequence[float], seed: int
     ) -> None:
         self._orders, self._lengths = list(orders), list(lengths)
         limits = [min(int(edge * 2.0**64), 2**64 - 1) for edge in np.cumsum(shares)[:-1]]

@@ -16,10 +16,11 @@ import numpy as np
 
 from common.data.dataset import ShardDataset
 from common.data.schema import CACHE, SOURCE, TARGET, Sample
-from common.data.summary import describe_cache, describe_index, describe_shapes, psnr, spread
+from common.data.summary import describe_cache, describe_index, describe_shapes, spread
 from common.errors import EXIT_CODE, UserError
 from common.files import require_writable_dir
 from common.media import contact_sheet
+from common.psnr import psnr
 
 if TYPE_CHECKING:
     from common.autoencoder.codec import VideoCodec

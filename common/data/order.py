@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,23 +11,12 @@ from common.data.balance import by_speaker
 from common.data.buckets import BucketOrder, Part, assign_buckets, bucket_parts
 from common.data.config import DataConfig
 from common.data.dataset import ShardDataset
+from common.data.order_protocol import Order
 from common.data.shuffle import ShuffledOrder
 from common.data.stream import StreamOrder
 from common.errors import UserError
 
 Numbers = npt.NDArray[np.int64]
-
-
-class Order(Protocol):
-    """A pure function of the step: nothing needs to be saved, and any step can be the first."""
-
-    def global_batch(self, step: int) -> list[int]:
-        """Numbers of the samples of one optimiser step, for all processes together."""
-        ...
-
-    def clip_frames(self, step: int) -> int:
-        """Frames to use of each sample of that step; 0: ``geometry.clip_frames``."""
-        ...
 
 
 def build_order(dataset: ShardDataset, data: DataConfig, batch_size: int, seed: int) -> Order:

@@ -27,9 +27,8 @@ from safetensors.numpy import load_file
 
 from common.errors import UserError
 from common.files import read_json
-from common.media import load_audio, read_frames
+from common.media import SAMPLE_RATE, load_audio, read_frames
 
-SAMPLE_RATE = 16000
 PREPARED = "prepared"
 """The folder of prepared clips within the work folder of stage 1."""
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.geometry import frames_to_latents
+from common.media import SAMPLE_RATE
 
 META = "meta.json"
 TARGET = "target.mkv"
@@ -31,7 +32,6 @@ ARRAYS = "arrays.safetensors"
 CACHE = "cache.safetensors"
 MEMBERS = (META, TARGET, SOURCE, AUDIO, ARRAYS, CACHE)  # the order inside a tar
 
-SAMPLE_RATE = 16000
 POOLED_MASKS = ("lip_mask", "face_mask", "lower_face_mask")
 LATENTS = ("target_latents", "source_latents", "masked_latents")
 

@@ -65,12 +65,6 @@ def describe_cache(sample: Sample) -> list[str]:
     return lines
 
 
-def psnr(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two uint8 videos in dB; infinite where they are equal."""
-    error = float(np.square(ours.astype(np.float64) - theirs).mean())
-    return float("inf") if error == 0 else 10 * np.log10(255**2 / error)
-
-
 def spread(total: int, count: int) -> Sequence[int]:
     """``count`` numbers below ``total``, evenly spread, first and last included where there are two."""
     return sorted({int(n) for n in np.linspace(0, total - 1, min(count, total)).round()})

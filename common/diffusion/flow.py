@@ -1,6 +1,7 @@
 """Flow matching in one place: noising, targets, timestep density, and the sampler's noise levels.
 
-Convention (xdub.md §2): t in [0, 1], z_t = (1 - t) z_0 + t e, velocity v = e - z_0; the model is told 1000 t.
+Convention (xdub.md §2): sigma in [0, 1], z_sigma = (1 - sigma) z_0 + sigma e, velocity v = e - z_0; the model
+is told 1000 sigma.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ MODEL_TIMESTEPS = 1000.0
 
 @dataclass(frozen=True)
 class FlowMatching:
-    """``shift`` bends the sampler's noise levels (R), ``timestep_a`` the density of t in training (P §5)."""
+    """``shift`` bends the sampler's noise levels (R), ``timestep_a`` their density in training (P §5)."""
 
     shift: float = 5.0
     timestep_a: float = 5.0
 
-    def sample_t(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
-        """(count,) float32 on the generator's device: t = a u / (1 + (a - 1) u), u = sigmoid(N(0, 1)).
+    def sample_sigma(self, count: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """(count,) float32 on the generator's device: sigma = a u / (1 + (a - 1) u), u = sigmoid(N(0, 1)).
 
-        a > 1 prefers high noise, a < 1 low noise; ``timestep_a`` = 0 means uniform t (P, stage 1).
+        a > 1 prefers high noise, a < 1 low noise; ``timestep_a`` = 0 means uniform sigma (P, stage 1).
         """
         device = generator.device if generator is not None else None
         if self.timestep_a == 0:
@@ -39,15 +40,15 @@ class FlowMatching:
         return self.shift * s / (1 + (self.shift - 1) * s)
 
     @staticmethod
-    def model_timestep(t: torch.Tensor) -> torch.Tensor:
-        """What the model is told for noise level ``t``."""
-        return MODEL_TIMESTEPS * t
+    def model_timestep(sigma: torch.Tensor) -> torch.Tensor:
+        """What the model is told for noise level ``sigma``."""
+        return MODEL_TIMESTEPS * sigma
 
     @staticmethod
-    def add_noise(clean: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """z_t for latents (B, ...) and t (B,)."""
-        t = _like(t, clean)
-        return (1 - t) * clean + t * noise
+    def add_noise(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """z_sigma for latents (B, ...) and sigma (B,)."""
+        sigma = _like(sigma, clean)
+        return (1 - sigma) * clean + sigma * noise
 
     @staticmethod
     def velocity_target(clean: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -55,21 +56,25 @@ class FlowMatching:
         return noise - clean
 
     @staticmethod
-    def estimate_clean(noisy: torch.Tensor, velocity: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """z_0 implied by a velocity predicted at z_t: z_t - t v."""
-        return noisy - _like(t, noisy) * velocity
+    def estimate_clean(noisy: torch.Tensor, velocity: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """z_0 implied by a velocity predicted at z_sigma: z_sigma - sigma v."""
+        return noisy - _like(sigma, noisy) * velocity
 
     @staticmethod
     def estimate_clean_capped(
-        clean: torch.Tensor, target: torch.Tensor, velocity: torch.Tensor, t: torch.Tensor, cap: float = 0.6
+        clean: torch.Tensor,
+        target: torch.Tensor,
+        velocity: torch.Tensor,
+        sigma: torch.Tensor,
+        cap: float = 0.6,
     ) -> torch.Tensor:
-        """z_0 + (v - v_hat) min(t, cap): the estimate that pixel losses decode (P §5).
+        """z_0 + (v - v_hat) min(sigma, cap): the estimate that losses on decoded frames look at (P §5).
 
         Equal to :meth:`estimate_clean` below ``cap``; above it the error of one velocity would be stretched
         so far that the decoder sees latents it never met.
         """
-        return clean + (target - velocity) * _like(t, clean).clamp(max=cap)
+        return clean + (target - velocity) * _like(sigma, clean).clamp(max=cap)
 
 
-def _like(t: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    return t.to(latents).view(-1, *[1] * (latents.ndim - 1))
+def _like(sigma: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    return sigma.to(latents).view(-1, *[1] * (latents.ndim - 1))

@@ -12,7 +12,7 @@ from common.diffusion.config import DiffusionConfig
 from common.models.speed import SpeedConfig
 
 AUDIO_POWER = 1.5
-# (t, factor) of the reference scale: constant outside and between equal neighbours, cosine blends elsewhere.
+# (sigma, factor) of the reference scale: constant outside and between equal neighbours, else cosine blends.
 REFERENCE_SCHEDULE = ((0.35, 0.3), (0.45, 0.6), (0.75, 0.6), (0.85, 1.0))
 
 
@@ -31,10 +31,10 @@ CONDITIONAL = Branch(reference=True, audio=True)
 
 @dataclass(frozen=True)
 class Guidance:
-    """Scales of the two guidance directions; with ``dynamic`` they follow the release's schedules over t.
+    """Scales of the two guidance directions; with ``dynamic`` they follow the release's schedules over sigma.
 
     A scale of exactly 1 switches its direction off, schedule included: stage 1 uses ``reference_scale`` = 1.
-    Outside the closed ``interval`` of t there is no guidance: the branch that sees all conditions stands
+    Outside the closed ``interval`` of sigma there is no guidance: the branch that sees all conditions stands
     alone (arXiv 2404.07724).
     """
 
@@ -43,20 +43,20 @@ class Guidance:
     dynamic: bool = True
     interval: tuple[float, float] = (0.0, 1.0)
 
-    def scales(self, t: float) -> tuple[float, float]:
-        """(s_ref, s_aud) at noise level ``t``."""
-        if not self.interval[0] <= t <= self.interval[1]:
+    def scales(self, sigma: float) -> tuple[float, float]:
+        """(s_ref, s_aud) at noise level ``sigma``."""
+        if not self.interval[0] <= sigma <= self.interval[1]:
             return 1.0, 1.0
         reference, audio = self.reference_scale, self.audio_scale
         if self.dynamic and reference != 1:
-            reference *= reference_factor(t)
+            reference *= reference_factor(sigma)
         if self.dynamic and audio != 1:
-            audio *= t**AUDIO_POWER
+            audio *= sigma**AUDIO_POWER
         return reference, audio
 
-    def weights(self, t: float) -> dict[Branch, float]:
-        """The branches to evaluate at ``t`` and the weight of each; they add up to 1, none is zero."""
-        reference, audio = self.scales(t)
+    def weights(self, sigma: float) -> dict[Branch, float]:
+        """The branches to evaluate at ``sigma`` and the weight of each; they add up to 1, none is zero."""
+        reference, audio = self.scales(sigma)
         weights = {UNCONDITIONAL: 1 - reference, REFERENCE_ONLY: reference - audio, CONDITIONAL: audio}
         return {branch: weight for branch, weight in weights.items() if weight != 0}
 
@@ -67,14 +67,14 @@ def build_guidance(config: DiffusionConfig, speed: SpeedConfig | None = None) ->
     return Guidance(config.reference_scale, config.audio_scale, config.dynamic_schedule, (low, high))
 
 
-def reference_factor(t: float) -> float:
-    """Factor of the reference scale: .3 up to t = .35, .6 in [.45, .75], 1 from .85 on, else blends (R)."""
+def reference_factor(sigma: float) -> float:
+    """Factor of the reference scale: .3 up to .35, .6 in [.45, .75], 1 from .85 on, else blends (R)."""
     before, *rest = REFERENCE_SCHEDULE
-    if t <= before[0]:
+    if sigma <= before[0]:
         return before[1]
     for after in rest:
-        if t <= after[0]:
-            progress = (t - before[0]) / (after[0] - before[0])
+        if sigma <= after[0]:
+            progress = (sigma - before[0]) / (after[0] - before[0])
             return before[1] + (after[1] - before[1]) * (1 - math.cos(math.pi * progress)) / 2
         before = after
     return before[1]

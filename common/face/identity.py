@@ -27,6 +27,7 @@ def recognition_model(
     """
     folder = find_pack(pack, root, **words)
     from insightface.model_zoo import get_model
+    from onnxruntime import get_available_providers
     from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime
 
     damaged = (
@@ -35,7 +36,10 @@ def recognition_model(
         onnxruntime.InvalidGraph,
         onnxruntime.InvalidProtobuf,
     )
-    providers = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider"]
+    providers = ["CPUExecutionProvider"]
+    # The usual build of onnxruntime has no CUDA, and says so at length when it is asked for it.
+    if device != "cpu" and "CUDAExecutionProvider" in get_available_providers():
+        providers.insert(0, "CUDAExecutionProvider")
     for file in sorted(folder.glob("*.onnx")):
         try:
             model = get_model(str(file), providers=providers)
@@ -55,7 +59,7 @@ class IdentityEncoder:
     Args:
         pack: insightface model pack.
         root: folder that holds ``models/<pack>``; empty = ``~/.insightface``.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda"; the latter where onnxruntime can compute there, else the CPU.
 
     Raises:
         UserError: the pack is missing or holds no recognition model.

@@ -19,7 +19,7 @@ from common.data.writer import ShardWriter
 from common.files import fingerprint, remove_partial
 from common.lip_shapes.config import LipLabelingConfig
 from common.phonetics.teacher import open_teacher, with_teacher
-from common.progress import Progress
+from common.progress import StepProgress
 from common.speech.base import Features
 from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder
@@ -67,7 +67,7 @@ def run(config: LipLabelingConfig) -> None:
 
     with ShardWriter(folder, "heard", config.samples_per_shard, made_by) as writer:
         todo = clips[writer.resume([clip.key for clip in clips]) :]
-        progress = Progress(STEP, len(todo))
+        progress = StepProgress(STEP, len(todo))
         for clip in todo:
             entry, start = clip.entry, clip.start
             meta = {"kind": "heard", "frames": length, "fps": config.geometry.fps, "speaker": entry.speaker}

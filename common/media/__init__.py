@@ -1,6 +1,6 @@
 """Video and sound files: decoding and encoding with true times, resampling in time, pictures to look at."""
 
-from common.media.audio import load_audio, save_flac, save_wav
+from common.media.audio import SAMPLE_RATE, load_audio, save_flac, save_wav
 from common.media.colour import ColourTags
 from common.media.info import VideoInfo, probe
 from common.media.reader import Frame, VideoReader, frame_times, read_frames
@@ -11,6 +11,7 @@ from common.media.writer import LOSSLESS, Encoding, VideoWriter, write_video
 
 __all__ = [
     "LOSSLESS",
+    "SAMPLE_RATE",
     "ColourTags",
     "Encoding",
     "Frame",

@@ -21,6 +21,9 @@ from common.files import PathLike, atomic_path
 from common.media.info import first_picture_time
 from common.media.source import Source, log, open_source, source_name
 
+SAMPLE_RATE = 16000
+"""Samples per second of speech, wherever it is analysed or stored."""
+
 # Streams that were recorded live leave holes where packets were lost. Smaller steps are rounding.
 _HOLE_SECONDS = 0.04
 
@@ -149,7 +152,7 @@ def _decoded(source: Source) -> Iterator[AudioFrame]:
             log.warning("The sound of '%s' is damaged: %d packets are replaced by silence.", name, damaged)
 
 
-def load_audio(source: Source, sample_rate: int = 16000) -> np.ndarray:
+def load_audio(source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     """A file's sound as (samples,) float32 in [-1, 1], mixed to one channel.
 
     16-bit mono input that already has the rate comes back exactly. See the module for where time zero lies.
@@ -177,11 +180,11 @@ def _save(path: PathLike, audio: np.ndarray, rate: int, kind: str) -> None:
         soundfile.write(str(temporary), samples, rate, format=kind, subtype="PCM_16")
 
 
-def save_wav(path: PathLike, audio: np.ndarray, rate: int = 16000) -> None:
+def save_wav(path: PathLike, audio: np.ndarray, rate: int = SAMPLE_RATE) -> None:
     """Write (samples,) float32 in [-1, 1] as 16-bit WAV; values beyond are clipped. Whole or absent."""
     _save(path, audio, rate, "WAV")
 
 
-def save_flac(path: PathLike, audio: np.ndarray, rate: int = 16000) -> None:
+def save_flac(path: PathLike, audio: np.ndarray, rate: int = SAMPLE_RATE) -> None:
     """Write (samples,) float32 in [-1, 1] as 16-bit FLAC; values beyond are clipped. Whole or absent."""
     _save(path, audio, rate, "FLAC")

@@ -1,7 +1,1 @@
-"""Networks: the dubbing transformer, the video autoencoder, and their files on disk."""
-
-import logging
-
-# xformers warns on every machine without its CUDA kernels as soon as diffusers looks at it. Its attention is
-# chosen by name, and diffusers then says plainly where it cannot run.
-logging.getLogger("xformers").setLevel(logging.ERROR)
+"""Networks: the dubbing transformer, what it is told, and its files on disk."""

@@ -94,14 +94,14 @@ def load_adapter(model: DubbingTransformer, path: Path) -> Adapter:
 
 
 class AdapterSwitch:
-    """Sampler hook: turns on the adapters whose range holds t, and only those."""
+    """Sampler hook: turns on the adapters whose range holds sigma, and only those."""
 
     def __init__(self, model: DubbingTransformer, adapters: Sequence[Adapter]) -> None:
         self.model, self.adapters = model, tuple(adapters)
         self._active: list[str] | None = None
 
-    def __call__(self, t: float) -> None:
-        active = [adapter.name for adapter in self.adapters if adapter.acts_at(t)]
+    def __call__(self, sigma: float) -> None:
+        active = [adapter.name for adapter in self.adapters if adapter.acts_at(sigma)]
         if not self.adapters or active == self._active:
             return
         self._active = active

@@ -30,10 +30,10 @@ class DubbingAttnProcessor:
         rotary_emb: torch.Tensor | None = None,
         split: FrameSplit | None = None,
     ) -> torch.Tensor:
-        source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        attended = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query = rms_norm(attn.to_q(hidden_states), attn.norm_q).unflatten(2, (attn.heads, -1))
-        key = rms_norm(attn.to_k(source), attn.norm_k).unflatten(2, (attn.heads, -1))
-        value = attn.to_v(source).unflatten(2, (attn.heads, -1))
+        key = rms_norm(attn.to_k(attended), attn.norm_k).unflatten(2, (attn.heads, -1))
+        value = attn.to_v(attended).unflatten(2, (attn.heads, -1))
         if rotary_emb is not None:
             query = apply_rotary(query, rotary_emb[:, -query.shape[1] :])
             key = apply_rotary(key, rotary_emb)

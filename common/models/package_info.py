@@ -27,13 +27,13 @@ BASE_PHASE = "base"
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter of the transformer: its peft name and the closed range of t in which it acts."""
+    """An adapter of the transformer: its peft name and the closed range of noise levels in which it acts."""
 
     name: str
     active_range: tuple[float, float] = (0.0, 1.0)
 
-    def acts_at(self, t: float) -> bool:
-        return self.active_range[0] <= t <= self.active_range[1]
+    def acts_at(self, sigma: float) -> bool:
+        return self.active_range[0] <= sigma <= self.active_range[1]
 
 
 @dataclass(frozen=True)

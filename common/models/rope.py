@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 
+from common.models.conditions import GridOffset
+
 THETA = 10000.0
-
-
-class Place(NamedTuple):
-    """Where a grid of tokens lies in a larger picture: its first row and column, and the picture's size."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 @lru_cache(maxsize=32)
@@ -28,7 +20,7 @@ def rotary_table(
     reference_frames: int,
     layout: str,
     device: torch.device,
-    place: Place | None = None,
+    offset: GridOffset | None = None,
 ) -> torch.Tensor:
     """Cosine and sine by which the channel pairs of a token turn: (1, tokens, 1, head_dim / 2, 2) float32.
 
@@ -37,12 +29,12 @@ def rotary_table(
     whole grid away in both space axes (R). With "temporal" the reference frames are still images that come
     first on the frame axis: reference (i, j, k), target (i + reference_frames, j, k) (P, stage 1).
 
-    With a ``place`` all tokens keep the positions that they have in the larger picture.
+    With an ``offset`` all tokens keep the positions that they have in the larger picture.
 
     Angles are computed in float64.
     """
     _, height, width = target_grid
-    top, left, whole_height, whole_width = place or Place(0, 0, height, width)
+    top, left, whole_height, whole_width = offset or GridOffset(0, 0, height, width)
     shift_time = reference_frames if layout == "temporal" else 0
     shift_space = (whole_height, whole_width) if layout == "spatial" else (0, 0)
     parts = []

@@ -1,7 +1,6 @@
 """The dubbing transformer: one class for both stages and all sizes (R; xdub.md §2).
 
-Shapes: B batch, C latent channels, K condition channels, F latent frames, h and w latent height and width,
-W speech features per latent frame, A their channels, L text tokens, D width of the model.
+Shapes as in common/models/conditions.py; D is the width of the model.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from torch import nn
 
 from common.models.attention import DubbingAttention
 from common.models.audio_projector import AudioProjector
+from common.models.conditions import ModelConditions
 from common.models.config import ModelConfig
 from common.models.context_parallel import FrameSplit, split_frames
 from common.models.modulation import (
@@ -37,7 +37,7 @@ from common.models.modulation import (
     works_in_place,
 )
 from common.models.prediction import EDIT, PREDICTIONS, as_velocity, seen_latents
-from common.models.rope import Place, rotary_table
+from common.models.rope import rotary_table
 
 # Groups in DubbingBlock.modulation, in the order of the public checkpoint.
 ATTN_SHIFT, ATTN_SCALE, ATTN_GATE, FFN_SHIFT, FFN_SCALE, FFN_GATE = range(6)
@@ -61,17 +61,17 @@ class DubbingBlock(nn.Module):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        context: torch.Tensor | None,
-        audio: torch.Tensor,
+        text: torch.Tensor | None,
+        audio_tokens: torch.Tensor,
         segments: Segments,
         reference_tokens: int,
         rotary: torch.Tensor,
         split: FrameSplit | None = None,
         target_only: bool = False,
     ) -> torch.Tensor:
-        """hidden_states (B, reference + target tokens, D), context (B, L, D), audio (B, F, W, D).
+        """hidden_states (B, reference + target tokens, D), text (B, L, D), audio_tokens (B, F, W, D).
 
-        With ``target_only`` the reference tokens are heard but not worked on: they are returned as they came.
+        With ``target_only`` the target attends to the reference tokens, which are returned as they came.
         """
         x, segments = hidden_states, segments.plus(self.modulation)
         y = modulated_norm(x, segments, ATTN_SHIFT, ATTN_SCALE, self.eps)
@@ -86,9 +86,10 @@ class DubbingBlock(nn.Module):
         untouched = 0 if target_only else reference_tokens
         reference, target = x.split((untouched, x.shape[1] - untouched), dim=1)
         if self.cross_attn is not None and self.norm3 is not None:
-            target = accumulate(target, self.cross_attn(self.norm3(target), context))
-        per_frame = self.norm4(target).reshape(-1, target.shape[1] // audio.shape[1], target.shape[2])
-        target = accumulate(target, self.audio_attn(per_frame, audio.flatten(0, 1)).view_as(target))
+            target = accumulate(target, self.cross_attn(self.norm3(target), text))
+        frame_tokens = target.shape[1] // audio_tokens.shape[1]
+        per_frame = self.norm4(target).reshape(-1, frame_tokens, target.shape[2])
+        target = accumulate(target, self.audio_attn(per_frame, audio_tokens.flatten(0, 1)).view_as(target))
         del per_frame
         if not works_in_place():  # else it was done within x
             x = torch.cat((reference, target), dim=1) if untouched else target
@@ -260,33 +261,24 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         self._context_group = group
 
     def forward(
-        self,
-        latents: torch.Tensor,
-        timestep: torch.Tensor,
-        reference: torch.Tensor | None,
-        audio_features: torch.Tensor,
-        context: torch.Tensor | None = None,
-        motion_frames: int = 0,
-        condition: torch.Tensor | None = None,
-        motion_mask: torch.Tensor | None = None,
-        place: Place | None = None,
+        self, latents: torch.Tensor, timestep: torch.Tensor, conditions: ModelConditions
     ) -> torch.Tensor:
         """Velocity (B, C, F, h, w) of the target.
 
         Args:
-            latents: noisy target (B, C, F, h, w).
-            timestep: (B,), 1000 t with t in [0, 1].
-            reference: clean latents (B, C, Fr, h, w); their tokens have timestep 0. None: no such tokens.
-            audio_features: (B, F, W, A); zeros for the branch without speech.
-            context: text states (B or 1, L, text_dim); needed exactly when ``text_tokens`` > 0.
-            motion_frames: leading target latent frames that are clean; their tokens have timestep 0.
-            condition: extra channels of the target (B, K, F, h, w), K = ``condition_channels``; None if 0.
-            motion_mask: (B,) bool, which samples have those motion frames at all; None: every one.
-            place: where the latents lie, in tokens, if they are a part of a larger picture.
+            latents: noisy target (B, C, F, h, w), with clean latents in the motion frames.
+            timestep: (B,), 1000 sigma with the noise level sigma in [0, 1].
+            conditions: everything else; the tokens of its reference have timestep 0.
+
+        Raises:
+            ValueError: latents and conditions do not fit each other or the model.
         """
-        self._check(latents, reference, audio_features, context, motion_frames, condition)
+        self._check(latents, conditions)
         batch, _, frames, height, width = latents.shape
-        whole, source = latents, condition if self.reference_layout == "temporal" else reference
+        reference, audio_features = conditions.reference, conditions.audio_features
+        masked_latents, motion_mask = conditions.masked_latents, conditions.motion_mask
+        motion_frames = conditions.motion_frames
+        whole, edited = latents, self._edited(conditions)
         latents = seen_latents(self.prediction, latents, timestep, motion_frames, motion_mask)
         grid = (frames, height // self.patch[1], width // self.patch[2])
         frame_tokens = grid[1] * grid[2]
@@ -297,32 +289,37 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             own_reference, own_frames = split.reference[split.rank], split.target[split.rank]
             latents, audio_features = split.of_target(latents, 2), split.of_target(audio_features, 1)
             reference = None if reference is None else split.of_reference(reference, 2)
-            condition = None if condition is None else split.of_target(condition, 2)
+            masked_latents = None if masked_latents is None else split.of_target(masked_latents, 2)
             motion_frames = split.leading(motion_frames)
         reference_tokens = own_reference * frame_tokens
 
         # The residual stream has the dtype of the weights; autocast makes the convolution return its own.
         dtype = self.patch_embedding.weight.dtype
-        x = self._patchify(*(_cast(tensor, dtype) for tensor in (latents, reference, condition))).to(dtype)
+        x = self._patchify(*(_cast(tensor, dtype) for tensor in (latents, reference, masked_latents))).to(
+            dtype
+        )
         motion_tokens, target_tokens = motion_frames * frame_tokens, own_frames * frame_tokens
         lengths = (reference_tokens, motion_tokens, target_tokens - motion_tokens)
         embedded, projected = self._time_rows(timestep)
         segments = make_segments(lengths, projected, motion_mask)
         head_rows = embedded[:, None].expand(-1, 2, -1)
         head_segments = make_segments(lengths, head_rows, motion_mask).after(reference_tokens)
-        rotary = rotary_table(self.head_dim, grid, reference_frames, self.reference_layout, x.device, place)
+        rotary = rotary_table(
+            self.head_dim, grid, reference_frames, self.reference_layout, x.device, conditions.offset
+        )
         if split is not None:
             rotary = split.of_tokens(rotary)
-        audio = self.audio_embedding(audio_features.to(dtype))
+        audio_tokens = self.audio_embedding(audio_features.to(dtype))
+        text = conditions.text
         if self.text_embedding is not None:
-            context = self.text_embedding(_cast(context, dtype)).expand(batch, -1, -1)
+            text = self.text_embedding(_cast(text, dtype)).expand(batch, -1, -1)
 
         for index, block in enumerate(self.blocks):
-            # The head reads the target alone: nobody would see what the last block makes of the reference.
+            # The head reads the target alone: the last block's output for the reference would go unused.
             # (Training counts and pays for the whole block; a share of a window has no tokens to spare.)
             last = index == len(self.blocks) - 1
             target_only = last and reference_tokens > 0 and split is None and not torch.is_grad_enabled()
-            arguments = (x, context, audio, segments, reference_tokens, rotary, split, target_only)
+            arguments = (x, text, audio_tokens, segments, reference_tokens, rotary, split, target_only)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 x = self._gradient_checkpointing_func(block, *arguments)  # type: ignore[misc]
             else:
@@ -330,14 +327,14 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         x = self.head(x[:, reference_tokens:], head_segments)
         if split is not None:
             x = split.gather_target(x)
-        return as_velocity(self.prediction, self._unpatchify(x, grid), whole, timestep, source)
+        return as_velocity(self.prediction, self._unpatchify(x, grid), whole, timestep, edited)
 
     def _patchify(
-        self, latents: torch.Tensor, reference: torch.Tensor | None, condition: torch.Tensor | None
+        self, latents: torch.Tensor, reference: torch.Tensor | None, masked_latents: torch.Tensor | None
     ) -> torch.Tensor:
         """Tokens (B, reference + target, D): reference frames first, then frame, row, column."""
-        if condition is not None:
-            latents = torch.cat((latents, condition), dim=1)
+        if masked_latents is not None:
+            latents = torch.cat((latents, masked_latents), dim=1)
         if reference is not None:
             missing = latents.shape[1] - reference.shape[1]
             reference = nn.functional.pad(reference, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else reference
@@ -360,16 +357,14 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             projected = self.time_projection(nn.functional.silu(embedded))
         return embedded, projected.unflatten(1, (6, -1))
 
-    def _check(
-        self,
-        latents: torch.Tensor,
-        reference: torch.Tensor | None,
-        audio_features: torch.Tensor,
-        context: torch.Tensor | None,
-        motion_frames: int,
-        condition: torch.Tensor | None,
-    ) -> None:
+    def _edited(self, conditions: ModelConditions) -> torch.Tensor | None:
+        """The clip (B, C, F, h, w) that ``prediction=edit`` changes: what lies on the target's own tokens."""
+        return conditions.masked_latents if self.reference_layout == "temporal" else conditions.reference
+
+    def _check(self, latents: torch.Tensor, conditions: ModelConditions) -> None:
         batch, channels, frames, height, width = latents.shape
+        reference, audio_features = conditions.reference, conditions.audio_features
+        masked_latents, motion_frames = conditions.masked_latents, conditions.motion_frames
         if channels != self.latent_channels:
             raise ValueError(f"latents have {channels} channels, the model {self.latent_channels}.")
         if height % self.patch[1] or width % self.patch[2]:
@@ -380,20 +375,22 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             raise ValueError(
                 f"audio_features start with {tuple(audio_features.shape[:2])}, not {(batch, frames)}."
             )
-        if (context is not None) != (self.text_embedding is not None):
+        if (conditions.text is not None) != (self.text_embedding is not None):
             raise ValueError(
-                "context must be given exactly when the model has text attention (text_tokens > 0)."
+                "text must be given exactly when the model has text attention (text_tokens > 0)."
             )
-        if (0 if condition is None else condition.shape[1]) != self.condition_channels:
-            raise ValueError(f"condition must have {self.condition_channels} channels.")
+        if (0 if masked_latents is None else masked_latents.shape[1]) != self.condition_channels:
+            raise ValueError(
+                f"masked_latents must have {self.condition_channels} channels (condition_channels)."
+            )
         if self.prediction == EDIT:
-            source = condition if self.reference_layout == "temporal" else reference
-            if source is None or source.shape != latents.shape:
+            edited = self._edited(conditions)
+            if edited is None or edited.shape != latents.shape:
                 raise ValueError(
                     f"an edit needs a source of the latents' shape {tuple(latents.shape)}, got "
-                    f"{None if source is None else tuple(source.shape)}."
+                    f"{None if edited is None else tuple(edited.shape)}."
                 )
-        if not 0 <= motion_frames <= frames:
+        if motion_frames > frames:
             raise ValueError(f"motion_frames is {motion_frames} for {frames} latent frames.")
 
 

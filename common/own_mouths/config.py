@@ -7,9 +7,6 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import cast
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from common.errors import UserError
 
 VERSION = 1
@@ -56,6 +53,10 @@ class OwnMouthsConfig:
         Raises:
             UserError: an unknown name, or a value of the wrong kind.
         """
+        # `bootdub --help` names the renderers: it should not wait for what only this needs.
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
         try:
             read = OmegaConf.from_dotlist([f"{name}={value}" for name, value in values.items()])
             return cast(

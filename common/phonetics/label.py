@@ -24,7 +24,7 @@ from common.files import fingerprint, remove_partial
 from common.phonetics.config import PhoneticLabelingConfig
 from common.phonetics.recordings import Recording, from_folders, played, synthesised
 from common.phonetics.teacher import LabellingPredictors, open_teacher
-from common.progress import Progress
+from common.progress import StepProgress
 from common.speech.base import HOP, Features
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, clip_features
@@ -80,7 +80,7 @@ def run(config: PhoneticLabelingConfig) -> None:
 
     with ShardWriter(folder, STEP, config.samples_per_shard, made_by) as writer:
         todo = pieces[writer.resume([_key(one, start) for one, start in pieces]) :]
-        progress = Progress(STEP, len(todo))
+        progress = StepProgress(STEP, len(todo))
         for recording, start in todo:
             mel, labels = labelled(recording)
             cache = {"audio_features": clip_features(mel, start, FRAMES, MARGIN)}

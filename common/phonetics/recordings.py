@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from common.data.prepared import SAMPLE_RATE, PreparedClip
+from common.data.prepared import PreparedClip
 from common.errors import UserError
 from common.files import fingerprint
-from common.media import load_audio
+from common.media import SAMPLE_RATE, load_audio
 from common.phonetics.config import PhoneticLabelsConfig
 from common.rendered.espeak import Voice
 from common.rendered.speech import LANGUAGES, sample_voice, speak

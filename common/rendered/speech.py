@@ -9,6 +9,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from common.errors import UserError
+from common.media import SAMPLE_RATE
 from common.rendered.espeak import Synthesizer, Voice
 from common.rendered.text import sentence
 from common.rendered.visemes import (
@@ -20,7 +21,6 @@ from common.rendered.visemes import (
     split_symbols,
 )
 
-SAMPLE_RATE = 16_000
 LANGUAGES = ("en-us", "en", "de", "fr", "es", "it", "pt-br", "nl", "pl", "sv", "tr", "fi")
 _ENGLISH_SHARE = 0.6
 _VARIANTS = (

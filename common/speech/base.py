@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from common.errors import UserError
 
-SAMPLE_RATE = 16000
 HOP = 320  # samples per feature: 50 Hz
 
 Audio = npt.NDArray[np.floating[Any]]

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from common.files import fingerprint
-from common.speech.base import HOP, SAMPLE_RATE, Audio, Features, check_audio, feature_count
+from common.media import SAMPLE_RATE
+from common.speech.base import HOP, Audio, Features, check_audio, feature_count
 
 BANDS = 80
 WINDOW = 512  # 32 ms Hann

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
-from common.speech.base import SAMPLE_RATE
+from common.media import SAMPLE_RATE
 
 COLUMNS_PER_FEATURE = 2  # columns at 100 Hz, features at 50 Hz
 _HOP = 160

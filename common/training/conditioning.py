@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
-from common.models.rope import Place
+from common.models.conditions import ModelConditions
 from common.training.config import FlowTrainConfig
 from common.training.draws import Draw
 
@@ -20,11 +20,13 @@ class FlowInputs:
     """B prepared samples. F latent frames, of which each sample's first ``clean_frames`` carry no noise."""
 
     batch: DubBatch
-    """Conditions already dropped where they are to be dropped."""
-    t: Tensor
+    """The samples as they are stored, nothing dropped."""
+    conditions: ModelConditions
+    """What the model is told of them, with zeros where a condition was dropped."""
+    sigma: Tensor
     """(B,) noise level in [0, 1]."""
     noisy: Tensor
-    """(B, C, F, h, w): z_t, with clean latents in the motion frames."""
+    """(B, C, F, h, w): z_sigma, with clean latents in the motion frames."""
     velocity: Tensor
     """(B, C, F, h, w): what the model shall predict."""
     clean_frames: Tensor
@@ -33,24 +35,15 @@ class FlowInputs:
     """(B,) bool, on the CPU: whose speech was not dropped."""
     has_reference: Tensor
     """(B,) bool, on the CPU: whose reference was not dropped."""
-    motion_frames: int
-    """Largest of ``clean_frames``: the model wants it as a number."""
-    judged_from: Tensor | None = None
-    """(B,) first latent frame that pixel losses look at, where there are any."""
-    place: Place | None = None
-    """Where all of this lies if it is a part of the picture; h and w are then the part's."""
-
-    @property
-    def motion_mask(self) -> Tensor | None:
-        """(B,) bool: who has motion frames; None where nobody has."""
-        return self.clean_frames > 0 if self.motion_frames else None
+    decoded_from: Tensor | None = None
+    """(B,) first latent frame that losses on decoded frames look at, where there are any."""
 
 
 @dataclass(frozen=True)
 class SampleDraw:
     """What is drawn for one sample."""
 
-    t: float
+    sigma: float
     noise: Tensor
     """(C, F, h, w)."""
     drop_reference: bool
@@ -65,11 +58,11 @@ def draw_sample(draw: Draw, config: FlowTrainConfig, flow: FlowMatching, shape: 
     ``drop_audio``: the branches that the guidance evaluates.
     """
     generator = draw.generator(config.seed, "flow")
-    t = float(flow.sample_t(1, generator))
+    sigma = float(flow.sample_sigma(1, generator))
     dropped, moved = torch.rand(2, generator=generator).tolist()
     both = dropped < config.drop_both
     return SampleDraw(
-        t=t,
+        sigma=sigma,
         noise=torch.randn(tuple(shape), generator=generator),
         drop_reference=both,
         drop_audio=both or dropped < config.drop_both + config.drop_audio,
@@ -78,34 +71,55 @@ def draw_sample(draw: Draw, config: FlowTrainConfig, flow: FlowMatching, shape: 
 
 
 def flow_inputs(
-    batch: DubBatch, draws: Sequence[Draw], config: FlowTrainConfig, flow: FlowMatching, motion_latents: int
+    batch: DubBatch,
+    draws: Sequence[Draw],
+    config: FlowTrainConfig,
+    flow: FlowMatching,
+    motion_latents: int,
+    text: Tensor | None = None,
 ) -> FlowInputs:
     """Noise a batch and drop its conditions. Everything stays on the batch's device.
+
+    ``text``: (1, L, text_dim), the constant text states of models with text attention.
 
     Motion latents (P, spec section 3): with ``motion_probability`` the first ``motion_latents`` latent frames
     of the target are given clean, as they are in every window of a long video but the first.
     """
     clean = batch.target_latents
     drawn = [draw_sample(draw, config, flow, clean.shape[1:]) for draw in draws]
-    t = clean.new_tensor([one.t for one in drawn])
+    sigma = clean.new_tensor([one.sigma for one in drawn])
     noise = torch.stack([one.noise for one in drawn]).to(clean)
     counts = [motion_latents if one.motion else 0 for one in drawn]
     clean_frames = torch.tensor(counts, device=clean.device)
     frames = torch.arange(clean.shape[2], device=clean.device)
     is_clean = (frames < clean_frames[:, None])[:, None, :, None, None]
+    conditions = replace(
+        batch_conditions(batch, text),
+        reference=_drop(batch.reference_latents, [one.drop_reference for one in drawn]),
+        audio_features=_drop(batch.audio_features, [one.drop_audio for one in drawn]),
+    )
+    if any(counts):
+        motion = clean[:, :, :motion_latents]
+        conditions = replace(conditions, motion=motion, motion_mask=clean_frames > 0)
     return FlowInputs(
-        batch=replace(
-            batch,
-            reference_latents=_drop(batch.reference_latents, [one.drop_reference for one in drawn]),
-            audio_features=_drop(batch.audio_features, [one.drop_audio for one in drawn]),
-        ),
-        t=t,
-        noisy=torch.where(is_clean, clean, flow.add_noise(clean, noise, t)),
+        batch=batch,
+        conditions=conditions,
+        sigma=sigma,
+        noisy=torch.where(is_clean, clean, flow.add_noise(clean, noise, sigma)),
         velocity=flow.velocity_target(clean, noise),
         clean_frames=clean_frames,
         has_audio=torch.tensor([not one.drop_audio for one in drawn]),
         has_reference=torch.tensor([not one.drop_reference for one in drawn]),
-        motion_frames=max(counts),
+    )
+
+
+def batch_conditions(batch: DubBatch, text: Tensor | None = None) -> ModelConditions:
+    """All conditions of a batch, without motion frames; ``text`` as in :func:`flow_inputs`."""
+    return ModelConditions(
+        audio_features=batch.audio_features,
+        reference=batch.reference_latents,
+        text=None if text is None else text.to(batch.target_latents),
+        masked_latents=batch.masked_latents,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from common.data.order import Order
+from common.data.order_protocol import Order
 
 
 @dataclass(frozen=True)

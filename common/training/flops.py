@@ -189,9 +189,11 @@ def training_cost(model: Any, shape: Shape, adapters: Adapters | None = None) ->
 
 def model_cost(model: nn.Module, inputs: FlowInputs) -> Cost:
     """Cost of a micro-batch with ``model``, whose newest adapter is trained if it has any."""
-    latents, reference = inputs.noisy, inputs.batch.reference_latents
+    latents, reference = inputs.noisy, inputs.conditions.reference
+    audio_features = inputs.conditions.audio_features
     batch, _, frames, height, width = latents.shape
-    shape = Shape(batch, frames, height, width, reference.shape[2], inputs.batch.audio_features.shape[2])
+    reference_frames = 0 if reference is None else reference.shape[2]
+    shape = Shape(batch, frames, height, width, reference_frames, audio_features.shape[2])
     configs = getattr(model, "peft_config", None)
     adapters = None
     if configs:

@@ -16,7 +16,7 @@ from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
 from common.diffusion.flow import FlowMatching
 from common.training.callback import StepResult, TrainingContext
-from common.training.conditioning import FlowInputs
+from common.training.conditioning import FlowInputs, batch_conditions
 from common.training.draws import Draw
 from common.training.loading import MicroBatch
 from common.training.strategy import FlowStrategy
@@ -42,8 +42,8 @@ class HeldOutLoss:
         sums = torch.zeros(len(LEVELS), device=device)
         for draws, real in self._shares(context.layout.data_world, context.layout.data_rank):
             batch = self._strategy.batch(read_clips(self._strategy, self._dataset, draws), device)
-            for i, t in enumerate(LEVELS):
-                inputs = fixed_inputs(batch, draws, self._strategy.flow, t)
+            for i, sigma in enumerate(LEVELS):
+                inputs = fixed_inputs(batch, draws, self._strategy.flow, sigma, self._strategy.text)
                 losses = self._strategy.loss(context.wrapped, inputs).loss
                 sums[i] += (losses.float() * torch.tensor(real, device=device)).sum()
         means = (context.sum(sums) / self._count).tolist()
@@ -71,20 +71,22 @@ class HeldOutLoss:
             yield draws, [float(row < self._count) for row in rows]
 
 
-def fixed_inputs(batch: DubBatch, draws: Sequence[Draw], flow: FlowMatching, t: float) -> FlowInputs:
-    """Inputs at noise level ``t`` for all, nothing dropped; the noise is a function of the clip and ``t``."""
+def fixed_inputs(
+    batch: DubBatch, draws: Sequence[Draw], flow: FlowMatching, sigma: float, text: Tensor | None = None
+) -> FlowInputs:
+    """Inputs at noise level ``sigma`` for all, nothing dropped; the noise is a function of clip and level."""
     clean = batch.target_latents
-    noise = torch.stack([_noise(draw, clean.shape[1:], f"held-out {t:.1f}") for draw in draws]).to(clean)
-    levels = clean.new_full((len(draws),), t)
+    noise = torch.stack([_noise(draw, clean.shape[1:], f"held-out {sigma:.1f}") for draw in draws]).to(clean)
+    levels = clean.new_full((len(draws),), sigma)
     return FlowInputs(
         batch=batch,
-        t=levels,
+        conditions=batch_conditions(batch, text),
+        sigma=levels,
         noisy=flow.add_noise(clean, noise, levels),
         velocity=flow.velocity_target(clean, noise),
         clean_frames=torch.zeros(len(draws), dtype=torch.int64, device=clean.device),
         has_audio=torch.ones(len(draws), dtype=torch.bool),
         has_reference=torch.ones(len(draws), dtype=torch.bool),
-        motion_frames=0,
     )
 
 

@@ -15,19 +15,20 @@ import torch
 from torch import Tensor
 
 from common.data.batch import DubBatch
-from common.models.rope import Place
+from common.models.conditions import GridOffset, ModelConditions
 from common.training.conditioning import FlowInputs
 from common.training.config import FlowTrainConfig
 from common.training.draws import Draw, is_chosen
 
-_SPATIAL = (
+_SPATIAL_OF_BATCH = (
     "target_latents",
     "reference_latents",
     "lip_mask",
     "face_mask",
-    "condition",
+    "masked_latents",
     "lower_face_mask",
 )
+_SPATIAL_OF_CONDITIONS = ("reference", "masked_latents", "motion")
 
 
 def is_windowed(step: int, config: FlowTrainConfig) -> bool:
@@ -39,7 +40,7 @@ def is_windowed(step: int, config: FlowTrainConfig) -> bool:
 class LipWindow:
     """A part of the picture: whole tokens around the lips of a micro-batch."""
 
-    place: Place
+    offset: GridOffset
     rows: slice
     columns: slice
 
@@ -49,10 +50,15 @@ class LipWindow:
 
     def of(self, batch: DubBatch) -> DubBatch:
         """The batch with all that has rows and columns cut."""
-        parts: dict[str, Any] = {
-            name: self.cut(values) for name in _SPATIAL if (values := getattr(batch, name)) is not None
-        }
-        return replace(batch, **parts)
+        return replace(batch, **self._cut_fields(batch, _SPATIAL_OF_BATCH))
+
+    def of_conditions(self, conditions: ModelConditions) -> ModelConditions:
+        """The conditions with all that has rows and columns cut, and where that lies."""
+        parts = self._cut_fields(conditions, _SPATIAL_OF_CONDITIONS)
+        return replace(conditions, **parts, offset=self.offset)
+
+    def _cut_fields(self, values: Any, names: Sequence[str]) -> dict[str, Any]:
+        return {name: self.cut(value) for name in names if (value := getattr(values, name)) is not None}
 
 
 def draw_lip_window(
@@ -65,12 +71,12 @@ def draw_lip_window(
     """
     if not is_windowed(draws[0].step, config):
         return None
-    place = window_place(batch.lip_mask, config.lip_window, patch)
+    offset = window_offset(batch.lip_mask, config.lip_window, patch)
     rows, columns = (
         slice(start * size, (start + count) * size)
-        for start, count, size in zip((place.top, place.left), config.lip_window, patch[1:], strict=True)
+        for start, count, size in zip((offset.top, offset.left), config.lip_window, patch[1:], strict=True)
     )
-    return LipWindow(place, rows, columns)
+    return LipWindow(offset, rows, columns)
 
 
 def lip_window(
@@ -83,13 +89,13 @@ def lip_window(
     return replace(
         inputs,
         batch=window.of(inputs.batch),
+        conditions=window.of_conditions(inputs.conditions),
         noisy=window.cut(inputs.noisy),
         velocity=window.cut(inputs.velocity),
-        place=window.place,
     )
 
 
-def window_place(lip_mask: Tensor, size: Sequence[int], patch: Sequence[int]) -> Place:
+def window_offset(lip_mask: Tensor, size: Sequence[int], patch: Sequence[int]) -> GridOffset:
     """Where ``size`` (rows, columns) tokens lie, within the picture, whose middle is that of the lips.
 
     Args:
@@ -103,4 +109,4 @@ def window_place(lip_mask: Tensor, size: Sequence[int], patch: Sequence[int]) ->
         middle = float((along * cells).sum() / along.sum()) / side if along.any() else tokens / 2
         starts.append(min(max(round(middle - count / 2), 0), max(tokens - count, 0)))
         whole.append(tokens)
-    return Place(starts[0], starts[1], whole[0], whole[1])
+    return GridOffset(starts[0], starts[1], whole[0], whole[1])

@@ -32,11 +32,11 @@ def weighted_flow_loss(velocity: Tensor, target: Tensor, weights: Tensor, clean_
     return (per_frame * predicted).sum(dim=1) / predicted.sum(dim=1)
 
 
-def time_weights(t: Tensor, loss_of: str) -> Tensor:
-    """(B,) factors of the flow loss at noise levels t (B,).
+def noise_weights(sigma: Tensor, loss_of: str) -> Tensor:
+    """(B,) factors of the flow loss at noise levels sigma (B,).
 
-    "velocity": 1 (P). "sample": t^2, since v_hat - v = (z_0 - z_0_hat) / t: errors of the clean clip count
-    alike at all levels. Small models need that: low t, where little is left to be learnt, would else make up
-    most of a loss on v.
+    "velocity": 1 (P). "sample": sigma^2, since v_hat - v = (z_0 - z_0_hat) / sigma: errors of the clean
+    clip count alike at all levels. Small models need that: low sigma, where little is left to be learnt,
+    would else make up most of a loss on v.
     """
-    return torch.ones_like(t) if loss_of == "velocity" else t.square()
+    return torch.ones_like(sigma) if loss_of == "velocity" else sigma.square()

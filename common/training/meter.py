@@ -15,6 +15,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import atomic_path
+from common.progress import format_duration
 from common.training.callback import StepResult
 from common.training.durable import DurableFile, summary_writer
 from common.training.strategy import SampleLosses
@@ -32,8 +33,8 @@ class LossMeter:
         self._counts = torch.zeros(BUCKETS, device=device)
 
     def add(self, losses: SampleLosses) -> None:
-        bucket = (losses.t.detach() * BUCKETS).long().clamp(0, BUCKETS - 1)
-        self._counts.index_add_(0, bucket, torch.ones_like(losses.t, dtype=self._counts.dtype))
+        bucket = (losses.sigma.detach() * BUCKETS).long().clamp(0, BUCKETS - 1)
+        self._counts.index_add_(0, bucket, torch.ones_like(losses.sigma, dtype=self._counts.dtype))
         for name, values in {"loss": losses.loss, **losses.parts}.items():
             sums = self._sums.setdefault(name, torch.zeros(2, BUCKETS, device=self._device))
             values = values.detach().float()
@@ -147,12 +148,6 @@ class RunLog:
 
     def _append(self, row: Mapping[str, Any]) -> None:
         self._rows.append((json.dumps(row) + "\n").encode())
-
-
-def format_duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _drop_later(metrics: Path, step: int) -> list[dict[str, Any]]:

@@ -24,13 +24,14 @@ from common.autoencoder.pixels import to_frames, to_video
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
 from common.diffusion.config import DiffusionConfig
-from common.diffusion.sampler import Conditions, build_sampler
+from common.diffusion.sampler import build_sampler
 from common.errors import UserError
 from common.media import contact_sheet
 from common.models.adapters import Adapter, AdapterSwitch
 from common.speech.windows import BASE_WINDOW
 from common.sync_expert.model import SyncExpert, SyncScore, offset_scores
 from common.training.callback import StepResult, TrainingContext
+from common.training.conditioning import batch_conditions
 from common.training.draws import Draw
 from common.training.held_out import read_clips
 from common.training.strategy import FlowStrategy
@@ -69,7 +70,7 @@ class SampleStrips:
         config: Any = expert.config
         if config.crop_size != geometry.crop_size or expert.frames > geometry.clip_frames:
             raise UserError(
-                f"train.sample_expert judges {expert.frames} frames of {config.crop_size} px, the clips are "
+                f"train.sample_expert scores {expert.frames} frames of {config.crop_size} px, the clips are "
                 f"{geometry.clip_frames} frames of {geometry.crop_size} px: train an expert on such clips."
             )
 
@@ -86,7 +87,7 @@ class SampleStrips:
                 batch = self._read(number, accelerator.device)
                 latents = self._sample(context, batch, number)
                 if first + rank < self._clips:
-                    self._judge(batch, latents, frames[number], scores[number])
+                    self._measure(batch, latents, frames[number], scores[number])
         frames, scores = context.sum(frames), context.sum(scores)
         if not accelerator.is_main_process:
             return StepResult({}, "")
@@ -97,40 +98,35 @@ class SampleStrips:
         micro = read_clips(self._strategy, self._dataset, [Draw(number, 0, number)])
         return self._strategy.batch(micro, device)
 
-    def _sample(self, training: TrainingContext, batch: DubBatch, number: int) -> Tensor:
-        diffusion, context = self._diffusion, self._strategy.context
+    def _sample(self, context: TrainingContext, batch: DubBatch, number: int) -> Tensor:
+        diffusion = self._diffusion
         adapters: tuple[Adapter, ...] = getattr(self._strategy, "adapters", ())
-        dubber, transformer = self._strategy.dubber(training.wrapped, training.model)
+        dubber, transformer = self._strategy.dubber(context.wrapped, context.model)
         sampler = build_sampler(
             diffusion,
-            border=diffusion.border if batch.condition is None else 0,
+            border=diffusion.border if batch.masked_latents is None else 0,
             before_step=AdapterSwitch(transformer, adapters),  # type: ignore[arg-type]
         )
         generator = Draw(number, 0, number).generator(_SEED, "samples")
         noise = torch.randn(batch.target_latents.shape, generator=generator).to(batch.target_latents)
-        conditions = Conditions(
-            reference=batch.reference_latents,
-            audio_features=batch.audio_features,
-            context=None if context is None else context.to(noise),
-            condition=batch.condition,
-        )
-        with adapters_as_they_are(training.model):
+        conditions = batch_conditions(batch, self._strategy.text)
+        with adapters_as_they_are(context.model):
             return sampler.sample(dubber, noise, conditions)
 
-    def _judge(self, batch: DubBatch, latents: Tensor, strip: Tensor, scores: Tensor) -> None:
+    def _measure(self, batch: DubBatch, latents: Tensor, strip: Tensor, scores: Tensor) -> None:
         """Fill ``strip`` (rows, columns, H, H, 3) and ``scores`` (made and truth, 3) of one clip."""
-        source = batch.reference_latents if batch.condition is None else batch.condition
+        source = batch.reference_latents if batch.masked_latents is None else batch.masked_latents
         videos = [to_frames(self._codec.decode(one))[0] for one in (source, batch.target_latents, latents)]
         for row, video in enumerate(videos):
             strip[row] = torch.from_numpy(_picks(video, self._columns, self._height)).to(strip)
         if self._expert is None:
             return
         extra = self._strategy.extra_window
-        heard = batch.audio_features[0, :, extra : extra + BASE_WINDOW].flatten(0, 1)
+        audio_features = batch.audio_features[0, :, extra : extra + BASE_WINDOW].flatten(0, 1)
         expert: Any = self._expert.to(latents.device)  # type: ignore[arg-type]
         for row, video in enumerate((videos[2], videos[1])):
             shown = to_video(video[None])[0].to(latents.device)
-            one = SyncScore.of(offset_scores(expert, shown, heard, _MARGIN, REACH))
+            one = SyncScore.of(offset_scores(expert, shown, audio_features, _MARGIN, REACH))
             scores[row] = torch.tensor([one.score, one.offset, one.confidence])
         expert.to("cpu")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,18 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from common.data.batch import DubBatch
+from common.diffusion.config import DiffusionConfig
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.geometry import GeometryConfig
+from common.models.config import ModelConfig
 from common.models.transformer import DubbingTransformer
+from common.speech.config import SpeechConfig
 from common.training.conditioning import FlowInputs, flow_inputs
 from common.training.config import FlowTrainConfig
 from common.training.flops import Cost, model_cost
 from common.training.lip_window import lip_window
 from common.training.loading import Assemble, MicroBatch, SampleEncoder
-from common.training.losses import region_weights, time_weights, weighted_flow_loss
-from common.training.pixel.clip import Conditions
-from common.training.pixel.judge import PixelJudge, one_step_estimate
+from common.training.losses import noise_weights, region_weights, weighted_flow_loss
+from common.training.pixel.clip import GivenConditions
+from common.training.pixel.decoded import DecodedFrameLosses, one_step_estimate
 from common.training.speech_transform import SpeechTransform
 from common.training.start import StartingPoint
 
@@ -34,7 +37,7 @@ class SampleLosses:
 
     loss: Tensor
     """(B,): what is minimised."""
-    t: Tensor
+    sigma: Tensor
     """(B,) noise levels in [0, 1]."""
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     """Further values (B,) to be logged, detached; NaN where a sample has no such value."""
@@ -91,6 +94,16 @@ class Alternating(Protocol):
         ...
 
 
+class FlowConfig(Protocol):
+    """The sections that a flow-matching task reads."""
+
+    train: FlowTrainConfig
+    model: ModelConfig
+    geometry: GeometryConfig
+    speech: SpeechConfig
+    diffusion: DiffusionConfig
+
+
 class FlowStrategy(ABC):
     """Flow matching on latents with face and lip weights; subclasses say what the model is conditioned on."""
 
@@ -99,32 +112,34 @@ class FlowStrategy(ABC):
 
     def __init__(
         self,
-        train: FlowTrainConfig,
-        geometry: GeometryConfig,
-        flow: FlowMatching,
-        extra_window: int,
+        config: FlowConfig,
+        text: Tensor | None = None,
         encoder: SampleEncoder | None = None,
-        context: Tensor | None = None,
-        judge: PixelJudge | None = None,
+        decoded_losses: DecodedFrameLosses | None = None,
         speech_transform: SpeechTransform | None = None,
-        patch_size: Sequence[int] = (1, 1, 1),
     ) -> None:
-        """``speech_transform``: of the speech features; None: none. ``patch_size``: a token, in cells.
+        """Set up what all such tasks have.
+
+        Args:
+            config: of the run.
+            text: (1, L, text_dim), the constant text states of models with text attention.
+            encoder: of samples without cached latents.
+            decoded_losses: losses on decoded frames, where the phase has any.
+            speech_transform: changes of the speech features; None: none.
 
         Raises:
             UserError: losses on decoded frames, which need the whole picture, with ``train.lip_window``.
         """
-        if judge is not None and train.lip_window:
+        if decoded_losses is not None and config.train.lip_window:
             raise UserError(
                 "train.lip_window is set, but this phase has losses on decoded frames, which need the whole "
                 "picture: set train.lip_window=[]."
             )
-        self.train, self.geometry, self.flow = train, geometry, flow
-        self.extra_window, self.encoder = extra_window, encoder
-        self.judge = judge  # of decoded frames; None where the phase has no such losses
-        self.speech_transform = speech_transform
-        self.patch_size = tuple(patch_size)
-        self.context = context  # (1, L, text_dim), the constant text states of models with text attention
+        self.train, self.geometry = config.train, config.geometry
+        self.flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
+        self.extra_window, self.patch_size = config.speech.extra_window, tuple(config.model.patch_size)
+        self.text, self.encoder = text, encoder
+        self.decoded_losses, self.speech_transform = decoded_losses, speech_transform
 
     @abstractmethod
     def build_model(self) -> nn.Module: ...
@@ -136,7 +151,7 @@ class FlowStrategy(ABC):
     def save_package(self, model: nn.Module, folder: Path) -> None: ...
 
     @abstractmethod
-    def conditions(self, batch: DubBatch, micro: MicroBatch) -> DubBatch:
+    def choose_conditions(self, batch: DubBatch, micro: MicroBatch) -> DubBatch:
         """The batch with the conditions of this stage chosen, before any is dropped."""
 
     def collate(self) -> Assemble:
@@ -148,14 +163,16 @@ class FlowStrategy(ABC):
         if batch is None:
             assert self.encoder is not None, "uncached samples need an encoder"
             batch = self.encoder.batch(micro)
-        return self.conditions(batch.to(device, non_blocking=True), micro)
+        return self.choose_conditions(batch.to(device, non_blocking=True), micro)
 
     def prepare(self, micro: MicroBatch, device: torch.device) -> FlowInputs:
         batch = self.batch(micro, device)
-        inputs = flow_inputs(batch, micro.draws, self.train, self.flow, self.geometry.motion_latents)
-        if self.judge is None:
+        motion = self.geometry.motion_latents
+        inputs = flow_inputs(batch, micro.draws, self.train, self.flow, motion, self.text)
+        if self.decoded_losses is None:
             return lip_window(inputs, micro.draws, self.train, self.patch_size)
-        return replace(inputs, judged_from=self.judge.draw_start(micro.draws, inputs.noisy.shape[2]))
+        start = self.decoded_losses.draw_start(micro.draws, inputs.noisy.shape[2])
+        return replace(inputs, decoded_from=start)
 
     def dubber(self, wrapped: Any, model: nn.Module) -> tuple[Any, nn.Module]:
         """What samples are made with: the callable, and the transformer that has the adapters."""
@@ -167,18 +184,8 @@ class FlowStrategy(ABC):
 
     def velocity(self, model: nn.Module, inputs: FlowInputs) -> Tensor:
         """(B, C, F, h, w): what the model predicts."""
-        batch = inputs.batch
-        velocity: Tensor = model(
-            latents=inputs.noisy,
-            timestep=self.flow.model_timestep(inputs.t),
-            reference=batch.reference_latents,
-            audio_features=batch.audio_features,
-            context=None if self.context is None else self.context.to(inputs.noisy),
-            motion_frames=inputs.motion_frames,
-            condition=batch.condition,
-            motion_mask=inputs.motion_mask,
-            place=inputs.place,
-        )
+        timestep = self.flow.model_timestep(inputs.sigma)
+        velocity: Tensor = model(latents=inputs.noisy, timestep=timestep, conditions=inputs.conditions)
         return velocity
 
     def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
@@ -188,14 +195,14 @@ class FlowStrategy(ABC):
             batch.face_mask, batch.lip_mask, self.train.face_weight, self.train.lip_weight
         )
         loss = weighted_flow_loss(velocity, inputs.velocity, weights, inputs.clean_frames)
-        loss = loss * time_weights(inputs.t, self.train.loss_of).to(loss)
-        if self.judge is None or inputs.judged_from is None:
-            return SampleLosses(loss, inputs.t)
+        loss = loss * noise_weights(inputs.sigma, self.train.loss_of).to(loss)
+        if self.decoded_losses is None or inputs.decoded_from is None:
+            return SampleLosses(loss, inputs.sigma)
         estimate = one_step_estimate(
-            batch.target_latents, inputs.velocity, velocity.float(), inputs.t, inputs.clean_frames
+            batch.target_latents, inputs.velocity, velocity.float(), inputs.sigma, inputs.clean_frames
         )
-        given = Conditions(inputs.has_audio, inputs.has_reference)
-        judgements = self.judge(estimate, batch, given, inputs.judged_from)
-        parts = {"flow": loss.detach(), **{name: one.logged for name, one in judgements.items()}}
-        total = torch.stack([loss, *(one.losses for one in judgements.values())]).sum(dim=0)
-        return SampleLosses(total, inputs.t, parts)
+        given = GivenConditions(inputs.has_audio, inputs.has_reference)
+        decoded = self.decoded_losses(estimate, batch, given, inputs.decoded_from)
+        parts = {"flow": loss.detach(), **{name: one.logged for name, one in decoded.items()}}
+        total = torch.stack([loss, *(one.losses for one in decoded.values())]).sum(dim=0)
+        return SampleLosses(total, inputs.sigma, parts)

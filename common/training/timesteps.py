@@ -25,7 +25,7 @@ def show_timesteps(
         num_steps: of the sampler.
         active_range: where the phase's adapter acts at inference.
     """
-    t = flow.sample_t(DRAWS, torch.Generator().manual_seed(0))
+    t = flow.sample_sigma(DRAWS, torch.Generator().manual_seed(0))
     low, high = active_range
     quartiles = torch.quantile(t, torch.tensor([0.25, 0.5, 0.75])).tolist()
     density = f"a = {flow.timestep_a:g}" if flow.timestep_a else "uniform"

@@ -1,4 +1,4 @@
-"""Whether what was rendered here is what everyone else measures on."""
+"""Whether what was rendered here is the published benchmark, pixel by pixel."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 from common.errors import UserError
 from common.files import PathLike, atomic_path
+from common.progress import CountCallback
 from evaluation.bench.make import COLUMNS
 from evaluation.bench.verdicts import RULES, Verdict, look_at
 
@@ -61,7 +62,7 @@ def curate(
     limit: int = 0,
     seed: int = 0,
     workers: int = 2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountCallback | None = None,
 ) -> Curation:
     """Choose videos under `folder` by a rule and write a manifest of them, with their scores.
 

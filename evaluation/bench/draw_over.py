@@ -24,7 +24,7 @@ _SHUTTER = 0.5
 
 
 @dataclass(frozen=True)
-class Thing:
+class DrawnOccluder:
     """What is drawn: an occluder of scene.OCCLUDERS; seed and the clip's name say which one, and its way."""
 
     kind: str
@@ -37,7 +37,9 @@ class Thing:
         return HELD_OUT_SEEDS[int(fingerprint([self.seed, self.name]), 16) % len(HELD_OUT_SEEDS)]
 
 
-def draw_over(source: Path, video: Path, track_path: Path, track: FaceTrack, thing: Thing) -> Scene:
+def draw_over(
+    source: Path, video: Path, track_path: Path, track: FaceTrack, occluder: DrawnOccluder
+) -> Scene:
     """Write the clip with the thing in front, and the track; frame by frame, each file whole or absent.
 
     Args:
@@ -55,7 +57,7 @@ def draw_over(source: Path, video: Path, track_path: Path, track: FaceTrack, thi
     with VideoReader(source) as reader:
         info, shape = reader.info, (reader.info.height, reader.info.width)
         places, look = face_places(track, float(info.average_rate)), film_look(source, track)
-        scene = _scene(thing, look, places, info.duration, info.height)
+        scene = _scene(occluder, look, places, info.duration, info.height)
         with (
             VideoWriter(
                 video,
@@ -76,9 +78,13 @@ def draw_over(source: Path, video: Path, track_path: Path, track: FaceTrack, thi
     return scene
 
 
-def _scene(thing: Thing, look: FilmLook, places: list[FacePlace], seconds: float, height: int) -> Scene:
+def _scene(
+    occluder: DrawnOccluder, look: FilmLook, places: list[FacePlace], seconds: float, height: int
+) -> Scene:
     """The scene whose occluder is drawn, for a clip of this length and of pictures of this height."""
-    scene = in_the_light_of(sample_scene(thing.scene_seed, style="realistic", occluder=thing.kind), look)
+    scene = in_the_light_of(
+        sample_scene(occluder.scene_seed, style="realistic", occluder=occluder.kind), look
+    )
     assert scene.occluder is not None
     # Every clip begins with a free face, and something comes in every one, however short it is.
     visits = replace(scene.occluder, phase=0.0, period=min(scene.occluder.period, seconds))

@@ -14,7 +14,7 @@ from common.face.layout import OUTER_LIP
 from common.face.pose import fit_pose, smooth_in_time
 from common.rendered.overlay import FacePlace
 from common.rendered.overlay_look import FilmLook
-from evaluation.sampling import frames_at
+from evaluation.clip_frames import frames_at
 
 # A thing before the mouth keeps up with a nod, and its size with a zoom; neither trembles.
 _PLACE_SECONDS, _SIZE_SECONDS = 0.1, 0.5

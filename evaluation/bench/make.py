@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -16,6 +16,7 @@ import numpy as np
 
 from common.files import PathLike, atomic_path, read_json, require_writable_dir, write_json
 from common.media import contact_sheet, read_frames
+from common.progress import CountCallback
 from common.rendered.clips import render_clip, write_clip
 from common.rendered.speech import Speech, sample_voice, silence, speak
 from evaluation.bench.checksums import clip_checksums, compare
@@ -121,7 +122,7 @@ def render_bench(
     size: str = "quick",
     groups: Sequence[str] | None = None,
     workers: int = 2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountCallback | None = None,
 ) -> list[BenchRow]:
     """Render the benchmark: clips <id>_a and <id>_b with tracks, <id>.json, manifest.csv, sheets/<group>.png.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,15 @@ from common.files import (
     write_json,
 )
 from common.media import VideoReader
+from common.progress import CountCallback
 from common.rendered.scene import OCCLUDERS
-from evaluation.bench.draw_over import Thing, draw_over
+from evaluation.bench.draw_over import DrawnOccluder, draw_over
 from evaluation.manifest import SELF, SILENCE, Case, read_manifest
 from evaluation.metrics.base import Kind
 
 FORMAT = 1
 """Raised whenever the same row and seed would give another picture, so that old files are made anew."""
-THINGS = tuple(kind for kind in OCCLUDERS if kind != "none")
+OCCLUDER_KINDS = tuple(kind for kind in OCCLUDERS if kind != "none")
 COLUMNS = ("name", "video", "audio", "group", "track", "audio_track", "text")
 MANIFEST = "manifest.csv"
 
@@ -45,9 +46,9 @@ class Occluded:
 def occlude(
     manifest: PathLike,
     output: PathLike,
-    kinds: Sequence[str] = THINGS,
+    kinds: Sequence[str] = OCCLUDER_KINDS,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountCallback | None = None,
 ) -> Occluded:
     """Draw something that comes and goes before the mouth of every clip of a manifest.
 
@@ -60,16 +61,18 @@ def occlude(
     Args:
         manifest: as evaluation.manifest.read_manifest reads it.
         output: folder.
-        kinds: of THINGS, in turn.
+        kinds: of OCCLUDER_KINDS, in turn.
         seed: of the things, their ways and their times; the row's name goes in, too.
         progress: called with (rows done, rows in all).
 
     Raises:
         UserError: no such manifest, an unknown kind, or the folder cannot be written or holds an input.
     """
-    unknown = [kind for kind in kinds if kind not in THINGS]
+    unknown = [kind for kind in kinds if kind not in OCCLUDER_KINDS]
     if unknown or not kinds:
-        raise UserError(f"There is no occluder '{(unknown or [''])[0]}': choose from {', '.join(THINGS)}.")
+        raise UserError(
+            f"There is no occluder '{(unknown or [''])[0]}': choose from {', '.join(OCCLUDER_KINDS)}."
+        )
     left_out: list[str] = []
     cases = read_manifest(manifest, left_out)
     folder = require_writable_dir(output)
@@ -147,7 +150,7 @@ def _make(case: Case, kind: str, seed: int, folder: Path, finder: _Finder) -> bo
     about.unlink(missing_ok=True)  # until all is whole again
     with VideoReader(case.video) as reader:
         track = require_face(track_face((frame.image for frame in reader), finder(case)), case.video)
-    scene = draw_over(case.video, video, track_path, track, Thing(kind, seed, case.name))
+    scene = draw_over(case.video, video, track_path, track, DrawnOccluder(kind, seed, case.name))
     write_json(about, {"fingerprint": mark, "occluder": kind, "seed": seed, "scene_seed": scene.seed})
     return True
 

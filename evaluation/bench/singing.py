@@ -13,8 +13,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.signal import resample_poly
 
+from common.media import SAMPLE_RATE
 from common.rendered.espeak import Synthesizer, Voice
-from common.rendered.speech import SAMPLE_RATE, Speech
+from common.rendered.speech import Speech
 from common.rendered.visemes import FRAME_RATE, Phoneme, mouth_curve, split_symbols
 
 _SYLLABLES = (

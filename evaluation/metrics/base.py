@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.take import Take
+from evaluation.dubbed_clip import DubbedClip
 
 Values = dict[str, float]
 """Metric key -> value. A metric that cannot be taken from a clip is left out; never NaN, never a stand-in."""
@@ -83,7 +83,7 @@ class Measure(Protocol):
         """Changes whenever the same clip would get other values (version, weights, settings)."""
         ...
 
-    def __call__(self, take: Take) -> Values: ...
+    def __call__(self, clip: DubbedClip) -> Values: ...
 
 
 class PooledMeasure(Protocol):
@@ -95,7 +95,7 @@ class PooledMeasure(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def features(self, take: Take) -> Features:
+    def features(self, clip: DubbedClip) -> Features:
         """What is kept of one clip, arrays of any shape; empty where nothing can be taken."""
         ...
 

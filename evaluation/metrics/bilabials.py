@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from evaluation.dubbed_clip import Curve, DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.silence import CLOSED
-from evaluation.take import Curve, Take
 
 VERSION = 1
 
@@ -74,7 +74,7 @@ def closing(made: Curve, driver: Curve) -> Values:
 
 
 class Bilabials:
-    """The film-based stand-in for p, b and m where nobody knows when they are said.
+    """The film-based stand-in for p, b and m where their times are not known.
 
     No phoneme times are read: a brief closure of the filmed driver's lips is taken for one of these sounds.
     A p that the detector sees slightly open is missed, and lips that meet for a moment between two words
@@ -107,7 +107,7 @@ class Bilabials:
         ),
     )
 
-    def __call__(self, take: Take) -> Values:
-        if Kind(take.kind) not in _KINDS or take.driver_opening is None:
+    def __call__(self, clip: DubbedClip) -> Values:
+        if Kind(clip.kind) not in _KINDS or clip.driver_opening is None:
             return {}
-        return closing(take.made.opening, take.driver_opening)
+        return closing(clip.made.opening, clip.driver_opening)

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.dubbed_clip import DubbedClip, Frames, Mask
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.quality import visible_regions
-from evaluation.take import Frames, Mask, Take
 
 # Of fewer frames the first and the last fifth are too short to hold against each other.
 _LEAST_FRAMES = 10
@@ -71,9 +71,9 @@ class Colour:
     )
     fingerprint = "colour-1"
 
-    def __call__(self, take: Take) -> Values:
-        face = visible_regions(take)["face"]
-        made, source = (mean_lab(footage.crops, face) for footage in (take.made, take.source))
+    def __call__(self, clip: DubbedClip) -> Values:
+        face = visible_regions(clip)["face"]
+        made, source = (mean_lab(footage.crops, face) for footage in (clip.made, clip.source))
         offset, drift = offset_and_drift(made - source)
         values: Values = {}
         if offset is not None:

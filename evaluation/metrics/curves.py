@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.take import Curve
+from evaluation.dubbed_clip import Curve
 
 FEWEST_FRAMES = 12
 # Eye-corner distances: landmarks of a still face jitter by less.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from common.face import lip_distance
+from evaluation.dubbed_clip import DubbedClip, Footage, Frames, Mask
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.quality import visible_regions
-from evaluation.take import Footage, Frames, Mask, Take
 
 # A first dub nearer than this has not left the source: grey levels, and pixels of a 112-pixel aligned face.
 _LEAST_RMSE = 1.0
@@ -65,12 +65,12 @@ class Cycle:
     )
     fingerprint = "cycle-1"
 
-    def __call__(self, take: Take) -> Values:
-        if take.kind != Kind.cycle.value or take.first_dub is None:
+    def __call__(self, clip: DubbedClip) -> Values:
+        if clip.kind != Kind.cycle.value or clip.first_dub is None:
             return {}
-        mouth = visible_regions(take)["mouth"]
-        pixels = [region_rmse(x.crops, take.source.crops, mouth) for x in (take.made, take.first_dub)]
-        lips = [_lips(x, take.source) for x in (take.made, take.first_dub)]
+        mouth = visible_regions(clip)["mouth"]
+        pixels = [region_rmse(x.crops, clip.source.crops, mouth) for x in (clip.made, clip.first_dub)]
+        lips = [_lips(x, clip.source) for x in (clip.made, clip.first_dub)]
         values: Values = {}
         for key, (back, there), least in (
             ("cycle_mouth", pixels, _LEAST_RMSE),

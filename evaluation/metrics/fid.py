@@ -7,12 +7,12 @@ import torch
 
 from common.files import PathLike, fingerprint
 from common.models.frozen import weight_fingerprint
+from evaluation.dubbed_clip import DubbedClip, Frames
 from evaluation.metrics.base import Better, Features, Kind, Metric, Values
+from evaluation.metrics.batches import batches
 from evaluation.metrics.frechet import pooled_distance
-from evaluation.metrics.pictures import batches
 from evaluation.networks.inception import FEATURES, FidInception
 from evaluation.networks.weights import load_network
-from evaluation.take import Frames, Take
 
 EVERY = 5
 """One frame of so many: neighbours are nearly the same picture."""
@@ -36,7 +36,7 @@ class Fid:
     """
 
     def __init__(self, network: FidInception, device: str = "cpu", fewest: int = FEWEST) -> None:
-        self.network, self.device, self.fewest = network, device, fewest
+        self.network, self.device, self.fewest = network.to(device), device, fewest
         self.metrics = (
             Metric(
                 "fid", "FID", "", Better.lower,
@@ -48,22 +48,21 @@ class Fid:
         )  # fmt: skip
         self.fingerprint = fingerprint(["fid", 1, EVERY, fewest, weight_fingerprint(network)])
 
-    def features(self, take: Take) -> Features:
+    def features(self, clip: DubbedClip) -> Features:
         """``made`` and ``real``: (n, 2048) float16, of frames whose source shows a face."""
-        if take.kind not in self.metrics[0].kinds:
+        if clip.kind not in self.metrics[0].kinds:
             return {}
-        chosen = np.flatnonzero(take.source.present)
+        chosen = np.flatnonzero(clip.source.present)
         chosen = chosen[chosen % EVERY == 0]
         if not len(chosen):
             return {}
-        return {"made": self._run(take.made.crops[chosen]), "real": self._run(take.source.crops[chosen])}
+        return {"made": self._run(clip.made.crops[chosen]), "real": self._run(clip.source.crops[chosen])}
 
     def pool(self, clips: list[Features]) -> Values:
         value = pooled_distance(((clip["made"], clip["real"]) for clip in clips if clip), self.fewest)
         return {} if value is None else {"fid": value}
 
     def _run(self, frames: Frames) -> np.ndarray:
-        network = self.network.to(self.device)
         with torch.inference_mode():
-            rows = [network(pictures).cpu() for pictures in batches(frames, self.device)]
+            rows = [self.network(pictures).cpu() for pictures in batches(frames, self.device)]
         return np.asarray(torch.cat(rows).numpy(), np.float16)

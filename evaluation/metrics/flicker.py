@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.dubbed_clip import DubbedClip, Frames, Mask
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.quality import visible_regions
-from evaluation.take import Frames, Mask, Take
 
 # Cells of a sixteenth of the crop and half a second: small enough that the chin, which moves with the words,
 # stays a minority of the cells.
@@ -17,7 +17,7 @@ _CELLS = 16
 _CELL_FRAMES = 12
 _LEAST_FILLED = 0.5
 _LEAST_CELLS = 8
-# Noise of one grey level: nobody sees less, and a rendered source that has none would make any ratio endless.
+# Noise of one grey level: less is not visible, and a rendered source without any would make ratios endless.
 _FLOOR = 1.0
 
 
@@ -98,9 +98,9 @@ class Flicker:
     )
     fingerprint = "flicker-1"
 
-    def __call__(self, take: Take) -> Values:
-        regions = {name: mask for name, mask in visible_regions(take).items() if name != "mouth"}
-        made, source = (cell_noise(footage.crops, regions) for footage in (take.made, take.source))
+    def __call__(self, clip: DubbedClip) -> Values:
+        regions = {name: mask for name, mask in visible_regions(clip).items() if name != "mouth"}
+        made, source = (cell_noise(footage.crops, regions) for footage in (clip.made, clip.source))
         values: Values = {}
         for name in regions:
             excess = excess_noise(made[name], source[name])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-Matrix = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
 class Moments:
@@ -20,8 +20,8 @@ class Moments:
 
     def __init__(self, size: int) -> None:
         self.count = 0
-        self.mean: Matrix = np.zeros(size)
-        self._scatter: Matrix = np.zeros((size, size))
+        self.mean: FloatArray = np.zeros(size)
+        self._scatter: FloatArray = np.zeros((size, size))
 
     def add(self, rows: NDArray[np.floating]) -> None:
         """Take in (N, D)."""
@@ -36,14 +36,14 @@ class Moments:
         self.count = total
 
     @property
-    def covariance(self) -> Matrix:
+    def covariance(self) -> FloatArray:
         """(D, D), unbiased. Raises ValueError for fewer than two rows."""
         if self.count < 2:
             raise ValueError(f"a covariance needs two rows, not {self.count}")
         return self._scatter / (self.count - 1)
 
 
-def frechet_distance(mean_a: Matrix, cov_a: Matrix, mean_b: Matrix, cov_b: Matrix) -> float:
+def frechet_distance(mean_a: FloatArray, cov_a: FloatArray, mean_b: FloatArray, cov_b: FloatArray) -> float:
     """|m_a - m_b|^2 + Tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of two Gaussians (Dowson & Landau 1982).
 
     The trace of the root is taken from the symmetric product C_a^(1/2) C_b C_a^(1/2), which has the same

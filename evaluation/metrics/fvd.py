@@ -8,12 +8,12 @@ from torch.nn import functional
 
 from common.files import PathLike, fingerprint
 from common.models.frozen import weight_fingerprint
+from evaluation.dubbed_clip import DubbedClip, Frames
 from evaluation.metrics.base import Better, Features, Kind, Metric, Values
+from evaluation.metrics.batches import to_tensor
 from evaluation.metrics.frechet import pooled_distance
-from evaluation.metrics.pictures import to_tensor
 from evaluation.networks.i3d import CLASSES, FRAMES, I3D, SIDE
 from evaluation.networks.weights import load_network
-from evaluation.take import Frames, Take
 
 FEWEST = 64
 """Clips per side below which FVD is left out."""
@@ -34,7 +34,7 @@ class Fvd:
     """
 
     def __init__(self, network: I3D, device: str = "cpu", fewest: int = FEWEST) -> None:
-        self.network, self.device, self.fewest = network, device, fewest
+        self.network, self.device, self.fewest = network.to(device), device, fewest
         self.metrics = (
             Metric(
                 "fvd", "FVD", "", Better.lower,
@@ -46,22 +46,21 @@ class Fvd:
         )  # fmt: skip
         self.fingerprint = fingerprint(["fvd", 1, fewest, weight_fingerprint(network)])
 
-    def features(self, take: Take) -> Features:
+    def features(self, clip: DubbedClip) -> Features:
         """``made`` and ``real``: (n, 400) float32, of clips without overlap whose source shows a face."""
-        if take.kind not in self.metrics[0].kinds:
+        if clip.kind not in self.metrics[0].kinds:
             return {}
-        seen = take.source.present
-        starts = [i for i in range(0, len(take) - FRAMES + 1, FRAMES) if seen[i : i + FRAMES].all()]
+        seen = clip.source.present
+        starts = [i for i in range(0, len(clip) - FRAMES + 1, FRAMES) if seen[i : i + FRAMES].all()]
         if not starts:
             return {}
-        return {"made": self._run(take.made.crops, starts), "real": self._run(take.source.crops, starts)}
+        return {"made": self._run(clip.made.crops, starts), "real": self._run(clip.source.crops, starts)}
 
     def pool(self, clips: list[Features]) -> Values:
         value = pooled_distance(((clip["made"], clip["real"]) for clip in clips if clip), self.fewest)
         return {} if value is None else {"fvd": value}
 
     def _run(self, frames: Frames, starts: list[int]) -> np.ndarray:
-        network = self.network.to(self.device)
         rows = []
         with torch.inference_mode():
             for first in starts:
@@ -69,5 +68,5 @@ class Fvd:
                 pictures = functional.interpolate(
                     pictures, (SIDE, SIDE), mode="bilinear", align_corners=False
                 )
-                rows.append(network(pictures.transpose(0, 1)[None])[0].cpu().numpy())
+                rows.append(self.network(pictures.transpose(0, 1)[None])[0].cpu().numpy())
         return np.stack(rows)

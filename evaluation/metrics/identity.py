@@ -15,8 +15,8 @@ from common.errors import UserError
 from common.face.identity import IdentityEncoder
 from common.face.model_pack import DEFAULT_PACK, find_pack
 from common.files import PathLike, fingerprint
+from evaluation.dubbed_clip import DubbedClip, Footage
 from evaluation.metrics.base import Better, Metric, Values
-from evaluation.take import Footage, Take
 
 Embeddings = NDArray[np.floating]
 
@@ -101,7 +101,7 @@ def embed_footage(encoder: FaceEncoder, footage: Footage) -> Embeddings:
 
 
 class Identity:
-    """CSIM, ID-P and ID-TC of a take, every frame on its own landmarks.
+    """CSIM, ID-P and ID-TC of a clip, every frame on its own landmarks.
 
     Nothing is measured where the source has no face, or where fewer than half of its faces (``FEWEST``) are
     found in the made video.
@@ -134,12 +134,12 @@ class Identity:
         self.encoder = encoder
         self.fingerprint = fingerprint(["identity", 1, TEMPERATURE, FEWEST, encoder.fingerprint])
 
-    def __call__(self, take: Take) -> Values:
-        faces = int(take.source.present.sum())
-        found = int((take.source.present & take.made.present).sum())
+    def __call__(self, clip: DubbedClip) -> Values:
+        faces = int(clip.source.present.sum())
+        found = int((clip.source.present & clip.made.present).sum())
         if not faces or found < FEWEST * faces:
             return {}
-        made, source = (embed_footage(self.encoder, part) for part in (take.made, take.source))
+        made, source = (embed_footage(self.encoder, part) for part in (clip.made, clip.source))
         moves, moved = id_tc(made), id_tc(source)
         values = {
             "csim": csim(made, source),

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.curves import part_correlation
 from evaluation.metrics.sound import loudness
-from evaluation.take import Take
 
 VERSION = 1
 _CONFIDENCE = "lse_c_"
@@ -52,13 +52,13 @@ class LipLeak:
             ),
         )
 
-    def __call__(self, take: Take) -> Values:
-        if Kind(take.kind) is not Kind.cross:
+    def __call__(self, clip: DubbedClip) -> Values:
+        if Kind(clip.kind) is not Kind.cross:
             return {}
-        made, source = take.made.opening, take.source.opening
-        heard = loudness(take.speech, len(take))
+        made, source = clip.made.opening, clip.source.opening
+        heard = loudness(clip.speech, len(clip))
         values: Values = {}
-        for key, driver in (("lip_leak", take.driver_opening), ("lip_leak_heard", heard)):
+        for key, driver in (("lip_leak", clip.driver_opening), ("lip_leak_heard", heard)):
             found = None if driver is None else part_correlation(made, source, driver)
             if found is not None:
                 values[key] = found

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.sound import has_sound, is_generated
-from evaluation.take import Take
 
 VERSION = 1
 SPOKEN = (Kind.cross, Kind.self, Kind.cycle)
@@ -158,28 +158,28 @@ class LipSync:
             found.append(metric("sync_score", "Sync at 0", "", Better.higher, formula, "ours: 1 - m(0)"))
         return tuple(found)
 
-    def __call__(self, take: Take) -> Values:
-        if Kind(take.kind) not in SPOKEN:
+    def __call__(self, clip: DubbedClip) -> Values:
+        if Kind(clip.kind) not in SPOKEN:
             return {}
         values: Values = {}
         key = self.judge.key
-        scores = self._scores(take, take.speech)
+        scores = self._scores(clip, clip.speech)
         if scores is not None:
             values[f"lse_d_{key}"] = scores.lse_d
             values[f"lse_c_{key}"] = scores.lse_c
             values[f"sync_offset_{key}"] = float(scores.offset)
             if self.judge.cosine:
                 values[f"sync_score_{key}"] = 1 - scores.at_zero
-        if take.made.sound is not None and is_generated(take):
-            own = self._scores(take, take.made.sound)
+        if clip.made.sound is not None and is_generated(clip):
+            own = self._scores(clip, clip.made.sound)
             if own is not None:
                 values[f"async_{key}"] = float(abs(own.offset))
         return values
 
-    def _scores(self, take: Take, sound: NDArray[np.float32]) -> SyncScores | None:
+    def _scores(self, clip: DubbedClip, sound: NDArray[np.float32]) -> SyncScores | None:
         if not has_sound(sound):
             return None
-        distances = self.judge.distances(take.made.crops, sound)
+        distances = self.judge.distances(clip.made.crops, sound)
         # The squares are the source's: where it shows no face there is nothing to look at.
-        whole = whole_windows(take.source.present, len(distances), self.judge.window)
+        whole = whole_windows(clip.source.present, len(distances), self.judge.window)
         return sync_scores(distances[whole])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from common.face import lip_distance
+from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better, Metric, Values
-from evaluation.take import Take
 
 VERSION = 1
 
@@ -30,9 +30,9 @@ class LandmarkDistance:
             ),
         )
 
-    def __call__(self, take: Take) -> Values:
-        if take.truth is None or len(take.truth) != len(take.made):
+    def __call__(self, clip: DubbedClip) -> Values:
+        if clip.truth is None or len(clip.truth) != len(clip.made):
             return {}
-        if not (take.made.present & take.truth.present).any():
+        if not (clip.made.present & clip.truth.present).any():
             return {}
-        return {"lmd": lip_distance(take.made.landmarks, take.truth.landmarks)}
+        return {"lmd": lip_distance(clip.made.landmarks, clip.truth.landmarks)}

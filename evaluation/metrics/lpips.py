@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from common.files import PathLike, fingerprint
 from common.models.frozen import weight_fingerprint
+from evaluation.dubbed_clip import DubbedClip, Footage, Frames
 from evaluation.metrics.base import Better, Metric, Values
-from evaluation.metrics.pictures import batches
+from evaluation.metrics.batches import batches
 from evaluation.networks.alexnet import AlexNet
 from evaluation.networks.vgg16 import VGG16
 from evaluation.networks.weights import load_network
-from evaluation.take import Footage, Frames, Take
 
 # Mean and deviation of ImageNet, for pictures in [-1, 1].
 _MEAN = (-0.030, -0.088, -0.188)
@@ -90,14 +90,13 @@ def load_lpips(variant: str, backbone: PathLike, linear: PathLike) -> Lpips:
 
 
 def lpips_distances(network: Lpips, a: Frames, b: Frames, device: str = "cpu") -> list[float]:
-    """Distance of each of N pairs of frames (N, S, S, 3) uint8.
+    """Distance of each of N pairs of frames (N, S, S, 3) uint8; ``device``: where the network is.
 
     Raises:
         ValueError: other shapes.
     """
     if a.shape != b.shape:
         raise ValueError(f"frames of shapes {a.shape} and {b.shape}")
-    network = network.to(device)
     found: list[float] = []
     with torch.inference_mode():
         for x, y in zip(batches(a, device), batches(b, device), strict=True):
@@ -109,7 +108,7 @@ class LpipsToTruth:
     """LPIPS of face crops against the right answer: the truth, or the source where it says its own speech."""
 
     def __init__(self, network: Lpips, variant: str, device: str = "cpu") -> None:
-        self.network, self.device = network, device
+        self.network, self.device = network.to(device), device
         self.key = f"lpips_{variant}"
         self.metrics = (
             Metric(
@@ -121,16 +120,16 @@ class LpipsToTruth:
         )  # fmt: skip
         self.fingerprint = fingerprint([self.key, 1, weight_fingerprint(network)])
 
-    def __call__(self, take: Take) -> Values:
-        truth = right_answer(take)
-        if truth is None or not len(take):
+    def __call__(self, clip: DubbedClip) -> Values:
+        truth = right_answer(clip)
+        if truth is None or not len(clip):
             return {}
-        distances = lpips_distances(self.network, take.made.crops, truth.crops, self.device)
+        distances = lpips_distances(self.network, clip.made.crops, truth.crops, self.device)
         return {self.key: sum(distances) / len(distances)}
 
 
-def right_answer(take: Take) -> Footage | None:
+def right_answer(clip: DubbedClip) -> Footage | None:
     """What a perfect dub would be, where that is known."""
-    if take.truth is not None:
-        return take.truth
-    return take.source if take.kind in ("self", "cycle") else None
+    if clip.truth is not None:
+        return clip.truth
+    return clip.source if clip.kind in ("self", "cycle") else None

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.layout import INNER_LIP_PAIRS
+from evaluation.dubbed_clip import Curve, DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.curves import FEWEST_FRAMES
-from evaluation.take import Curve, Take
 
 VERSION = 1
 INNER_LIP_CORNERS = (60, 64)
@@ -50,9 +50,9 @@ class MouthAspectRatio:
             ),
         )
 
-    def __call__(self, take: Take) -> Values:
-        ratio = mouth_aspect_ratio(take.made.landmarks)
+    def __call__(self, clip: DubbedClip) -> Values:
+        ratio = mouth_aspect_ratio(clip.made.landmarks)
         ratio = ratio[np.isfinite(ratio)]
-        if take.kind == Kind.silence.value or len(ratio) < FEWEST_FRAMES:
+        if clip.kind == Kind.silence.value or len(ratio) < FEWEST_FRAMES:
             return {}
         return {"mar_div": float(ratio.std())}

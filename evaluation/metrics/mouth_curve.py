@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from evaluation.dubbed_clip import Curve, DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.curves import FEWEST_FRAMES, LEAST_SPREAD, lagged_pearson
-from evaluation.take import Curve, Take
 
 VERSION = 1
 REACH = 5
@@ -92,7 +92,7 @@ class MouthCurve:
             ),
         )
 
-    def __call__(self, take: Take) -> Values:
-        if Kind(take.kind) not in _KINDS or take.driver_opening is None:
+    def __call__(self, clip: DubbedClip) -> Values:
+        if Kind(clip.kind) not in _KINDS or clip.driver_opening is None:
             return {}
-        return agreement(take.made.opening, take.driver_opening)
+        return agreement(clip.made.opening, clip.driver_opening)

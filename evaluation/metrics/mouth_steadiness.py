@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 
 from common.face import lip_mask
+from evaluation.dubbed_clip import Curve, DubbedClip, Frames, Mask
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.curves import FEWEST_FRAMES
-from evaluation.pictures import luma
-from evaluation.take import Curve, Frames, Mask, Take
+from evaluation.similarity import luma
 
 VERSION = 1
 
@@ -92,13 +92,13 @@ class MouthSteadiness:
         ),
     )
 
-    def __call__(self, take: Take) -> Values:
-        if Kind(take.kind) not in _KINDS:
+    def __call__(self, clip: DubbedClip) -> Values:
+        if Kind(clip.kind) not in _KINDS:
             return {}
-        size = take.made.crops.shape[1]
-        seen = take.source.present
-        lips = (lip_mask(footage.landmarks, size) for footage in (take.source, take.made))
-        region = np.logical_or.reduce([take.regions.mouth, *lips])
-        made, source = (frame_changes(footage.crops, region) for footage in (take.made, take.source))
+        size = clip.made.crops.shape[1]
+        seen = clip.source.present
+        lips = (lip_mask(footage.landmarks, size) for footage in (clip.source, clip.made))
+        region = np.logical_or.reduce([clip.regions.mouth, *lips])
+        made, source = (frame_changes(footage.crops, region) for footage in (clip.made, clip.source))
         source[~(seen[1:] & seen[:-1])] = np.nan
         return steadiness(made, source)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face import lip_mask
+from evaluation.dubbed_clip import DubbedClip, Frames, Mask
 from evaluation.metrics.base import Better, Metric, Values
-from evaluation.take import Frames, Mask, Take
 
 Array = NDArray[np.float32]
 
@@ -24,7 +24,7 @@ _STRIP = 1 / 43
 _LENGTH = 1 / 6
 _LEAST_LENGTH = 0.7
 _ANGLES = tuple(range(0, 180, 15))
-# Delta E of a step in the source beyond which nobody could tell a patch's edge from it.
+# Delta E of a step in the source beyond which a patch's edge cannot be told from it.
 _OWN_EDGE = 4.0
 
 
@@ -128,7 +128,7 @@ def _lab(image: Array) -> Array:
     return np.asarray(cv2.cvtColor(image / 255, cv2.COLOR_RGB2LAB), np.float32)
 
 
-class Patch:
+class PatchEdge:
     """``patch_edge``: the edge of a pasted patch, of any straight or gently round outline.
 
     Seen on five filmed and drawn clips, crops of 256 pixels: another mouth, blended in or drawn with its
@@ -151,13 +151,13 @@ class Patch:
     )
     fingerprint = "patch-1"
 
-    def __call__(self, take: Take) -> Values:
-        seen = take.source.present
+    def __call__(self, clip: DubbedClip) -> Values:
+        seen = clip.source.present
         if not seen.any():
             return {}
-        size = take.made.crops.shape[1]
+        size = clip.made.crops.shape[1]
         mouths = (
-            take.regions.mouth | lip_mask(take.source.landmarks, size) | lip_mask(take.made.landmarks, size)
+            clip.regions.mouth | lip_mask(clip.source.landmarks, size) | lip_mask(clip.made.landmarks, size)
         )
-        edges = patch_edges(take.made.crops[seen], take.source.crops[seen], ~mouths[seen])
+        edges = patch_edges(clip.made.crops[seen], clip.source.crops[seen], ~mouths[seen])
         return {"patch_edge": float(np.median(edges))}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better, Features, Kind, Metric, Values
 from evaluation.metrics.curves import lagged_pearson
 from evaluation.metrics.mouth_curve import REACH
-from evaluation.take import Take
 
 FEWEST_CLIPS = 3
 SURE = 3.0
@@ -35,11 +35,11 @@ class PooledLag:
             ),
         )
 
-    def features(self, take: Take) -> Features:
+    def features(self, clip: DubbedClip) -> Features:
         """``r``: (11,) correlations at shifts of -5 to 5 frames."""
-        if Kind(take.kind) not in self.metrics[0].kinds or take.driver_opening is None:
+        if Kind(clip.kind) not in self.metrics[0].kinds or clip.driver_opening is None:
             return {}
-        r = lagged_pearson(take.made.opening, take.driver_opening, REACH)
+        r = lagged_pearson(clip.made.opening, clip.driver_opening, REACH)
         return {"r": r} if np.isfinite(r).all() else {}
 
     def pool(self, clips: list[Features]) -> Values:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better, Metric, Values
-from evaluation.take import Take
 
 VERSION = 1
 FEWEST_FRAMES = 5
@@ -35,13 +35,13 @@ class Presence:
         ),
     )
 
-    def __call__(self, take: Take) -> Values:
+    def __call__(self, clip: DubbedClip) -> Values:
         values: Values = {}
-        seen = take.source.present
+        seen = clip.source.present
         # Of a character that the detector does not know it says nothing.
         if seen.sum() >= FEWEST_FRAMES:
-            values["face_found"] = float(take.made.present[seen].mean())
-        length = take.made.seconds - take.source.seconds
+            values["face_found"] = float(clip.made.present[seen].mean())
+        length = clip.made.seconds - clip.source.seconds
         if length == length:
             values["length_error"] = length
         return values

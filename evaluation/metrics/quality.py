@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.psnr import psnr_of_mse
+from evaluation.dubbed_clip import Curve, DubbedClip, Mask
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.native import OUTSIDE_MSE, OUTSIDE_SSIM, VERSION
-from evaluation.pictures import compare, psnr
-from evaluation.take import Curve, Mask, Take
+from evaluation.similarity import PSNR_CAP, compare
 
 _WHERE = {
     "mouth": ("mouth", Better.none, "lips, grown a little; a dub must differ here"),
@@ -49,27 +50,27 @@ def _metrics() -> tuple[Metric, ...]:
     return tuple(metrics)
 
 
-def visible_regions(take: Take) -> dict[str, Mask]:
+def visible_regions(clip: DubbedClip) -> dict[str, Mask]:
     """mouth, face and background, (N, S, S), empty in frames where the source shows no face."""
-    seen = take.source.present[:, None, None]
-    regions = take.regions
+    seen = clip.source.present[:, None, None]
+    regions = clip.regions
     named = {"mouth": regions.mouth, "face": regions.face, "background": regions.background}
     return {name: region & seen for name, region in named.items()}
 
 
-def clear_regions(take: Take) -> dict[str, Mask]:
+def clear_regions(clip: DubbedClip) -> dict[str, Mask]:
     """mouth, face, background and, where it is known, occluder: (N, S, S), no pixel in two of them.
 
-    Only the part of an occluder that covers the face is the occluder's: elsewhere nobody touches it, and it
-    is left out altogether. It counts also in frames in which the detector loses the face behind it: these
-    are where it is in the way most. Rows without one have the regions of :func:`visible_regions`.
+    Only the part of an occluder that covers the face is the occluder's: elsewhere a dub does not touch it,
+    and it is left out altogether. It counts also in frames in which the detector loses the face behind it:
+    these are where it is in the way most. Rows without one have the regions of :func:`visible_regions`.
     """
-    regions = visible_regions(take)
-    covered = take.regions.occluder
+    regions = visible_regions(clip)
+    covered = clip.regions.occluder
     if covered is None:
         return regions
     clear = {name: region & ~covered for name, region in regions.items()}
-    return {**clear, "occluder": covered & (take.regions.mouth | take.regions.face)}
+    return {**clear, "occluder": covered & (clip.regions.mouth | clip.regions.face)}
 
 
 def _mean(curve: Curve | None) -> float | None:
@@ -90,16 +91,16 @@ class Quality:
     metrics = _metrics()
     fingerprint = f"quality-2 {VERSION}"
 
-    def __call__(self, take: Take) -> Values:
+    def __call__(self, clip: DubbedClip) -> Values:
         values: Values = {}
-        least = 0 if take.regions.occluder is None else LEAST_PIXELS
-        for name, found in compare(take.made.crops, take.source.crops, clear_regions(take)).items():
+        least = 0 if clip.regions.occluder is None else LEAST_PIXELS
+        for name, found in compare(clip.made.crops, clip.source.crops, clear_regions(clip)).items():
             if found.pixels < least:
                 continue
             values[f"psnr_{name}"], values[f"ssim_{name}"] = found.psnr, found.ssim
-        mse, ssim = (_mean(take.made.native.get(name)) for name in (OUTSIDE_MSE, OUTSIDE_SSIM))
+        mse, ssim = (_mean(clip.made.native.get(name)) for name in (OUTSIDE_MSE, OUTSIDE_SSIM))
         if mse is not None:
-            values["psnr_outside"] = psnr(mse)
+            values["psnr_outside"] = psnr_of_mse(mse, most=PSNR_CAP)
         if ssim is not None:
             values["ssim_outside"] = ssim
         return values

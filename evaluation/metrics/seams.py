@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
+from evaluation.dubbed_clip import Curve, DubbedClip, Frames, Mask
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.quality import visible_regions
-from evaluation.take import Curve, Frames, Mask, Take
 
 # Jumps of colour or place are seen at a quarter of the crop's size; noise and texture mostly are not.
 _SHRINK = 4
@@ -116,9 +116,9 @@ class Seams:
     )
     fingerprint = "seams-1"
 
-    def __call__(self, take: Take) -> Values:
-        if not take.seams:
+    def __call__(self, clip: DubbedClip) -> Values:
+        if not clip.seams:
             return {}
-        face = visible_regions(take)["face"]
-        jump = seam_excess(jumps(take.made.crops, take.source.crops, face), take.seams)
+        face = visible_regions(clip)["face"]
+        jump = seam_excess(jumps(clip.made.crops, clip.source.crops, face), clip.seams)
         return {} if jump is None else {"seam_jump": jump}

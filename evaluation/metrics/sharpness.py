@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from evaluation.dubbed_clip import Curve, DubbedClip
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.native import SHARPNESS, VERSION
-from evaluation.take import Curve, Take
 
 # A source below this has nothing in its mouth that could be sharp: a ratio to it would be noise.
 _LEAST = 0.05
@@ -50,8 +50,8 @@ class Sharpness:
     )
     fingerprint = f"sharpness-1 {VERSION}"
 
-    def __call__(self, take: Take) -> Values:
-        curves = [footage.native.get(SHARPNESS) for footage in (take.made, take.source)]
+    def __call__(self, clip: DubbedClip) -> Values:
+        curves = [footage.native.get(SHARPNESS) for footage in (clip.made, clip.source)]
         if curves[0] is None or curves[1] is None:
             return {}
         ratio = sharpness_ratio(curves[0], curves[1])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from evaluation.dubbed_clip import Curve, DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.curves import FEWEST_FRAMES
-from evaluation.take import Curve, Take
 
 VERSION = 1
 
@@ -60,5 +60,5 @@ class Silence:
             ),
         )
 
-    def __call__(self, take: Take) -> Values:
-        return closed_lips(take.made.opening) if Kind(take.kind) is Kind.silence else {}
+    def __call__(self, clip: DubbedClip) -> Values:
+        return closed_lips(clip.made.opening) if Kind(clip.kind) is Kind.silence else {}

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import correlate
 
-from evaluation.take import RATE, SPEECH_RATE, Curve, Take
+from common.media import SAMPLE_RATE
+from evaluation.dubbed_clip import RATE, Curve, DubbedClip
 
 SAME = 0.7
 """Normalised cross-correlation from which on two sounds are one recording, coded or shifted perhaps.
@@ -14,7 +15,7 @@ SAME = 0.7
 Of twelve recordings of different speech no two reached .13; AAC and back gives more than .99.
 """
 
-REACH = SPEECH_RATE // 2
+REACH = SAMPLE_RATE // 2
 """Samples by which a recording may be shifted and still be found again."""
 
 FAINTEST = 1e-4
@@ -35,12 +36,12 @@ def same_recording(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
     return bool(shifts.max() / (np.linalg.norm(x) * np.linalg.norm(y)) >= SAME)
 
 
-def is_generated(take: Take) -> bool:
+def is_generated(clip: DubbedClip) -> bool:
     """Whether the made sound is new: neither the source's nor the speech that was given."""
-    made, source = take.made.sound, take.source.sound
+    made, source = clip.made.sound, clip.source.sound
     if made is None or source is None:
         return False
-    return not same_recording(made, source) and not same_recording(made, take.speech)
+    return not same_recording(made, source) and not same_recording(made, clip.speech)
 
 
 def has_sound(sound: Curve | NDArray[np.float32]) -> bool:
@@ -53,7 +54,7 @@ def loudness(speech: NDArray[np.float32], frames: int) -> Curve:
 
     NaN for frames that the speech does not reach, and everywhere where it is silent.
     """
-    hop = round(SPEECH_RATE / RATE)
+    hop = round(SAMPLE_RATE / RATE)
     known = min(frames, len(speech) // hop)
     power = np.square(np.asarray(speech[: known * hop], np.float64)).reshape(known, hop).mean(axis=1)
     level = np.full(frames, np.nan)

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import fingerprint
+from common.media import SAMPLE_RATE
+from evaluation.dubbed_clip import RATE, DubbedClip
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.sound import FAINTEST, is_generated, same_recording
 from evaluation.metrics.voices import SpeakerEncoder, Transcriber
 from evaluation.metrics.words import word_error_rate
-from evaluation.take import RATE, SPEECH_RATE, Take
 from stage1_generator.footage.voice import frame_levels
 
 Sound = NDArray[np.float32]
@@ -32,19 +33,19 @@ TRIM_DB = 40.0
 FLOOR_DB = 60.0
 """Intensity is held so far below the loudest moment: what lies beneath is the recording's noise."""
 
-SHORTEST = SPEECH_RATE // 2
-"""Samples of speech below which nobody's voice is judged."""
+SHORTEST = SAMPLE_RATE // 2
+"""Samples of speech below which a voice is not compared."""
 
 
 def speech_span(sound: Sound) -> tuple[int, int]:
     """First sample of the speech and the one behind its last; (0, 0) for silence."""
     if not len(sound) or np.abs(sound).max() < FAINTEST:
         return 0, 0
-    levels = frame_levels(sound, SPEECH_RATE, _SPAN_RATE)
+    levels = frame_levels(sound, SAMPLE_RATE, _SPAN_RATE)
     if not len(levels):
         return 0, 0
     loud = np.flatnonzero(levels > levels.max() - TRIM_DB)
-    step = round(SPEECH_RATE / _SPAN_RATE)
+    step = round(SAMPLE_RATE / _SPAN_RATE)
     return int(loud[0]) * step, int(loud[-1] + 1) * step
 
 
@@ -57,7 +58,7 @@ def duration_error(made: Sound, source: Sound) -> float | None:
 
 def intensity(sound: Sound) -> NDArray[np.float64]:
     """(N,) RMS level in dB of every video frame's 40 ms, at least ``FLOOR_DB`` below the loudest."""
-    decibels = frame_levels(sound, SPEECH_RATE, RATE).astype(np.float64)
+    decibels = frame_levels(sound, SAMPLE_RATE, RATE).astype(np.float64)
     return np.asarray(np.maximum(decibels, decibels.max() - FLOOR_DB))
 
 
@@ -68,7 +69,7 @@ def intensity_correlation(made: Sound, source: Sound) -> float | None:
     """
     length = min(len(made), len(source))
     parts = made[:length], source[:length]
-    if length < SPEECH_RATE // 2 or any(np.abs(part).max() < FAINTEST for part in parts):
+    if length < SAMPLE_RATE // 2 or any(np.abs(part).max() < FAINTEST for part in parts):
         return None
     a, b = (intensity(part) for part in parts)
     if min(a.std(), b.std()) < 1e-3:
@@ -103,7 +104,7 @@ WER = Metric(
 
 
 class GeneratedSpeech:
-    """Dur-Err, Int-Corr and, with their networks, V-SIM and WER of a take whose sound was generated.
+    """Dur-Err, Int-Corr and, with their networks, V-SIM and WER of a clip whose sound was generated.
 
     Nothing is measured where made or source has no sound, or where the made sound is the source's or the
     given speech again.
@@ -123,16 +124,16 @@ class GeneratedSpeech:
         self.metrics = tuple(metrics)
         self.fingerprint = fingerprint(marks)
 
-    def __call__(self, take: Take) -> Values:
-        if not is_generated(take):
+    def __call__(self, clip: DubbedClip) -> Values:
+        if not is_generated(clip):
             return {}
-        made, source = take.made.sound, take.source.sound
+        made, source = clip.made.sound, clip.source.sound
         assert made is not None and source is not None
         values = {
             "dur_err": duration_error(made, source),
             "int_corr": intensity_correlation(made, source),
             "v_sim": self._voice_similarity(made, source),
-            "wer": self._word_errors(take, made, source),
+            "wer": self._word_errors(clip, made, source),
         }
         return {key: value for key, value in values.items() if value is not None}
 
@@ -143,14 +144,14 @@ class GeneratedSpeech:
         a, b = (np.asarray(self.speaker.embed(span), np.float64) for span in spans)
         return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
 
-    def _word_errors(self, take: Take, made: Sound, source: Sound) -> float | None:
+    def _word_errors(self, clip: DubbedClip, made: Sound, source: Sound) -> float | None:
         if self.transcriber is None:
             return None
-        if take.text is not None:
-            reference = take.text
-        elif same_recording(take.speech, source):
+        if clip.text is not None:
+            reference = clip.text
+        elif same_recording(clip.speech, source):
             return None  # a translation has other words than the source
         else:
-            reference = self.transcriber.transcribe(take.speech)
+            reference = self.transcriber.transcribe(clip.speech)
         rate = word_error_rate(reference, self.transcriber.transcribe(made))
         return None if rate is None else 100 * rate

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from common.face import lip_mask
 from common.face.crops import CROP_SCALE
 from common.face.layout import CHIN, OUTER_EYE_CORNERS
+from evaluation.dubbed_clip import DubbedClip, Mask
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.quality import visible_regions
-from evaluation.pictures import Gray, luma
-from evaluation.take import Mask, Take
+from evaluation.similarity import Gray, luma
 
 FACE_SIZE = 256
 """Pixels that the face (common.face.crops: the crop is CROP_SCALE times as large) is scaled to."""
@@ -25,7 +25,7 @@ MOVED = 5
 """Pixels that an edge of the source may have moved in the dub."""
 
 UNSEEN = 2.0
-"""Grey levels of a step that nobody sees on skin."""
+"""Grey levels of a step that is not visible on skin."""
 
 # The run around a pixel reaches 6 pixels to one side, and its derivative one pixel more.
 _LIP_REACH = RUN // 2 + 1
@@ -117,17 +117,17 @@ class StraightSeams:
     )
     fingerprint = "straight_seams-1"
 
-    def __call__(self, take: Take) -> Values:
-        crop, side = take.made.crops.shape[1], round(FACE_SIZE * CROP_SCALE)
-        face = visible_regions(take)["face"]
-        lips = take.regions.mouth | lip_mask(take.made.landmarks, crop)
+    def __call__(self, clip: DubbedClip) -> Values:
+        crop, side = clip.made.crops.shape[1], round(FACE_SIZE * CROP_SCALE)
+        face = visible_regions(clip)["face"]
+        lips = clip.regions.mouth | lip_mask(clip.made.landmarks, crop)
         grown = np.ones((2 * _LIP_REACH + 1, 2 * _LIP_REACH + 1), np.uint8)
-        versions = [take.made, take.source, *([take.truth] if take.truth is not None else [])]
+        versions = [clip.made, clip.source, *([clip.truth] if clip.truth is not None else [])]
         found = []
-        for index in np.flatnonzero(take.source.present):
+        for index in np.flatnonzero(clip.source.present):
             mouth = cv2.dilate(_mask(lips[index], side).astype(np.uint8), grown).astype(bool)
             # Landmarks count from the middle of a pixel.
-            points = (take.source.landmarks[index, :, :2] + 0.5) * (side / crop) - 0.5
+            points = (clip.source.landmarks[index, :, :2] + 0.5) * (side / crop) - 0.5
             region = _mask(face[index], side) & ~mouth & below_the_eyes(points, side)
             if (pixels := int(region.sum())) < _LEAST_PIXELS:
                 continue

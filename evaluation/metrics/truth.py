@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better, Metric, Values
 from evaluation.metrics.quality import LEAST_PIXELS, clear_regions
-from evaluation.pictures import compare
-from evaluation.take import Take
+from evaluation.similarity import compare
 
 _WHERE = {
     "mouth": "lips of source and truth",
@@ -16,7 +16,7 @@ _WHERE = {
 
 
 class Truth:
-    """``truth_psnr_*`` and ``truth_ssim_*`` of mouth, face, background and occluder; with Take.truth only."""
+    """``truth_psnr_*`` and ``truth_ssim_*`` of mouth, face, background and occluder; with a truth only."""
 
     metrics = tuple(
         Metric(
@@ -41,11 +41,11 @@ class Truth:
     )
     fingerprint = "truth-2"
 
-    def __call__(self, take: Take) -> Values:
-        if take.truth is None:
+    def __call__(self, clip: DubbedClip) -> Values:
+        if clip.truth is None:
             return {}
         values: Values = {}
-        for name, found in compare(take.made.crops, take.truth.crops, clear_regions(take)).items():
+        for name, found in compare(clip.made.crops, clip.truth.crops, clear_regions(clip)).items():
             if found.pixels >= LEAST_PIXELS:
                 values[f"truth_psnr_{name}"], values[f"truth_ssim_{name}"] = found.psnr, found.ssim
         return values

@@ -12,15 +12,15 @@ from safetensors import SafetensorError
 
 from common.errors import UserError
 from common.files import PathLike, fingerprint
+from common.media import SAMPLE_RATE
 from common.models.frozen import freeze, weight_fingerprint
-from evaluation.take import SPEECH_RATE
 
 Sound = NDArray[np.float32]
 
-PIECE = 10 * SPEECH_RATE
+PIECE = 10 * SAMPLE_RATE
 """Samples of which one embedding is made: attention over minutes of sound does not fit into memory."""
 
-WINDOW = 30 * SPEECH_RATE
+WINDOW = 30 * SAMPLE_RATE
 """Samples that Whisper hears at once."""
 
 
@@ -80,7 +80,7 @@ class XVectorEncoder:
         count = max(round(len(sound) / PIECE), 1)
         vectors = []
         for piece in np.array_split(sound, count):
-            inputs = self._extractor(piece, sampling_rate=SPEECH_RATE, return_tensors="pt").to(self._device)
+            inputs = self._extractor(piece, sampling_rate=SAMPLE_RATE, return_tensors="pt").to(self._device)
             with torch.inference_mode():
                 vectors.append(torch.nn.functional.normalize(self._model(**inputs).embeddings[0], dim=-1))
         return np.asarray(torch.stack(vectors).mean(dim=0).float().cpu().numpy())
@@ -119,7 +119,7 @@ class WhisperTranscriber:
 
     def transcribe(self, sound: Sound) -> str:
         heard = self._pipeline(
-            {"raw": np.asarray(sound, np.float32), "sampling_rate": SPEECH_RATE},
+            {"raw": np.asarray(sound, np.float32), "sampling_rate": SAMPLE_RATE},
             # Longer sounds are heard window by window, each from the last time stamp of the one before.
             return_timestamps=len(sound) > WINDOW,
             generate_kwargs=dict(self._options),

@@ -1,4 +1,4 @@
-"""The corrupted control: a video that whoever pays attention must score low (EdiDub, appendix A.2)."""
+"""The corrupted control: a video that an attentive rater must score low (EdiDub, appendix A.2)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.face import FaceDetector, FaceTrack, track_face
 from common.face.layout import MOUTH, RIGID_UPPER
+from evaluation.dubbed_clip import Frames
 from evaluation.mos.footage import Form, shown_frames
-from evaluation.take import Frames
 
 FIRST = 15
 """The first frame that is corrupted."""

@@ -13,9 +13,9 @@ import numpy as np
 
 from common.errors import UserError
 from common.media import Encoding, load_audio, probe, save_wav, write_video
-from evaluation.sampling import frames_at
-from evaluation.sampling import shown_frames as moments
-from evaluation.take import RATE, Frames
+from evaluation.clip_frames import frames_at
+from evaluation.clip_frames import shown_frames as moments
+from evaluation.dubbed_clip import RATE, Frames
 
 SOUND_RATE = 48000
 _QUALITY = 16  # H.264 crf: what raters see is the systems' work, not this encoder's

@@ -28,7 +28,7 @@ ROLE_NAMES = {Role.truth: "ground truth", Role.control: "control"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class RatedVideo:
     """One video: its random name, its role, and what it is called in the tables."""
 
     token: str
@@ -42,7 +42,7 @@ class Page:
 
     clip: str
     group: str
-    videos: tuple[Entry, ...]
+    videos: tuple[RatedVideo, ...]
 
 
 @dataclass(frozen=True)
@@ -89,5 +89,5 @@ class Key:
 
 
 def _page(data: dict[str, Any]) -> Page:
-    videos = tuple(Entry(v["token"], Role(v["role"]), v["system"]) for v in data["videos"])
+    videos = tuple(RatedVideo(v["token"], Role(v["role"]), v["system"]) for v in data["videos"])
     return Page(data["clip"], data["group"], videos)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -12,27 +13,54 @@ import numpy as np
 from common.errors import UserError
 from common.face import FaceDetector, build_detector
 from common.files import PathLike, atomic_dir
+from common.progress import CountCallback
+from evaluation.dubbed_clip import RATE, Frames
 from evaluation.mos.control import corrupted_frames
 from evaluation.mos.footage import Form, common_form, shown_frames, write_shown
 from evaluation.mos.items import ListeningItem
-from evaluation.mos.key import ANSWERS_FORMAT, CRITERIA, HIGHEST, LOWEST, ROLE_NAMES, Entry, Key, Page, Role
-from evaluation.take import RATE, Frames
+from evaluation.mos.key import (
+    ANSWERS_FORMAT,
+    CRITERIA,
+    HIGHEST,
+    LOWEST,
+    ROLE_NAMES,
+    Key,
+    Page,
+    RatedVideo,
+    Role,
+)
 
-_TITLE = "Video listening test"
+
+@dataclass(frozen=True)
+class PageOptions:
+    """How a test is drawn and shown.
+
+    Attributes:
+        seed: of names, orders and the control. None draws one. Whoever knows the seed and this program can
+            find out what is what, so a page for strangers should not be made with a seed they might guess.
+        key: JSON file outside the page's folder; default: beside it, with ".key.json" added. Never
+            overwritten.
+        limit: so many clips at most, evenly from all groups; 0: all.
+        seconds: clips are cut to this length.
+        height: pixels; larger videos are shrunk.
+        title: heading of the page.
+    """
+
+    seed: int | None = None
+    key: PathLike | None = None
+    limit: int = 0
+    seconds: float = 15.0
+    height: int = 720
+    title: str = "Video listening test"
 
 
 def make_pages(
     items: Sequence[ListeningItem],
     output: PathLike,
-    seed: int | None = None,
+    options: PageOptions | None = None,
     *,
-    key: PathLike | None = None,
-    limit: int = 0,
-    seconds: float = 15.0,
-    height: int = 720,
-    title: str = _TITLE,
     detector: FaceDetector | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: CountCallback | None = None,
 ) -> Key:
     """Write a folder that can be opened from disk or put on any web server, and beside it the key.
 
@@ -42,13 +70,7 @@ def make_pages(
     Args:
         items: at least one; all with the same systems.
         output: folder, new or empty. Nothing in it says which video is whose.
-        seed: of names, orders and the control. None draws one. Whoever knows the seed and this program can
-            find out what is what, so a page for strangers should not be made with a seed they might guess.
-        key: JSON file outside ``output``; default: beside it, with ".key.json" added. Never overwritten.
-        limit: so many clips at most, evenly from all groups; 0: all.
-        seconds: clips are cut to this length.
-        height: pixels; larger videos are shrunk.
-        title: heading of the page.
+        options: default: a drawn seed and all clips.
         detector: finds the mouth for the control; default: mediapipe.
         progress: called after each clip with (clips done, clips in all).
 
@@ -56,12 +78,12 @@ def make_pages(
         UserError: no item, systems differ, a folder or key is in the way, a video cannot be read, is too
             short, shows no face, or has another aspect than its original.
     """
-    output = Path(output)
-    key_path = Path(key) if key is not None else output.with_name(f"{output.name}.key.json")
+    output, options = Path(output), options or PageOptions()
+    key_path = Path(options.key) if options.key is not None else output.with_name(f"{output.name}.key.json")
     _check(items, output, key_path)
-    seed = secrets.randbits(63) if seed is None else seed
+    seed = secrets.randbits(63) if options.seed is None else options.seed
     rng = np.random.default_rng(seed)
-    made = plan(_chosen(items, limit, rng), seed, rng)
+    made = plan(_chosen(items, options.limit, rng), seed, rng)
     by_name = {item.name: item for item in items}
     finder = detector if detector is not None else build_detector()
     forms = []
@@ -69,10 +91,10 @@ def make_pages(
         for number, page in enumerate(made.pages):
             # A generator of its own: what one clip draws does not depend on the clips before.
             drawn = np.random.default_rng([seed, number])
-            forms.append(_write_clip(folder, page, by_name[page.clip], seconds, height, finder, drawn))
+            forms.append(_write_clip(folder, page, by_name[page.clip], options, finder, drawn))
             if progress is not None:
                 progress(number + 1, len(made.pages))
-        (folder / "index.html").write_text(render(made, forms, title), encoding="utf-8")
+        (folder / "index.html").write_text(render(made, forms, options.title), encoding="utf-8")
         made.save(key_path)
     return made
 
@@ -137,7 +159,7 @@ def plan(items: Sequence[ListeningItem], seed: int, rng: np.random.Generator) ->
         while order == before:
             order = rng.permutation(len(kinds)).tolist()
         before = order
-        pages.append(Page(item.name, item.group, tuple(Entry(fresh(), *kinds[i]) for i in order)))
+        pages.append(Page(item.name, item.group, tuple(RatedVideo(fresh(), *kinds[i]) for i in order)))
     return Key(study, seed, systems, tuple(pages))
 
 
@@ -145,12 +167,11 @@ def _write_clip(
     folder: Path,
     page: Page,
     item: ListeningItem,
-    seconds: float,
-    height: int,
+    options: PageOptions,
     detector: FaceDetector,
     rng: np.random.Generator,
 ) -> Form:
-    form = common_form(item.original, item.videos.values(), seconds, height)
+    form = common_form(item.original, item.videos.values(), options.seconds, options.height)
     frames: Iterable[Frames]
     # In the order of the names, not of the page: nothing that disks and archives keep tells the systems.
     for entry in sorted(page.videos, key=lambda entry: entry.token):

@@ -14,8 +14,8 @@ from evaluation.mos.key import CRITERIA, Key
 from evaluation.mos.statistics import (
     LEAST_FOR_TRUTH,
     MOST_FOR_CONTROL,
-    Comparison,
     Mean,
+    SystemComparison,
     comparisons,
     means,
     screen,
@@ -34,7 +34,7 @@ class Excluded:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ListeningScores:
     """The outcome of a listening test.
 
     Attributes:
@@ -49,10 +49,10 @@ class Scores:
     excluded: tuple[Excluded, ...]
     left_out: tuple[LeftOut, ...]
     means: tuple[Mean, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[SystemComparison, ...]
 
 
-def score_answers(key: PathLike, answers: PathLike, output: PathLike) -> Scores:
+def score_answers(key: PathLike, answers: PathLike, output: PathLike) -> ListeningScores:
     """Screen the raters, compute the tables and write them.
 
     Writes scores.json (everything), means.csv, comparisons.csv, ratings.csv (every mark of every rater, with
@@ -70,7 +70,7 @@ def score_answers(key: PathLike, answers: PathLike, output: PathLike) -> Scores:
     given, left_out = read_answers(answers, test)
     reasons = {a.rater: screen(a, test) for a in given}
     kept = [a for a in given if not reasons[a.rater]]
-    scores = Scores(
+    scores = ListeningScores(
         study=test.study,
         kept=tuple(a.rater for a in kept),
         excluded=tuple(Excluded(a.rater, a.file, tuple(reasons[a.rater])) for a in given if reasons[a.rater]),
@@ -81,7 +81,7 @@ def score_answers(key: PathLike, answers: PathLike, output: PathLike) -> Scores:
     folder = require_writable_dir(output)
     write_json(folder / "scores.json", scores)
     _write_rows(folder / "means.csv", [f.name for f in fields(Mean)], [_flat(m) for m in scores.means])
-    columns = [f.name for f in fields(Comparison)]
+    columns = [f.name for f in fields(SystemComparison)]
     _write_rows(folder / "comparisons.csv", columns, [_flat(c) for c in scores.comparisons])
     ratings = [
         {
@@ -100,7 +100,7 @@ def score_answers(key: PathLike, answers: PathLike, output: PathLike) -> Scores:
     return scores
 
 
-def _flat(row: Mean | Comparison) -> dict[str, Any]:
+def _flat(row: Mean | SystemComparison) -> dict[str, Any]:
     return {name: getattr(value, "value", value) for name, value in asdict(row).items()}
 
 
@@ -111,7 +111,7 @@ def _write_rows(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any
         writer.writerows(rows)
 
 
-def readable(scores: Scores) -> str:
+def readable(scores: ListeningScores) -> str:
     """The outcome as plain text."""
     lines = [
         f"Listening test {scores.study}: {len(scores.kept)} raters count, {len(scores.excluded)} are "
@@ -128,7 +128,7 @@ def readable(scores: Scores) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(scores: Scores, group: str) -> list[str]:
+def _table(scores: ListeningScores, group: str) -> list[str]:
     rows = [mean for mean in scores.means if mean.group == group]
     tests = {(c.other, c.criterion): c for c in scores.comparisons if c.group == group}
     width = max(len(row.system) for row in rows)

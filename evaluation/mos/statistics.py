@@ -11,12 +11,12 @@ from scipy.stats import wilcoxon
 
 from evaluation.mos.answers import Answers
 from evaluation.mos.key import CRITERIA, Key, Page, Role
+from evaluation.results import ALL
 
 LEAST_FOR_TRUTH = 6.0
 MOST_FOR_CONTROL = 4.0
 """EdiDub, appendix A.2: a rater counts unless a mean is lower (higher) than this."""
 
-ALL = "all"
 _DRAWS = 10_000
 
 
@@ -44,7 +44,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SystemComparison:
     """Wilcoxon's signed-rank test on pairs: one rater's marks for two systems on one page.
 
     Attributes:
@@ -112,7 +112,7 @@ def bootstrap(marks: NDArray[np.float64], seed: int, level: float = 0.95) -> tup
     return float(low), float(high)
 
 
-def comparisons(kept: Sequence[Answers], key: Key) -> list[Comparison]:
+def comparisons(kept: Sequence[Answers], key: Key) -> list[SystemComparison]:
     """The first system against each other one, by group and over all; empty without raters."""
     rows = []
     for group, pages in _groups(key).items():
@@ -126,14 +126,18 @@ def comparisons(kept: Sequence[Answers], key: Key) -> list[Comparison]:
     return rows
 
 
-def _comparison(steps: NDArray[np.float64], first: str, other: str, group: str, criterion: str) -> Comparison:
+def _comparison(
+    steps: NDArray[np.float64], first: str, other: str, group: str, criterion: str
+) -> SystemComparison:
     untied = int(np.count_nonzero(steps))
     # Without a difference there is nothing to rank.
     better, either = (
         float(wilcoxon(steps, alternative=side).pvalue) if untied else 1.0
         for side in ("greater", "two-sided")
     )
-    return Comparison(first, other, group, criterion, len(steps), untied, float(steps.mean()), better, either)
+    return SystemComparison(
+        first, other, group, criterion, len(steps), untied, float(steps.mean()), better, either
+    )
 
 
 def _entries(key: Key) -> list[tuple[Role, str]]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
-RATE = 16000
+from common.media import SAMPLE_RATE
+
 WINDOW, HOP, FFT = 400, 160, 512
 FILTERS, CEPSTRA, LIFTER = 26, 13, 22
 PRE_EMPHASIS = 0.97
@@ -51,9 +52,9 @@ def mfcc(sound: NDArray[np.floating]) -> NDArray[np.float64]:
 def _filters() -> NDArray[np.float64]:
     """(26, 257) triangles whose corners are equally far apart in mel (2595 log10(1 + f / 700)), rounded
     down to bins of a spectrum of 513."""
-    top = 2595 * np.log10(1 + RATE / 2 / 700)
+    top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     hertz = 700 * (10 ** (np.linspace(0, top, FILTERS + 2) / 2595) - 1)
-    corners = np.floor((FFT + 1) * hertz / RATE)
+    corners = np.floor((FFT + 1) * hertz / SAMPLE_RATE)
     bins = np.arange(FFT // 2 + 1)
     low, middle, high = (corners[i : i + FILTERS, None] for i in range(3))
     rising = (bins - low) / np.maximum(middle - low, 1)

@@ -1,7 +1,7 @@
 """SyncNet: do five frames of a face and 0.2 s of sound belong together?
 
 Chung & Zisserman, "Out of time: automated lip sync in the wild" (ACCV workshops 2016), in the version whose
-public weights (``syncnet_v2.model``) everybody's LSE-D and LSE-C are measured with. The weights are not
+public weights (``syncnet_v2.model``) published LSE-D and LSE-C are measured with. The weights are not
 shipped; the names of the parameters are theirs.
 """
 
@@ -133,9 +133,9 @@ class SyncNetJudge:
     """The public evaluation of SyncNet on one clip, as Wav2Lip's LSE-D and LSE-C use it.
 
     It was trained on squares of 1.4 x the box of a face detector, hairline to chin, which begin at the
-    hairline: about 2.7 eye-corner distances with the mouth at .57 of the height. The crop of a Take (1.45 x
-    the face from brows to chin: 2.54 eye-corner distances, mouth at .55) is resized as it is: numbers are
-    near those of the public pipeline, not the same.
+    hairline: about 2.7 eye-corner distances with the mouth at .57 of the height. The crops of a
+    DubbedClip (1.45 x the face from brows to chin: 2.54 eye-corner distances, mouth at .55) are resized as
+    they are: numbers are near those of the public pipeline, not the same.
 
     Raises:
         UserError: from the constructor, see :func:`load_syncnet`.

@@ -25,7 +25,7 @@ class VGG16(nn.Module):
                 width = channels
             self._ends.append(len(layers) - 1)
             layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers[:-1])  # nobody looks behind the last stage
+        self.features = nn.Sequential(*layers[:-1])  # without the last pooling, which is not used
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """(B, 3, H, W), normalised -> five maps (B, C, h, w)."""

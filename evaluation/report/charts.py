@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from evaluation.dubbed_clip import RATE
 from evaluation.metrics.base import Better, Metric
 from evaluation.tables import Cell
-from evaluation.take import RATE
 
 PALETTE = 8
 """Systems have as many colours, then they come again."""

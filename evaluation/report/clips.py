@@ -19,7 +19,7 @@ KNOWN_CURVES = ("source", "driver", "truth")
 
 
 @dataclass(frozen=True)
-class Version:
+class ReportVersion:
     """One system in the section of a clip."""
 
     system: str
@@ -29,14 +29,14 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ReportClip:
     """All systems on one row of the manifest; ``values``: a line per metric, a cell per system."""
 
     anchor: str
     name: str
     group: str
     kind: str
-    versions: tuple[Version, ...]
+    versions: tuple[ReportVersion, ...]
     curves: Markup | None
     drawn: tuple[str, ...]
     values: tuple[tuple[Metric, tuple[Shown, ...]], ...]
@@ -51,7 +51,7 @@ def row_values(results: Results) -> RowValue:
     return lambda metric, row: of_row(metric, row, digits[metric.key], results.facts)
 
 
-def clips(results: Results, row_value: RowValue) -> list[Clip]:
+def clips(results: Results, row_value: RowValue) -> list[ReportClip]:
     """Rows of all systems by clip, in order of appearance."""
     by_clip: dict[tuple[str, str, str], dict[str, Row]] = {}
     for row in results.rows:
@@ -63,7 +63,7 @@ def clips(results: Results, row_value: RowValue) -> list[Clip]:
 
 def _clip(
     results: Results, anchor: str, key: tuple[str, str, str], rows: dict[str, Row], row_value: RowValue
-) -> Clip:
+) -> ReportClip:
     group, name, kind = key
     known = {
         which: next(row.curves[which] for row in rows.values() if which in row.curves)
@@ -75,15 +75,15 @@ def _clip(
         for place, system in enumerate(results.systems)
         if system in rows and "made" in rows[system].curves
     ]
-    # Lines that nobody of this clip has would be noise.
+    # Lines of metrics that no system has for this clip are left out.
     shown = [metric for metric in results.metrics if any(metric.key in row.values for row in rows.values())]
-    return Clip(
+    return ReportClip(
         anchor,
         name,
         group,
         kind,
         tuple(
-            Version(system, system_class(place), rows.get(system), _warnings(rows.get(system)))
+            ReportVersion(system, system_class(place), rows.get(system), _warnings(rows.get(system)))
             for place, system in enumerate(results.systems)
         ),
         curve_chart(known, made, anchor) if known or made else None,

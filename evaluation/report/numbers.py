@@ -9,9 +9,9 @@ from typing import Any
 
 from evaluation.metrics.base import Better, Kind, Metric
 from evaluation.rates import Rate
-from evaluation.results import Row
+from evaluation.results import ALL, Row
 from evaluation.statistics import badness
-from evaluation.tables import ALL, Cell
+from evaluation.tables import Cell
 
 MISSING = "\N{EN DASH}"
 ARROWS = {

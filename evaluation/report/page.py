@@ -35,7 +35,7 @@ _PLACED = ("rules", "missing", "main")
 def write_report(
     results: Results, folder: PathLike, *, tables: Tables | None = None, size_limit: int = SIZE_LIMIT
 ) -> Path:
-    """Write ``report.html``: one file with everything in it that asks nobody for anything.
+    """Write ``report.html``: one file with everything in it, which loads nothing from elsewhere.
 
     Of ``results.facts`` three keys have a meaning, the others are listed: "rules" (list of sentences: what
     success is), "missing" (metric key -> why it was not measured), "main" (keys of the metrics that are

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from evaluation.metrics.base import Better, Kind, Metric
 from evaluation.report.charts import dot_chart, system_class
 from evaluation.report.numbers import KINDS, Shown, decimals, of_cell, of_rate, of_speed, why_not
-from evaluation.results import Results
-from evaluation.tables import ALL, Block, Tables, clip_key, taken_values
+from evaluation.results import ALL, Results
+from evaluation.tables import Block, Tables, clip_key, taken_values
 
 
 @dataclass(frozen=True)

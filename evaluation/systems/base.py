@@ -10,7 +10,7 @@ from evaluation.manifest import Case
 
 
 @dataclass(frozen=True)
-class Dubbed:
+class DubbedFile:
     """A dub.
 
     Attributes:
@@ -35,7 +35,7 @@ class System(Protocol):
         """Changes whenever the same case would get another dub."""
         ...
 
-    def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
+    def dub(self, case: Case, video: Path, output: Path) -> DubbedFile:
         """Dub ``video`` (the case's own, or on a way back a dub of it) with the case's speech.
 
         Raises:

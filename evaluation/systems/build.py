@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.models.package_info import METADATA_FILE, read_info
 from common.own_mouths.config import OwnMouthsConfig, Renderer
@@ -17,23 +19,22 @@ from stage2_dubber.dub.compositing import Compositing
 COPY = "copy"
 # What a stage-2 package can be told behind a question mark.
 _OPTIONS: Mapping[str, Callable[[str], Any]] = {
-    "num_steps": int,
-    "passes": int,
-    "audio_scale": float,
-    "reference_scale": float,
+    **SamplingOptions.types(),
     "compositing": Compositing,
     "renderer": Renderer,
 }
 _OWN_MOUTHS = "own_mouths."
 
 
-def build_systems(texts: Sequence[str], device: str = "cpu", **sampling: Any) -> list[System]:
+def build_systems(
+    texts: Sequence[str], device: str = "cpu", sampling: SamplingOptions | None = None
+) -> list[System]:
     """One system per text; see :func:`build_system`.
 
     Raises:
         UserError: as there, or two systems have one name.
     """
-    systems = [build_system(text, device, **sampling) for text in texts]
+    systems = [build_system(text, device, sampling) for text in texts]
     names = [system.name for system in systems]
     for name in names:
         if names.count(name) > 1:
@@ -41,18 +42,17 @@ def build_systems(texts: Sequence[str], device: str = "cpu", **sampling: Any) ->
     return systems
 
 
-def build_system(text: str, device: str = "cpu", **sampling: Any) -> System:
+def build_system(text: str, device: str = "cpu", sampling: SamplingOptions | None = None) -> System:
     """``[NAME=]WHAT[?OPTION=VALUE&...]``.
 
     WHAT is ``copy`` (the untouched input), the folder of a model package of either stage, or a folder of
-    videos that another program has made. Packages of stage 2 take options: ``num_steps``, ``passes``,
-    ``audio_scale``, ``reference_scale``, ``compositing``, ``renderer``, and ``own_mouths.FIELD`` for the
-    fields of :class:`common.own_mouths.config.OwnMouthsConfig`; their names are then made of folder and
-    options.
+    videos that another program has made. Packages of stage 2 take options: the fields of
+    :class:`common.diffusion.options.SamplingOptions`, ``compositing``, ``renderer``, and ``own_mouths.FIELD``
+    for the fields of :class:`common.own_mouths.config.OwnMouthsConfig`; their names are then made of folder
+    and options.
 
     Args:
-        sampling: num_steps, passes, audio_scale, reference_scale for stage 2; None: the package's own. An
-            option in the text wins.
+        sampling: of packages of stage 2; None: the package's own. An option in the text wins.
 
     Raises:
         UserError: there is nothing of that kind, or it has no such option.
@@ -79,7 +79,9 @@ def build_system(text: str, device: str = "cpu", **sampling: Any) -> System:
         return GeneratorSystem(name, folder, device)
     from evaluation.systems.editor import EditorSystem
 
-    return EditorSystem(name, folder, device, **{**sampling, **options})
+    changes = {key: options.pop(key) for key in SamplingOptions.types() if key in options}
+    sampling = replace(sampling or SamplingOptions(), **changes)
+    return EditorSystem(name, folder, device, sampling=sampling, **options)
 
 
 def _is_editor(folder: Path) -> bool:

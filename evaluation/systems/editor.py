@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
+from common.diffusion.options import SamplingOptions
 from common.files import fingerprint, sha256_file
-from common.media import probe, save_wav
+from common.media import SAMPLE_RATE, probe, save_wav
 from common.models.package_info import read_info
 from common.own_mouths.config import VERSION, OwnMouthsConfig, Renderer
 from evaluation.manifest import Case
-from evaluation.systems.base import Dubbed
+from evaluation.systems.base import DubbedFile
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.pipeline import DubPipeline
-from stage2_dubber.dub.request import SPEECH_RATE, DubRequest
+from stage2_dubber.dub.request import DubRequest
 
 
 class EditorSystem:
@@ -33,16 +33,13 @@ class EditorSystem:
         compositing: Compositing | None = None,
         renderer: Renderer | None = None,
         own_mouths: OwnMouthsConfig | None = None,
-        **sampling: Any,
+        sampling: SamplingOptions | None = None,
     ) -> None:
-        """``sampling``: num_steps, passes, audio_scale, reference_scale.
-
-        What is None, of the others too: the usual.
-        """
+        """What is None: as ``bootdub dub`` has it without the option."""
         self.name = name
         self.package = package
         self.device = device
-        self.sampling = {key: value for key, value in sampling.items() if value is not None}
+        self.sampling = sampling or SamplingOptions()
         self.compositing = compositing or DEFAULT_COMPOSITING
         self.renderer = renderer or read_info(package).renderer
         self.own_mouths = own_mouths or OwnMouthsConfig()
@@ -50,14 +47,16 @@ class EditorSystem:
             "package": package_digest(package),
             "compositing": self.compositing.value,
             "renderer": self.renderer.value,
-            **self.sampling,
+            **self.sampling.changes(),
         }
+        if self.sampling.seed:
+            facts["seed"] = self.sampling.seed
         if self.renderer is not Renderer.editor:
             facts["own_mouths"] = [VERSION, asdict(self.own_mouths)]
         self.fingerprint = fingerprint(facts)
         self._pipeline: DubPipeline | None = None
 
-    def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
+    def dub(self, case: Case, video: Path, output: Path) -> DubbedFile:
         """A whole dub: face, model, compositing, file."""
         if self._pipeline is None:
             self._pipeline = DubPipeline.from_pretrained(self.package, device=self.device)
@@ -66,14 +65,15 @@ class EditorSystem:
                 video,
                 audio,
                 output,
+                sampling=self.sampling,
                 track=case.track,
                 overwrite=True,
                 compositing=self.compositing,
                 renderer=self.renderer,
                 own_mouths=self.own_mouths,
             )
-            result = self._pipeline.run(request, **self.sampling)
-        return Dubbed(output, sum(result.seconds.values()), result.seams)
+            result = self._pipeline.run(request)
+        return DubbedFile(output, sum(result.seconds.values()), result.seams)
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def speech_file(case: Case, video: Path) -> Iterator[Path]:
         return
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "silence.wav"
-        save_wav(path, np.zeros(round(probe(video).duration * SPEECH_RATE), np.float32), SPEECH_RATE)
+        save_wav(path, np.zeros(round(probe(video).duration * SAMPLE_RATE), np.float32), SAMPLE_RATE)
         yield path
 
 

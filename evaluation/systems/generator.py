@@ -18,7 +18,7 @@ from common.files import fingerprint
 from common.models.package import load_package
 from common.speech.build import build_speech_encoder
 from evaluation.manifest import Case
-from evaluation.systems.base import Dubbed
+from evaluation.systems.base import DubbedFile
 from evaluation.systems.editor import package_digest, speech_file
 from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.paste import put_back
@@ -49,7 +49,7 @@ class Inpainter:
             extra_window=info.speech.extra_window,
             seed=0,
             feather=FEATHER,
-            context=self.package.context,
+            text=self.package.context,
         )
 
     def __call__(
@@ -57,14 +57,14 @@ class Inpainter:
         name: str,
         crops: NDArray[np.uint8],
         landmarks: FloatArray,
-        features: NDArray[np.float32],
+        audio_features: NDArray[np.float32],
         start_frame: int = 0,
     ) -> NDArray[np.uint8]:
         """Crops (N, S, S, 3) with landmarks (N, 68, 3) in, as many with other lips out, blended."""
         size = self.geometry.crop_size
         inpaint = clip_masks(landmarks, size).inpaint
         stills = crops[spread(len(crops), self._stills)]
-        job = GenerationJob(name, crops, inpaint, stills, features, start_frame)
+        job = GenerationJob(name, crops, inpaint, stills, audio_features, start_frame)
         (made,) = self._generator.generate([job])
         return put_back(crops, made, inpaint, FEATHER * size)
 
@@ -79,7 +79,7 @@ class GeneratorSystem:
         self.fingerprint = fingerprint({"package": package_digest(package), "feather": FEATHER})
         self._inpainter: Inpainter | None = None
 
-    def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
+    def dub(self, case: Case, video: Path, output: Path) -> DubbedFile:
         """A whole dub."""
         self._inpainter = self._inpainter or Inpainter(self.package, str(choose_device(self.device)))
         geometry, started = self._inpainter.geometry, time.monotonic()
@@ -87,10 +87,10 @@ class GeneratorSystem:
             request = DubRequest(video, audio, output, track=case.track, overwrite=True)
             inputs = check_request(request)
             plan = plan_face(request, geometry.crop_scale, geometry.fps, _say_nothing)
-            features = self._inpainter.speech.encode(inputs.padded_speech(plan.timeline.duration))
-            frames = composited_frames(video, plan, _PlannedEditor(self._inpainter, plan), features)
+            audio_features = self._inpainter.speech.encode(inputs.padded_audio(plan.timeline.duration))
+            frames = composited_frames(video, plan, _PlannedEditor(self._inpainter, plan), audio_features)
             write_outputs(request, inputs.info, plan, frames)
-        return Dubbed(output, time.monotonic() - started)
+        return DubbedFile(output, time.monotonic() - started)
 
 
 class _PlannedEditor:
@@ -101,14 +101,14 @@ class _PlannedEditor:
         self.crop_size, self.fps = inpainter.geometry.crop_size, inpainter.geometry.fps
 
     def stream(
-        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+        self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
     ) -> Iterator[Edit]:
         shown = self._plan.timeline.shown[start_frame : start_frame + count]
         points = [
             self._plan.crops.landmarks(self._plan.track.landmarks[i], int(i), self.crop_size) for i in shown
         ]
         frames = np.stack([next(crops) for _ in range(count)])
-        made = self._inpainter(str(start_frame), frames, np.stack(points), features, start_frame)
+        made = self._inpainter(str(start_frame), frames, np.stack(points), audio_features, start_frame)
         yield from map(Edit, made)
 
 

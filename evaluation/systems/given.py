@@ -1,4 +1,4 @@
-"""Systems that make nothing: the untouched input, and a folder of somebody's outputs."""
+"""Systems that make nothing: the untouched input, and a folder of another program's outputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from evaluation.manifest import Case
-from evaluation.systems.base import Dubbed
+from evaluation.systems.base import DubbedFile
 
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".m4v", ".avi")
 
@@ -17,9 +17,9 @@ class CopySystem:
     name = "copy-input"
     fingerprint = "copy-input"
 
-    def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
+    def dub(self, case: Case, video: Path, output: Path) -> DubbedFile:
         """The source itself."""
-        return Dubbed(video)
+        return DubbedFile(video)
 
 
 class FolderSystem:
@@ -38,7 +38,7 @@ class FolderSystem:
         self.folder = folder
         self.fingerprint = f"folder {name}"
 
-    def dub(self, case: Case, video: Path, output: Path) -> Dubbed:
+    def dub(self, case: Case, video: Path, output: Path) -> DubbedFile:
         """The file that is there.
 
         Raises:
@@ -47,5 +47,5 @@ class FolderSystem:
         for suffix in SUFFIXES:
             path = self.folder / f"{case.name}{suffix}"
             if path.is_file():
-                return Dubbed(path)
+                return DubbedFile(path)
         raise UserError(f"'{self.folder}' holds no video named '{case.name}'.")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from common.data.prepared import PreparedClip
 from common.data.writer import safe_key
 from common.parallel import run_parallel
-from common.progress import Progress
+from common.progress import StepProgress
 from stage1_generator.companions.plan import PairPlan, chosen_clips
 from stage1_generator.config import Stage1Config
 from stage1_generator.work.paths import work_paths
@@ -83,7 +83,7 @@ def make_companions(
         opened = frames_of(entries[entry])
         return [make(plan, opened) for plan in groups[entry]]
 
-    progress, accepted = Progress(what, len(plans)), 0
+    progress, accepted = StepProgress(what, len(plans)), 0
     for entry, results in run_parallel(make_all, list(groups), config.blend.workers):
         for plan, (good, worked) in zip(groups[entry], results, strict=True):
             accepted += good

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.prepared import SAMPLE_RATE
 from common.errors import UserError
 from common.files import read_json, require_file
+from common.media import SAMPLE_RATE
 from stage1_generator.config import PrepareConfig
 
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
 from common.diffusion.config import DiffusionConfig
-from common.diffusion.sampler import Conditions, build_sampler
+from common.diffusion.sampler import build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import GeometryConfig, latents_to_frames
+from common.models.conditions import ModelConditions
 from common.speech.windows import audio_windows
 from stage1_generator.companions.masks import hide
 from stage1_generator.companions.paste import put_back
@@ -31,7 +32,7 @@ class GenerationJob:
         frames: (L, S, S, 3) uint8, the original crop.
         inpaint: (L, S, S) bool, the region to make.
         references: (M, S, S, 3) uint8 stills of the person (P: from the clip itself at inference).
-        features: (T, C) speech features of the track that shall be spoken.
+        audio_features: (T, C) speech features at 50 Hz of the track that shall be spoken.
         speech_start: video frame of that track which the clip's first frame shall say.
     """
 
@@ -39,7 +40,7 @@ class GenerationJob:
     frames: NDArray[np.uint8]
     inpaint: NDArray[np.bool_]
     references: NDArray[np.uint8]
-    features: NDArray[np.float32]
+    audio_features: NDArray[np.float32]
     speech_start: int
 
 
@@ -63,9 +64,9 @@ class CompanionGenerator:
         extra_window: int,
         seed: int,
         feather: float,
-        context: torch.Tensor | None = None,
+        text: torch.Tensor | None = None,
     ) -> None:
-        self._model, self._codec, self._geometry, self._context = model, codec, geometry, context
+        self._model, self._codec, self._geometry, self._text = model, codec, geometry, text
         self._extra, self._seed, self._feather = extra_window, seed, feather
         # The masked video's surroundings are a condition already; its references are stills without a border.
         self._sampler = build_sampler(diffusion, border=0)
@@ -118,24 +119,26 @@ class CompanionGenerator:
         """(B, window.length, S, S, 3) uint8; `blended` is what the window before became."""
         shown = window.indices()
         masked = np.stack([hide(job.frames[shown], job.inpaint[shown]) for job in jobs])
-        condition = self._codec.encode_frames(masked)
+        masked_latents = self._codec.encode_frames(masked)
         motion = None
         if window.new_from:
             overlap = np.stack([frames[-window.new_from :] for frames in blended])
             motion = self._codec.encode_frames(overlap)
-        audio = [
-            audio_windows(job.features, job.speech_start + window.start, window.latent_frames, self._extra)
+        audio_features = [
+            audio_windows(
+                job.audio_features, job.speech_start + window.start, window.latent_frames, self._extra
+            )
             for job in jobs
         ]
-        conditions = Conditions(
+        conditions = ModelConditions(
+            audio_features=torch.from_numpy(np.stack(audio_features)).to(masked_latents.device),
             reference=references,
-            audio_features=torch.from_numpy(np.stack(audio)).to(condition.device),
-            context=self._context,
-            condition=condition,
+            text=self._text,
+            masked_latents=masked_latents,
             motion=motion,
         )
-        noise = torch.stack([self._noise(job.key, window, condition.shape[1:]) for job in jobs])
-        latents = self._sampler.sample(self._model, noise.to(condition.device), conditions)
+        noise = torch.stack([self._noise(job.key, window, masked_latents.shape[1:]) for job in jobs])
+        latents = self._sampler.sample(self._model, noise.to(masked_latents.device), conditions)
         return self._codec.decode_frames(latents)
 
     def _noise(self, key: str, window: Window, shape: Sequence[int]) -> torch.Tensor:

@@ -11,7 +11,6 @@ from torch import nn
 
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
-from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.models.package import save_package
 from common.models.package_info import PackageInfo
@@ -41,26 +40,17 @@ class GeneratorStrategy(FlowStrategy):
                 "data.shards holds clips without latents: run `python -m stage1_generator.encode`."
             )
         check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
-        flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
-        extra = config.speech.extra_window
-        super().__init__(
-            config.train,
-            config.geometry,
-            flow,
-            extra,
-            context=self.start.context,
-            speech_transform=speech_transform_of(config.train, config.speech, config.speech_augment),
-            patch_size=config.model.patch_size,
-        )
+        transform = speech_transform_of(config.train, config.speech, config.speech_augment)
+        super().__init__(config, self.start.context, speech_transform=transform)
 
     def build_model(self) -> nn.Module:
         if self.start.adapters:
             raise UserError("train.init_from has adapters: start the generator from a package without.")
         return starting_model(self.start, self.config.model)
 
-    def conditions(self, batch: DubBatch, micro: MicroBatch) -> DubBatch:
+    def choose_conditions(self, batch: DubBatch, micro: MicroBatch) -> DubBatch:
         """Stills are drawn anew at every visit, in a random order, where the clip has more than needed."""
-        if batch.condition is None:
+        if batch.masked_latents is None:
             raise UserError(
                 f"The sample {batch.keys[0]} is not from the encode step: name its shards in data.shards."
             )
@@ -91,7 +81,7 @@ class GeneratorStrategy(FlowStrategy):
     def save_package(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, DubbingTransformer)
         info = package_info(self.config, PHASE, self.speech_fingerprint, self.record)
-        save_package(folder, info, model, self.start.codec, self.context)
+        save_package(folder, info, model, self.start.codec, self.text)
 
 
 def package_info(

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.clips import clip_key, clip_starts
-from common.data.prepared import SAMPLE_RATE
 from common.data.writer import safe_key
 from common.errors import UserError
 from common.face import build_detector, plan_crops, require_face, track_face
 from common.files import fingerprint, sha256_file
-from common.media import frame_times, load_audio, read_frames, resample_indices
+from common.media import SAMPLE_RATE, frame_times, load_audio, read_frames, resample_indices
 from stage1_generator.config import PrepareConfig, Stage1Config
 from stage1_generator.footage.videos import TRACK_SUFFIX, find_videos
 

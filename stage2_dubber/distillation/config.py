@@ -31,11 +31,11 @@ class CriticConfig:
 
 @dataclass
 class DistillConfig:
-    """How a student is made from a teacher (distillation.py).
+    """How a student is made from a teacher (strategy.py).
 
     ``train.max_steps`` counts all kinds of optimiser steps: ``warmup_steps`` of the student first, then
-    ``opponents_steps`` of its opponents, the fake score and the critic, then rounds of ``fake_steps`` of
-    theirs and one of the student.
+    ``opponents_steps`` of the fake-score network and the discriminator (``critic``), then rounds of
+    ``fake_steps`` of theirs and one of the student.
     """
 
     teacher: str = ""  # its package; empty: the one that the student starts as, train.init_from
@@ -44,7 +44,7 @@ class DistillConfig:
     warmup_face_weight: float = 0.3
     warmup_lip_weight: float = 2.0  # few steps blur the lips first
     teacher_substeps: int = 4  # of the teacher for one of the student
-    opponents_steps: int = 0  # a critic that knows nothing yet leads nowhere
+    opponents_steps: int = 0  # an untrained discriminator leads nowhere
     opponents_rate: float = 1.0  # times train.learning_rate (Heusel et al. 2017, two time scales)
     fake_steps: int = 5
     score_range: list[float] = field(default_factory=lambda: [0.02, 0.98])  # t of scoring, before the shift
@@ -83,8 +83,8 @@ class DistillConfig:
             raise UserError(f"distill.score_range is {span}; give two rising numbers in (0, 1].")
 
     @property
-    def has_opponents(self) -> bool:
-        """Whether there is a fake score or a critic; without, rounds are steps of the student alone."""
+    def has_auxiliary(self) -> bool:
+        """Whether there is a fake score or a discriminator; without, the student is trained alone."""
         return bool(self.matching_weight or self.critic.weight)
 
 

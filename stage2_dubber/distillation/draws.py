@@ -16,10 +16,11 @@ WARMUP, FAKE, STUDENT = "warmup", "fake", "student"
 
 
 def step_kind(config: DistillConfig, step: int) -> str:
-    """What optimiser step ``step`` (from 0) does: warm-up, opponents alone, rounds that the student ends."""
+    """What optimiser step ``step`` (from 0) does: warm-up, the auxiliary networks alone, then rounds
+    of these that a step of the student ends."""
     if step < config.warmup_steps:
         return WARMUP
-    if not config.has_opponents:
+    if not config.has_auxiliary:
         return STUDENT
     of_rounds = step - config.warmup_steps - config.opponents_steps
     if of_rounds < 0:
@@ -31,7 +32,7 @@ def step_kind(config: DistillConfig, step: int) -> str:
 class StepPlan:
     """What all samples of one optimiser step share.
 
-    They share it so that all processes make equally many model calls: nobody waits for a longer rollout.
+    They share it so that all processes make equally many model calls: none waits for a longer rollout.
     """
 
     kind: str
@@ -63,13 +64,13 @@ def plan_step(
 
 @dataclass(frozen=True)
 class RowDraws:
-    """What each of B samples has for itself: noise to start from, and noise and level t of the scoring."""
+    """What each of B samples has for itself: noise to start from, and noise and its level for the scoring."""
 
     noise: Tensor
     """(B, C, F, h, w)."""
     score_noise: Tensor
     """(B, C, F, h, w)."""
-    score_t: Tensor
+    score_sigma: Tensor
     """(B,)."""
 
 

@@ -1,4 +1,4 @@
-"""The networks of a distillation in one module, for the trainer: the student, and who it learns against."""
+"""The networks of a distillation in one module, for the trainer: the student and its auxiliary networks."""
 
 from __future__ import annotations
 
@@ -13,34 +13,43 @@ from torch.nn.parallel import DistributedDataParallel
 from common.models.config import ModelConfig
 from common.models.transformer import DubbingTransformer
 from stage2_dubber.distillation.config import DistillConfig
-from stage2_dubber.distillation.critic import LatentCritic
+from stage2_dubber.distillation.discriminator import LatentDiscriminator
 
-STUDENT, OPPONENTS, FAKE_SCORE, CRITIC = "student", "opponents", "opponents.fake", "opponents.critic"
+# Names of submodules, and so of tensors in checkpoints, which must not change.
+STUDENT, AUXILIARY = "student", "opponents"
+FAKE_SCORE, DISCRIMINATOR = "fake", "critic"
 
 
-class StudentAndOpponents(nn.Module):
-    """What is trained, in turn, the student and its opponents; calls name the network that is meant."""
+class DistillationNetworks(nn.Module):
+    """What is trained, in turn: the student, and the networks that it is trained with.
+
+    These are the fake-score network, which follows the student's distribution, and the discriminator. Calls
+    name the network that is meant.
+    """
 
     # What sharding asks of a model.
     _no_split_modules = DubbingTransformer._no_split_modules
     _keep_in_fp32_modules = DubbingTransformer._keep_in_fp32_modules
 
     def __init__(self, student: DubbingTransformer, model: ModelConfig, distill: DistillConfig) -> None:
-        """The fake score starts as the student; neither it nor the critic is there without a weight."""
+        """The fake score starts as the student; without a weight it or the discriminator is left out."""
         super().__init__()
         self.student = student
         self.opponents = nn.ModuleDict()
         if distill.matching_weight:
-            self.opponents["fake"] = deepcopy(student)
+            self.opponents[FAKE_SCORE] = deepcopy(student)
         if distill.critic.weight:
-            self.opponents["critic"] = LatentCritic(model, distill.critic)
+            self.opponents[DISCRIMINATOR] = LatentDiscriminator(model, distill.critic)
 
     def forward(self, net: str = STUDENT, **inputs: Any) -> Any:
-        """The network's output; of ``OPPONENTS`` that of each by name, from its arguments by name: where
-        processes share gradients all that has some must be one call."""
-        if net == OPPONENTS:
+        """The output of the network ``net``: ``STUDENT``, ``FAKE_SCORE`` or ``DISCRIMINATOR``.
+
+        Of ``AUXILIARY`` that of each by name, from its arguments by name: where processes share gradients
+        all that has some must be one call.
+        """
+        if net == AUXILIARY:
             return {name: self.opponents[name](**given) for name, given in inputs.items()}
-        return self.get_submodule(net)(**inputs)
+        return (self.student if net == STUDENT else self.opponents[net])(**inputs)
 
 
 @contextmanager

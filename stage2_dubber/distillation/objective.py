@@ -1,4 +1,4 @@
-"""What the networks of a distillation learn from one micro-batch (distillation.py says what they are)."""
+"""What the networks of a distillation learn from one micro-batch (strategy.py says what they are)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from torch import Tensor, nn
 
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
-from common.diffusion.sampler import Conditions, EulerSampler
+from common.diffusion.sampler import EulerSampler
+from common.models.conditions import ModelConditions
 from common.training.config import FlowTrainConfig
 from common.training.losses import region_weights, weighted_flow_loss
 from common.training.strategy import SampleLosses
 from stage2_dubber.distillation.config import DistillConfig
-from stage2_dubber.distillation.critic import critic_loss, lesson, student_gradient, with_gradient
+from stage2_dubber.distillation.discriminator import (
+    discriminator_inputs,
+    discriminator_loss,
+    student_gradient,
+    with_gradient,
+)
 from stage2_dubber.distillation.draws import FAKE, WARMUP, RowDraws, StepPlan
 from stage2_dubber.distillation.losses import matching_gradient, matching_loss, root_mean_square
-from stage2_dubber.distillation.networks import CRITIC, FAKE_SCORE, OPPONENTS, STUDENT, by_itself
+from stage2_dubber.distillation.networks import AUXILIARY, DISCRIMINATOR, FAKE_SCORE, STUDENT, by_itself
 from stage2_dubber.distillation.teacher import Teacher
 from stage2_dubber.training.own_references import others_speech
 
@@ -30,7 +36,7 @@ class StudentInputs:
 
     plan: StepPlan
     batch: DubBatch
-    conditions: Conditions
+    conditions: ModelConditions
     rows: RowDraws
 
 
@@ -59,42 +65,50 @@ class Objective:
         kind, inputs = inputs.plan.kind, self.in_pass(model, inputs)
         if kind == WARMUP:
             return self._warm_up(model, inputs)
-        return self._fit_opponents(model, inputs) if kind == FAKE else self._learn(model, inputs)
+        return self._fit_auxiliary(model, inputs) if kind == FAKE else self._learn(model, inputs)
 
     def _warm_up(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
-        """Trajectory distillation from noised real clips (t = 1: from pure noise)."""
+        """Trajectory distillation from noised real clips (sigma = 1: from pure noise)."""
         plan, conditions, noise = inputs.plan, inputs.conditions, inputs.rows.noise
-        sampler, t = self._at(plan)
+        sampler, sigma = self._at(plan)
         clean = inputs.batch.target_latents
-        latents = sampler.shown((1 - t) * clean + t * noise, t, noise, conditions)
-        velocity = sampler.velocity(partial(model, STUDENT), latents, t, conditions)
+        latents = sampler.shown((1 - sigma) * clean + sigma * noise, sigma, noise, conditions)
+        velocity = sampler.velocity(partial(model, STUDENT), latents, sigma, conditions)
         loss = self._to_teacher(inputs, latents, velocity)
-        return SampleLosses(loss, torch.full_like(loss, t), {"warmup": loss.detach()})
+        return SampleLosses(loss, torch.full_like(loss, sigma), {"warmup": loss.detach()})
 
-    def _fit_opponents(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
-        """Flow matching of the fake score, and the critic's lesson, on the student's samples."""
+    def _fit_auxiliary(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
+        """Flow matching of the fake score, and a step of the discriminator, on the student's samples."""
         rows, conditions = inputs.rows, inputs.conditions
         with torch.no_grad():
             sample = self.rollout(model, inputs).sample
         asked: dict[str, dict[str, Any]] = {}
         if self.distill.matching_weight:
-            asked["fake"] = self._scored(self._noised(sample, inputs), inputs)
+            asked[FAKE_SCORE] = self._scored(self._noised(sample, inputs), inputs)
         if self.distill.critic.weight:
-            filmed, speech = inputs.batch.target_latents, conditions.audio_features
-            others = others_speech(speech)
-            asked["critic"] = lesson(filmed, sample, speech, others, rows.score_noise, self.distill.critic)
-        said = model(OPPONENTS, **asked)
+            filmed, audio_features = inputs.batch.target_latents, conditions.audio_features
+            asked[DISCRIMINATOR] = discriminator_inputs(
+                filmed,
+                sample,
+                audio_features,
+                others_speech(audio_features),
+                rows.score_noise,
+                self.distill.critic,
+            )
+        outputs = model(AUXILIARY, **asked)
         weights, losses = self._weights(inputs, self.train.face_weight, self.train.lip_weight), {}
-        if "fake" in said:
+        if FAKE_SCORE in outputs:
             wanted = FlowMatching.velocity_target(sample, rows.score_noise)
-            losses["fake"] = weighted_flow_loss(said["fake"], wanted, weights, _given(conditions, sample))
-        if "critic" in said:
-            losses["critic"] = critic_loss(said["critic"], weights, self.distill.critic)
+            given = _given(conditions, sample)
+            losses["fake"] = weighted_flow_loss(outputs[FAKE_SCORE], wanted, weights, given)
+        if DISCRIMINATOR in outputs:
+            losses["critic"] = discriminator_loss(outputs[DISCRIMINATOR], weights, self.distill.critic)
         total = torch.stack([*losses.values()]).sum(dim=0)
-        return SampleLosses(total, rows.score_t, {name: one.detach() for name, one in losses.items()})
+        return SampleLosses(total, rows.score_sigma, {name: one.detach() for name, one in losses.items()})
 
     def _learn(self, model: nn.Module, inputs: StudentInputs) -> SampleLosses:
-        """One step of the student: to the teacher's distribution, its path and the truth, past the critic."""
+        """One step of the student: to the teacher's distribution, its path and the truth, past the
+        discriminator."""
         distill, made = self.distill, self.rollout(model, inputs)
         generated = self.sampler.generated(made.sample, inputs.conditions)
         given = _given(inputs.conditions, made.sample)
@@ -120,7 +134,7 @@ class Objective:
         if distill.critic.weight:
             with by_itself(model):
                 values, gradient = student_gradient(
-                    partial(model, CRITIC), made.sample, inputs.conditions.audio_features, weights
+                    partial(model, DISCRIMINATOR), made.sample, inputs.conditions.audio_features, weights
                 )
             weight = distill.critic.weight
             losses.append(with_gradient(weight * values, made.sample, weight * gradient))
@@ -144,10 +158,12 @@ class Objective:
         self, model: nn.Module, sample: Tensor, inputs: StudentInputs, generated: Tensor
     ) -> Tensor:
         """(B, C, F, h, w): from the student's distribution to the teacher's."""
-        noisy, t = self._noised(sample, inputs), inputs.rows.score_t
-        guided = self.teacher.velocity(noisy, t, inputs.conditions)
-        real = FlowMatching.estimate_clean(noisy, guided, t)
-        fake = FlowMatching.estimate_clean(noisy, model(FAKE_SCORE, **self._scored(noisy, inputs)).float(), t)
+        noisy, sigma = self._noised(sample, inputs), inputs.rows.score_sigma
+        guided = self.teacher.velocity(noisy, sigma, inputs.conditions)
+        real = FlowMatching.estimate_clean(noisy, guided, sigma)
+        fake = FlowMatching.estimate_clean(
+            noisy, model(FAKE_SCORE, **self._scored(noisy, inputs)).float(), sigma
+        )
         return matching_gradient(sample, real, fake, generated)
 
     @torch.no_grad()
@@ -164,29 +180,21 @@ class Objective:
     def rollout(self, model: nn.Module, inputs: StudentInputs) -> Rollout:
         """The student's samples after step ``plan.stop``; gradients of that step alone."""
         conditions, noise, stop = inputs.conditions, inputs.rows.noise, inputs.plan.stop
-        sampler, t = self._at(inputs.plan)
+        sampler, sigma = self._at(inputs.plan)
         student = partial(model, STUDENT)
         latents = sampler.run(student, noise, noise, conditions, 0, stop)
-        latents = sampler.shown(latents, t, noise, conditions)
-        velocity = sampler.velocity(student, latents, t, conditions)
-        return Rollout(latents, velocity, sampler.finished(latents - t * velocity, noise, conditions))
+        latents = sampler.shown(latents, sigma, noise, conditions)
+        velocity = sampler.velocity(student, latents, sigma, conditions)
+        return Rollout(latents, velocity, sampler.finished(latents - sigma * velocity, noise, conditions))
 
     def _scored(self, noisy: Tensor, inputs: StudentInputs) -> dict[str, Any]:
         """Arguments of the fake score, fully conditioned: the student has no guidance."""
-        conditions = inputs.conditions
-        return {
-            "latents": noisy,
-            "timestep": FlowMatching.model_timestep(inputs.rows.score_t),
-            "reference": conditions.reference,
-            "audio_features": conditions.audio_features,
-            "context": conditions.context,
-            "motion_frames": conditions.motion_frames,
-            "place": conditions.place,
-        }
+        timestep = FlowMatching.model_timestep(inputs.rows.score_sigma)
+        return {"latents": noisy, "timestep": timestep, "conditions": inputs.conditions}
 
     def _noised(self, sample: Tensor, inputs: StudentInputs) -> Tensor:
-        """The samples at ``score_t``; given frames stay clean, as both scores know them."""
-        noisy = FlowMatching.add_noise(sample, inputs.rows.score_noise, inputs.rows.score_t)
+        """The samples at ``score_sigma``; given frames stay clean, as both scores know them."""
+        noisy = FlowMatching.add_noise(sample, inputs.rows.score_noise, inputs.rows.score_sigma)
         frames = inputs.conditions.motion_frames
         return torch.cat((sample[:, :, :frames], noisy[:, :, frames:]), dim=2)
 
@@ -202,6 +210,6 @@ class Objective:
         return sampler, float(sampler.flow.sigmas(plan.num_steps)[plan.stop])
 
 
-def _given(conditions: Conditions, like: Tensor) -> Tensor:
+def _given(conditions: ModelConditions, like: Tensor) -> Tensor:
     """(B,) number of leading latent frames without a loss."""
     return torch.full((len(like),), conditions.motion_frames, device=like.device)

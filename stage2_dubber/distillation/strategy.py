@@ -6,18 +6,18 @@ Networks of one kind, started from packages:
     fake      follows the student's samples by flow matching; says where the student's distribution lies
     student   dubs; x0_fake - x0_real at its noised samples is the gradient that moves it
 
-and, where it has a weight, a critic that tells the student's clips from filmed ones (distillation_critic.py).
+and, where it has a weight, a discriminator of the student's clips and filmed ones (discriminator.py).
 
-Warm-up, student alone: its velocity at its own noise levels is regressed to the teacher's mean velocity up
-to the next one, with the weight on the lips. Then, in turn, several steps of its opponents, the fake score
-and the critic, and one of the student. The student's samples are made by the very sampler that dubs, stopped
-at a random one of its steps and, where it dubs in several passes, in a random one of these: the reference is
-then what it made before.
+Warm-up, student alone: its velocity at its own noise levels is regressed to the teacher's mean velocity up to
+the next one, with the weight on the lips. Then, in turn, several steps of its auxiliary networks, the fake
+score and the discriminator, and one of the student. The student's samples are made by the very sampler that
+dubs, stopped at a random one of its steps and, where it dubs in several passes, in a random one of these: the
+reference is then what it made before.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,10 @@ import torch
 from torch import nn
 
 from common.data.dataset import ShardDataset
-from common.diffusion.sampler import Conditions, build_sampler
+from common.diffusion.sampler import build_sampler
 from common.errors import UserError
 from common.models.package_info import read_info
+from common.training.conditioning import batch_conditions
 from common.training.lip_window import draw_lip_window
 from common.training.loading import MicroBatch
 from common.training.record import short_name
@@ -36,7 +37,7 @@ from common.training.start import starting_model
 from common.training.strategy import SampleLosses
 from stage2_dubber.distillation.config import StudentConfig
 from stage2_dubber.distillation.draws import FAKE, draw_rows, plan_step, step_kind
-from stage2_dubber.distillation.networks import OPPONENTS, STUDENT, StudentAndOpponents
+from stage2_dubber.distillation.networks import AUXILIARY, STUDENT, DistillationNetworks
 from stage2_dubber.distillation.objective import Objective, StudentInputs
 from stage2_dubber.distillation.teacher import Teacher
 from stage2_dubber.training.phase_adapter import add_phase_adapter
@@ -73,10 +74,10 @@ class StudentStrategy(EditorStrategy):
         adapter = add_phase_adapter(student, self.config.phase, self.start.adapters)
         if adapter is not None:
             self.adapters = (adapter,)
-        return StudentAndOpponents(student, self.config.model, self.config.distill)
+        return DistillationNetworks(student, self.config.model, self.config.distill)
 
     def trained_at(self, step: int) -> str:
-        return self.packaged if self._is_students(step) else f"{OPPONENTS}."
+        return self.packaged if self._is_students(step) else f"{AUXILIARY}."
 
     def rate_at(self, step: int) -> float:
         return 1.0 if self._is_students(step) else self.config.distill.opponents_rate
@@ -95,11 +96,8 @@ class StudentStrategy(EditorStrategy):
             batch = window.of(batch)
         target = batch.target_latents
         given = target[:, :, : self.geometry.motion_latents] if plan.motion else None
-        context = None if self.context is None else self.context.to(target)
-        place = None if window is None else window.place
-        conditions = Conditions(
-            batch.reference_latents, batch.audio_features, context, motion=given, place=place
-        )
+        offset = None if window is None else window.offset
+        conditions = replace(batch_conditions(batch, self.text), motion=given, offset=offset)
         rows = draw_rows(micro.draws, distill, self.flow, target, seed)
         return StudentInputs(plan, batch, conditions, rows)
 
@@ -107,7 +105,7 @@ class StudentStrategy(EditorStrategy):
         return self.objective(model, inputs)
 
     def dubber(self, wrapped: Any, model: nn.Module) -> tuple[Any, nn.Module]:
-        assert isinstance(model, StudentAndOpponents)
+        assert isinstance(model, DistillationNetworks)
         return partial(wrapped, STUDENT), model.student
 
     def identity(self) -> dict[str, Any]:
@@ -119,7 +117,7 @@ class StudentStrategy(EditorStrategy):
         }
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
-        assert isinstance(model, StudentAndOpponents)
+        assert isinstance(model, DistillationNetworks)
         super().save_package(model.student, folder)
 
     def _settings(self) -> dict[str, Any]:

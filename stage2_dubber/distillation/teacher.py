@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from common.arithmetic import resolve_precision
-from common.diffusion.sampler import Conditions, build_sampler
+from common.diffusion.sampler import build_sampler
 from common.errors import UserError
+from common.models.conditions import ModelConditions
 from common.models.package import load_package
 from common.training.start import weights_fingerprint
 
@@ -54,31 +55,37 @@ class Teacher:
         return self
 
     @torch.no_grad()
-    def velocity(self, latents: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
-        """Guided velocity (B, C, F, h, w) float32 of samples at levels t (B,) of their own.
+    def velocity(self, latents: Tensor, sigma: Tensor, conditions: ModelConditions) -> Tensor:
+        """Guided velocity (B, C, F, h, w) float32 of samples at levels sigma (B,) of their own.
 
-        Row by row: guidance and adapters depend on t.
+        Row by row: guidance and adapters depend on sigma.
         """
         rows = []
         with self._autocast(latents):
-            for i, level in enumerate(t.tolist()):
+            for i, level in enumerate(sigma.tolist()):
                 self._switch(level)
                 rows.append(self.sampler.velocity(self.network, latents[i : i + 1], level, conditions.row(i)))
         return torch.cat(rows)
 
     @torch.no_grad()
     def average_velocity(
-        self, latents: Tensor, noise: Tensor, conditions: Conditions, num_steps: int, step: int, substeps: int
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        conditions: ModelConditions,
+        num_steps: int,
+        step: int,
+        substeps: int,
     ) -> Tensor:
         """The one velocity (B, C, F, h, w) that leads over step ``step`` of ``num_steps`` where ``substeps``
         guided steps lead. Its border and motion latents mean nothing."""
         sampler = replace(self.sampler, num_steps=num_steps * substeps)
-        t, t_next = sampler.flow.sigmas(num_steps)[step : step + 2].tolist()
+        sigma, following = sampler.flow.sigmas(num_steps)[step : step + 2].tolist()
         with self._autocast(latents):
             end = sampler.run(
                 self.network, latents, noise, conditions, step * substeps, (step + 1) * substeps
             )
-        return (end - latents) / (t_next - t)
+        return (end - latents) / (following - sigma)
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=self._narrow)

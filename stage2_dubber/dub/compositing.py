@@ -1,4 +1,5 @@
-"""The ways in which an edit goes back; apart from their code, so that the command line starts quickly."""
+"""The choices of how an edit goes back into its frame; apart from their code (blending.py, job.py), so that
+the command line starts quickly."""
 
 from __future__ import annotations
 

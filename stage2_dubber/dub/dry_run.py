@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from common.diffusion.options import resolve_sampling
 from common.diffusion.windows import plan_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
-from common.media import frame_times, model_frame_count
+from common.media import SAMPLE_RATE, frame_times, model_frame_count
 from common.models.package_info import read_info
 from common.models.speed import SpeedConfig
-from stage2_dubber.dub.request import SPEECH_RATE, DubInputs, DubRequest
+from stage2_dubber.dub.request import DubInputs, DubRequest
 
 
-def plan_lines(
-    request: DubRequest, inputs: DubInputs, model: Path, sampling: Mapping[str, Any], speed: SpeedConfig
-) -> list[str]:
+def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, speed: SpeedConfig) -> list[str]:
     """Lines that describe the job; the model's metadata are read, its weights are not.
 
     Args:
         request: the job, already checked.
         inputs: the results of the checks.
         model: the package's folder.
-        sampling: values that replace the package's sampler settings, None where they do not.
         speed: switches; those that are on are listed.
 
     Raises:
@@ -36,25 +31,23 @@ def plan_lines(
         raise UserError(
             f"{model}: the model is of stage {info.stage}, but stage 2 is needed; choose another."
         )
-    settings = replace(
-        info.diffusion, **{name: value for name, value in sampling.items() if value is not None}
-    )
+    settings = resolve_sampling(request.sampling, info.diffusion)
     geometry, video = info.geometry, inputs.info
     frames = model_frame_count(frame_times(request.video), geometry.fps)
     windows = plan_windows(frames, geometry.clip_frames, latents_to_frames(geometry.motion_latents))
     detector, options = request.face_backend()
     given = "".join(f", {name} {value}" for name, value in options.items())
-    speech = len(inputs.speech) / SPEECH_RATE
+    seconds = len(inputs.audio) / SAMPLE_RATE
     steps = len(windows) * settings.passes * settings.num_steps
     lines = [
         f"video     {request.video}: {video.width}x{video.height}, {video.frame_count} frames at "
         f"{float(video.average_rate):.3f} frames/s, {video.duration:.2f} s",
-        f"speech    {request.audio}: {speech:.2f} s",
+        f"speech    {request.audio}: {seconds:.2f} s",
         f"face      {detector}{given}",
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
         f"sampler   {settings.passes} x {settings.num_steps} steps, shift {settings.shift:g}, "
         f"reference scale {settings.reference_scale:g}, audio scale {settings.audio_scale:g}, "
-        f"seed {request.seed}",
+        f"seed {request.sampling.seed}",
         f"renderer  {(request.renderer or info.renderer).value}",
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "

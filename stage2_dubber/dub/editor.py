@@ -13,15 +13,16 @@ import numpy as np
 import torch
 
 from common.diffusion.branches import batch_branches
-from common.diffusion.config import DiffusionConfig
-from common.diffusion.sampler import Conditions, EulerSampler, build_sampler
+from common.diffusion.options import SamplingOptions, resolve_sampling
+from common.diffusion.sampler import EulerSampler, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
+from common.models.conditions import ModelConditions
 from common.models.package import ModelPackage
 from common.speech.windows import audio_windows
 from stage2_dubber.dub.ahead import Ahead
+from stage2_dubber.dub.blending import blend_seam
 from stage2_dubber.dub.colour import match_colours
-from stage2_dubber.dub.composite import blend_seam
 from stage2_dubber.dub.edit import Edit
 
 Advance = Callable[[float], None]
@@ -45,34 +46,34 @@ class WindowEditor:
 
     Args:
         package: the model (stage 2).
-        sampling: steps, scales, shift, schedule and border.
-        seed: of the noise; every window's noise depends only on it and on the window's place in the clip.
+        options: what of the package's sampling is changed, and the seed; every window's noise depends only
+            on the seed and on the window's place in the clip.
         advance: told about progress.
         changes: also say what the edit adds; every window is then decoded a second time, unedited.
-        sampler: instead of the one that ``sampling`` describes.
+        sampler: instead of the one that package and options describe.
         overlap: whether work that may overlap does; None: where there is a second stream, on a GPU.
     """
 
     def __init__(
         self,
         package: ModelPackage,
-        sampling: DiffusionConfig,
-        seed: int = 0,
+        options: SamplingOptions | None = None,
         advance: Advance | None = None,
         changes: bool = False,
         sampler: EulerSampler | None = None,
         overlap: bool | None = None,
     ) -> None:
+        options = options or SamplingOptions()
         self._package = package
-        self._sampling = sampling
-        self._seed = seed
+        self._seed = options.seed
         self._advance = advance
         self._changes = changes
         self._geometry = package.info.geometry
         self._device = package.codec.device
         self._given = sampler
+        settings = resolve_sampling(options, package.info.diffusion)
         self._sampler = sampler or build_sampler(
-            sampling, package.speed, before_step=package.adapter_switch()
+            settings, package.speed, before_step=package.adapter_switch()
         )
         self._overlap = self._device.type == "cuda" if overlap is None else overlap
 
@@ -93,14 +94,14 @@ class WindowEditor:
         )
 
     def stream(
-        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+        self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
     ) -> Iterator[Edit]:
         """Edit a run of crops.
 
         Args:
             crops: ``count`` frames (S, S, 3) uint8 at the model's rate; asked for one window ahead.
             count: frames of the run.
-            features: (T, C) float32 speech features at 50 Hz of the whole recording.
+            audio_features: (T, C) float32 speech features at 50 Hz of the whole recording.
             start_frame: position of the run's first frame on the recording's clock, in frames.
 
         Yields:
@@ -116,7 +117,7 @@ class WindowEditor:
             fresh = list(islice(crops, window.valid - window.new_from))
             source = np.concatenate([source[len(source) - window.new_from :], np.stack(fresh)])
             return ahead.start(
-                partial(self._edit, window, source, tail, features, start_frame, ahead.stopping)
+                partial(self._edit, window, source, tail, audio_features, start_frame, ahead.stopping)
             )
 
         with Ahead(self._overlap, self._device) as ahead:
@@ -146,7 +147,7 @@ class WindowEditor:
         window: Window,
         source: np.ndarray,
         tail: np.ndarray,
-        features: np.ndarray,
+        audio_features: np.ndarray,
         start_frame: int,
         stopping: Event,
     ) -> Edited:
@@ -155,11 +156,11 @@ class WindowEditor:
         padded = source[window.indices() - window.start]
         reference = codec.encode_frames(padded[None])
         first = start_frame + window.start
-        heard = audio_windows(features, first, window.latent_frames, info.speech.extra_window)
-        conditions = Conditions(
+        windows = audio_windows(audio_features, first, window.latent_frames, info.speech.extra_window)
+        conditions = ModelConditions(
+            audio_features=torch.from_numpy(windows)[None].to(self._device),
             reference=reference,
-            audio_features=torch.from_numpy(heard)[None].to(self._device),
-            context=self._package.context,
+            text=self._package.context,
             motion=codec.encode_frames(tail[None]) if window.new_from else None,
         )
         with Ahead(self._overlap, self._device) as beside:
@@ -189,7 +190,7 @@ class WindowEditor:
 
         def tell(done: int, total: int) -> None:
             if stopping.is_set():
-                raise CancelledError("nobody takes the edits any more")
+                raise CancelledError("the edits are not taken any more")
             if self._advance is not None:
                 self._advance(share)
 

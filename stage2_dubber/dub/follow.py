@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Event
 
@@ -12,10 +12,8 @@ from common.face import FaceTrack, build_detector, require_face, track_face
 from common.media import VideoInfo, VideoReader
 from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
+from common.progress import ProgressCallback
 from stage2_dubber.dub.request import DubRequest
-
-Progress = Callable[[str, float, float | None], None]
-"""Called with a stage's name, the frames done so far (fractions of a window count) and the frames in all."""
 
 TRACKING = "finding face"
 
@@ -39,7 +37,7 @@ class FollowedFace:
 
 def follow_face(
     request: DubRequest,
-    progress: Progress,
+    progress: ProgressCallback,
     stopping: Event | None = None,
     own_mouths: OwnMouthsConfig | None = None,
 ) -> FollowedFace:
@@ -69,7 +67,7 @@ def follow_face(
 
 
 def _counted(
-    reader: VideoReader, info: VideoInfo, progress: Progress, stopping: Event
+    reader: VideoReader, info: VideoInfo, progress: ProgressCallback, stopping: Event
 ) -> Iterator[np.ndarray]:
     for frame in reader:
         if stopping.is_set():

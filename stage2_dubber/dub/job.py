@@ -20,11 +20,12 @@ import numpy as np
 from common.errors import UserError
 from common.face import CropTrack, FaceTrack, plan_crops
 from common.media import Frame, VideoReader
-from stage2_dubber.dub.composite import NEW_RANGE, ChangeAlpha, border_alpha
+from common.progress import ProgressCallback
+from stage2_dubber.dub.blending import NEW_RANGE, ChangeAlpha, border_alpha
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
 from stage2_dubber.dub.detail import DetailMatch
 from stage2_dubber.dub.edit import Edit
-from stage2_dubber.dub.follow import FollowedFace, Progress, follow_face
+from stage2_dubber.dub.follow import FollowedFace, follow_face
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.timeline import Segment, Timeline
 
@@ -44,7 +45,7 @@ class CropEditor(Protocol):
     def fps(self) -> float: ...
 
     def stream(
-        self, crops: Iterator[np.ndarray], count: int, features: np.ndarray, start_frame: int
+        self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
     ) -> Iterator[Edit]:
         """``count`` crops (S, S, 3) uint8 at model rate in, as many edits out, in order."""
         ...
@@ -98,7 +99,7 @@ class FacePlan:
         return sum(len(segment.model) for segment in self.segments)
 
 
-def plan_face(request: DubRequest, crop_scale: float, fps: float, progress: Progress) -> FacePlan:
+def plan_face(request: DubRequest, crop_scale: float, fps: float, progress: ProgressCallback) -> FacePlan:
     """Follow the face of the request's video and decide what is dubbed; arguments as below.
 
     Raises:
@@ -140,7 +141,7 @@ def composited_frames(
     video: Path,
     plan: FacePlan,
     editor: CropEditor,
-    features: np.ndarray,
+    audio_features: np.ndarray,
     compositing: Compositing = DEFAULT_COMPOSITING,
 ) -> Iterator[Composite]:
     """Second pass: all frames of the source, in order, with the edits put back.
@@ -153,7 +154,7 @@ def composited_frames(
         video: the source.
         plan: of :func:`plan_face` for the same video.
         editor: edits the crops.
-        features: (T, C) speech features at 50 Hz, on the clock of the video's first frame.
+        audio_features: (T, C) speech features at 50 Hz, on the clock of the video's first frame.
         compositing: how edits go back. "residual" and "fused" want an editor that tells changes.
     """
     waiting = deque(plan.segments)
@@ -164,7 +165,7 @@ def composited_frames(
         for frame in behind:
             if segment is None and waiting and frame.index == waiting[0].source.start:
                 segment = waiting.popleft()
-                edits = _Edits(editor, cutter.crops(segment), segment.model, features, compositing)
+                edits = _Edits(editor, cutter.crops(segment), segment.model, audio_features, compositing)
                 detail = DetailMatch()
             if segment is None:
                 yield Composite(frame, frame.image)
@@ -236,11 +237,11 @@ class _Edits:
         editor: CropEditor,
         crops: Iterator[np.ndarray],
         moments: range,
-        features: np.ndarray,
+        audio_features: np.ndarray,
         compositing: Compositing,
     ) -> None:
         self._ahead: deque[np.ndarray] = deque()  # crops that went in and have not come out yet
-        self._stream = editor.stream(self._remembered(crops), len(moments), features, moments.start)
+        self._stream = editor.stream(self._remembered(crops), len(moments), audio_features, moments.start)
         self._next = moments.start
         self._border = border_alpha(editor.crop_size)
         self._compositing = compositing

@@ -5,30 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from common.arithmetic import resolve_precision
-from common.diffusion.config import DiffusionConfig
+from common.diffusion.options import SamplingOptions
 from common.errors import UserError
+from common.media import SAMPLE_RATE
 from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
 from common.models.speed import SpeedConfig
-from common.own_mouths.config import OwnMouthsConfig, Renderer
+from common.own_mouths.config import Renderer
+from common.progress import ProgressCallback
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
-from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
-from stage2_dubber.dub.follow import FollowedFace, Progress, follow_face
+from stage2_dubber.dub.compositing import TELL_CHANGES
+from stage2_dubber.dub.follow import FollowedFace, follow_face
 from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import write_outputs
 from stage2_dubber.dub.own_mouths import Division, divide, source_frames, with_own_mouths
-from stage2_dubber.dub.request import SPEECH_RATE, DubInputs, DubRequest, check_request
+from stage2_dubber.dub.request import DubInputs, DubRequest, check_request
 
 if TYPE_CHECKING:
     from common.models.package import ModelPackage
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 # that takes seconds, and most clips are dubbed with their own mouths alone.
 
 STAGE = 2
-Choice = TypeVar("Choice", bound=Enum)
 
 
 @dataclass(frozen=True)
@@ -157,22 +157,8 @@ class DubPipeline:
         audio: str | PathLike[str],
         output: str | PathLike[str],
         *,
-        seed: int = 0,
-        num_steps: int | None = None,
-        passes: int | None = None,
-        reference_scale: float | None = None,
-        audio_scale: float | None = None,
-        detector: str = "mediapipe",
-        box: tuple[float, float, float, float] | None = None,
-        track: str | PathLike[str] | None = None,
-        overwrite: bool = False,
-        lossless: bool = False,
-        compositing: Compositing | str = DEFAULT_COMPOSITING,
-        renderer: Renderer | str | None = None,
-        own_mouths: OwnMouthsConfig | None = None,
-        contact_sheet: str | PathLike[str] | None = None,
-        side_by_side: str | PathLike[str] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
+        **options: Any,
     ) -> DubResult:
         """Dub one clip.
 
@@ -183,45 +169,17 @@ class DubPipeline:
             video: the clip.
             audio: a sound file, or a video whose sound is meant.
             output: the video to write; it appears when it is whole.
-            seed: of all noise.
-            num_steps, passes, reference_scale, audio_scale: None: what the package says.
-            detector, box, track: where the face comes from, see :mod:`stage2_dubber.dub.request`.
-            overwrite: replace files that exist.
-            lossless: write FFV1 into .mkv.
-            compositing: how edits go back: "fused", "residual", "blend" or "whole-crop".
-            renderer: what draws the new mouths: "own-mouths", "editor" or "auto"; None: as the package
-                says.
-            own_mouths: how the clip's own mouths are used.
-            contact_sheet, side_by_side: pictures to write too.
             progress: called with stage, frames done, frames in all.
+            options: how the clip is dubbed, by name: all fields of
+                :class:`stage2_dubber.dub.request.DubRequest` (``box``, ``track``, ``overwrite``,
+                ``renderer`` ...) and of :class:`common.diffusion.options.SamplingOptions` (``seed``,
+                ``num_steps``, ``audio_scale`` ...), or the latter together as ``sampling``.
 
         Raises:
+            TypeError: there is no such option.
             UserError: bad input; nothing is written then.
         """
-        request = DubRequest(
-            video=Path(video),
-            audio=Path(audio),
-            output=Path(output),
-            seed=seed,
-            detector=detector,
-            box=box,
-            track=_path(track),
-            overwrite=overwrite,
-            lossless=lossless,
-            compositing=_choice(Compositing, compositing),
-            renderer=None if renderer is None else _choice(Renderer, renderer),
-            own_mouths=own_mouths or OwnMouthsConfig(),
-            contact_sheet=_path(contact_sheet),
-            side_by_side=_path(side_by_side),
-        )
-        return self.run(
-            request,
-            progress=progress,
-            num_steps=num_steps,
-            passes=passes,
-            reference_scale=reference_scale,
-            audio_scale=audio_scale,
-        )
+        return self.run(DubRequest.of(video, audio, output, **options), progress=progress)
 
     def run(
         self,
@@ -229,19 +187,15 @@ class DubPipeline:
         *,
         inputs: DubInputs | None = None,
         face: Callable[[], FollowedFace] | None = None,
-        progress: Progress | None = None,
-        num_steps: int | None = None,
-        passes: int | None = None,
-        reference_scale: float | None = None,
-        audio_scale: float | None = None,
+        progress: ProgressCallback | None = None,
     ) -> DubResult:
         """Dub what ``request`` says.
 
         Args:
             request: the job.
             inputs: the results of its checks, where these were made already.
-            face: gives where the face is, where somebody follows it already.
-            progress, num_steps, passes, reference_scale, audio_scale: as in a call.
+            face: gives where the face is, where it is being followed already.
+            progress: as in a call.
 
         Raises:
             UserError: bad input; nothing is written then.
@@ -249,7 +203,6 @@ class DubPipeline:
         clock = _Clock()
         tell = progress or _say_nothing
         geometry = self.info.geometry
-        sampling = self.sampling(num_steps, passes, reference_scale, audio_scale)
         renderer = request.renderer or self.info.renderer
         with clock.part("checks"):
             inputs = inputs or check_request(request)
@@ -258,15 +211,15 @@ class DubPipeline:
             followed = face() if face is not None else follow_face(request, tell, own_mouths=own)
             plan = plan_followed(request.video, followed, geometry.crop_scale, geometry.fps)
         with clock.part("speech"):
-            sound = inputs.padded_speech(plan.timeline.duration)
-            lips = None if followed.mouths is None else self._lip_shapes(sound)
+            audio = inputs.padded_audio(plan.timeline.duration)
+            lips = None if followed.mouths is None else self._lip_shapes(audio)
             division = divide(request, renderer, followed, plan, lips)
-            # A package that hears lips has heard them already.
-            heard = lips if self._lips is self.speech else None
-            if division.editor is not None and heard is None:
-                heard = self.speech.encode(sound)
+            # Where the package's own features are lip shapes, they are there already.
+            audio_features = lips if self._lips is self.speech else None
+            if division.editor is not None and audio_features is None:
+                audio_features = self.speech.encode(audio)
         with clock.part("dubbing"), _memory_errors():
-            frames, seams = self._frames(request, plan, division, heard, sampling, tell)
+            frames, seams = self._frames(request, plan, division, audio_features, tell)
             count = write_outputs(request, inputs.info, plan, frames)
             if division.renderer is None:
                 tell(DUBBING, plan.model_frames, plan.model_frames)
@@ -281,20 +234,19 @@ class DubPipeline:
             division.covered if division.renderer is not None else None,
         )
 
-    def _lip_shapes(self, sound: np.ndarray) -> np.ndarray:
+    def _lip_shapes(self, audio: np.ndarray) -> np.ndarray:
         """(T, 8) lip shapes of speech: by the package's own predictor, or by the one that is shipped."""
         if self._lips is None:
             self._lips = shipped_lip_encoder()
-        return self._lips.encode(sound)
+        return self._lips.encode(audio)
 
     def _frames(
         self,
         request: DubRequest,
         plan: FacePlan,
         division: Division,
-        features: np.ndarray | None,
-        sampling: DiffusionConfig,
-        tell: Progress,
+        audio_features: np.ndarray | None,
+        tell: ProgressCallback,
     ) -> tuple[Iterator[Composite], tuple[float, ...]]:
         """All frames of the job, and the seconds at which the editor's second and later windows begin."""
         seams: tuple[float, ...] = ()
@@ -303,10 +255,12 @@ class DubPipeline:
             from stage2_dubber.dub.editor import WindowEditor
 
             changes = request.compositing in TELL_CHANGES
-            assert features is not None
+            assert audio_features is not None
             advance = _advance(plan.model_frames, tell) if division.renderer is None else None
-            editor = WindowEditor(self.package, sampling, request.seed, advance, changes)
-            frames = composited_frames(request.video, division.editor, editor, features, request.compositing)
+            editor = WindowEditor(self.package, request.sampling, advance, changes)
+            frames = composited_frames(
+                request.video, division.editor, editor, audio_features, request.compositing
+            )
             seams = tuple(
                 (segment.model.start + window.start) / self.info.geometry.fps
                 for segment in division.editor.segments
@@ -322,13 +276,9 @@ class DubPipeline:
         crops: np.ndarray,
         audio: np.ndarray | None = None,
         *,
-        features: np.ndarray | None = None,
+        audio_features: np.ndarray | None = None,
         start_frame: int = 0,
-        seed: int = 0,
-        num_steps: int | None = None,
-        passes: int | None = None,
-        reference_scale: float | None = None,
-        audio_scale: float | None = None,
+        sampling: SamplingOptions | None = None,
         advance: Advance | None = None,
     ) -> np.ndarray:
         """Edit face crops without any compositing; a full dub does just this between cutting and pasting.
@@ -336,54 +286,32 @@ class DubPipeline:
         Args:
             crops: (N, S, S, 3) uint8 at the package's crop size and rate.
             audio: (samples,) float32 mono at 16 kHz; shorter than the crops means silence afterwards. Or
-            features: (T, C) speech features at 50 Hz of the package's encoder.
+            audio_features: (T, C) speech features at 50 Hz of the package's encoder.
             start_frame: position of the first crop on the clock of the speech, in frames.
-            seed, num_steps, passes, reference_scale, audio_scale: as in a dub.
+            sampling: as in a dub.
             advance: told how many frames were done since the last call.
 
         Returns:
             (N, S, S, 3) uint8.
 
         Raises:
-            ValueError: the crops have another size, or not exactly one of audio and features is given.
+            ValueError: the crops have another size, or not exactly one of audio and audio_features is given.
         """
         geometry = self.info.geometry
         size = geometry.crop_size
         if crops.ndim != 4 or crops.shape[1:] != (size, size, 3) or crops.dtype != np.uint8:
             raise ValueError(f"crops must be uint8 (N, {size}, {size}, 3), got {crops.dtype} {crops.shape}")
-        if (audio is None) == (features is None):
-            raise ValueError("give either audio or features")
+        if (audio is None) == (audio_features is None):
+            raise ValueError("give either audio or audio_features")
         if audio is not None:
-            needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SPEECH_RATE))
-            features = self.speech.encode(np.pad(audio, (0, max(0, needed - len(audio)))))
-        assert features is not None
+            needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SAMPLE_RATE))
+            audio_features = self.speech.encode(np.pad(audio, (0, max(0, needed - len(audio)))))
+        assert audio_features is not None
         from stage2_dubber.dub.editor import WindowEditor
 
-        sampling = self.sampling(num_steps, passes, reference_scale, audio_scale)
-        editor = WindowEditor(self.package, sampling, seed, advance)
-        edits = editor.stream(iter(crops), len(crops), features, start_frame)
+        editor = WindowEditor(self.package, sampling, advance)
+        edits = editor.stream(iter(crops), len(crops), audio_features, start_frame)
         return np.stack([edit.image for edit in edits])
-
-    def sampling(
-        self,
-        num_steps: int | None = None,
-        passes: int | None = None,
-        reference_scale: float | None = None,
-        audio_scale: float | None = None,
-    ) -> DiffusionConfig:
-        """The package's sampler settings with what is given here in their place.
-
-        Raises:
-            UserError: a value makes no sense.
-        """
-        given = {
-            "num_steps": num_steps,
-            "passes": passes,
-            "reference_scale": reference_scale,
-            "audio_scale": audio_scale,
-        }
-        changes = {name: value for name, value in given.items() if value is not None}
-        return replace(self.info.diffusion, **changes)  # type: ignore[arg-type]
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -415,14 +343,6 @@ def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype
     return resolve_precision(wanted, device, "dtype")
 
 
-def _choice(kind: type[Choice], value: Choice | str) -> Choice:
-    try:
-        return kind(value)
-    except ValueError as error:
-        known = ", ".join(choice.value for choice in kind)
-        raise UserError(f"There is no {kind.__name__.lower()} '{value}': choose one of {known}.") from error
-
-
 class _Clock:
     """Wall-clock seconds per part."""
 
@@ -447,7 +367,7 @@ def _memory_errors() -> Iterator[None]:
         ) from error
 
 
-def _advance(total: int, tell: Progress) -> Advance:
+def _advance(total: int, tell: ProgressCallback) -> Advance:
     """Tells how many of the model's frames are done, also while a window is being sampled."""
     done = 0.0
     tell(DUBBING, 0, total)
@@ -460,17 +380,13 @@ def _advance(total: int, tell: Progress) -> Advance:
     return advance
 
 
-def _told(frames: Iterator[Composite], total: int, tell: Progress) -> Iterator[Composite]:
+def _told(frames: Iterator[Composite], total: int, tell: ProgressCallback) -> Iterator[Composite]:
     """``frames``, telling how many of the dubbed ones are done."""
     tell(DUBBING, 0, total)
     for item in frames:
         yield item
         if item.position is not None:
             tell(DUBBING, item.position + 1, total)
-
-
-def _path(value: str | PathLike[str] | None) -> Path | None:
-    return None if value is None else Path(value)
 
 
 def _say_nothing(stage: str, done: float, total: float | None) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
-from common.media import VideoInfo, load_audio, probe
+from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 
-SPEECH_RATE = 16000
-"""Samples per second at which speech is analysed."""
+Choice = TypeVar("Choice", bound=Enum)
 
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _LENGTH_TOLERANCE = 0.1  # seconds; encoder padding of sound files stays below it
@@ -29,7 +31,7 @@ class DubRequest:
         video: the clip to dub.
         audio: a sound file, or a video whose sound is meant.
         output: the video to write; whole or absent.
-        seed: of all noise.
+        sampling: seed, steps and guidance, where they are not the package's own.
         detector: "mediapipe", "insightface" or "box".
         box: x0, y0, x1, y1 of the face in pixels of the upright picture, for every frame; implies "box".
         track: a file with a box or landmarks per frame; implies "box".
@@ -45,7 +47,7 @@ class DubRequest:
     video: Path
     audio: Path
     output: Path
-    seed: int = 0
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
     detector: str = "mediapipe"
     box: tuple[float, float, float, float] | None = None
     track: Path | None = None
@@ -56,6 +58,39 @@ class DubRequest:
     own_mouths: OwnMouthsConfig = field(default_factory=OwnMouthsConfig)
     contact_sheet: Path | None = None
     side_by_side: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        video: str | PathLike[str],
+        audio: str | PathLike[str],
+        output: str | PathLike[str],
+        **options: Any,
+    ) -> DubRequest:
+        """A request from what callers write by hand.
+
+        Args:
+            video, audio, output: as above.
+            options: fields of this class, paths and choices also as text, and fields of
+                :class:`common.diffusion.options.SamplingOptions`, which change ``sampling``.
+
+        Raises:
+            TypeError: there is no such option.
+            UserError: a value makes no sense.
+        """
+        known = {item.name for item in fields(cls)}
+        changes = {name: options.pop(name) for name in SamplingOptions.types() if name in options}
+        unknown = sorted(set(options) - known)
+        if unknown:
+            raise TypeError(f"a dub has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
+        for name in ("track", "contact_sheet", "side_by_side"):
+            if options.get(name) is not None:
+                options[name] = Path(options[name])
+        for name, kind in (("compositing", Compositing), ("renderer", Renderer)):
+            if options.get(name) is not None:
+                options[name] = _choice(kind, options[name])
+        sampling = replace(options.pop("sampling", None) or SamplingOptions(), **changes)
+        return cls(Path(video), Path(audio), Path(output), sampling=sampling, **options)
 
     def face_backend(self) -> tuple[str, dict[str, Any]]:
         """Name and options of the face detector.
@@ -80,18 +115,18 @@ class DubInputs:
 
     Attributes:
         info: of the video.
-        speech: (samples,) float32 mono at 16 kHz; for analysis, never for the output's sound.
+        audio: (samples,) float32 mono at 16 kHz; for analysis, never for the output's sound.
         warnings: sentences for the user.
     """
 
     info: VideoInfo
-    speech: np.ndarray
+    audio: np.ndarray
     warnings: tuple[str, ...]
 
-    def padded_speech(self, seconds: float) -> np.ndarray:
-        """The speech, with silence to at least ``seconds``."""
-        missing = int(np.ceil(seconds * SPEECH_RATE)) - len(self.speech)
-        return np.pad(self.speech, (0, max(missing, 0)))
+    def padded_audio(self, seconds: float) -> np.ndarray:
+        """The audio, with silence to at least ``seconds``."""
+        missing = int(np.ceil(seconds * SAMPLE_RATE)) - len(self.audio)
+        return np.pad(self.audio, (0, max(missing, 0)))
 
 
 def check_request(request: DubRequest) -> DubInputs:
@@ -100,15 +135,13 @@ def check_request(request: DubRequest) -> DubInputs:
     Raises:
         UserError: an input is missing or of the wrong kind, or an output cannot or must not be written.
     """
-    if request.seed < 0:
-        raise UserError(f"The seed is {request.seed}: give a whole number from 0 on.")
     require_file(request.video, "video")
     require_file(request.audio, "audio")
     _check_outputs(request)
     request.face_backend()
     info = probe(request.video)
-    speech = load_audio(request.audio, SPEECH_RATE)
-    return DubInputs(info, speech, tuple(_length_warnings(info.duration, len(speech) / SPEECH_RATE)))
+    audio = load_audio(request.audio, SAMPLE_RATE)
+    return DubInputs(info, audio, tuple(_length_warnings(info.duration, len(audio) / SAMPLE_RATE)))
 
 
 def _check_outputs(request: DubRequest) -> None:
@@ -154,3 +187,11 @@ def _length_warnings(video: float, speech: float) -> list[str]:
             "the last picture."
         ]
     return []
+
+
+def _choice(kind: type[Choice], value: Choice | str) -> Choice:
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(choice.value for choice in kind)
+        raise UserError(f"There is no {kind.__name__.lower()} '{value}': choose one of {known}.") from error

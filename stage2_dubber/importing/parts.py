@@ -13,13 +13,13 @@ from transformers import WhisperModel
 
 from common.errors import UserError
 from common.files import read_json
+from common.media import SAMPLE_RATE
 from common.models.convert_speech import HUBERT, OPTIONAL, WAV2VEC2, SpeechModel, map_speech_model
 from common.models.convert_vae import WAN22_LATENTS_MEAN, WAN22_LATENTS_STD, map_original_vae
 from common.models.convert_whisper import map_openai_whisper
 from common.models.shards import Entry, made_entry, stored_entry
 from common.models.stored import Stored, open_folder, open_safetensors, open_torch
 from common.models.transformer import DubbingTransformer
-from common.speech.base import SAMPLE_RATE
 from common.speech.hubert import LAYERS as HUBERT_LAYERS
 
 WEIGHTS = "diffusion_pytorch_model"

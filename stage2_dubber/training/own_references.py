@@ -23,14 +23,14 @@ Predict = Callable[[FlowInputs], Tensor]
 class OwnReference:
     """How a micro-batch of B samples is dubbed to become its own references."""
 
-    speech: Tensor
-    """(B, F, W, A): what is said instead."""
+    audio_features: Tensor
+    """(B, F, W, A): the speech that is dubbed instead."""
     guidance: Tensor
     """(B,): how far beyond what the model makes without speech."""
 
 
 def others_speech(audio_features: Tensor) -> Tensor:
-    """(B, F, W, A): everyone's neighbour's speech, and who is alone his own backwards."""
+    """(B, F, W, A): every sample gets its neighbour's speech, a single one its own backwards."""
     return audio_features.roll(1, dims=0) if len(audio_features) > 1 else audio_features.flip(1)
 
 
@@ -60,22 +60,22 @@ def with_own_reference(velocity: Predict, inputs: FlowInputs, own: OwnReference)
 
     Dropped references stay dropped. ``velocity``: what the model predicts for inputs.
     """
-    batch = inputs.batch
-    reference, noise = batch.reference_latents, inputs.velocity + batch.target_latents
+    reference, noise = inputs.conditions.reference, inputs.velocity + inputs.batch.target_latents
+    assert reference is not None
+    conditions = replace(inputs.conditions, motion=None, motion_mask=None)
     start = replace(
         inputs,
-        t=torch.ones_like(inputs.t),
+        sigma=torch.ones_like(inputs.sigma),
         noisy=noise,
         clean_frames=torch.zeros_like(inputs.clean_frames),
-        motion_frames=0,
     )
 
-    def dubbed(speech: Tensor) -> Tensor:
-        made = noise - velocity(replace(start, batch=replace(batch, audio_features=speech)))
-        return made.to(reference)
+    def dubbed(audio_features: Tensor) -> Tensor:
+        asked = replace(start, conditions=replace(conditions, audio_features=audio_features))
+        return (noise - velocity(asked)).to(reference)
 
-    silent, speaking = dubbed(torch.zeros_like(own.speech)), dubbed(own.speech)
+    silent, speaking = dubbed(torch.zeros_like(own.audio_features)), dubbed(own.audio_features)
     guidance = own.guidance.view(-1, 1, 1, 1, 1).to(reference)
     keep = inputs.has_reference.to(reference.device).view(-1, 1, 1, 1, 1)
     made = torch.where(keep, silent + guidance * (speaking - silent), reference)
-    return replace(inputs, batch=replace(batch, reference_latents=made))
+    return replace(inputs, conditions=replace(inputs.conditions, reference=made))

@@ -12,7 +12,6 @@ from torch import nn
 
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
-from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.models.adapters import Adapter
 from common.models.package import save_package
@@ -20,7 +19,7 @@ from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs
 from common.training.loading import MicroBatch, check_encoders
-from common.training.pixel.build import build_judge, check_landmarks, judges_identity
+from common.training.pixel.build import build_decoded_losses, check_landmarks, decoded_losses_identity
 from common.training.record import training_record
 from common.training.speech_transform import speech_transform_of
 from common.training.start import load_start, speech_of, starting_model, weight_identity
@@ -67,29 +66,17 @@ class EditorStrategy(FlowStrategy):
                 "augment changes pixels, but all pairs of data.shards have cached latents: make augmented "
                 "copies when packing (pairs.augmented_copies), or name pairs without a cache."
             )
-        flow = FlowMatching(config.diffusion.shift, config.diffusion.timestep_a)
-        mark = self.speech_fingerprint
-        judge = build_judge(
+        decoded_losses = build_decoded_losses(
             config.phase,
             self.start.codec,
             extra,
             config.train.seed,
-            mark,
+            self.speech_fingerprint,
             config.train.mixed_precision,
             config.model.gradient_checkpointing,
         )
-        check_landmarks(judge, dataset)
-        super().__init__(
-            config.train,
-            geometry,
-            flow,
-            extra,
-            encoder,
-            self.start.context,
-            judge,
-            transform,
-            config.model.patch_size,
-        )
+        check_landmarks(decoded_losses, dataset)
+        super().__init__(config, self.start.context, encoder, decoded_losses, transform)
         self.adapters: tuple[Adapter, ...] = self.start.adapters
 
     def build_model(self) -> nn.Module:
@@ -99,8 +86,8 @@ class EditorStrategy(FlowStrategy):
             self.adapters = (*self.start.adapters, adapter)
         return model
 
-    def conditions(self, batch: DubBatch, micro: MicroBatch) -> DubBatch:
-        if batch.condition is not None or batch.reference_latents.shape != batch.target_latents.shape:
+    def choose_conditions(self, batch: DubBatch, micro: MicroBatch) -> DubBatch:
+        if batch.masked_latents is not None or batch.reference_latents.shape != batch.target_latents.shape:
             raise UserError(
                 f"The sample {batch.keys[0]} is no pair: name the pairs of stage 1 in data.shards."
             )
@@ -110,7 +97,7 @@ class EditorStrategy(FlowStrategy):
         inputs, config = super().prepare(micro, device), self.config
         own = draw_own_reference(
             micro.draws,
-            inputs.batch.audio_features,
+            inputs.conditions.audio_features,
             config.train.seed,
             config.phase.own_references,
             config.diffusion.audio_scale,
@@ -126,14 +113,14 @@ class EditorStrategy(FlowStrategy):
         phase = asdict(self.config.phase)
         phase.pop("active_range")  # acts at inference only
         phase.pop("own_references")  # how, not what: may change from one run to the next
-        for name in ("identity", "perceptual", "judged_latents"):  # said by the judges, where there are any
+        for name in ("identity", "perceptual", "judged_latents"):  # under "judges", where there are any
             phase.pop(name)
         phase["sync"].pop("model")  # a path; other places may hold the same expert
         return {
             "stage": STAGE,
             "model": weight_identity(self.config.model),
             "phase": phase,
-            "judges": judges_identity(self.config.phase, self.judge),
+            "judges": decoded_losses_identity(self.config.phase, self.decoded_losses),
             # The frozen weights below an adapter are not in the checkpoint.
             "init_from": self.start.fingerprint if self.config.phase.lora_rank else "",
             "vae": self.start.codec.fingerprint,
@@ -153,4 +140,4 @@ class EditorStrategy(FlowStrategy):
             adapters=self.adapters,
             training=self.record,
         )
-        save_package(folder, info, model, self.start.codec, self.context)
+        save_package(folder, info, model, self.start.codec, self.text)

@@ -42,6 +42,7 @@ from dub_window import (  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from common.errors import EXIT_CODE, UserError  # noqa: E402
+from common.geometry import is_clip_length  # noqa: E402
 from stage2_dubber.dub.pipeline import choose_device  # noqa: E402
 
 PARTS = ("text", "audio", "crops", *WINDOW, "composite")
@@ -156,7 +157,7 @@ def _size(options: argparse.Namespace) -> Size:
     geometry, steps = size.geometry, options.steps or size.diffusion.num_steps
     crop, frames = options.crop or geometry.crop_size, options.frames or geometry.clip_frames
     stride = size.vae.scale_factor_spatial * size.model.patch_size[1]
-    if crop % stride or frames % 4 != 1 or frames < 13:
+    if crop % stride or not is_clip_length(frames) or frames < 13:
         raise UserError(
             f"--crop must be a multiple of {stride}, --frames one more than a multiple of 4, at least 13."
         )

@@ -19,7 +19,7 @@ from common.autoencoder.config import VaeConfig
 from common.config import load_config
 from common.diffusion.config import DiffusionConfig
 from common.geometry import GeometryConfig
-from common.media import VideoWriter, save_wav
+from common.media import SAMPLE_RATE, VideoWriter, save_wav
 from common.models.audio_projector import MAX_WINDOW
 from common.models.config import ModelConfig
 from common.models.transformer import DubbingTransformer, build_transformer
@@ -27,7 +27,6 @@ from common.speech.config import SpeechConfig
 from stage2_dubber.config import Stage2Config
 
 WAN5B = Path(__file__).resolve().parent.parent.parent / "configs" / "wan5b.yaml"
-SAMPLE_RATE = 16000
 FACE_SHARE = 0.6  # side of the face box over that of the crop
 
 

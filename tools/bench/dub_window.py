@@ -115,7 +115,6 @@ def run_window(job: Job) -> dict[str, Any]:
         # No overlap: parts that run at once have no times of their own.
         editor = WindowEditor(
             package,
-            sampling,
             advance=lambda _: own.start("step"),
             sampler=build_sampler(sampling, batch_branches=not exact),
             overlap=False,

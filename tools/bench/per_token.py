@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_frames, to_video
+from common.models.conditions import ModelConditions
 from common.models.modulation import timestep_sinusoid
 from common.models.rope import rotary_table
 from common.models.transformer import DubbingTransformer
@@ -35,12 +36,10 @@ class PerTokenTransformer:
         self,
         latents: Tensor,
         timestep: Tensor,
-        reference: Tensor,
-        audio_features: Tensor,
-        context: Tensor | None = None,
-        motion_frames: int = 0,
-        condition: Tensor | None = None,
+        conditions: ModelConditions,
     ) -> Tensor:
+        reference, text, motion_frames = conditions.reference, conditions.text, conditions.motion_frames
+        assert reference is not None
         model, dtype = self.model, self.model.patch_embedding.weight.dtype
         frames, height, width = latents.shape[2:]
         grid = (frames, height // model.patch[1], width // model.patch[2])
@@ -58,11 +57,11 @@ class PerTokenTransformer:
 
         turns = rotary_table(model.head_dim, grid, reference.shape[2], model.reference_layout, x.device)
         turns = torch.view_as_complex(turns.double())
-        audio = model.audio_embedding(audio_features.to(dtype))
-        if context is not None:
-            context = model.text_embedding(context.to(dtype).expand(len(x), -1, -1))
+        audio_tokens = model.audio_embedding(conditions.audio_features.to(dtype))
+        if text is not None:
+            text = model.text_embedding(text.to(dtype).expand(len(x), -1, -1))
         for block in model.blocks:
-            x = self._block(block, x, rows, turns, context, audio, clean)
+            x = self._block(block, x, rows, turns, text, audio_tokens, clean)
         shift, scale = (model.head.modulation[:, None] + embedded[:, :, None]).to(dtype).unbind(2)
         x = self._modulated(x, shift, scale)[:, clean:]
         return model._unpatchify(model.head.head(x), grid)
@@ -73,8 +72,8 @@ class PerTokenTransformer:
         x: Tensor,
         rows: Tensor,
         turns: Tensor,
-        context: Tensor | None,
-        audio: Tensor,
+        text: Tensor | None,
+        audio_tokens: Tensor,
         clean: int,
     ) -> Tensor:
         parts = (block.modulation[:, None].to(rows.dtype) + rows).chunk(6, dim=2)
@@ -82,10 +81,11 @@ class PerTokenTransformer:
         y = self._modulated(x, shift, scale)
         x = (x + gate * self._attention(block.self_attn, y, y, turns)).to(x.dtype)
         reference, target = x[:, :clean], x[:, clean:]
-        if context is not None:
-            target = target + self._attention(block.cross_attn, block.norm3(target), context)
-        queries = block.norm4(target).unflatten(1, (audio.shape[1], -1)).flatten(0, 1)
-        target = target + self._attention(block.audio_attn, queries, audio.flatten(0, 1)).view_as(target)
+        if text is not None:
+            target = target + self._attention(block.cross_attn, block.norm3(target), text)
+        queries = block.norm4(target).unflatten(1, (audio_tokens.shape[1], -1)).flatten(0, 1)
+        keys = audio_tokens.flatten(0, 1)
+        target = target + self._attention(block.audio_attn, queries, keys).view_as(target)
         x = torch.cat((reference, target), dim=1)
         y = block.ffn(self._modulated(x, shift_ffn, scale_ffn))
         return (x + gate_ffn * y).to(x.dtype)

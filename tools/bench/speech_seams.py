@@ -35,8 +35,8 @@ if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
 
 from common.errors import EXIT_CODE, UserError  # noqa: E402
 from common.files import require_file  # noqa: E402
-from common.media import load_audio  # noqa: E402
-from common.speech.base import SAMPLE_RATE, Features, feature_count  # noqa: E402
+from common.media import SAMPLE_RATE, load_audio  # noqa: E402
+from common.speech.base import Features, feature_count  # noqa: E402
 from common.speech.pretrained import PretrainedEncoder  # noqa: E402
 
 NEAR = 25  # features on each side of a seam

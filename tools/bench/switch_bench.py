@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +37,7 @@ from common.diffusion.branches import batch_branches, forward_bytes  # noqa: E40
 from common.diffusion.sampler import EulerSampler, build_sampler  # noqa: E402
 from common.errors import EXIT_CODE, UserError  # noqa: E402
 from common.models.speed import SpeedConfig  # noqa: E402
+from common.psnr import psnr_of_mse  # noqa: E402
 from stage2_dubber.dub.config import DubConfig  # noqa: E402
 from stage2_dubber.dub.pipeline import choose_device, choose_dtype  # noqa: E402
 
@@ -204,21 +204,21 @@ def compare(
     except torch.OutOfMemoryError:
         return row | {"refused": f"The memory of {device} is too small for it."}
     row["identical"] = torch.equal(measured.latents, exact.latents)
-    row["psnr_db"] = None if row["identical"] else psnr(measured.view, exact.view, exact.peak)
+    row["psnr_db"] = None if row["identical"] else tensor_psnr(measured.view, exact.view, exact.peak)
     row["seconds_ratio"] = measured.seconds_per_step / exact.seconds_per_step
     if exact.peak_gib > 0:
         row["memory_ratio"] = measured.peak_gib / exact.peak_gib
     return row
 
 
-def psnr(made: torch.Tensor, exact: torch.Tensor, peak: float | None) -> float | None:
+def tensor_psnr(made: torch.Tensor, exact: torch.Tensor, peak: float | None) -> float | None:
     """In dB, for values that differ by at most ``peak``; None: no difference.
 
     ``peak`` None: the range of ``exact``.
     """
     peak = float(exact.max() - exact.min()) if peak is None else peak
     error = (made.double() - exact.double()).square().mean().item()
-    return 10 * math.log10(peak**2 / error) if error > 0 else None
+    return psnr_of_mse(error, peak) if error > 0 else None
 
 
 def heading(results: dict[str, Any], width: int) -> str:

@@ -15,12 +15,12 @@ import torch
 from common.autoencoder.pixels import to_video
 from common.config import load_config
 from common.diffusion.config import DiffusionConfig
-from common.diffusion.sampler import Conditions
 from common.errors import UserError
 from common.face import build_detector, plan_crops, require_face, track_face
-from common.geometry import ceil_clip_length
+from common.geometry import ceil_clip_length, frames_to_latents, is_clip_length
 from common.media import load_audio, read_frames
 from common.models.adapters import AdapterSwitch
+from common.models.conditions import ModelConditions
 from common.models.config import ModelConfig
 from common.models.package import load_package
 from common.models.package_info import read_info
@@ -51,7 +51,7 @@ class Loaded:
     """
 
     transformer: DubbingTransformer
-    conditions: Conditions
+    conditions: ModelConditions
     noise: torch.Tensor
     before_step: AdapterSwitch | None
     view: Callable[[torch.Tensor], torch.Tensor]
@@ -117,10 +117,10 @@ class PackageMaterial(Material):
         if self._features is None:
             encoder = build_speech_encoder(self._info.speech, device)
             package.require_speech(encoder.name, encoder.fingerprint)
-            heard = encoder.encode(self._speech)
-            windows = audio_windows(heard, 0, reference.shape[2], self._info.speech.extra_window)
+            audio_features = encoder.encode(self._speech)
+            windows = audio_windows(audio_features, 0, reference.shape[2], self._info.speech.extra_window)
             self._features = torch.as_tensor(windows)[None]
-        conditions = Conditions(reference, self._features.to(device), package.context)
+        conditions = ModelConditions(self._features.to(device), reference, package.context)
         return Loaded(
             package.transformer,
             conditions,
@@ -146,12 +146,12 @@ class RandomMaterial(Material):
         self._model: ModelConfig = replace(config.model, **SIZES[size])
         side, step = crop or config.geometry.crop_size, config.vae.scale_factor_spatial
         count = frames or config.geometry.clip_frames
-        if side % (step * self._model.patch_size[1]) or count % 4 != 1:
+        if side % (step * self._model.patch_size[1]) or not is_clip_length(count):
             raise UserError(
                 f"--crop must be a multiple of {step * self._model.patch_size[1]}, --frames one more than a "
                 "multiple of 4."
             )
-        self._shape = (1, config.vae.z_dim, (count - 1) // 4 + 1, side // step, side // step)
+        self._shape = (1, config.vae.z_dim, frames_to_latents(count), side // step, side // step)
         self._window = 8 + 2 * config.speech.extra_window
 
     def load(self, speed: SpeedConfig, device: torch.device, dtype: torch.dtype) -> Loaded:
@@ -159,9 +159,9 @@ class RandomMaterial(Material):
         transformer = _random_transformer(self._model, device, dtype).eval().requires_grad_(False)
         place_transformer(transformer, device, speed)
         frames, model = self._shape[2], self._model
-        context = _noise((1, model.text_tokens, model.text_dim), 3).to(device) if model.text_tokens else None
-        heard = _noise((1, frames, self._window, model.audio_channels), 2).to(device)
-        conditions = Conditions(_noise(self._shape, 1).to(device), heard, context)
+        text = _noise((1, model.text_tokens, model.text_dim), 3).to(device) if model.text_tokens else None
+        audio_features = _noise((1, frames, self._window, model.audio_channels), 2).to(device)
+        conditions = ModelConditions(audio_features, _noise(self._shape, 1).to(device), text)
         noise = _noise(self._shape).to(device)
         return Loaded(transformer, conditions, noise, None, lambda latents: latents.cpu(), None)
 

@@ -25,6 +25,7 @@ from bench_arguments import positive
 
 from common.config import load_config
 from common.errors import EXIT_CODE, UserError
+from common.geometry import frames_to_latents, is_clip_length
 from common.models.adapters import add_adapter
 from common.models.config import ModelConfig
 from common.models.transformer import build_transformer
@@ -130,9 +131,9 @@ def geometry(options: argparse.Namespace) -> tuple[ModelConfig, Shape]:
         crop // config.vae.scale_factor_spatial,
         config.vae.scale_factor_spatial * model.patch_size[1],
     )
-    if crop % step or frames % 4 != 1:
+    if crop % step or not is_clip_length(frames):
         raise UserError(f"--crop must be a multiple of {step}, --frames one more than a multiple of 4.")
-    latents = (frames - 1) // 4 + 1
+    latents = frames_to_latents(frames)
     window = 8 + 2 * config.speech.extra_window
     return model, Shape(options.micro_batch, latents, side, side, latents, window)
 

@@ -1,1 +1,1 @@
-"""Losses on decoded frames: what they see, the losses, and the judge that decodes and asks them."""
+"""Losses on decoded frames: what they see, the losses with their frozen networks, and the decoding."""

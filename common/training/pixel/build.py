@@ -1,4 +1,4 @@
-"""The judge that a phase's configuration asks for."""
+"""The losses on decoded frames that a phase's configuration asks for."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from common.geometry import TEMPORAL_STRIDE
 from common.sync_expert.model import load_expert
 from common.training.pixel.clip import PixelLoss
 from common.training.pixel.config import DecodedFrameLossesConfig
-from common.training.pixel.judge import PixelJudge
+from common.training.pixel.decoded import DecodedFrameLosses
 from common.training.pixel.sync import SyncLoss
 
-_ELSEWHERE = ("model", "pack", "root")  # where a judge's weights lie; other places may hold the same
+_ELSEWHERE = ("model", "pack", "root")  # where a network's weights lie; other places may hold the same
 
 
-def build_judge(
+def build_decoded_losses(
     phase: DecodedFrameLossesConfig,
     codec: VideoCodec,
     extra_window: int,
@@ -30,16 +30,16 @@ def build_judge(
     speech: str,
     precision: str = "float32",
     checkpointing: bool = False,
-) -> PixelJudge | None:
-    """The judge of a phase, or None where no loss of it looks at pixels.
+) -> DecodedFrameLosses | None:
+    """The losses on decoded frames of a phase, or None where it has none.
 
     Args:
         speech: fingerprint of the speech encoder.
         precision: ``train.mixed_precision``: the decoder computes as the trained model does.
-        checkpointing: see :class:`PixelJudge`.
+        checkpointing: see :class:`DecodedFrameLosses`.
 
     Raises:
-        UserError: a model that shall judge is missing or does not fit.
+        UserError: the frozen network of a loss is missing or does not fit.
     """
     losses: list[tuple[PixelLoss, float]] = []
     if phase.sync.weight:
@@ -64,16 +64,16 @@ def build_judge(
     autocast = dtype if dtype == torch.bfloat16 else None
     # A codec of its own around the same weights: what encodes the data keeps its precision.
     own = VideoCodec(codec.vae, autocast)
-    return PixelJudge(own, losses, extra_window, seed, phase.judged_latents, checkpointing)
+    return DecodedFrameLosses(own, losses, extra_window, seed, phase.judged_latents, checkpointing)
 
 
-def check_landmarks(judge: PixelJudge | None, dataset: ShardDataset) -> None:
+def check_landmarks(losses: DecodedFrameLosses | None, dataset: ShardDataset) -> None:
     """Refuse data without landmarks before training begins; the first sample of each folder is looked at.
 
     Raises:
         UserError: a loss aligns faces and a folder of shards has no landmarks.
     """
-    if judge is None or not judge.needs_landmarks:
+    if losses is None or not losses.needs_landmarks:
         return
     first = 0
     for index, size in zip(dataset.indices, dataset.sizes, strict=True):
@@ -86,13 +86,15 @@ def check_landmarks(judge: PixelJudge | None, dataset: ShardDataset) -> None:
         first += size
 
 
-def judges_identity(phase: DecodedFrameLossesConfig, judge: PixelJudge | None) -> dict[str, Any] | None:
-    """What of a phase's judges a checkpoint must agree with: settings, and weights instead of folders."""
-    if judge is None:
+def decoded_losses_identity(
+    phase: DecodedFrameLossesConfig, losses: DecodedFrameLosses | None
+) -> dict[str, Any] | None:
+    """What of these losses a checkpoint must agree with: settings, and weights instead of folders."""
+    if losses is None:
         return None
     settings = asdict(phase)
-    judges = {
+    networks = {
         name: {**{k: v for k, v in settings[name].items() if k not in _ELSEWHERE}, "weights": weights}
-        for name, weights in judge.fingerprints.items()
+        for name, weights in losses.fingerprints.items()
     }
-    return {"latents": judge.latents, **judges}
+    return {"latents": losses.latents, **networks}

@@ -17,8 +17,8 @@ class DecodedClip:
 
     made: Tensor
     """Frames of the model's guess, with gradients."""
-    features: Tensor
-    """(B, 2 N, A): the speech of the same time, as the model was given it."""
+    audio_features: Tensor
+    """(B, 2 N, A): the speech of the same time."""
     real: Tensor | None = None
     """Frames of the true latents from the same autoencoder, without gradients; where a loss needs them."""
     landmarks: Tensor | None = None
@@ -26,15 +26,15 @@ class DecodedClip:
 
 
 @dataclass(frozen=True)
-class Conditions:
-    """What the model was given of B samples: (B,) bool each, on the CPU."""
+class GivenConditions:
+    """Which conditions of B samples the model was given: (B,) bool each, on the CPU."""
 
     has_audio: Tensor
     has_reference: Tensor
 
     @property
     def silent(self) -> Tensor:
-        """(B,) bool: without speech (P: whose looks are judged), with a reference.
+        """(B,) bool: without speech (P: those that losses on looks are for), with a reference.
 
         With neither, the model cannot know whose face to make (G).
         """
@@ -42,27 +42,27 @@ class Conditions:
 
 
 class PixelLoss(Protocol):
-    """One judgement of decoded frames by a frozen model, with gradients into ``clip.made``."""
+    """A loss on decoded frames from a frozen network, with gradients into ``clip.made``."""
 
     name: str
     fingerprint: str
-    """Identifies the weights of the judging model, whatever folder they lie in."""
+    """Identifies the weights of the frozen network, whatever folder they lie in."""
     needs_real: bool
     needs_landmarks: bool
 
-    def judges(self, given: Conditions) -> Tensor:
-        """(B,) bool: the samples that are this loss's business."""
+    def applies_to(self, given: GivenConditions) -> Tensor:
+        """(B,) bool: the samples that have this loss."""
         ...
 
     def __call__(self, clip: DecodedClip) -> Tensor:
-        """(B,) losses of samples that are all its business."""
+        """(B,) losses of samples that all have it."""
         ...
 
 
 def spread_frames(frames: Tensor, stride: int) -> Tensor:
     """Every ``stride``-th of N frames on axis 2, from the middle of the first ``stride`` on.
 
-    Neighbours look alike: with stride 4 each latent frame is judged by one of its four.
+    Neighbours look alike: with stride 4 each latent frame is looked at in one of its four.
     """
     return frames[:, :, stride // 2 :: stride]
 

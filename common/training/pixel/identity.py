@@ -13,7 +13,7 @@ from common.face.model_pack import DEFAULT_PACK
 from common.files import PathLike
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.onnx_torch import OnnxNetwork
-from common.training.pixel.clip import Conditions, DecodedClip, spread_frames, spread_pictures
+from common.training.pixel.clip import DecodedClip, GivenConditions, spread_frames, spread_pictures
 
 
 class FaceEmbedder:
@@ -59,11 +59,11 @@ class IdentityLoss:
     needs_real = needs_landmarks = True
 
     def __init__(self, embed: FaceEmbedder, frame_stride: int = 4) -> None:
-        """``frame_stride``: one of so many frames is judged."""
+        """``frame_stride``: one of so many frames is looked at."""
         self.embed, self.stride = embed, frame_stride
         self.fingerprint = embed.fingerprint
 
-    def judges(self, given: Conditions) -> Tensor:
+    def applies_to(self, given: GivenConditions) -> Tensor:
         return given.silent
 
     def __call__(self, clip: DecodedClip) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.models.vision import VisionEncoder
-from common.training.pixel.clip import Conditions, DecodedClip, spread_pictures
+from common.training.pixel.clip import DecodedClip, GivenConditions, spread_pictures
 
 
 class FrameDistance(Protocol):
@@ -46,11 +46,11 @@ class PerceptualLoss:
     needs_real, needs_landmarks = True, False
 
     def __init__(self, distance: FrameDistance, frame_stride: int = 4) -> None:
-        """``frame_stride``: one of so many frames is judged."""
+        """``frame_stride``: one of so many frames is looked at."""
         self.distance, self.stride = distance, frame_stride
         self.fingerprint = distance.fingerprint
 
-    def judges(self, given: Conditions) -> Tensor:
+    def applies_to(self, given: GivenConditions) -> Tensor:
         return given.silent
 
     def __call__(self, clip: DecodedClip) -> Tensor:

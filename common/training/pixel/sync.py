@@ -10,7 +10,7 @@ from torch.nn import functional
 from common.errors import UserError
 from common.models.frozen import freeze, weight_fingerprint
 from common.sync_expert.model import SyncExpert
-from common.training.pixel.clip import Conditions, DecodedClip
+from common.training.pixel.clip import DecodedClip, GivenConditions
 
 
 class SyncLoss:
@@ -26,7 +26,7 @@ class SyncLoss:
         """Raises UserError where the expert's window or speech features are not those of the training."""
         if expert.frames != frames:
             raise UserError(
-                f"phase.sync.model judges {expert.frames} frames at once, training decodes {frames}: "
+                f"phase.sync.model looks at {expert.frames} frames at once, training decodes {frames}: "
                 f"train an expert with sync.frames={frames}, or set phase.judged_latents."
             )
         if expert.speech and expert.speech != speech:
@@ -38,9 +38,9 @@ class SyncLoss:
         self.expert: Any = freeze(expert)
         self.fingerprint = weight_fingerprint(expert)
 
-    def judges(self, given: Conditions) -> Tensor:
+    def applies_to(self, given: GivenConditions) -> Tensor:
         return given.has_audio
 
     def __call__(self, clip: DecodedClip) -> Tensor:
-        logits = self.expert.to(clip.made.device)(clip.made, clip.features[:, None])[:, 0]
+        logits = self.expert.to(clip.made.device)(clip.made, clip.audio_features[:, None])[:, 0]
         return functional.softplus(-logits.float())

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from common.face import face_mask, lip_mask, mouth_opening
 from common.face.canonical import face_points, opened_face_points
+from evaluation.dubbed_clip import DubbedClip, FaceRegions, Footage
 from evaluation.native import Square, as_curves, measure_frame
-from evaluation.take import Footage, Regions, Take
 
 COUNT, SIZE, MARGIN = 36, 128, 32
 """Frames; side of the crops; what the frame has around the crop."""
@@ -104,8 +104,10 @@ def footage(version: Film, source: Film | None = None) -> Footage:
     return Footage(crops, landmarks, mouth_opening(landmarks), as_curves(native))
 
 
-def take(source: Film, made: Film, truth: Film | None = None, first_dub: Film | None = None, **more) -> Take:
-    """A Take of drawn films; ``more`` are fields of Take. ``occluder``: (N, S, S) mask."""
+def dubbed_clip(
+    source: Film, made: Film, truth: Film | None = None, first_dub: Film | None = None, **more
+) -> DubbedClip:
+    """A DubbedClip of drawn films; ``more`` are its other fields. ``occluder``: (N, S, S) mask."""
     known = [footage(source), footage(made, source)]
     right, first = (None if x is None else footage(x, source) for x in (truth, first_dub))
     mouth = lip_mask(known[0].landmarks, SIZE)
@@ -113,9 +115,9 @@ def take(source: Film, made: Film, truth: Film | None = None, first_dub: Film | 
         mouth |= lip_mask(right.landmarks, SIZE)
     mouth = np.stack([cv2.dilate(x.astype(np.uint8), np.ones((7, 7))).astype(bool) for x in mouth])
     face = face_mask(known[0].landmarks, SIZE) & ~mouth
-    regions = Regions(mouth, face, ~face & ~mouth, more.pop("occluder", None))
+    regions = FaceRegions(mouth, face, ~face & ~mouth, more.pop("occluder", None))
     more.setdefault("kind", "cross")
-    return Take(
+    return DubbedClip(
         name="toy", source=known[0], made=known[1], regions=regions, speech=np.zeros(16000, np.float32),
         truth=right, first_dub=first, **more,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.media import VideoReader, resample_indices
-from evaluation.take import RATE
+from evaluation.dubbed_clip import RATE
 
 
 def shown_frames(path: Path) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Takes for tests of metrics: given frames, a face in the middle of the crop, regions without a pixel."""
+"""Clips for tests of metrics: given frames, a face in the middle of the crop, regions without a pixel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from common.face.canonical import face_in_box
-from evaluation.take import Footage, Regions, Take
+from evaluation.dubbed_clip import DubbedClip, FaceRegions, Footage
 
 
 def make_footage(
@@ -23,8 +23,8 @@ def make_footage(
     return Footage(crops, landmarks, opening, sound=sound)
 
 
-def make_take(source: Footage, made: Footage, kind: str = "cross", **more: Any) -> Take:
+def make_dubbed_clip(source: Footage, made: Footage, kind: str = "cross", **more: Any) -> DubbedClip:
     """A take without speech unless it is given."""
     mask = np.zeros(source.crops.shape[:3], bool)
     more.setdefault("speech", np.zeros(16000, np.float32))
-    return Take("row", kind, source, made, Regions(mask, mask, mask), **more)
+    return DubbedClip("row", kind, source, made, FaceRegions(mask, mask, mask), **more)

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.take import Frames, Mask
+from common.psnr import psnr_of_mse
+from evaluation.dubbed_clip import Frames, Mask
 
 Gray = NDArray[np.float32]
 
@@ -36,11 +37,6 @@ class Likeness:
 def luma(image: Frames) -> Gray:
     """(H, W) Rec. 601 luma, 0..255, of (H, W, 3) RGB uint8."""
     return np.asarray(cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY), np.float32)
-
-
-def psnr(mse: float) -> float:
-    """dB for a mean squared error of values 0..255, at most :data:`PSNR_CAP`."""
-    return PSNR_CAP if mse <= 0 else float(min(PSNR_CAP, 10 * np.log10(255.0**2 / mse)))
 
 
 def ssim_map(a: Gray, b: Gray) -> Gray:
@@ -82,7 +78,7 @@ def compare(a: Frames, b: Frames, regions: Mapping[str, Mask], with_ssim: bool =
             if ssim is not None:
                 similarity[name] += float(ssim[where].sum(dtype=np.float64))
     return {
-        name: Likeness(psnr(error[name] / (3 * count)), similarity[name] / count, count)
+        name: Likeness(psnr_of_mse(error[name] / (3 * count), most=PSNR_CAP), similarity[name] / count, count)
         for name, count in pixels.items()
         if count
     }

@@ -1,4 +1,4 @@
-"""Putting edited crops back into the source frames."""
+"""Opacities of edited crops in their frames, and the passage from one window's edits to the next one's."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.corruptions import Failure, standard_failures
+from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better, Kind, Measure, Metric, Values
 from evaluation.statistics import badness
-from evaluation.take import Take
 
 CAUGHT = 3.0
 """A failure counts as caught from so many spreads of clean clips on, towards the bad end."""
@@ -25,7 +25,7 @@ _MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True)
-class Cell:
+class SensitivityCell:
     """One metric under one failure, in spreads over clean clips.
 
     Attributes:
@@ -44,7 +44,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class Sensitivity:
     """The whole table.
 
     Attributes:
@@ -61,60 +61,60 @@ class Matrix:
     clean: dict[str, float]
     spread: dict[str, float]
     failures: tuple[Failure, ...]
-    cells: dict[tuple[str, str], Cell]
+    cells: dict[tuple[str, str], SensitivityCell]
     clips: int
     missing: tuple[str, ...]
 
 
-def build_matrix(takes: Sequence[Take], measures: Sequence[Measure]) -> Matrix:
+def build_sensitivity(clips: Sequence[DubbedClip], measures: Sequence[Measure]) -> Sensitivity:
     """Take every metric of every clip as it is and under every failure.
 
     Args:
-        takes: perfect dubs, at least two: each one's other words are those of the next.
+        clips: perfect dubs, at least two: each one's other words are those of the next.
         measures: each key in one of them only.
 
     Raises:
         ValueError: fewer than two clips, a key comes twice, or a value is not finite.
     """
-    if len(takes) < 2:
-        raise ValueError("the matrix needs at least two clips: one lends its speech to the other")
+    if len(clips) < 2:
+        raise ValueError("a sensitivity needs at least two clips: one lends its speech to the other")
     metrics = [metric for measure in measures for metric in measure.metrics]
     twice = sorted({m.key for m in metrics if sum(m.key == other.key for other in metrics) > 1})
     if twice:
         raise ValueError(f"more than one measure gives '{twice[0]}'")
-    columns = [standard_failures(takes[(i + 1) % len(takes)]) for i in range(len(takes))]
-    clean = [_measured(take, measures) for take in takes]
+    columns = [standard_failures(clips[(i + 1) % len(clips)]) for i in range(len(clips))]
+    clean = [_measured(clip, measures) for clip in clips]
     known = [m for m in metrics if any(m.key in values for values in clean)]
     spread = {m.key: _spread([v[m.key] for v in clean if m.key in v], m.unit) for m in known}
-    cells: dict[tuple[str, str], Cell] = {}
+    cells: dict[tuple[str, str], SensitivityCell] = {}
     for column, failure in enumerate(columns[0]):
         hurt = [
-            _measured(own[column].apply(take), measures) for own, take in zip(columns, takes, strict=True)
+            _measured(own[column].apply(clip), measures) for own, clip in zip(columns, clips, strict=True)
         ]
         for metric in known:
             cell = _cell(metric, clean, hurt, spread[metric.key])
             if cell is not None:
                 cells[metric.key, failure.name] = cell
-    return Matrix(
+    return Sensitivity(
         metrics=tuple(known),
         clean={m.key: float(np.median([v[m.key] for v in clean if m.key in v])) for m in known},
         spread=spread,
         failures=columns[0],
         cells=cells,
-        clips=len(takes),
+        clips=len(clips),
         missing=tuple(m.key for m in metrics if m not in known),
     )
 
 
-def _measured(take: Take, measures: Iterable[Measure]) -> Values:
+def _measured(clip: DubbedClip, measures: Iterable[Measure]) -> Values:
     values: Values = {}
     for measure in measures:
-        suited = {m.key for m in measure.metrics if Kind(take.kind) in m.kinds}
+        suited = {m.key for m in measure.metrics if Kind(clip.kind) in m.kinds}
         if suited:
-            values |= {key: value for key, value in measure(take).items() if key in suited}
+            values |= {key: value for key, value in measure(clip).items() if key in suited}
     for key, value in values.items():
         if not math.isfinite(value):
-            raise ValueError(f"'{key}' of {take.name} is {value}: what cannot be measured must be left out")
+            raise ValueError(f"'{key}' of {clip.name} is {value}: what cannot be measured must be left out")
     return values
 
 
@@ -129,35 +129,37 @@ def _badness(metric: Metric, value: float, clean: float) -> float:
     return abs(value - clean) if metric.better is Better.none else badness(value, metric.better)
 
 
-def _cell(metric: Metric, clean: Sequence[Values], hurt: Sequence[Values], spread: float) -> Cell | None:
+def _cell(
+    metric: Metric, clean: Sequence[Values], hurt: Sequence[Values], spread: float
+) -> SensitivityCell | None:
     key = metric.key
     pairs = [(a[key], b[key]) for a, b in zip(clean, hurt, strict=True) if key in a and key in b]
     if not pairs:
         return None
     worse = [_badness(metric, b, a) - _badness(metric, a, a) for a, b in pairs]
-    return Cell(
+    return SensitivityCell(
         change=float(np.median([b - a for a, b in pairs])) / spread,
         worse=float(np.median(worse)) / spread,
         clips=len(pairs),
     )
 
 
-def verdicts(matrix: Matrix) -> list[str]:
+def verdicts(sensitivity: Sensitivity) -> list[str]:
     """One sentence per failure: who catches it, whether those who are meant to do, and who does not."""
     lines = []
-    for failure in matrix.failures:
+    for failure in sensitivity.failures:
         judged = {
-            m.key: matrix.cells[m.key, failure.name]
-            for m in matrix.metrics
-            if (m.key, failure.name) in matrix.cells
+            m.key: sensitivity.cells[m.key, failure.name]
+            for m in sensitivity.metrics
+            if (m.key, failure.name) in sensitivity.cells
         }
         caught = sorted((k for k, c in judged.items() if c.caught), key=lambda k: -judged[k].worse)
-        deaf = [k for k in failure.meant if k in judged and not judged[k].caught]
+        missed = [k for k in failure.meant if k in judged and not judged[k].caught]
         absent = [k for k in failure.meant if k not in judged]
         line = f"{failure.title}: caught by {_listed(caught, failure)}"
-        line += f"; not by {_listed([k for k in judged if k not in caught and k not in deaf], failure)}"
-        if deaf:
-            line += f"; MISSED by {_listed(deaf, failure)}"
+        line += f"; not by {_listed([k for k in judged if k not in caught and k not in missed], failure)}"
+        if missed:
+            line += f"; MISSED by {_listed(missed, failure)}"
         if absent:
             line += f"; not measured: {', '.join(absent)}"
         lines.append(line + ".")
@@ -168,28 +170,29 @@ def _listed(keys: Sequence[str], failure: Failure) -> str:
     return ", ".join(f"{key} (meant)" if key in failure.meant else key for key in keys) or "none"
 
 
-def markdown(matrix: Matrix) -> str:
+def markdown(sensitivity: Sensitivity) -> str:
     """The table, what its numbers mean, and the verdicts."""
-    head = ["metric", "good end", "clean", "spread", *(f.title for f in matrix.failures)]
+    head = ["metric", "good end", "clean", "spread", *(f.title for f in sensitivity.failures)]
     lines = [_line(head), _line(["---"] * 2 + ["---:"] * (len(head) - 2))]
-    for metric in matrix.metrics:
+    for metric in sensitivity.metrics:
         unit = f" {metric.unit}" if metric.unit else ""
         row = [f"`{metric.key}`", metric.better.value]
-        row += [f"{_short(matrix.clean[metric.key])}{unit}", _short(matrix.spread[metric.key])]
+        row += [f"{_short(sensitivity.clean[metric.key])}{unit}", _short(sensitivity.spread[metric.key])]
         row += [
-            _shown(matrix.cells.get((metric.key, f.name)), metric.key in f.meant) for f in matrix.failures
+            _shown(sensitivity.cells.get((metric.key, f.name)), metric.key in f.meant)
+            for f in sensitivity.failures
         ]
         lines.append(_line(row))
     text = (
-        f"{matrix.clips} perfect dubs. Each cell: by how many spreads the metric moves "
+        f"{sensitivity.clips} perfect dubs. Each cell: by how many spreads the metric moves "
         "(median over clips; spread: 1.4826 times the median absolute deviation over the clean clips, at "
         "least the smallest step that means something). Bold: the metric is meant for this failure. "
         f"▲: at least {CAUGHT:g} spreads towards the bad end, which counts as caught. gone: the failure "
         "leaves nothing to measure."
     )
-    parts = [text, "\n".join(lines), "\n".join(f"- {line}" for line in verdicts(matrix))]
-    if matrix.missing:
-        parts.append(f"Not to be had from these clips: {', '.join(f'`{k}`' for k in matrix.missing)}.")
+    parts = [text, "\n".join(lines), "\n".join(f"- {line}" for line in verdicts(sensitivity))]
+    if sensitivity.missing:
+        parts.append(f"Not to be had from these clips: {', '.join(f'`{k}`' for k in sensitivity.missing)}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -197,7 +200,7 @@ def _line(words: Sequence[str]) -> str:
     return "| " + " | ".join(words) + " |"
 
 
-def _shown(cell: Cell | None, meant: bool) -> str:
+def _shown(cell: SensitivityCell | None, meant: bool) -> str:
     if cell is None:
         text = "gone"
     else:

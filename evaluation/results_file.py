@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 from common import files
 from common.errors import UserError
-from common.files import PathLike, atomic_path, require_file
+from common.files import PathLike, atomic_path
 from evaluation.metrics.base import Better, Kind, Metric
 from evaluation.results import Results, Row
 from evaluation.tables import Tables
@@ -118,63 +116,3 @@ def _fixed(row: Row) -> list[str]:
 def _listed(sentences: Iterable[str]) -> str:
     found = list(sentences)
     return json.dumps(found, ensure_ascii=False) if found else ""
-
-
-def read_csv(path: PathLike, metrics: Sequence[Metric], title: str = "") -> Results:
-    """What :func:`write_csv` wrote; curves, pictures, pooled values and facts are not in it.
-
-    Systems and groups stand in the order of their first rows.
-
-    Args:
-        metrics: what the file's columns mean; those without a column are left out.
-
-    Raises:
-        UserError: missing, no such table, or a column that is none of ``metrics``.
-    """
-    source = require_file(path, "table")
-    by_key = {metric.key: metric for metric in metrics}
-    try:
-        with source.open(encoding="utf-8", newline="") as stream:
-            header, *lines = list(csv.reader(stream))
-        keys = header[len(COLUMNS) :]
-        if tuple(header[: len(COLUMNS)]) != COLUMNS:
-            raise ValueError(f"its columns do not begin with {','.join(COLUMNS)}")
-        if unknown := [key for key in keys if key not in by_key]:
-            raise ValueError(f"its columns {unknown} are no known metrics")
-        rows = tuple(_from_line(line, keys) for line in lines)
-    except (ValueError, csv.Error) as error:
-        raise UserError(
-            f"The table '{Path(path)}' cannot be read ({error}): give a results.csv of bootdub."
-        ) from error
-    return Results(
-        title=title,
-        systems=tuple(dict.fromkeys(row.system for row in rows)),
-        groups=tuple(dict.fromkeys(row.group for row in rows)),
-        metrics=tuple(by_key[key] for key in keys),
-        rows=rows,
-    )
-
-
-def _from_line(line: list[str], keys: list[str]) -> Row:
-    name, group, kind, system, success, reasons, frames, seconds, error, notes = line[: len(COLUMNS)]
-    measured = zip(keys, line[len(COLUMNS) :], strict=True)
-    return Row(
-        name=name,
-        group=group,
-        kind=Kind(kind).value,
-        system=system,
-        values={key: _number(text) for key, text in measured if text},
-        seconds=_number(seconds) if seconds else None,
-        frames=int(frames),
-        success={"": None, "true": True, "false": False}[success],
-        reasons=tuple(json.loads(reasons or "[]")),
-        error=error or None,
-        notes=tuple(json.loads(notes or "[]")),
-    )
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
-    return value

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import PathLike
-from common.media import Encoding, VideoWriter, contact_sheet, save_wav, tile
-from evaluation.take import RATE, SPEECH_RATE, Frames
+from common.media import SAMPLE_RATE, Encoding, VideoWriter, contact_sheet, save_wav, tile
+from evaluation.dubbed_clip import RATE, Frames
 
 PREVIEW_HEIGHT = 192
 STRIP_HEIGHT = 72
@@ -27,7 +27,7 @@ def write_preview(
     sound: NDArray[np.float32] | None = None,
     *,
     rate: float = RATE,
-    sound_rate: int = SPEECH_RATE,
+    sound_rate: int = SAMPLE_RATE,
 ) -> None:
     """Write versions of a clip side by side as a small H.264 MP4 with AAC sound. Whole or absent.
 
@@ -57,7 +57,7 @@ def write_preview(
 
 
 def _moment(videos: Sequence[tuple[str, Frames]], k: int, labels: list[str]) -> Frames:
-    """Frame ``k`` of every version; the first one's height is everybody's."""
+    """Frame ``k`` of every version, all as high as the first."""
     images = [frames[k] for _, frames in videos]
     height, width = images[0].shape[:2]
     if height > PREVIEW_HEIGHT:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from perfect_takes import perfect_take
+from perfect_dubs import perfect_dub
 
 from common.rendered.__main__ import main as render
-from evaluation.matrix import build_matrix, markdown, verdicts
 from evaluation.metrics.base import Better, Kind, Metric
+from evaluation.sensitivity import build_sensitivity, markdown, verdicts
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import metric_matrix
@@ -29,26 +29,26 @@ class Toy:
         self.metrics = (metric(key, better, unit, kinds),)
         self.value = value
 
-    def __call__(self, take):
-        found = self.value(take)
+    def __call__(self, clip):
+        found = self.value(clip)
         return {} if found is None else {self.metrics[0].key: float(found)}
 
 
-def both(take):
+def both(clip):
     """Openings of dub and driver in the frames that have both; None where either stands still."""
-    seen = np.isfinite(take.made.opening) & np.isfinite(take.driver_opening)
-    curves = take.made.opening[seen], take.driver_opening[seen]
+    seen = np.isfinite(clip.made.opening) & np.isfinite(clip.driver_opening)
+    curves = clip.made.opening[seen], clip.driver_opening[seen]
     return curves if min(np.std(c) for c in curves) > 1e-3 else None
 
 
-def correlation(take):
-    curves = both(take)
+def correlation(clip):
+    curves = both(clip)
     return None if curves is None else np.corrcoef(*curves)[0, 1]
 
 
-def lag(take):
+def lag(clip):
     """Frames by which the made mouth is late, by the best of 17 correlations."""
-    curves = both(take)
+    curves = both(clip)
     if curves is None:
         return None
     made, driver = curves
@@ -57,24 +57,24 @@ def lag(take):
     return shifts[int(np.argmax(scores))]
 
 
-def gain(take):
-    driver = np.nanstd(take.driver_opening)
-    return None if driver < 1e-3 else np.nanstd(take.made.opening) / driver
+def gain(clip):
+    driver = np.nanstd(clip.driver_opening)
+    return None if driver < 1e-3 else np.nanstd(clip.made.opening) / driver
 
 
 MEASURES = [
     Toy("mouth_r", Better.higher, correlation),
     Toy("mouth_lag", Better.zero, lag, unit="frames"),
     Toy("mouth_gain", Better.one, gain),
-    Toy("sharpness_mouth", Better.one, lambda take: take.made.native["sharpness"].mean() / 100),
-    Toy("face_level", Better.none, lambda take: take.made.crops[take.regions.face].mean()),
-    Toy("hush", Better.lower, lambda take: 1.0, kinds=(Kind.silence,)),
+    Toy("sharpness_mouth", Better.one, lambda clip: clip.made.native["sharpness"].mean() / 100),
+    Toy("face_level", Better.none, lambda clip: clip.made.crops[clip.regions.face].mean()),
+    Toy("hush", Better.lower, lambda clip: 1.0, kinds=(Kind.silence,)),
 ]
 
 
 @pytest.fixture(scope="module")
 def matrix():
-    return build_matrix([perfect_take(seed) for seed in (0, 1, 2)], MEASURES)
+    return build_sensitivity([perfect_dub(seed) for seed in (0, 1, 2)], MEASURES)
 
 
 def test_each_toy_metric_catches_the_failure_it_is_for_and_leaves_the_blind_ones(matrix):
@@ -100,9 +100,9 @@ def test_a_change_is_counted_in_spreads(matrix):
 
 def test_the_spread_is_the_robust_one_of_the_clean_clips():
     levels = {"toy0": 10.0, "toy1": 12.0, "toy2": 50.0}
-    found = build_matrix(
-        [perfect_take(seed, count=20) for seed in (0, 1, 2)],
-        [Toy("level", Better.lower, lambda take: levels[take.name])],
+    found = build_sensitivity(
+        [perfect_dub(seed, count=20) for seed in (0, 1, 2)],
+        [Toy("level", Better.lower, lambda clip: levels[clip.name])],
     )
     assert found.clean["level"] == 12
     assert found.spread["level"] == pytest.approx(1.4826 * 2)
@@ -110,11 +110,11 @@ def test_the_spread_is_the_robust_one_of_the_clean_clips():
 
 
 def test_only_a_change_for_the_worse_is_caught():
-    takes = [perfect_take(seed, count=20) for seed in (0, 1)]
-    level = lambda take: take.made.crops.mean()  # noqa: E731
+    clips = [perfect_dub(seed, count=20) for seed in (0, 1)]
+    level = lambda clip: clip.made.crops.mean()  # noqa: E731
     for better, expected in ((Better.lower, True), (Better.higher, False), (Better.none, True)):
         # 1 level of spread at least: in % so that the toy's unit has that step.
-        cell = build_matrix(takes, [Toy("level", better, level, unit="ms")]).cells["level", "box"]
+        cell = build_sensitivity(clips, [Toy("level", better, level, unit="ms")]).cells["level", "box"]
         assert cell.change > 0 and (cell.worse > 0) is expected
 
 
@@ -131,8 +131,9 @@ def test_words_say_who_catches_and_who_misses(matrix):
     assert "mouth_r (meant)" in swapped and "mouth_gain (meant)" in frozen
     assert blurred.startswith("mouth blurred, 2 px: caught by sharpness_mouth (meant); not by mouth_r,")
     assert "not measured: patch_edge" in box
-    deaf = build_matrix(
-        [perfect_take(seed, count=20) for seed in (0, 1)], [Toy("patch_edge", Better.lower, lambda take: 1.0)]
+    deaf = build_sensitivity(
+        [perfect_dub(seed, count=20) for seed in (0, 1)],
+        [Toy("patch_edge", Better.lower, lambda clip: 1.0)],
     )
     assert "MISSED by patch_edge (meant)" in verdicts(deaf)[4]
 
@@ -157,24 +158,24 @@ def test_the_table_has_a_row_per_metric_a_column_per_failure_and_bold_for_the_me
 
 def test_what_makes_no_matrix_is_refused():
     with pytest.raises(ValueError, match="two clips"):
-        build_matrix([perfect_take(0, count=5)], MEASURES)
+        build_sensitivity([perfect_dub(0, count=5)], MEASURES)
     with pytest.raises(ValueError, match="mouth_r"):
-        build_matrix([perfect_take(s, count=5) for s in (0, 1)], [*MEASURES, MEASURES[0]])
-    broken = Toy("broken", Better.lower, lambda take: float("nan"))
+        build_sensitivity([perfect_dub(s, count=5) for s in (0, 1)], [*MEASURES, MEASURES[0]])
+    broken = Toy("broken", Better.lower, lambda clip: float("nan"))
     with pytest.raises(ValueError, match="'broken' of toy0 is nan"):
-        build_matrix([perfect_take(s, count=5) for s in (0, 1)], [broken])
+        build_sensitivity([perfect_dub(s, count=5) for s in (0, 1)], [broken])
 
 
 def test_the_tool_measures_rendered_pairs(tmp_path, monkeypatch, capsys):
     words = ["--count", "2", "--seed", "1000004", "--seconds", "0.4", "--size", "96", "--occluder", "none"]
     assert render(["--output", str(tmp_path), *words, "--pairs", "--workers", "1"]) == 0
-    take = metric_matrix.perfect_take(tmp_path, "r1000004", size=64)
-    assert take.source.crops.shape == (10, 64, 64, 3) and take.regions.occluder is None
+    clip = metric_matrix.perfect_dub(tmp_path, "r1000004", size=64)
+    assert clip.source.crops.shape == (10, 64, 64, 3) and clip.regions.occluder is None
     # The truth, once more through an encoder.
-    assert 0 < np.abs(take.made.crops.astype(int) - take.truth.crops).mean() < 3
-    assert {"sharpness", "outside_mse"} <= set(take.made.native)
+    assert 0 < np.abs(clip.made.crops.astype(int) - clip.truth.crops).mean() < 3
+    assert {"sharpness", "outside_mse"} <= set(clip.made.native)
     # What is measured in the pictures agrees with what was drawn.
-    assert np.abs(take.made.opening - take.driver_opening).max() < 0.05
+    assert np.abs(clip.made.opening - clip.driver_opening).max() < 0.05
     registry = types.ModuleType("evaluation.registry")
     registry.load_measures = lambda: types.SimpleNamespace(clip=(MEASURES[0], MEASURES[2]))
     monkeypatch.setitem(sys.modules, "evaluation.registry", registry)

@@ -13,7 +13,7 @@ from common.files import read_json
 from common.rendered.measure import MouthSweep, match_sweep, sweep_mouth
 from common.rendered.scene import Scene, sample_scene
 from evaluation.bench import scene_of
-from evaluation.take import Curve
+from evaluation.dubbed_clip import Curve
 
 
 def load_scene(path: Path) -> Scene:
@@ -34,7 +34,7 @@ def load_scene(path: Path) -> Scene:
         ) from error
 
 
-class SceneMouths:
+class RenderedMouths:
     """How far the mouth of a known character is open in the crops of any version of its clip.
 
     The mouths that pictures are compared with are drawn once per moment, for all versions; of long clips they

@@ -12,12 +12,10 @@ Mask = NDArray[np.bool_]
 Curve = NDArray[np.float64]
 
 RATE = 25.0
-"""Frames per second of every Take: videos of other rates are sampled in time."""
+"""Frames per second of every clip that is measured: videos of other rates are sampled in time."""
 
 SIZE = 256
 """Side of the face crops in pixels."""
-
-SPEECH_RATE = 16000
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Footage:
 
 
 @dataclass(frozen=True)
-class Regions:
+class FaceRegions:
     """(N, S, S) bool masks in crop pixels, from the source's landmarks (and the truth's, where known).
 
     Attributes:
@@ -68,7 +66,7 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class Take:
+class DubbedClip:
     """A system's answer to one row of a manifest.
 
     Attributes:
@@ -89,7 +87,7 @@ class Take:
     kind: str
     source: Footage
     made: Footage
-    regions: Regions
+    regions: FaceRegions
     speech: NDArray[np.float32]
     truth: Footage | None = None
     driver_opening: Curve | None = None

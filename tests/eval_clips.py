@@ -1,4 +1,4 @@
-"""Takes made of numbers, for tests of metrics."""
+"""Dubbed clips made of numbers, for tests of metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from common.face.canonical import face_points
-from evaluation.take import SIZE, SPEECH_RATE, Footage, Regions, Take
+from common.media import SAMPLE_RATE
+from evaluation.dubbed_clip import SIZE, DubbedClip, FaceRegions, Footage
 
 UNIT = 80.0  # outer eye corners, in pixels of the crop
 
@@ -40,17 +41,19 @@ def footage(opening: np.ndarray, size: int = 16, **known: Any) -> Footage:
     return Footage(crops, points, np.asarray(opening, np.float64), **known)
 
 
-def take(made: Footage, source: Footage | None = None, kind: str = "cross", **known: Any) -> Take:
+def dubbed_clip(
+    made: Footage, source: Footage | None = None, kind: str = "cross", **known: Any
+) -> DubbedClip:
     """A row whose source is a still face unless given; one second of noise per 25 frames unless given."""
     count, size = len(made), made.crops.shape[1]
     nothing = np.zeros((count, size, size), bool)
-    noise = np.random.default_rng(7).normal(0, 0.1, SPEECH_RATE * count // 25).astype(np.float32)
-    return Take(
+    noise = np.random.default_rng(7).normal(0, 0.1, SAMPLE_RATE * count // 25).astype(np.float32)
+    return DubbedClip(
         "row",
         kind,
         source or footage(np.full(count, 0.1), size),
         made,
-        Regions(nothing, nothing, nothing),
+        FaceRegions(nothing, nothing, nothing),
         known.pop("speech", noise),
         **known,
     )

@@ -1,4 +1,4 @@
-"""Where the face of a source is, and versions of the clip cut by it."""
+"""The face of a source followed through its frames, and versions of the clip cut by it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from common.face import CropTrack, FaceDetector, mouth_opening, plan_crops, require_face, track_face
 from common.media import VideoInfo, VideoReader, load_audio, probe, resample_indices
+from evaluation.clip_frames import frames_at, shown_frames
+from evaluation.dubbed_clip import RATE, SIZE, Footage
 from evaluation.native import as_curves, measure_frame, square_of
-from evaluation.sampling import frames_at, shown_frames
-from evaluation.take import RATE, SIZE, Footage
 
 
 @dataclass(frozen=True)
-class Ground:
-    """The common ground of all versions of one clip.
+class SourceTrack:
+    """The face of a source, followed: by it every version of the clip is cut.
 
     Attributes:
         path: the source.
@@ -51,7 +51,7 @@ class Ground:
         return [self.squares.matrix(int(i), SIZE) for i in self.shown]
 
 
-def find_ground(path: Path, detector: FaceDetector, longest: int) -> Ground:
+def track_source(path: Path, detector: FaceDetector, longest: int) -> SourceTrack:
     """Follow the face through a source; ``longest`` moments at most are kept.
 
     Raises:
@@ -62,7 +62,7 @@ def find_ground(path: Path, detector: FaceDetector, longest: int) -> Ground:
         track = track_face((frame.image for frame in reader), detector)
     require_face(track, path)
     squares = _filled(plan_crops(track, fps=float(info.average_rate)))
-    return Ground(path, info, shown, squares, track.landmarks[shown])
+    return SourceTrack(path, info, shown, squares, track.landmarks[shown])
 
 
 def _filled(squares: CropTrack) -> CropTrack:
@@ -74,14 +74,14 @@ def _filled(squares: CropTrack) -> CropTrack:
 
 
 @dataclass(frozen=True)
-class Version:
+class CutFootage:
     """A version of the clip and what was odd about its file."""
 
     footage: Footage
     notes: tuple[str, ...]
 
 
-def cut_version(ground: Ground, path: Path, detector: FaceDetector) -> Version:
+def cut_footage(source_track: SourceTrack, path: Path, detector: FaceDetector) -> CutFootage:
     """Cut a version of the clip by the source's squares and look for the mouth in it.
 
     A version of another size is scaled to the source's; one of another length is compared as far as both go.
@@ -93,21 +93,21 @@ def cut_version(ground: Ground, path: Path, detector: FaceDetector) -> Version:
         UserError: the video is damaged.
     """
     info, notes = probe(path), []
-    wanted = (ground.info.width, ground.info.height)
+    wanted = (source_track.info.width, source_track.info.height)
     if (info.width, info.height) != wanted:
         notes.append(f"{info.width}x{info.height} was scaled to {wanted[0]}x{wanted[1]}")
-    count = min(len(ground), len(shown := shown_frames(path)))
+    count = min(len(source_track), len(shown := shown_frames(path)))
     crops = np.empty((count, SIZE, SIZE, 3), np.uint8)
     numbers = []
-    originals = frames_at(ground.path, ground.shown[:count])
-    itself = path.resolve() == ground.path.resolve()
+    originals = frames_at(source_track.path, source_track.shown[:count])
+    itself = path.resolve() == source_track.path.resolve()
     for k, (image, original) in enumerate(zip(_scaled(path, shown[:count], wanted), originals, strict=True)):
-        index = int(ground.shown[k])
-        crops[k] = ground.squares.extract(image, index, SIZE)
-        square = square_of(ground.squares, index)
-        numbers.append(measure_frame(image, square, ground.points[k], None if itself else original))
+        index = int(source_track.shown[k])
+        crops[k] = source_track.squares.extract(image, index, SIZE)
+        square = square_of(source_track.squares, index)
+        numbers.append(measure_frame(image, square, source_track.points[k], None if itself else original))
     landmarks = track_face(crops, detector).landmarks
-    return Version(
+    return CutFootage(
         Footage(
             crops,
             landmarks,

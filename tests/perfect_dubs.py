@@ -7,7 +7,7 @@ import numpy as np
 
 from common.face import face_mask, lip_mask, mouth_opening
 from common.face.canonical import face_in_box
-from evaluation.take import Footage, Regions, Take
+from evaluation.dubbed_clip import DubbedClip, FaceRegions, Footage
 
 SIZE = 64
 
@@ -63,7 +63,7 @@ def speech_of(curve: np.ndarray) -> np.ndarray:
     return (0.3 * np.repeat(curve, 640) * noise).astype(np.float32)
 
 
-def perfect_take(seed: int = 0, count: int = 50, occluder: bool = False) -> Take:
+def perfect_dub(seed: int = 0, count: int = 50, occluder: bool = False) -> DubbedClip:
     """A cross row that is dubbed perfectly; seed: of source and of what is said."""
     source_points, points = (head(count, mouth_curve(count, s)) for s in (1000 + seed, seed))
     lips = lip_mask(source_points, SIZE) | lip_mask(points, SIZE)
@@ -80,12 +80,12 @@ def perfect_take(seed: int = 0, count: int = 50, occluder: bool = False) -> Take
         }
         return Footage(draw(shape), shape, mouth_opening(shape), native, sound)
 
-    return Take(
+    return DubbedClip(
         name=f"toy{seed}",
         kind="cross",
         source=footage(source_points),
         made=footage(points, speech),
-        regions=Regions(lips, faces & ~lips, ~faces & ~lips, cover if occluder else None),
+        regions=FaceRegions(lips, faces & ~lips, ~faces & ~lips, cover if occluder else None),
         speech=speech,
         truth=footage(points, speech),
         driver_opening=mouth_opening(points),

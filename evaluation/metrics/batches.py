@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.take import Frames
+from evaluation.dubbed_clip import Frames
 
 BATCH = 4
 """Frames that a judge sees at once, so that memory does not grow with the clip."""

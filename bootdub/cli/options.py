@@ -1,0 +1,63 @@
+"""Options that several commands share, and how what is written in them is read."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common.errors import UserError
+
+
+class Device(str, Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Dtype(str, Enum):
+    """What the weights are in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Detector(str, Enum):
+    """Who finds the face."""
+
+    mediapipe = "mediapipe"
+    insightface = "insightface"
+    box = "box"
+
+
+DeviceOption = Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")]
+
+
+def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
+    """``x0,y0,x1,y1`` in pixels as four numbers; None where no box is given.
+
+    Raises:
+        UserError: something else than four numbers.
+    """
+    if text is None:
+        return None
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"The box '{text}' is not four numbers: write it as x0,y0,x1,y1.") from error
+    return x0, y0, x1, y1
+
+
+def require_folder(path: Path, what: str) -> None:
+    """Tell of a folder that is not there before the libraries that would read it are loaded.
+
+    Raises:
+        UserError: it does not exist, or is a file.
+    """
+    if not path.is_dir():
+        raise UserError(f"The {what} '{path}' does not exist or is no folder: check the path.")

@@ -1,0 +1,60 @@
+"""What a caller may ask of the sampler, from a command line to the sampler one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_args, get_type_hints
+
+from common.diffusion.config import DiffusionConfig
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """Changes to how a package samples; None: what the package says.
+
+    Attributes:
+        seed: of all noise.
+        num_steps: Euler steps per window and pass.
+        passes: how often a window is dubbed, from what the pass before made of it.
+        reference_scale: guidance towards the reference.
+        audio_scale: guidance towards the speech.
+        shift: of the noise levels; above 1 more of the steps are spent at high noise.
+
+    Raises:
+        UserError: a value makes no sense.
+    """
+
+    seed: int = 0
+    num_steps: int | None = None
+    passes: int | None = None
+    reference_scale: float | None = None
+    audio_scale: float | None = None
+    shift: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UserError(f"The seed is {self.seed}: give a whole number from 0 on.")
+        if self.shift is not None and self.shift <= 0:
+            raise UserError(f"The shift is {self.shift}: give a positive number; 1 spaces the steps evenly.")
+        resolve_sampling(self, DiffusionConfig())
+
+    def changes(self) -> dict[str, Any]:
+        """The settings that are asked for, by name: what is not None, without the seed."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if name != "seed" and value is not None}
+
+    @classmethod
+    def types(cls) -> dict[str, type]:
+        """Name -> int or float, for whoever reads options from text."""
+        hints = get_type_hints(cls)
+        return {field.name: (*get_args(hints[field.name]), hints[field.name])[0] for field in fields(cls)}
+
+
+def resolve_sampling(options: SamplingOptions, package: DiffusionConfig) -> DiffusionConfig:
+    """The sampler settings of a package with what is asked for in their place.
+
+    Raises:
+        UserError: a value makes no sense.
+    """
+    return replace(package, **options.changes())

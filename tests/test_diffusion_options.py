@@ -1,0 +1,64 @@
+"""Sampling options: what they change of a package, what they refuse, and the ways in which they are given."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.diffusion.config import DiffusionConfig
+from common.diffusion.options import SamplingOptions, resolve_sampling
+from common.errors import UserError
+from common.own_mouths.config import Renderer
+from stage2_dubber.dub.compositing import Compositing
+from stage2_dubber.dub.request import DubRequest
+
+PACKAGE = DiffusionConfig(num_steps=4, passes=2, reference_scale=1.5, audio_scale=3.0)
+
+
+def test_what_is_not_asked_for_stays_the_packages() -> None:
+    assert resolve_sampling(SamplingOptions(seed=7), PACKAGE) == PACKAGE
+    asked = SamplingOptions(num_steps=9, audio_scale=0.0)
+    assert resolve_sampling(asked, PACKAGE) == replace(PACKAGE, num_steps=9, audio_scale=0.0)
+
+
+def test_options_are_fields_of_the_diffusion_section() -> None:
+    kinds = SamplingOptions.types()
+    assert kinds.pop("seed") is int
+    assert {name: type(getattr(PACKAGE, name)) for name in kinds} == kinds
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seed": -1}, "seed is -1"),
+        ({"num_steps": 0}, "num_steps"),
+        ({"passes": -1}, "passes"),
+        ({"shift": 0.0}, "shift is 0"),
+    ],
+)
+def test_senseless_options_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SamplingOptions(**values)
+
+
+def test_a_request_takes_options_by_name() -> None:
+    request = DubRequest.of(
+        "a.mp4", "b.wav", "c.mp4", seed=3, num_steps=5, compositing="blend", renderer="auto", track="t.json"
+    )
+    assert request == DubRequest(
+        Path("a.mp4"),
+        Path("b.wav"),
+        Path("c.mp4"),
+        sampling=SamplingOptions(seed=3, num_steps=5),
+        compositing=Compositing.blend,
+        renderer=Renderer.auto,
+        track=Path("t.json"),
+    )
+    given = SamplingOptions(seed=3, audio_scale=2.0)
+    both = DubRequest.of("a.mp4", "b.wav", "c.mp4", sampling=given, num_steps=5)
+    assert both.sampling == replace(given, num_steps=5)
+    with pytest.raises(TypeError, match="'num_step'"):
+        DubRequest.of("a.mp4", "b.wav", "c.mp4", num_step=5)
+    with pytest.raises(UserError, match="no compositing 'glue'"):
+        DubRequest.of("a.mp4", "b.wav", "c.mp4", compositing="glue")
