@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.config import DiffusionConfig
+from common.diffusion.config import DiffusionConfig
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.errors import UserError
 from common.own_mouths.config import Renderer

@@ -12,15 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from common.data.batch import DubBatch
-from common.diffusion.config import DiffusionConfig
 from common.diffusion.flow import FlowMatching
 from common.errors import UserError
-from common.geometry import GeometryConfig
-from common.models.config import ModelConfig
 from common.models.transformer import DubbingTransformer
-from common.speech.config import SpeechConfig
 from common.training.conditioning import FlowInputs, flow_inputs
-from common.training.config import FlowTrainConfig
+from common.training.config import FlowTrainingConfig
 from common.training.flops import Cost, model_cost
 from common.training.lip_window import lip_window
 from common.training.loading import Assemble, MicroBatch, SampleEncoder
@@ -94,16 +90,6 @@ class Alternating(Protocol):
         ...
 
 
-class FlowConfig(Protocol):
-    """The sections that a flow-matching task reads."""
-
-    train: FlowTrainConfig
-    model: ModelConfig
-    geometry: GeometryConfig
-    speech: SpeechConfig
-    diffusion: DiffusionConfig
-
-
 class FlowStrategy(ABC):
     """Flow matching on latents with face and lip weights; subclasses say what the model is conditioned on."""
 
@@ -112,7 +98,7 @@ class FlowStrategy(ABC):
 
     def __init__(
         self,
-        config: FlowConfig,
+        config: FlowTrainingConfig,
         text: Tensor | None = None,
         encoder: SampleEncoder | None = None,
         decoded_losses: DecodedFrameLosses | None = None,
