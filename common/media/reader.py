@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from common.errors import UserError
 from common.media.colour import ToRGB
 from common.media.info import VideoInfo, scan, whole_packets
-from common.media.source import Source, log, open_source, source_name, video_stream
+from common.media.source import Source, open_source, source_name, video_stream, warn_once
 
 
 @dataclass(frozen=True)
@@ -121,23 +121,21 @@ class VideoReader:
             image = self._upright(to_rgb, shown) if image is None else image
             yield self._frame(rest, image)
         if repeated:
-            log.warning(
-                "The video '%s' is damaged: %d of %d frames cannot be decoded and repeat the one before.",
-                self._name,
-                repeated,
-                stop,
+            warn_once(
+                f"The video '{self._name}' is damaged: {repeated} of {stop} frames cannot be decoded and "
+                "repeat the one before."
             )
 
     def _placed(self) -> Iterator[tuple[VideoFrame, int]]:
         """Decoded pictures with their index; what has no place among the frames is left out."""
-        stamps = self._scan.stamps
+        labels = self._scan.labels
         index = 0
         for picture in self._pictures():
             if not self._scan.by_order and picture.pts is not None:
-                index = max(index, int(np.searchsorted(stamps, picture.pts)))
-                if index >= len(stamps) or stamps[index] != picture.pts:
+                index = max(index, int(np.searchsorted(labels, picture.pts)))
+                if index >= len(labels) or labels[index] != picture.pts:
                     continue
-            if index >= len(stamps):
+            if index >= len(labels):
                 return
             yield picture, index
             index += 1

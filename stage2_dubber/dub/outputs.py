@@ -32,13 +32,15 @@ def write_outputs(
         dubbed = stack.enter_context(_writer(request.output, request, info, lossless=request.lossless))
         beside: VideoWriter | None = None
         for item in composites:
-            dubbed.write(item.image, item.frame.pts, item.frame.duration)
+            # As ffmpeg does: the output's clock starts where the source's does, at 0.
+            pts = item.frame.pts - info.clock_start
+            dubbed.write(item.image, pts, item.frame.duration)
             if request.side_by_side is not None:
                 picture = tile((item.frame.image, item.image), ("source", "dubbed"))
                 if beside is None:
                     height, width = picture.shape[:2]
                     beside = stack.enter_context(_writer(request.side_by_side, request, info, width, height))
-                beside.write(picture, item.frame.pts, item.frame.duration)
+                beside.write(picture, pts, item.frame.duration)
             sheet.look(item)
             done += 1
     if request.contact_sheet is not None:

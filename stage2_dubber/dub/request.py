@@ -19,6 +19,8 @@ SPEECH_RATE = 16000
 
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _LENGTH_TOLERANCE = 0.1  # seconds; encoder padding of sound files stays below it
+_SPEECH_BEYOND = 30.0
+"""Seconds of speech after the last picture that are encoded, too: encoders see so much at once."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,12 @@ class DubInputs:
     warnings: tuple[str, ...]
 
     def padded_speech(self, seconds: float) -> np.ndarray:
-        """The speech, with silence to at least ``seconds``."""
+        """The speech of pictures that last ``seconds``: with silence to at least that, and without what comes
+        so much later that no picture can be changed by it.
+        """
         missing = int(np.ceil(seconds * SPEECH_RATE)) - len(self.speech)
-        return np.pad(self.speech, (0, max(missing, 0)))
+        last = int(np.ceil((seconds + _SPEECH_BEYOND) * SPEECH_RATE))
+        return np.pad(self.speech, (0, max(missing, 0)))[:last]
 
 
 def check_request(request: DubRequest) -> DubInputs:
@@ -105,8 +110,14 @@ def check_request(request: DubRequest) -> DubInputs:
     require_file(request.video, "video")
     require_file(request.audio, "audio")
     _check_outputs(request)
-    request.face_backend()
+    detector, options = request.face_backend()
     info = probe(request.video)
+    if detector == "box":
+        from common.face.box_backend import (
+            BoxDetector,
+        )  # with libraries that a mistyped path need not wait for
+
+        BoxDetector(**options).check(info.width, info.height, info.frame_count)
     speech = load_audio(request.audio, SPEECH_RATE)
     return DubInputs(info, speech, tuple(_length_warnings(info.duration, len(speech) / SPEECH_RATE)))
 
@@ -116,6 +127,7 @@ def _check_outputs(request: DubRequest) -> None:
     wanted = [Path(path) for path in outputs if path is not None]
     inputs = [Path(path) for path in (request.video, request.audio, request.track) if path is not None]
     for position, path in enumerate(wanted):
+        _require_name(path)
         if any(_same_file(path, other) for other in inputs):
             raise UserError(f"The output '{path}' is also an input: give it another name.")
         if any(_same_file(path, other) for other in wanted[:position]):
@@ -135,6 +147,15 @@ def _check_outputs(request: DubRequest) -> None:
         raise UserError(f"The contact sheet '{request.contact_sheet}' must end in .png: give it that ending.")
     for path in wanted:
         require_writable_dir(path.parent)
+
+
+def _require_name(path: Path) -> None:
+    try:
+        path.exists()
+    except OSError as error:
+        raise UserError(
+            f"The output '{path}' is no name for a file ({error.strerror}): shorten it."
+        ) from error
 
 
 def _same_file(path: Path, other: Path) -> bool:
