@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from common.face.box_backend import BoxDetector
 from common.files import require_file
-from common.media import VideoReader, VideoWriter, frame_times, load_audio, probe, read_frames, save_wav
+from common.media import (
+    Encoding,
+    VideoReader,
+    VideoWriter,
+    frame_times,
+    load_audio,
+    probe,
+    read_frames,
+    save_wav,
+)
 from common.media.stamps import increasing, measured_rate, unwrapped
 from stage2_dubber.dub.request import DubRequest, check_request
 
@@ -72,7 +81,7 @@ def test_repeated_time_stamps_show_every_frame_for_a_while(tmp_path: Path) -> No
 
 def test_joined_streams_go_on_where_the_clock_starts_again(tmp_path: Path) -> None:
     part = tmp_path / "part.ts"
-    with VideoWriter(part, 64, 48, rate=25, codec="mpeg2video") as writer:
+    with VideoWriter(part, 64, 48, rate=25, encoding=Encoding(codec="mpeg2video")) as writer:
         for image in pictures(50):
             writer.write(image)
     joined = tmp_path / "joined.ts"

@@ -14,7 +14,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-_TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | _EXACT)
+TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | _EXACT)
+FROM_YUV = int(Interpolation.AREA | Interpolation.FULL_CHR_H_INP | _EXACT)
 _FROM_RGB = int(Interpolation.AREA | Interpolation.FULL_CHR_H_INP | _EXACT)
 
 # H.273 matrix codes -> libswscale's.
@@ -97,7 +98,7 @@ class ToRGB:
             height=height,
             format="rgb24",
             src_colorspace=matrix,
-            interpolation=_TO_RGB,
+            interpolation=TO_RGB,
             threads=1,
         )
         return rgb.to_ndarray()

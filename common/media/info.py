@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 import av
 import numpy as np
@@ -19,6 +17,8 @@ from av.video.stream import VideoStream
 
 from common.errors import UserError
 from common.media.colour import ColourTags
+from common.media.orientation import Orientation
+from common.media.samples import chroma_is_placed
 from common.media.source import (
     Source,
     moving_streams,
@@ -52,6 +52,9 @@ class VideoInfo:
             count from the time of day, or for how long the sender has run.
         pixel_aspect: width of a pixel over its height, upright.
         colour: tags of the stream.
+        pix_fmt: FFmpeg's name of the decoded pictures' format.
+        chroma_left: whether chroma samples are said to lie at the left edge of their pixels, as in H.264, and
+            not in their middle.
     """
 
     path: str
@@ -67,44 +70,8 @@ class VideoInfo:
     pixel_aspect: Fraction = Fraction(1)
     colour: ColourTags = field(default_factory=ColourTags)
     clock_start: int = 0
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """How to set a stored picture upright: optional transposition, then flips."""
-
-    transpose: bool = False
-    flip_x: bool = False
-    flip_y: bool = False
-
-    @classmethod
-    def of(cls, frame: VideoFrame) -> Orientation:
-        """From a frame's display matrix, to the nearest quarter turn."""
-        data: Any = frame.side_data.get("DISPLAYMATRIX")
-        if data is None:
-            return cls()
-        a, b, _, c, d, *_ = struct.unpack("<9i", bytes(data))
-        # The matrix sends the stored pixel (x, y) to (a x + c y, b x + d y).
-        if abs(a) + abs(d) >= abs(b) + abs(c):
-            return cls(False, a < 0, d < 0)
-        return cls(True, c < 0, b < 0)
-
-    @property
-    def degrees(self) -> int:
-        """Clockwise turn, with any mirroring left aside."""
-        if self.transpose:
-            return 90 if self.flip_x else 270
-        return 180 if self.flip_y else 0
-
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) as stored -> upright."""
-        if self.transpose:
-            image = image.transpose(1, 0, 2)
-        if self.flip_x:
-            image = image[:, ::-1]
-        if self.flip_y:
-            image = image[::-1]
-        return np.ascontiguousarray(image)
+    pix_fmt: str = ""
+    chroma_left: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,6 +140,8 @@ def scan(source: Source) -> Scan:
         start=float(int(stamps[0]) * time_base),
         pixel_aspect=pixel_aspect,
         colour=colour,
+        pix_fmt=first.format.name,
+        chroma_left=chroma_is_placed(first),
         clock_start=min(clock_start, int(stamps[0])) if stamps[0] > 0 else 0,
     )
     return Scan(info, stamps, labels, last_duration, by_order, orientation, (first.width, first.height))

@@ -7,8 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from av.video.frame import VideoFrame
 
-from common.media import LOSSLESS, Encoding, VideoInfo, VideoWriter, contact_sheet, tile
+from common.media import Encoding, VideoInfo, VideoWriter, contact_sheet, tile
+from common.media.following import following
+from common.media.samples import with_change
+from common.media.writer import DEFAULT_ENCODING
 from stage2_dubber.dub.job import Composite, FacePlan
 from stage2_dubber.dub.request import DubRequest
 
@@ -28,13 +32,14 @@ def write_outputs(
     """
     sheet = _Sheet(plan.dubbed_frames)
     done = 0
+    kept, _ = following(info, request.output.suffix, request.lossless)
     with ExitStack() as stack:
-        dubbed = stack.enter_context(_writer(request.output, request, info, lossless=request.lossless))
+        dubbed = stack.enter_context(_writer(request.output, request, info, encoding=kept))
         beside: VideoWriter | None = None
         for item in composites:
             # As ffmpeg does: the output's clock starts where the source's does, at 0.
             pts = item.frame.pts - info.clock_start
-            dubbed.write(item.image, pts, item.frame.duration)
+            dubbed.write(_as_coded(item, info), pts, item.frame.duration)
             if request.side_by_side is not None:
                 picture = tile((item.frame.image, item.image), ("source", "dubbed"))
                 if beside is None:
@@ -48,13 +53,20 @@ def write_outputs(
     return done
 
 
+def _as_coded(item: Composite, info: VideoInfo) -> np.ndarray | VideoFrame:
+    """The frame to write: in the source's own samples where there are any, with the edit's change added."""
+    if item.frame.samples is None:
+        return item.image
+    return with_change(item.frame.samples, item.frame.image, item.image, info.colour)
+
+
 def _writer(
     path: Path,
     request: DubRequest,
     info: VideoInfo,
     width: int | None = None,
     height: int | None = None,
-    lossless: bool = False,
+    encoding: Encoding = DEFAULT_ENCODING,
 ) -> VideoWriter:
     return VideoWriter(
         path,
@@ -64,7 +76,7 @@ def _writer(
         time_base=info.time_base,
         audio_from=request.audio,
         like=info,
-        encoding=LOSSLESS if lossless else Encoding(),
+        encoding=encoding,
     )
 
 

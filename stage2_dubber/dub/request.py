@@ -11,6 +11,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
 from common.media import VideoInfo, load_audio, probe
+from common.media.following import following
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 
@@ -119,7 +120,9 @@ def check_request(request: DubRequest) -> DubInputs:
 
         BoxDetector(**options).check(info.width, info.height, info.frame_count)
     speech = load_audio(request.audio, SPEECH_RATE)
-    return DubInputs(info, speech, tuple(_length_warnings(info.duration, len(speech) / SPEECH_RATE)))
+    warnings = _length_warnings(info.duration, len(speech) / SPEECH_RATE)
+    _, lost = following(info, request.output.suffix, request.lossless)
+    return DubInputs(info, speech, (*warnings, *lost))
 
 
 def _check_outputs(request: DubRequest) -> None:
