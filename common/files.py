@@ -229,13 +229,20 @@ def require_file(path: PathLike, what: str = "file") -> Path:
         UserError: missing, a folder, or not readable.
     """
     target = Path(path)
-    if not target.exists():
+    if not _exists(target):
         raise UserError(f"The {what} '{target}' does not exist: check the path.")
     if target.is_dir():
         raise UserError(f"The {what} '{target}' is a folder: give the path of a file.")
     if not os.access(target, os.R_OK):
         raise UserError(f"The {what} '{target}' cannot be read: check its permissions.")
     return target
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is longer than any file system takes
+        return False
 
 
 def require_writable_dir(path: PathLike) -> Path:

@@ -98,7 +98,8 @@ def test_only_the_square_is_touched(tmp_path: Path, pipeline: DubPipeline) -> No
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     centre, reach = (80, 60), 1.6 * (BOX[2] - BOX[0]) / 2
     assert len(rows) > 20 and len(columns) > 20
-    assert abs(columns - centre[0]).max() < reach and abs(rows - centre[1]).max() < reach + 10
+    # A chroma sample of 4:2:0 is seen two pixels beyond those that it belongs to.
+    assert abs(columns - centre[0]).max() < reach + 2 and abs(rows - centre[1]).max() < reach + 12
 
 
 def test_the_same_seed_gives_the_same_file(tmp_path: Path, pipeline: DubPipeline) -> None:

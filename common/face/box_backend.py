@@ -67,6 +67,36 @@ class BoxDetector:
         """Start again at frame 0."""
         self._frame, self._last = 0, None
 
+    def check(self, width: int, height: int, frames: int) -> None:
+        """Compare what the user says with the clip, before any work.
+
+        Args:
+            width, height: of the picture, pixels.
+            frames: of the clip.
+
+        Raises:
+            UserError: a box lies outside the picture, or the track has not one row per frame.
+        """
+        if self._box is not None and not _touches(self._box, width, height):
+            raise UserError(
+                f"The face box {_words(self._box)} lies outside the picture of {width}x{height} pixels: give "
+                "x0,y0,x1,y1 in pixels of the upright picture."
+            )
+        known = self._landmarks if self._landmarks is not None else self._boxes
+        if known is None:
+            return
+        if len(known) != frames:
+            raise UserError(
+                f"The face track '{self._source}' has {len(known)} rows, but the clip has {frames} frames: "
+                "give one row per frame, NaN where there is no face."
+            )
+        for row, box in enumerate(() if self._boxes is None else self._boxes):
+            if np.isfinite(box).all() and not _touches(box, width, height):
+                raise UserError(
+                    f"The face track '{self._source}' has a box outside the picture of {width}x{height} "
+                    f"pixels in row {row}, {_words(box)}: mend it, or give NaN where there is no face."
+                )
+
     def detect(self, image: ImageArray) -> list[FaceObservation]:
         """The one face of the next frame, or none.
 
@@ -113,6 +143,14 @@ def _moved(seen: FaceObservation, box: FloatArray) -> FloatArray:
     points = seen.landmarks * scale
     points[:, :2] += (box[:2] + box[2:]) / 2 - scale * (seen.box[:2] + seen.box[2:]) / 2
     return points
+
+
+def _touches(box: FloatArray, width: int, height: int) -> bool:
+    return bool(box[0] < width and box[1] < height and box[2] > 0 and box[3] > 0)
+
+
+def _words(box: FloatArray) -> str:
+    return ",".join(f"{value:g}" for value in box)
 
 
 def _valid_box(box: Any) -> FloatArray:

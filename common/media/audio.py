@@ -15,11 +15,12 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 
 from common.errors import UserError
 from common.files import PathLike, atomic_path
 from common.media.info import first_picture_time
-from common.media.source import Source, log, open_source, source_name
+from common.media.source import Source, open_source, source_name, warn_once
 
 SAMPLE_RATE = 16000
 """Samples per second of speech, wherever it is analysed or stored."""
@@ -29,14 +30,15 @@ _HOLE_SECONDS = 0.04
 
 
 def audio_stream(container: InputContainer, name: str) -> AudioStream:
-    """The first audio stream.
+    """The audio stream that players choose: the first one marked as default, or else the first.
 
     Raises:
         UserError: there is none, or its codec has no decoder here.
     """
     if not container.streams.audio:
         raise UserError(f"The file '{name}' has no audio stream: give a file with sound.")
-    stream = container.streams.audio[0]
+    streams = container.streams.audio
+    stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
     if stream.codec_context is None:
         raise UserError(f"The sound of '{name}' has a codec that cannot be decoded here: convert it to WAV.")
     return stream
@@ -57,7 +59,7 @@ def audio_origin(source: Source) -> float:
 
 
 def audio_blocks(source: Source, rate: int, layout: str, sample_format: str) -> Iterator[np.ndarray]:
-    """The first audio stream from time zero on, resampled, block by block, in constant memory.
+    """The audio stream of a file (:func:`audio_stream`) from time zero on, resampled, block by block.
 
     A stream that starts later or has holes is filled with silence, one that starts before time zero is cut.
 
@@ -71,7 +73,7 @@ def audio_blocks(source: Source, rate: int, layout: str, sample_format: str) -> 
         (channels, samples) arrays.
 
     Raises:
-        UserError: missing, no media, no audio stream.
+        UserError: missing, no media, no audio stream, or samples that are no numbers.
     """
     origin: float | None = first_picture_time(source)
     resampler: AudioResampler | None = None
@@ -138,7 +140,7 @@ def _decoded(source: Source) -> Iterator[AudioFrame]:
             except (StopIteration, EOFError):
                 break
             except FFmpegError:
-                log.warning("The sound of '%s' breaks off: what comes before is used.", name)
+                warn_once(f"The sound of '{name}' breaks off: what comes before is used.")
                 break
             try:
                 frames = stream.codec_context.decode(packet if packet.size else None)
@@ -147,9 +149,21 @@ def _decoded(source: Source) -> Iterator[AudioFrame]:
             except FFmpegError:
                 damaged += 1
                 continue
-            yield from frames
+            for frame in frames:
+                _require_numbers(frame, name)
+                yield frame
         if damaged:
-            log.warning("The sound of '%s' is damaged: %d packets are replaced by silence.", name, damaged)
+            warn_once(f"The sound of '{name}' is damaged: {damaged} packets are replaced by silence.")
+
+
+def _require_numbers(frame: AudioFrame, name: str) -> None:
+    """Refuse samples that are no numbers: encoders stop at them, and resamplers turn them into clicks."""
+    if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
+        at = _start(frame, 0.0)
+        raise UserError(
+            f"The sound of '{name}' holds samples that are no numbers (NaN or infinity), near {at:.2f} s: "
+            "export it again."
+        )
 
 
 def load_audio(source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -158,7 +172,7 @@ def load_audio(source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     16-bit mono input that already has the rate comes back exactly. See the module for where time zero lies.
 
     Args:
-        source: path or open binary stream: a sound file, or a video whose first audio stream is meant.
+        source: path or open binary stream: a sound file, or a video whose sound is meant.
         sample_rate: samples per second of the result.
 
     Raises:

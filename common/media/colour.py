@@ -14,10 +14,11 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-_TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | _EXACT)
+TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | _EXACT)
+FROM_YUV = int(Interpolation.AREA | Interpolation.FULL_CHR_H_INP | _EXACT)
 _FROM_RGB = int(Interpolation.AREA | Interpolation.FULL_CHR_H_INP | _EXACT)
 
-# H.273 matrix codes -> libswscale's. Untagged files are read as BT.601, as FFmpeg does.
+# H.273 matrix codes -> libswscale's.
 _MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -28,6 +29,21 @@ _MATRICES = {
     10: Colorspace.BT2020,
 }
 UNSPECIFIED = 2
+_HD_SIDES = (720, 1280)
+"""Pixels of the shorter or the longer side from which players take untagged video for HD."""
+
+
+def matrix_of(code: int, width: int, height: int) -> int:
+    """libswscale's name of an H.273 matrix; what players assume where a file does not say it.
+
+    Players take untagged pictures of HD size for BT.709 and smaller ones for BT.601; FFmpeg takes all for
+    BT.601, which shifts the colours of HD by up to 20 levels and out of RGB.
+    """
+    if code in _MATRICES:
+        return int(_MATRICES[code])
+    shorter, longer = sorted((width, height))
+    hd = shorter >= _HD_SIDES[0] or longer >= _HD_SIDES[1]
+    return int(Colorspace.ITU709 if hd else Colorspace.ITU601)
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,9 @@ class ToRGB:
         self._scaler = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        matrix = _MATRICES.get(int(frame.colorspace))
+        # RGB has no matrix.
+        yuv = frame.format.is_rgb is False
+        matrix = matrix_of(int(frame.colorspace), frame.width, frame.height) if yuv else None
         width, height = self._size
         rgb = self._scaler.reformat(
             frame,
@@ -80,7 +98,7 @@ class ToRGB:
             height=height,
             format="rgb24",
             src_colorspace=matrix,
-            interpolation=_TO_RGB,
+            interpolation=TO_RGB,
             threads=1,
         )
         return rgb.to_ndarray()
@@ -102,7 +120,7 @@ class FromRGB:
         result = self._scaler.reformat(
             frame,
             format=self._pix_fmt,
-            dst_colorspace=_MATRICES.get(self._tags.matrix, Colorspace.ITU601),
+            dst_colorspace=matrix_of(self._tags.matrix, image.shape[1], image.shape[0]),
             dst_color_range=ColorRange.JPEG if self._tags.full_range else ColorRange.MPEG,
             interpolation=_FROM_RGB,
             threads=1,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import logging
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -19,15 +17,21 @@ from av.video.stream import VideoStream
 
 from common.errors import UserError
 from common.media.colour import ColourTags
+from common.media.orientation import Orientation
+from common.media.samples import chroma_is_placed
 from common.media.source import (
     Source,
-    log,
     moving_streams,
     open_source,
     reason,
     source_name,
     video_stream,
+    warn_once,
 )
+from common.media.stamps import increasing, measured_rate, unwrapped
+
+_RESET_SECONDS = 1
+"""A clock that goes back by more than this has started again; reordered frames go back by less."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,13 @@ class VideoInfo:
         has_audio: whether there is an audio stream.
         rotation: degrees clockwise by which the stored picture is turned: 0, 90, 180 or 270.
         start: seconds of the first frame on the file's clock.
+        clock_start: ticks at which the file's clock begins, that of its earliest stream: live recordings
+            count from the time of day, or for how long the sender has run.
         pixel_aspect: width of a pixel over its height, upright.
         colour: tags of the stream.
+        pix_fmt: FFmpeg's name of the decoded pictures' format.
+        chroma_left: whether chroma samples are said to lie at the left edge of their pixels, as in H.264, and
+            not in their middle.
     """
 
     path: str
@@ -60,44 +69,9 @@ class VideoInfo:
     start: float = 0.0
     pixel_aspect: Fraction = Fraction(1)
     colour: ColourTags = field(default_factory=ColourTags)
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """How to set a stored picture upright: optional transposition, then flips."""
-
-    transpose: bool = False
-    flip_x: bool = False
-    flip_y: bool = False
-
-    @classmethod
-    def of(cls, frame: VideoFrame) -> Orientation:
-        """From a frame's display matrix, to the nearest quarter turn."""
-        data: Any = frame.side_data.get("DISPLAYMATRIX")
-        if data is None:
-            return cls()
-        a, b, _, c, d, *_ = struct.unpack("<9i", bytes(data))
-        # The matrix sends the stored pixel (x, y) to (a x + c y, b x + d y).
-        if abs(a) + abs(d) >= abs(b) + abs(c):
-            return cls(False, a < 0, d < 0)
-        return cls(True, c < 0, b < 0)
-
-    @property
-    def degrees(self) -> int:
-        """Clockwise turn, with any mirroring left aside."""
-        if self.transpose:
-            return 90 if self.flip_x else 270
-        return 180 if self.flip_y else 0
-
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) as stored -> upright."""
-        if self.transpose:
-            image = image.transpose(1, 0, 2)
-        if self.flip_x:
-            image = image[:, ::-1]
-        if self.flip_y:
-            image = image[::-1]
-        return np.ascontiguousarray(image)
+    clock_start: int = 0
+    pix_fmt: str = ""
+    chroma_left: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +80,9 @@ class Scan:
 
     Attributes:
         info: the facts for users.
-        stamps: (frames,) int64 in ``info.time_base``, in the order of showing.
+        stamps: (frames,) int64 in ``info.time_base``, in the order of showing; they increase.
+        labels: (frames,) int64, the times with which the decoder labels these pictures: the same, but where
+            a file repeats a time stamp.
         last_duration: ticks that the last frame is shown for.
         by_order: packets carry no true times of showing (AVI, raw streams): the k-th picture that the
             decoder gives belongs to ``stamps[k]``, whatever it is labelled with.
@@ -115,6 +91,7 @@ class Scan:
 
     info: VideoInfo
     stamps: np.ndarray
+    labels: np.ndarray
     last_duration: int
     by_order: bool
     orientation: Orientation
@@ -141,10 +118,12 @@ def scan(source: Source) -> Scan:
     with open_source(source, "video") as container:
         stream = video_stream(container, name)
         time_base, rate = _tick(stream), _rate(stream)
+        clock_start = Fraction(max(container.start_time or 0, 0), av.time_base) // time_base
         found = _stamps(whole_packets(container, stream, name, tell=True), stream, rate)
     if found is None:
         raise UserError(f"The video '{name}' holds no picture that can be shown: give another file.")
-    stamps, last_duration, by_order = found
+    stamps, last_duration, by_order, labels = found
+    rate = measured_rate(rate, stamps, time_base)
     width, height = first.width, first.height
     if orientation.transpose:
         width, height, pixel_aspect = height, width, 1 / pixel_aspect
@@ -161,8 +140,11 @@ def scan(source: Source) -> Scan:
         start=float(int(stamps[0]) * time_base),
         pixel_aspect=pixel_aspect,
         colour=colour,
+        pix_fmt=first.format.name,
+        chroma_left=chroma_is_placed(first),
+        clock_start=min(clock_start, int(stamps[0])) if stamps[0] > 0 else 0,
     )
-    return Scan(info, stamps, last_duration, by_order, orientation, (first.width, first.height))
+    return Scan(info, stamps, labels, last_duration, by_order, orientation, (first.width, first.height))
 
 
 def probe(source: Source) -> VideoInfo:
@@ -177,7 +159,6 @@ def whole_packets(
 
     ``tell``: warn of what is missing (one of the passes over a file does).
     """
-    level = logging.WARNING if tell else logging.DEBUG
     packets = container.demux(stream)
     while True:
         try:
@@ -185,12 +166,14 @@ def whole_packets(
         except (StopIteration, EOFError):
             return
         except FFmpegError as error:
-            log.log(level, "The video '%s' breaks off (%s): what comes before is used.", name, reason(error))
+            if tell:
+                warn_once(f"The video '{name}' breaks off ({reason(error)}): what comes before is used.")
             return
         if packet.size == 0:
             continue
         if packet.is_corrupt:
-            log.log(level, "The video '%s' is cut short or damaged: a broken packet is left out.", name)
+            if tell:
+                warn_once(f"The video '{name}' is cut short or damaged: a broken packet is left out.")
             continue
         yield packet
 
@@ -228,9 +211,10 @@ def _is_shown(packet: Packet, codec: str) -> bool:
 
 def _stamps(
     packets: Iterator[Packet], stream: VideoStream, rate: Fraction
-) -> tuple[np.ndarray, int, bool] | None:
-    """(times of showing, duration of the last frame, whether they hold by order only), in ticks."""
+) -> tuple[np.ndarray, int, bool, np.ndarray] | None:
+    """(times of showing, duration of the last frame, whether they hold by order only, labels), in ticks."""
     codec = stream.codec_context.name
+    per_second = round(1 / _tick(stream))
     step = max(1, round(1 / rate / _tick(stream)))
     pts: list[int | None] = []
     dts: list[int | None] = []
@@ -261,12 +245,20 @@ def _stamps(
             if len(decoded) == len(dts)
             else np.arange(len(pts), dtype=np.int64) * step
         )
+    # Decoding times, where there are any, only go back where another clock begins.
+    order = [value for value in dts if value is not None]
+    shifts = unwrapped(
+        order if len(order) == len(times) else times.tolist(), step, _RESET_SECONDS * per_second
+    )
+    if shifts.any():
+        times, by_order = times + shifts, True
     last = int(np.argmax(times))
     lasting = durations[last] or step
     if stream.duration and stream.start_time is not None and stream.frames == len(times) and not by_order:
         # MP4 gives packets the distance to the next one in decoding order; the track's end is exact.
         lasting = max(1, stream.start_time + stream.duration - int(times[last]))
-    return np.sort(times), lasting, by_order
+    labels = np.sort(times)
+    return increasing(labels, step), lasting, by_order, labels
 
 
 def first_picture_time(source: Source) -> float | None:

@@ -15,7 +15,8 @@ from av.video.frame import VideoFrame
 from common.errors import UserError
 from common.media.colour import ToRGB
 from common.media.info import VideoInfo, scan, whole_packets
-from common.media.source import Source, log, open_source, source_name, video_stream
+from common.media.samples import carried
+from common.media.source import Source, open_source, source_name, video_stream, warn_once
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Frame:
         time: seconds since the first frame's start.
         image: (height, width, 3) uint8 RGB, upright.
         duration: ticks until the next frame (for the last one: what the file says).
+        samples: the same picture in the source's own samples (:mod:`common.media.samples`), where the reader
+            was asked for them; None for RGB, for a picture that had to be scaled, and where the format cannot
+            be turned upright.
     """
 
     index: int
@@ -35,6 +39,7 @@ class Frame:
     time: float
     image: np.ndarray
     duration: int = 0
+    samples: VideoFrame | None = None
 
 
 class VideoReader:
@@ -46,13 +51,15 @@ class VideoReader:
 
     Args:
         source: a path or an open, seekable binary stream.
+        samples: also give the source's own samples of every frame.
 
     Raises:
         UserError: missing, no media, no video stream, nothing that can be decoded.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, samples: bool = False) -> None:
         self._source = source
+        self._samples = samples
         self._name = source_name(source)
         self._scan = scan(source)
         self._running: Generator[Frame, None, None] | None = None
@@ -105,12 +112,12 @@ class VideoReader:
                 shown, image = (picture, None) if shown is None else (shown, image)
                 if start <= position < stop:
                     image = self._upright(to_rgb, shown) if image is None else image
-                    yield self._frame(position, image)
+                    yield self._frame(position, image, shown)
                 position, repeated = position + 1, repeated + 1
             shown, image = picture, None
             if start <= position < stop:
                 image = self._upright(to_rgb, shown)
-                yield self._frame(position, image)
+                yield self._frame(position, image, shown)
             position += 1
             if position >= stop:
                 break
@@ -119,25 +126,23 @@ class VideoReader:
         repeated += max(0, stop - position)
         for rest in range(max(position, start), stop):
             image = self._upright(to_rgb, shown) if image is None else image
-            yield self._frame(rest, image)
+            yield self._frame(rest, image, shown)
         if repeated:
-            log.warning(
-                "The video '%s' is damaged: %d of %d frames cannot be decoded and repeat the one before.",
-                self._name,
-                repeated,
-                stop,
+            warn_once(
+                f"The video '{self._name}' is damaged: {repeated} of {stop} frames cannot be decoded and "
+                "repeat the one before."
             )
 
     def _placed(self) -> Iterator[tuple[VideoFrame, int]]:
         """Decoded pictures with their index; what has no place among the frames is left out."""
-        stamps = self._scan.stamps
+        labels = self._scan.labels
         index = 0
         for picture in self._pictures():
             if not self._scan.by_order and picture.pts is not None:
-                index = max(index, int(np.searchsorted(stamps, picture.pts)))
-                if index >= len(stamps) or stamps[index] != picture.pts:
+                index = max(index, int(np.searchsorted(labels, picture.pts)))
+                if index >= len(labels) or labels[index] != picture.pts:
                     continue
-            if index >= len(stamps):
+            if index >= len(labels):
                 return
             yield picture, index
             index += 1
@@ -155,14 +160,16 @@ class VideoReader:
     def _upright(self, to_rgb: ToRGB, picture: VideoFrame) -> np.ndarray:
         return self._scan.orientation.apply(to_rgb(picture))
 
-    def _frame(self, index: int, image: np.ndarray) -> Frame:
+    def _frame(self, index: int, image: np.ndarray, picture: VideoFrame) -> Frame:
         stamps = self._scan.stamps
         pts = int(stamps[index])
         last = index + 1 == len(stamps)
         duration = self._scan.last_duration if last else int(stamps[index + 1]) - pts
         base = self.info.time_base
         time = (pts - int(stamps[0])) * base.numerator / base.denominator
-        return Frame(index, pts, time, image, duration)
+        whole = self._samples and (picture.width, picture.height) == self._scan.stored_size
+        samples = carried(picture, self._scan.orientation) if whole else None
+        return Frame(index, pts, time, image, duration, samples)
 
 
 def _decode(decoder: VideoCodecContext, packet: Packet | None) -> list[VideoFrame]:

@@ -22,11 +22,13 @@ _MOV = ("mp4", "mov", "m4v", "ismv", "3gp")
 _MOV_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
 _COPIED = {
     **{name: _MOV_CODECS for name in _MOV},
-    "mov": _MOV_CODECS | {"pcm_s16le", "pcm_s24le"},
+    "mov": (_MOV_CODECS - {"opus"}) | {"pcm_s16le", "pcm_s24le"},
     "webm": frozenset({"opus", "vorbis"}),
 }
 _ENCODERS = {"webm": "libopus"}
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+_MP3_LEAST_RATE = 16000
+"""Samples per second of the slowest MP3 that MP4 has a name for (MPEG-2)."""
 _OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
 _BITS_PER_CHANNEL = 96_000
 # What decoders need before the first sample that is heard; the container marks it as not to be heard.
@@ -65,6 +67,12 @@ class Soundtrack:
 
     def _takes(self, codec: str, container: OutputContainer) -> bool:
         codec = codec.removesuffix("float").removeprefix("lib")
+        if (
+            codec == "mp3"
+            and self._format in _MOV
+            and self._stream.codec_context.sample_rate < _MP3_LEAST_RATE
+        ):
+            return False
         listed = _COPIED.get(self._format)
         if listed is not None:
             return codec in listed

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import BinaryIO
 
 import av
@@ -20,6 +21,13 @@ from common.files import PathLike, require_file
 Source = PathLike | BinaryIO
 
 log = logging.getLogger("bootdub.media")
+
+
+@lru_cache(maxsize=1024)
+def warn_once(message: str) -> None:
+    """Log a warning about a file; a job that reads the file several times says it once."""
+    log.warning("%s", message)
+
 
 # FFmpeg opens these, but not as something that moves: text files and still pictures.
 _TEXT_FORMATS = ("tty", "srt", "ass", "webvtt", "subviewer", "lrc", "concat", "ffmetadata")
@@ -49,7 +57,8 @@ def open_source(source: Source, what: str) -> Iterator[InputContainer]:
         path = require_file(source, what)
         if path.stat().st_size == 0:
             raise UserError(f"The {what} '{name}' is empty (0 bytes): copy or download it again.")
-        target: str | BinaryIO = str(path)
+        # FFmpeg takes a relative name with a colon in it for the address of a protocol.
+        target: str | BinaryIO = str(path.absolute())
     else:
         source.seek(0)
         target = source

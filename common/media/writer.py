@@ -16,10 +16,12 @@ from av.codec.context import Flags
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
 
 from common.errors import UserError
 from common.files import PathLike, atomic_path
-from common.media.colour import BT709, FromRGB
+from common.media.colour import BT709, FROM_YUV, FromRGB
 from common.media.info import VideoInfo
 from common.media.soundtrack import Soundtrack
 from common.media.source import Source, reason
@@ -42,9 +44,9 @@ class Encoding:
     """How pictures are coded.
 
     codec: FFmpeg's encoder name; None: H.264, in .webm VP9. crf: constant quality of lossy codecs, smaller is
-    better. pix_fmt: FFmpeg's pixel format; None: 4:2:0, or yuv444p where H.264 stores an odd size. lossless:
-    FFV1 in RGB (.mkv), whatever the codec and crf: bit-exact pictures, and the same pictures give the same
-    bytes.
+    better. pix_fmt: FFmpeg's pixel format; None: 4:2:0, or yuv444p where H.264 stores an odd size; RGB where
+    lossless. lossless: FFV1 (.mkv), whatever the codec and crf: bit-exact pictures, and the same pictures
+    give the same bytes.
     """
 
     codec: str | None = None
@@ -112,6 +114,7 @@ class VideoWriter:
         self._step = 1
         self._shift = 0
         self._durations: dict[int, int] = {}
+        self._convert = VideoReformatter()
 
     def _usual_codec(self) -> str:
         return "libvpx-vp9" if self.path.suffix.lower() == ".webm" else "libx264"
@@ -155,7 +158,7 @@ class VideoWriter:
             added = container.add_stream(
                 self._codec,
                 rate=self._rate or (self._like.average_rate if self._like else _USUAL_RATE),
-                options=dict(_LOSSLESS) if self._encoding.lossless else quality,
+                options=self._lossless_options() if self._encoding.lossless else quality,
                 time_base=self._time_base,
             )
         except (FFmpegError, ValueError) as error:
@@ -173,23 +176,34 @@ class VideoWriter:
         self._from_rgb = FromRGB(self._pix_fmt, tags)
         if self._encoding.lossless:
             context.flags |= Flags.bitexact
-        else:
+        if not av.VideoFormat(self._pix_fmt).is_rgb:
             tags.apply(context)
         if self._like is not None:
             context.sample_aspect_ratio = self._like.pixel_aspect
         return stream
 
-    def write(self, image: np.ndarray, pts: int | None = None, duration: int | None = None) -> None:
+    def _lossless_options(self) -> dict[str, str]:
+        """FFV1 does not say where chroma samples lie; the codecs of most sources imply it."""
+        left = self._like is not None and self._like.chroma_left
+        return {**_LOSSLESS, **({"chroma_sample_location": "left"} if left else {})}
+
+    def write(
+        self, image: np.ndarray | av.VideoFrame, pts: int | None = None, duration: int | None = None
+    ) -> None:
         """Append one frame.
 
         Args:
-            image: (height, width, 3) uint8 RGB.
+            image: (height, width, 3) uint8 RGB, or a picture whose samples are taken as they are, as far as
+                the writer's pixel format can hold them.
             pts: ticks of the time base, increasing; None: the next one at the writer's rate. Where the
                 first one is negative, all are moved so that it becomes 0.
             duration: ticks; only the last frame's counts, the others end where the next one starts.
         """
         width, height = self._size
-        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+        if isinstance(image, av.VideoFrame):
+            if (image.width, image.height) != self._size:
+                raise ValueError(f"expected {width}x{height}, got {image.width}x{image.height}")
+        elif image.shape != (height, width, 3) or image.dtype != np.uint8:
             raise ValueError(f"expected uint8 {(height, width, 3)}, got {image.dtype} {image.shape}")
         if pts is None:
             if self._rate is None:
@@ -208,13 +222,20 @@ class VideoWriter:
                 raise ValueError(f"time stamps must increase, got {pts} after {held_pts}")
             self._step = pts - held_pts
             self._encode(held_pts, held, self._step)
-        frame = self._from_rgb(image)
-        frame.pts, frame.time_base = int(pts), self._time_base
+        frame = self._taken(image) if isinstance(image, av.VideoFrame) else self._from_rgb(image)
         self._held, self._held_duration = (int(pts), frame), duration
         self._count += 1
 
+    def _taken(self, picture: av.VideoFrame) -> av.VideoFrame:
+        if picture.format.name == self._pix_fmt:
+            return picture
+        return self._convert.reformat(picture, format=self._pix_fmt, interpolation=FROM_YUV, threads=1)
+
     def _encode(self, pts: int, frame: av.VideoFrame, duration: int) -> None:
         self._durations[pts] = duration
+        # Set last: a picture that is shown twice is one object.
+        frame.pts, frame.time_base = pts, self._time_base
+        frame.pict_type = PictureType.NONE
         try:
             self._mux(self._stream.encode(frame))
             if self._sound is not None:

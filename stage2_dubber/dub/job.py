@@ -159,7 +159,7 @@ def composited_frames(
     """
     waiting = deque(plan.segments)
     position = 0
-    with VideoReader(video) as behind, VideoReader(video) as ahead:
+    with VideoReader(video, samples=True) as behind, VideoReader(video) as ahead:
         cutter = _Cutter(ahead, plan, editor.crop_size)
         segment: Segment | None = None
         for frame in behind:

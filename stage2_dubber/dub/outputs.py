@@ -7,8 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+from av.video.frame import VideoFrame
 
-from common.media import LOSSLESS, Encoding, VideoInfo, VideoWriter, contact_sheet, tile
+from common.media import Encoding, VideoInfo, VideoWriter, contact_sheet, tile
+from common.media.following import following
+from common.media.samples import with_change
+from common.media.writer import DEFAULT_ENCODING
 from stage2_dubber.dub.job import Composite, FacePlan
 from stage2_dubber.dub.request import DubRequest
 
@@ -28,22 +32,32 @@ def write_outputs(
     """
     sheet = _Sheet(plan.dubbed_frames)
     done = 0
+    kept, _ = following(info, request.output.suffix, request.lossless)
     with ExitStack() as stack:
-        dubbed = stack.enter_context(_writer(request.output, request, info, lossless=request.lossless))
+        dubbed = stack.enter_context(_writer(request.output, request, info, encoding=kept))
         beside: VideoWriter | None = None
         for item in composites:
-            dubbed.write(item.image, item.frame.pts, item.frame.duration)
+            # As ffmpeg does: the output's clock starts where the source's does, at 0.
+            pts = item.frame.pts - info.clock_start
+            dubbed.write(_as_coded(item, info), pts, item.frame.duration)
             if request.side_by_side is not None:
                 picture = tile((item.frame.image, item.image), ("source", "dubbed"))
                 if beside is None:
                     height, width = picture.shape[:2]
                     beside = stack.enter_context(_writer(request.side_by_side, request, info, width, height))
-                beside.write(picture, item.frame.pts, item.frame.duration)
+                beside.write(picture, pts, item.frame.duration)
             sheet.look(item)
             done += 1
     if request.contact_sheet is not None:
         sheet.save(request.contact_sheet)
     return done
+
+
+def _as_coded(item: Composite, info: VideoInfo) -> np.ndarray | VideoFrame:
+    """The frame to write: in the source's own samples where there are any, with the edit's change added."""
+    if item.frame.samples is None:
+        return item.image
+    return with_change(item.frame.samples, item.frame.image, item.image, info.colour)
 
 
 def _writer(
@@ -52,7 +66,7 @@ def _writer(
     info: VideoInfo,
     width: int | None = None,
     height: int | None = None,
-    lossless: bool = False,
+    encoding: Encoding = DEFAULT_ENCODING,
 ) -> VideoWriter:
     return VideoWriter(
         path,
@@ -62,7 +76,7 @@ def _writer(
         time_base=info.time_base,
         audio_from=request.audio,
         like=info,
-        encoding=LOSSLESS if lossless else Encoding(),
+        encoding=encoding,
     )
 
 

@@ -95,7 +95,7 @@ def divide(
 
 def source_frames(video: Path) -> Iterator[Composite]:
     """All frames of the source, untouched."""
-    with VideoReader(video) as reader:
+    with VideoReader(video, samples=True) as reader:
         for frame in reader:
             yield Composite(frame, frame.image)
 

@@ -14,6 +14,7 @@ from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
 from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
+from common.media.following import following
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 
@@ -21,6 +22,8 @@ Choice = TypeVar("Choice", bound=Enum)
 
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _LENGTH_TOLERANCE = 0.1  # seconds; encoder padding of sound files stays below it
+_SPEECH_BEYOND = 30.0
+"""Seconds of speech after the last picture that are encoded, too: encoders see so much at once."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,12 @@ class DubInputs:
     warnings: tuple[str, ...]
 
     def padded_audio(self, seconds: float) -> np.ndarray:
-        """The audio, with silence to at least ``seconds``."""
+        """The audio of pictures that last ``seconds``: with silence to at least that, and without what comes
+        so much later that no picture can be changed by it.
+        """
         missing = int(np.ceil(seconds * SAMPLE_RATE)) - len(self.audio)
-        return np.pad(self.audio, (0, max(missing, 0)))
+        last = int(np.ceil((seconds + _SPEECH_BEYOND) * SAMPLE_RATE))
+        return np.pad(self.audio, (0, max(missing, 0)))[:last]
 
 
 def check_request(request: DubRequest) -> DubInputs:
@@ -138,10 +144,17 @@ def check_request(request: DubRequest) -> DubInputs:
     require_file(request.video, "video")
     require_file(request.audio, "audio")
     _check_outputs(request)
-    request.face_backend()
+    detector, options = request.face_backend()
     info = probe(request.video)
+    if detector == "box":
+        # With libraries that a mistyped path need not wait for.
+        from common.face.box_backend import BoxDetector
+
+        BoxDetector(**options).check(info.width, info.height, info.frame_count)
     audio = load_audio(request.audio, SAMPLE_RATE)
-    return DubInputs(info, audio, tuple(_length_warnings(info.duration, len(audio) / SAMPLE_RATE)))
+    warnings = _length_warnings(info.duration, len(audio) / SAMPLE_RATE)
+    _, lost = following(info, request.output.suffix, request.lossless)
+    return DubInputs(info, audio, (*warnings, *lost))
 
 
 def _check_outputs(request: DubRequest) -> None:
@@ -149,6 +162,7 @@ def _check_outputs(request: DubRequest) -> None:
     wanted = [Path(path) for path in outputs if path is not None]
     inputs = [Path(path) for path in (request.video, request.audio, request.track) if path is not None]
     for position, path in enumerate(wanted):
+        _require_name(path)
         if any(_same_file(path, other) for other in inputs):
             raise UserError(f"The output '{path}' is also an input: give it another name.")
         if any(_same_file(path, other) for other in wanted[:position]):
@@ -168,6 +182,15 @@ def _check_outputs(request: DubRequest) -> None:
         raise UserError(f"The contact sheet '{request.contact_sheet}' must end in .png: give it that ending.")
     for path in wanted:
         require_writable_dir(path.parent)
+
+
+def _require_name(path: Path) -> None:
+    try:
+        path.exists()
+    except OSError as error:
+        raise UserError(
+            f"The output '{path}' is no name for a file ({error.strerror}): shorten it."
+        ) from error
 
 
 def _same_file(path: Path, other: Path) -> bool:

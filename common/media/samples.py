@@ -1,0 +1,158 @@
+"""Edits carried over into the source's own samples, so that what no edit touches stays as it was coded.
+
+A trip through 8-bit RGB costs what lies beyond black and white, more than 8 bits, full-resolution colour and
+transparency. Here a frame keeps its planes, and an edit, made in RGB, adds its difference to them: where the
+RGB picture did not change, not one sample does.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from common.media.colour import TO_RGB, ColourTags, matrix_of
+from common.media.orientation import Orientation
+
+_PLANAR = re.compile(r"yuva?(420|422|444|440|411)p(9|10|12|14|16)?(le)?")
+# Semi-planar formats of hardware decoders; the samples are the same, their order is not.
+_SAME = {"nv12": "yuv420p", "nv16": "yuv422p", "p010le": "yuv420p10le", "p210le": "yuv422p10le"}
+_BLOCK = 4
+"""Pixels per chroma sample, at most, in either direction."""
+_EXACT = int(
+    Interpolation.BILINEAR
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INP
+)
+
+
+def carried_format(name: str, upright: bool) -> str | None:
+    """The planar YUV format in which pictures of the format ``name`` are carried.
+
+    Args:
+        name: FFmpeg's name of the decoded format.
+        upright: whether the stored picture need not be turned by 90 degrees.
+
+    Returns:
+        None for RGB, palettes and what cannot be turned (colour that is halved in one direction only).
+    """
+    name = _SAME.get(name, name).replace("yuvj", "yuv")
+    if not _PLANAR.fullmatch(name):
+        return None
+    square = any(kind in name for kind in ("420", "444"))
+    return name if upright or square else None
+
+
+def carried(picture: VideoFrame, orientation: Orientation) -> VideoFrame | None:
+    """A decoded picture, upright, in its :func:`carried_format`; None where it has none."""
+    wanted = carried_format(picture.format.name, not orientation.transpose)
+    if wanted is None:
+        return None
+    if picture.format.name in _SAME:
+        planar = VideoReformatter().reformat(picture, format=wanted)
+    elif picture.format.name == wanted and orientation == Orientation():
+        return picture
+    else:
+        planar = picture
+    return _assembled(wanted, [orientation.apply(plane) for plane in _planes(planar)])
+
+
+def chroma_is_placed(picture: VideoFrame) -> bool:
+    """Whether a decoded picture says that its chroma samples do not lie in the middle of their pixels.
+
+    PyAV does not show that property. It changes how the picture becomes RGB, and a copy of the samples does
+    not have it.
+    """
+    if picture.format.is_rgb or not _PLANAR.fullmatch(picture.format.name) or "444" in picture.format.name:
+        return False
+    copy = _assembled(picture.format.name, _planes(picture))
+    copy.colorspace, copy.color_range = picture.colorspace, picture.color_range
+    said, unsaid = (
+        VideoReformatter().reformat(item, format="rgb24", interpolation=TO_RGB).to_ndarray()
+        for item in (picture, copy)
+    )
+    return not np.array_equal(said, unsaid)
+
+
+def with_change(
+    picture: VideoFrame, before: NDArray[np.uint8], after: NDArray[np.uint8], tags: ColourTags
+) -> VideoFrame:
+    """``picture`` with the difference of two RGB pictures added to it.
+
+    Args:
+        picture: upright, of a planar YUV format; it stays as it is.
+        before, after: (H, W, 3) uint8, what the picture looks like and what it is to look like.
+        tags: matrix and range of the picture.
+
+    Returns:
+        The picture itself where nothing changed; its transparency is kept.
+    """
+    changed = (before != after).any(axis=-1)
+    if not changed.any():
+        return picture
+    rows, columns = _span(changed.any(axis=1)), _span(changed.any(axis=0))
+    matrix = matrix_of(tags.matrix, before.shape[1], before.shape[0])
+    difference = _yuv(after[rows, columns], matrix, tags) - _yuv(before[rows, columns], matrix, tags)
+    planes = _planes(picture)
+    depth = picture.format.components[0].bits
+    for plane, change in zip(planes, np.moveaxis(difference, -1, 0), strict=False):
+        down, across = (round(before.shape[axis] / plane.shape[axis]) for axis in (0, 1))
+        part = plane[
+            rows.start // down : -(-rows.stop // down), columns.start // across : -(-columns.stop // across)
+        ]
+        added = _averaged(change, down, across, part.shape) / (1 << (16 - depth))
+        part[...] = np.clip(np.rint(part + added), 0, (1 << depth) - 1).astype(part.dtype)
+    return _assembled(picture.format.name, planes)
+
+
+def _span(changed: NDArray[np.bool_]) -> slice:
+    """The changed stretch of an axis, grown to whole chroma samples."""
+    first, last = np.flatnonzero(changed)[[0, -1]]
+    return slice(int(first) // _BLOCK * _BLOCK, min(-(-int(last + 1) // _BLOCK) * _BLOCK, len(changed)))
+
+
+def _averaged(
+    change: NDArray[np.float32], down: int, across: int, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Means over blocks; a last block that is cut by the picture's edge repeats its last pixel."""
+    height, width = shape[0] * down, shape[1] * across
+    padded = np.pad(change, ((0, height - change.shape[0]), (0, width - change.shape[1])), mode="edge")
+    return padded.reshape(shape[0], down, shape[1], across).mean(axis=(1, 3))
+
+
+def _yuv(image: NDArray[np.uint8], matrix: int, tags: ColourTags) -> NDArray[np.float32]:
+    """(h, w, 3) float32 in steps of 16 bits."""
+    frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    fine = VideoReformatter().reformat(
+        frame,
+        format="yuv444p16le",
+        dst_colorspace=matrix,
+        dst_color_range=ColorRange.JPEG if tags.full_range else ColorRange.MPEG,
+        interpolation=_EXACT,
+        threads=1,
+    )
+    return np.stack(_planes(fine), axis=-1).astype(np.float32)
+
+
+def _planes(picture: VideoFrame) -> list[NDArray]:
+    """Copies of the planes, (h, w) uint8 or uint16."""
+    kind = np.uint8 if picture.format.components[0].bits == 8 else np.dtype("<u2")
+    found = []
+    for plane in picture.planes:
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
+        found.append(rows[:, : plane.width * np.dtype(kind).itemsize].copy().view(kind))
+    return found
+
+
+def _assembled(name: str, planes: list[NDArray]) -> VideoFrame:
+    height, width = planes[0].shape
+    picture = VideoFrame(width, height, name)
+    for plane, samples in zip(picture.planes, planes, strict=True):
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        raw = np.ascontiguousarray(samples).view(np.uint8)
+        rows[: plane.height, : raw.shape[1]] = raw
+    return picture
