@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +84,40 @@ def test_files_that_are_no_teacher_are_refused(tmp_path: Path) -> None:
         OnnxWhisper(tmp_path / "broken.onnx", "hidden")
 
 
-def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """From clips to a lip-shape predictor that carries the phonetic encoder, by the commands."""
-    videos, work = tmp_path / "videos", tmp_path / "work"
+@dataclass(frozen=True)
+class Chain:
+    """All steps from clips to a lip-shape predictor that carries the phonetic encoder, made by the commands.
+
+    Attributes:
+        root: ``work`` holds the shards of the steps, ``mute`` phonetic shards without lips; ``first`` and
+            ``second`` predictors with teacher features, ``encoder``, and ``predictor`` that carries it.
+        label: words of the commands that label speech. predict, encode: of the two trainings.
+    """
+
+    root: Path
+    label: list[str]
+    predict: list[str]
+    encode: list[str]
+
+    def shards(self, *names: str) -> str:
+        folders = [self.root / "mute" if name == "mute" else self.root / "work" / name for name in names]
+        return f"data.shards=[{', '.join(map(str, folders))}]"
+
+    def package(self, name: str) -> Path:
+        return self.root / name / "package"
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    root = tmp_path_factory.mktemp("phonetics")
+    videos, work = root / "videos", root / "work"
     videos.mkdir()
     write_clip(videos, "ann", 40, 1, speaker="ann")
-    stage1 = write_config(tmp_path, videos, work, "prepare.min_seconds=0.4")
+    (root / "speech" / "eve").mkdir(parents=True)
+    save_flac(root / "speech" / "eve" / "1.flac", tone(20000))
     teacher = [
         f"work={work}",
-        f"phonetics.teacher={write_teacher(tmp_path / 't.onnx')}",
+        f"phonetics.teacher={write_teacher(root / 't.onnx')}",
         "phonetics.output=hidden",
         "samples_per_shard=4",
     ]
@@ -100,89 +127,123 @@ def test_a_reader_hears_with_what_a_teacher_taught(tmp_path: Path, capfd: pytest
         "phonetics.speeds=[1.0, 0.8]",
         "phonetics.synthesised_minutes=0.1",
         "phonetics.synthesised_seconds=3",
-        f"phonetics.folders=[{tmp_path / 'speech'}]",
+        f"phonetics.folders=[{root / 'speech'}]",
     ]
     training = [
         *("train.learning_rate=1e-2", "train.warmup_steps=1", "train.mixed_precision=float32"),
         *("train.global_batch_size=2", "train.micro_batch_size=2", "train.num_workers=0"),
         *("train.save_every=100", "train.log_every=1", "train.max_steps=2"),
     ]
-    encoder_words = [*training, "phonetics.width=16", "phonetics.channels=5"]
-    words = [*training, "geometry.clip_frames=9"]
-    (tmp_path / "speech" / "eve").mkdir(parents=True)
-    save_flac(tmp_path / "speech" / "eve" / "1.flac", tone(20000))
-    assert prepare.main(stage1) == 0
-    assert phonetics.main([*speech_of, "phonetics.teacher=''"]) == 2
-    assert "phonetics.teacher is empty" in capfd.readouterr().err
+    predict = [*training, "geometry.clip_frames=9"]
+    made = Chain(root, speech_of, predict, [*training, "phonetics.width=16", "phonetics.channels=5"])
 
-    # A reader that hears with the teacher says what lips do in all that speech.
-    taught = ["listen.silence=0", f"data.shards=[{work / 'taught'}]"]
+    assert prepare.main(write_config(root, videos, work, "prepare.min_seconds=0.4")) == 0
+    # Predictors that are given the teacher's features label all other speech with lips.
     assert listen.main([*clips_of, "listen.taught=true"]) == 0
-    clips = ShardDataset(work / "taught")
-    assert clips.sample(0).cache["audio_features"].shape[1] == MelEncoder.channels + WIDTH
-    teaching = tmp_path / "teaching"
-    assert train_speech.main([*words, *taught, "listen.silence=0.1"]) == 2
-    assert "set listen.silence=0" in capfd.readouterr().err
-    other = tmp_path / "other"
-    for seed, folder in enumerate((teaching, other)):
-        assert train_speech.main([*words, *taught, f"train.output={folder}", f"train.seed={seed}"]) == 0
+    taught = [*predict, "listen.silence=0", made.shards("taught")]
+    for seed, name in enumerate(("first", "second")):
+        assert train_speech.main([*taught, f"train.output={root / name}", f"train.seed={seed}"]) == 0
     assert phonetics.main([*speech_of, "phonetics.folders=[]"]) == 0
-    mute = f"data.shards=[{work / 'phonetics'}]"
-    assert train_speech.main([*words, mute, f"train.output={tmp_path / 'x'}"]) == 2
-    assert "holds no lips" in capfd.readouterr().err
-    asked = f"phonetics.readers=[{teaching / 'package'}, {other / 'package'}]"
+    shutil.copytree(work / "phonetics", root / "mute")
+    labelled_by = f"phonetics.readers=[{made.package('first')}, {made.package('second')}]"
+    assert phonetics.main([*speech_of, labelled_by]) == 0 and listen.main(clips_of) == 0
+    encoder = [made.shards("phonetics"), f"train.output={root / 'encoder'}", "train.max_steps=40"]
+    assert train_phonetics.main([*made.encode, *encoder]) == 0
+    assert train_speech.main([*_carrying(made), f"train.output={root / 'predictor'}"]) == 0
+    return made
 
-    assert phonetics.main([*speech_of, asked]) == 0 and listen.main(clips_of) == 0
-    shards = ShardDataset(work / "phonetics")
+
+def _carrying(chain: Chain) -> list[str]:
+    """Words of a training whose predictor carries the phonetic encoder."""
+    encoder = f"listen.phonetics={chain.package('encoder')}"
+    return [*chain.predict, chain.shards("heard", "phonetics"), "listen.input_dropout=0.3", encoder]
+
+
+def test_labelled_clips_hold_the_teachers_features(chain: Chain) -> None:
+    clips = ShardDataset(chain.root / "work" / "taught")
+    assert clips.sample(0).cache["audio_features"].shape[1] == MelEncoder.channels + WIDTH
+
+
+def test_speech_is_labelled_with_the_mean_of_the_predictors(chain: Chain) -> None:
+    shards = ShardDataset(chain.root / "work" / "phonetics")
     # 40 frames, 50 slowed-down ones, two voices of 75, and a recording of 36.
     assert len(shards) == 1 + 1 + 2 * 2 + 1
     sample = shards.sample(0)
     assert sample.cache[TEACHER].shape == (2 * FRAMES, WIDTH)
     assert sample.cache["audio_features"].shape == (2 * (FRAMES + 2 * MARGIN), MelEncoder.channels)
     models: list[Any] = [
-        LipShapePredictor.from_pretrained(one / "package").eval() for one in (teaching, other)
+        LipShapePredictor.from_pretrained(chain.package(name)).eval() for name in ("first", "second")
     ]
-    heard = torch.cat(
+    features = torch.cat(
         [sample.cache["audio_features"][2 * MARGIN : -2 * MARGIN], sample.cache[TEACHER]], dim=1
     )
     # Away from the clip's ends, where the recording goes on; its features were stored as halves.
-    expected = torch.cat([model(heard.float()[None]) for model in models]).mean(dim=0)
+    expected = torch.cat([model(features.float()[None]) for model in models]).mean(dim=0)
     torch.testing.assert_close(sample.cache[LIPS].float()[20:-20], expected[20:-20], atol=0.05, rtol=0)
 
-    learnt = f"data.shards=[{work / 'phonetics'}]"
-    output = tmp_path / "encoder"
-    assert train_phonetics.main([*encoder_words, learnt, f"train.output={output}", "train.max_steps=40"]) == 0
-    explained = [row["explained"] for row in metrics(output)]
+
+def test_the_encoder_learns_what_the_teacher_gives(chain: Chain) -> None:
+    explained = [row["explained"] for row in metrics(chain.root / "encoder")]
     assert explained[0] < 0.1 and np.mean(explained[-5:]) > 0.4
-    encoder = load_phonetics(output / "package")
+    encoder = load_phonetics(chain.package("encoder"))
     assert encoder.channels == 5 and not torch.equal(encoder.scale, torch.ones(5))
 
-    reader = tmp_path / "reader"
-    both = f"data.shards=[{work / 'heard'}, {work / 'phonetics'}]"
-    speak = [*words, both, "train.max_steps=2", "listen.input_dropout=0.3"]
-    hear = f"listen.phonetics={output / 'package'}"
-    assert train_speech.main([*speak, hear, f"train.output={reader}"]) == 0
-    carried = load_phonetics(reader / "package")
-    for name, value in encoder.state_dict().items():
-        assert torch.equal(value, carried.state_dict()[name])
-    assert LipEncoder(reader / "package").encode(tone(3200)).shape == (10, 8)
-    tuned = [*speak, hear, "listen.tune_phonetics=true", f"train.output={tmp_path / 'tuned'}"]
-    assert train_speech.main(tuned) == 0
-    moved = load_phonetics(tmp_path / "tuned" / "package").state_dict()
-    assert not torch.equal(moved["proj_in.weight"], encoder.state_dict()["proj_in.weight"])
-    # A run that heard with another encoder is not gone on with.
-    assert train_speech.main([*speak, f"train.output={reader}"]) == 2
+
+def test_a_predictor_carries_the_encoder_unchanged_or_tuned(chain: Chain) -> None:
+    encoder = load_phonetics(chain.package("encoder")).state_dict()
+    carried = load_phonetics(chain.package("predictor")).state_dict()
+    for name, value in encoder.items():
+        assert torch.equal(value, carried[name])
+    assert LipEncoder(chain.package("predictor")).encode(tone(3200)).shape == (10, 8)
+    words = [*_carrying(chain), "listen.tune_phonetics=true", f"train.output={chain.root / 'tuned'}"]
+    assert train_speech.main(words) == 0
+    tuned = load_phonetics(chain.package("tuned")).state_dict()
+    assert not torch.equal(tuned["proj_in.weight"], encoder["proj_in.weight"])
+
+
+@pytest.mark.parametrize(
+    ("shards", "more", "message"),
+    [
+        (("taught",), ("listen.silence=0.1",), "set listen.silence=0"),
+        (("mute",), (), "holds no lips"),
+        (("heard", "taught"), (), "labelled with another teacher"),
+        (("phonetics",), ("listen.phonetics=ENCODER",), "no filmed lips"),
+    ],
+)
+def test_predictors_refuse_shards_that_do_not_fit(
+    chain: Chain,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    shards: tuple[str, ...],
+    more: tuple[str, ...],
+    message: str,
+) -> None:
+    settings = [word.replace("ENCODER", str(chain.package("encoder"))) for word in more]
+    words = [*chain.predict, *settings, chain.shards(*shards), f"train.output={tmp_path / 'x'}"]
+    assert train_speech.main(words) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_a_run_with_another_encoder_is_not_continued(chain: Chain, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [word for word in _carrying(chain) if not word.startswith("listen.phonetics=")]
+    assert train_speech.main([*words, f"train.output={chain.root / 'predictor'}"]) == 2
     assert "was made with phonetics" in capfd.readouterr().err
-    mixed = f"data.shards=[{work / 'heard'}, {work / 'taught'}]"
-    assert train_speech.main([*words, mixed, f"train.output={tmp_path / 'x'}"]) == 2
-    assert "labelled with another teacher" in capfd.readouterr().err
-    unseen = [*words, learnt, hear, f"train.output={tmp_path / 'x'}"]
-    assert train_speech.main(unseen) == 2
-    assert "no filmed lips" in capfd.readouterr().err
-    seen = f"data.shards=[{work / 'heard'}]"
-    assert train_phonetics.main([*encoder_words, seen, f"train.output={tmp_path / 'x'}"]) == 2
+
+
+def test_encoders_refuse_shards_without_teacher_features(
+    chain: Chain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*chain.encode, chain.shards("heard"), f"train.output={tmp_path / 'x'}"]
+    assert train_phonetics.main(words) == 2
     assert "does not hold labelled speech for a phonetic encoder" in capfd.readouterr().err
-    assert phonetics.main([*speech_of, f"phonetics.readers=[{reader / 'package'}]"]) == 2
+
+
+def test_labelling_needs_a_teacher_and_predictors_that_take_its_features(
+    chain: Chain, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert phonetics.main([*chain.label, "phonetics.teacher=''"]) == 2
+    assert "phonetics.teacher is empty" in capfd.readouterr().err
+    assert phonetics.main([*chain.label, f"phonetics.readers=[{chain.package('predictor')}]"]) == 2
     assert "does not take teacher features" in capfd.readouterr().err
 
 
