@@ -20,6 +20,7 @@ from dub_window import EXACT, PER_TOKEN, floors, latent_shape, unread_flops
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.models.conditions import ModelConditions
 from common.training.flops import training_cost
 
 CPU = torch.device("cpu")
@@ -77,7 +78,7 @@ def test_the_floor_counts_what_the_exact_mode_computes() -> None:
     context = torch.randn(1, size.model.text_tokens, size.model.text_dim)
     # Attention as plain products: not every fused kernel is counted.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(latents, torch.tensor([500.0]), latents, audio, context)
+        model(latents, torch.tensor([500.0]), ModelConditions(audio, latents, context))
     counted = training_cost(size.model, shape).forward - unread_flops(size, shape)
     assert counter.get_total_flops() == counted
     # Three branches, two steps.

@@ -96,7 +96,8 @@ def test_training_starts_from_it(base: tuple[Path, Any, Any], tmp_path: Path) ->
     assert all(parameter.requires_grad for parameter in model.parameters())
     latents, context = wan_inputs()
     heard = torch.randn(2, 3, 8, 80)
-    out = model(latents, torch.tensor([500.0, 500.0]), latents, heard, context)
+    conditions = ModelConditions(heard, latents, context)
+    out = model(latents, torch.tensor([500.0, 500.0]), conditions)
     out.square().mean().backward()
     gradients = [block.audio_attn.to_out[0].weight.grad for block in model.blocks]
     assert all(gradient is not None and gradient.any() for gradient in gradients)  # it can leave zero

@@ -27,6 +27,7 @@ from common.config import load_config
 from common.errors import EXIT_CODE, UserError
 from common.geometry import frames_to_latents, is_clip_length
 from common.models.adapters import add_adapter
+from common.models.conditions import ModelConditions
 from common.models.config import ModelConfig
 from common.models.transformer import build_transformer
 from common.training.config import OptimisationConfig
@@ -202,14 +203,14 @@ def _inputs(config: ModelConfig, shape: Shape, device: torch.device) -> tuple[di
         return torch.randn(size, generator=generator).to(device)
 
     size = (shape.batch, config.latent_channels, shape.frames, shape.height, shape.width)
-    inputs = {
-        "latents": noise(*size),
-        "timestep": 1000 * torch.rand(shape.batch, generator=generator).to(device),
-        "reference": noise(*size),
-        "audio_features": noise(shape.batch, shape.frames, shape.window, config.audio_channels),
-        "context": noise(1, config.text_tokens, config.text_dim) if config.text_tokens else None,
-    }
-    return inputs, noise(*size)
+    latents = noise(*size)
+    timestep = 1000 * torch.rand(shape.batch, generator=generator).to(device)
+    conditions = ModelConditions(
+        reference=noise(*size),
+        audio_features=noise(shape.batch, shape.frames, shape.window, config.audio_channels),
+        text=noise(1, config.text_tokens, config.text_dim) if config.text_tokens else None,
+    )
+    return {"latents": latents, "timestep": timestep, "conditions": conditions}, noise(*size)
 
 
 def _reset_memory(device: torch.device) -> None:
