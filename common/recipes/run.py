@@ -14,7 +14,7 @@ from common.recipes.commands import Command, Commands
 from common.recipes.schema import DryRun, Step, part_of
 
 _PATIENCE_SECONDS = 30.0
-_LEAST_MINUTES = 1.0
+_LEAST_MINUTES = 1.0  # of all trainings together
 
 
 class _Stopped(Exception):
@@ -97,7 +97,9 @@ class _Run:
         later = list(self.steps.values())[list(self.steps).index(name) :]
         budget = float(self.commands.values["minutes"])
         left = budget - self._gone() - sum(map(self._takes, later))
-        return max(_LEAST_MINUTES, left) * step.share / sum(other.share for other in later)
+        shares = sum(other.share for other in later)
+        least = _LEAST_MINUTES * shares / sum(other.share for other in self.steps.values())
+        return max(least, left) * step.share / shares
 
     def _takes(self, step: Step) -> float:
         return step.takes * (float(self.commands.values[step.takes_per]) if step.takes_per else 1.0)
