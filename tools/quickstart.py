@@ -28,8 +28,8 @@ def quickstart(words: list[str]) -> int:
     output = Path(values["output"])
     if not request.dry_run:
         require_writable_dir(output)
-        if not values["resume"]:
-            shutil.rmtree(values["work"], ignore_errors=True)
+        if not values["resume"] and Path(values["work"]).exists():
+            shutil.rmtree(values["work"])
     code = run(commands)
     if code or request.dry_run or "measure" not in request.parts:
         return code
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if {"--help", "-h"} & set(words):
-            print(usage(load_recipe("quickstart"), "bash tools/quickstart.sh"))
+            print(usage(load_recipe("quickstart")))
             return 0
         return quickstart(words)
     except UserError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from common.errors import EXIT_CODE, UserError
 from common.recipes.commands import read_commands
@@ -20,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not words or words[0].startswith("-"):
             raise UserError("Name a recipe, such as configs/recipes/default.yaml, and then its options.")
         if {"--help", "-h"} & set(words):
-            print(usage(load_recipe(words[0]), f"python -m common.recipes {Path(words[0]).stem}"))
+            print(usage(load_recipe(words[0])))
             return 0
         return run(read_commands(words[0], words[1:]))
     except UserError as error:

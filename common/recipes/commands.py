@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,9 +26,12 @@ class Machine:
 
     @cached_property
     def has_gpu(self) -> bool:
-        import torch  # seconds to import; many recipes need not know
-
-        return torch.cuda.is_available()
+        """Whether `python` finds one: asked of it, so that the runner need not hold torch for hours."""
+        question = "import torch; print(torch.cuda.is_available())"
+        asked = subprocess.run([self.python, "-c", question], stdout=subprocess.PIPE, text=True)
+        if asked.returncode:
+            raise UserError(f"{self.python} cannot import torch: set PYTHON to one that can.")
+        return asked.stdout.strip() == "True"
 
     def processes(self, wanted: int) -> int:
         """`wanted`, or for 0: one with a GPU, else as many as there are cores, at most 8."""

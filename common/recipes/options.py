@@ -154,8 +154,9 @@ def _complete(recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def usage(recipe: Recipe, name: str) -> str:
+def usage(recipe: Recipe) -> str:
     """What --help prints."""
+    called = f"bash {recipe.script}" if recipe.script else "python -m common.recipes RECIPE"
     rows = [
         (f"--{_shown(option)} {parameter.value}".rstrip(), _help(parameter))
         for option, parameter in recipe.parameters.items()
@@ -170,7 +171,7 @@ def usage(recipe: Recipe, name: str) -> str:
     rows.append((f"{each.upper()}:key=value", f"a setting of one {each}"))
     if recipe.settings_for_all:
         rows.append(("key=value", f"a setting of every {each}"))
-    lines = [f"usage: {name} [options]", "", textwrap.fill(recipe.about, 100), ""]
+    lines = [f"usage: {called} [options]", "", textwrap.fill(recipe.about, 100), ""]
     for left, right in rows:
         lines += textwrap.wrap(right, 100, initial_indent=f"  {left:<18} ", subsequent_indent=" " * 21)
     return "\n".join(lines)

@@ -71,6 +71,8 @@ class _Run:
                 if code:
                     print(f"The {self.recipe.part_word} {part} failed, see above.", file=sys.stderr)
                     return code
+            if self.only_print:  # as if it had been run
+                self.started -= 60 * (minutes + self._takes(step))
         return 0
 
     def _one(self, command: Command) -> int:

@@ -140,6 +140,8 @@ class Recipe:
     """Root of a recipe file."""
 
     about: str = ""
+    script: str = ""
+    """That runs it, for --help."""
     dry_run: DryRun = DryRun.commands
     part_word: str = "part"
     """What its parts are called in messages."""
