@@ -83,7 +83,7 @@ class _Run:
         try:
             code = process.wait()
         except KeyboardInterrupt:
-            # A terminal has told the command as well; where only this process was told, it is told now.
+            # A terminal has told the command as well; where only this process was told, it is made to end.
             _end(process)
             raise
         except _Stopped:
