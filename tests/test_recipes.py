@@ -120,7 +120,7 @@ def test_several_machines_meet_in_a_place_of_each_phase(
     [
         ("  a: {command: HERE/writer.py, minuets: 3}\n", "minuets"),
         ("  a: {command: common.nothing}\n", "no module or script"),
-        ("  a: {command: HERE/writer.py, starts_from: b}\n", "no step before it"),
+        ("  a: {command: HERE/writer.py, starts_from: b}\n", "no step before it that runs once"),
         ("  a: {command: HERE/writer.py, uses: [b]}\n", "no group"),
         ("  a: {command: HERE/writer.py, when: teacher}\n", "no parameter"),
         ("  a: {command: HERE/writer.py, configs: [configs/huge.yaml]}\n", "no file of the repository"),

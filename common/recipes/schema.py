@@ -200,7 +200,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
             if group_name not in recipe.groups:
                 yield f"steps.{name}.uses names '{group_name}', which is no group."
         if step.starts_from and step.starts_from not in earlier:
-            yield f"steps.{name}.starts_from names '{step.starts_from}', which is no step before it."
+            start = step.starts_from
+            yield f"steps.{name}.starts_from names '{start}', which is no step before it that runs once."
         if step.share and (step.minutes or "minutes" not in recipe.parameters):
             yield f"steps.{name}.share needs the parameter 'minutes', and no minutes of the step."
         if not _exists(step):
@@ -208,7 +209,7 @@ def _problems(recipe: Recipe) -> Iterator[str]:
         for config in step.configs:
             if "{" not in config and not (ROOT / config).is_file():
                 yield f"steps.{name}.configs names '{config}', which is no file of the repository."
-        earlier.append(name)
+        earlier += [] if step.repeat else [name]
 
 
 def _unknown(parameters: dict[str, Parameter], where: str, condition: str) -> Iterator[str]:
