@@ -90,7 +90,7 @@ def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
         assert given["data.shards"] == f"[{heard}, {labelled}]"
         assert given["listen.tune_phonetics"] == "true"
     else:
-        assert "phonetics.teacher" not in given and "train_phonetics" not in done.stdout
+        assert "phonetics.teacher" not in given and "common.phonetics" not in done.stdout
         assert "data.shards" not in given and "listen.tune_phonetics" not in given
         shipped = Path(given["listen.phonetics"])
         assert shipped == REPOSITORY / "models" / "bootdub-small" / "speech"

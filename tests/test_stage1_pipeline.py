@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -251,10 +252,14 @@ def test_changed_settings_are_not_taken_for_done(done: tuple[Path, list[str]], t
 
 
 def _shell(arguments: list[str], tmp_path: Path) -> tuple[int, list[list[str]], str]:
-    """Run tools/run_stage1.sh with a stand-in for Python that writes down how it was called."""
+    """Run tools/run_stage1.sh with a stand-in for Python that writes down how the steps were called."""
     stub = tmp_path / "stub"
     log = tmp_path / "calls"
-    stub.write_text('#!/usr/bin/env bash\nprintf "%s\\x1f" "$@" >> "$CALLS"; printf "\\n" >> "$CALLS"\n')
+    stub.write_text(
+        "#!/usr/bin/env bash\n"
+        f'if [[ "$2" == common.recipes ]]; then exec {shlex.quote(sys.executable)} "$@"; fi\n'
+        'printf "%s\\x1f" "$@" >> "$CALLS"; printf "\\n" >> "$CALLS"\n'
+    )
     stub.chmod(0o755)
     environment = {**os.environ, "PYTHON": str(stub), "CALLS": str(log)}
     run = subprocess.run(

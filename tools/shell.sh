@@ -11,19 +11,7 @@ find_python() { # find_python ROOT: $PYTHON, else that of the environment in ROO
     fi
 }
 
-usage() { # the comment at the top of the script that was called
-    sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "${BASH_SOURCE[-1]}"
-}
-
-refuse() {
-    echo "error: $1" >&2
-    exit 2
-}
-
-need() { # need OPTION COUNT: there is a value behind the option
-    (($2 >= 2)) || refuse "$1 needs a value."
-}
-
-quoted() { # as a YAML string, so that no folder's name is taken for a number, a list or a truth value
-    printf "'%s'" "${1//\'/\'\'}"
+run_recipe() { # run_recipe ROOT NAME WORD...: configs/recipes/NAME.yaml, in place of this shell
+    export PYTHONPATH="$1${PYTHONPATH:+:$PYTHONPATH}"
+    exec "$(find_python "$1")" -m common.recipes "${@:2}"
 }
