@@ -57,4 +57,4 @@ def test_prepare_applies_the_table(tmp_path: Path, capsys: pytest.CaptureFixture
 
     table.write_text("[]")
     assert prepare.main(write_config(tmp_path, videos, tmp_path / "bad", *words)) == 2
-    assert "measure_sync" in capsys.readouterr().err
+    assert "common/sync_expert/measure.py" in capsys.readouterr().err
