@@ -5,9 +5,16 @@ import json
 import numpy as np
 import pytest
 from golden import GOLDEN, REASON
+from PIL import Image
 from safetensors.numpy import load_file
 
-from common.face.release_crops import moving_average, plan_release_crops, smooth_landmarks
+from common.face import FaceTrack
+from common.face.release_crops import (
+    moving_average,
+    plan_release_crops,
+    release_crop_track,
+    smooth_landmarks,
+)
 
 VECTORS = GOLDEN / "xdub_boxes"
 
@@ -64,3 +71,30 @@ def test_a_still_head_has_one_square_and_a_missing_landmark_is_refused() -> None
 def test_a_moving_average_covers_fewer_frames_at_the_ends() -> None:
     values = np.arange(6.0)
     np.testing.assert_allclose(moving_average(values, 5), [1.0, 1.5, 2.0, 3.0, 3.5, 4.0])
+
+
+@pytest.mark.parametrize("size", [32, 64, 200])
+def test_crops_are_cut_and_put_back_to_the_pixel(size: int) -> None:
+    """Cut as PIL resizes the box; put back, the picture is what it was wherever it was smooth."""
+    points = np.concatenate([_head(20, np.full((20, 2), 80.0), 30.0), np.zeros((20, 68, 1))], axis=-1)
+    points[5:9] = np.nan
+    present = np.isfinite(points).all(axis=(1, 2))
+    track = FaceTrack(np.arange(20), points.astype(np.float32), np.zeros((20, 4), np.float32), present)
+    crops = release_crop_track(track, 160, 160)
+    assert crops.present.tolist() == [index not in range(5, 9) for index in range(20)]
+    rows, columns = np.mgrid[0:160, 0:160]
+    image = np.stack([rows, columns, (rows + columns) // 2], axis=-1).astype(np.uint8)
+    x0, y0, x1, y1 = crops.boxes[0].tolist()
+    cut = crops.extract(image, 0, size)
+    wanted = Image.fromarray(image[y0:y1, x0:x1]).resize((size, size), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(cut, np.asarray(wanted))
+    back = crops.paste(image, cut, np.ones((size, size)), 0)
+    inside = (slice(y0 + 6, y1 - 6), slice(x0 + 6, x1 - 6))
+    assert np.abs(back[inside].astype(int) - image[inside]).max() <= 2
+    outside = np.ones((160, 160), bool)
+    outside[y0 - 1 : y1 + 1, x0 - 1 : x1 + 1] = False
+    np.testing.assert_array_equal(back[outside], image[outside])
+    corners = crops.landmarks(np.array([[x0 - 0.5, y0 - 0.5, 0], [x1 - 0.5, y1 - 0.5, 0]]), 0, size)
+    np.testing.assert_allclose(corners[:, :2], [[-0.5, -0.5], [size - 0.5, size - 0.5]], atol=1e-4)
+    with pytest.raises(ValueError, match="no face"):
+        crops.matrix(6, size)

@@ -18,6 +18,7 @@ from common.autoencoder.codec import VideoCodec
 from common.diffusion.config import DiffusionConfig
 from common.geometry import GeometryConfig
 from common.media import read_frames
+from common.models.conventions import RELEASE, Conventions, CropRule, NoiseRule
 from common.models.convert import from_public_state_dict
 from common.models.convert_vae import from_original_vae
 from common.models.convert_whisper import from_openai_whisper
@@ -80,6 +81,8 @@ def test_every_part_has_the_weights_of_the_release(toy: Toy, package: Path) -> N
     np.testing.assert_allclose(made.codec.config.latents_std, toy.vae.config.latents_std)
     assert made.info.phase == "released" and made.info.speech.path == str(package / "speech")
     assert made.info.geometry.crop_size == 32 and made.info.diffusion.num_steps == 2
+    assert (made.info.diffusion.reference_scale, made.info.diffusion.audio_scale) == (2.5, 10.0)
+    assert made.info.conventions == Conventions(CropRule.release, NoiseRule.none, seed=42)
     assert (
         list((package / "transformer").glob("*.index.json"))
         and len(list((package / "transformer").glob("*.safetensors"))) > 1
@@ -120,7 +123,8 @@ def test_a_dub_is_that_of_the_parity_path(toy: Toy, package: Path, tmp_path: Pat
         phase="",
         geometry=GeometryConfig(crop_size=32, clip_frames=13),
         speech=SpeechConfig(channels=speech.channels),
-        diffusion=DiffusionConfig(num_steps=2),
+        diffusion=DiffusionConfig(num_steps=2, reference_scale=2.5, audio_scale=10.0),
+        conventions=RELEASE,
     )
     context = empty_prompt(toy.text.bfloat16().float())
     direct = ModelPackage(info, transformer.eval(), VideoCodec(vae), context, tmp_path)

@@ -27,7 +27,13 @@ def dub(
     dtype: Annotated[
         Dtype, typer.Option(help="Of the weights; auto: bfloat16 where the device computes in it natively.")
     ] = Dtype.auto,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same video on the same machine.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="The same seed gives the same video on the same machine. Default: the package's (0; of the "
+            "public release 42)."
+        ),
+    ] = None,
     num_steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps per window and pass.")] = None,
     passes: Annotated[
         int | None, typer.Option(min=1, help="How often a window is dubbed, from what the last pass made.")

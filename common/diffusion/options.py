@@ -14,7 +14,7 @@ class SamplingOptions:
     """Changes to how a package samples; None: what the package says.
 
     Attributes:
-        seed: of all noise.
+        seed: of all noise; None: the package's.
         num_steps: Euler steps per window and pass.
         passes: how often a window is dubbed, from what the pass before made of it.
         reference_scale: guidance towards the reference.
@@ -25,7 +25,7 @@ class SamplingOptions:
         UserError: a value makes no sense.
     """
 
-    seed: int = 0
+    seed: int | None = None
     num_steps: int | None = None
     passes: int | None = None
     reference_scale: float | None = None
@@ -33,7 +33,7 @@ class SamplingOptions:
     shift: float | None = None
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
+        if self.seed is not None and self.seed < 0:
             raise UserError(f"The seed is {self.seed}: give a whole number from 0 on.")
         if self.shift is not None and self.shift <= 0:
             raise UserError(f"The shift is {self.shift}: give a positive number; 1 spaces the steps evenly.")

@@ -66,7 +66,8 @@ class CropTrack:
     def landmarks(self, landmarks: FloatArray, index: int, out_size: int) -> FloatArray:
         """Landmarks (68, 3) of frame ``index`` in crop pixels; depth is scaled along."""
         matrix = self.matrix(index, out_size)
-        moved = np.asarray(landmarks, np.float64) * matrix[0, 0]
+        across, down = matrix[0, 0], matrix[1, 1]
+        moved = np.asarray(landmarks, np.float64) * np.array([across, down, across])[: landmarks.shape[-1]]
         moved[:, :2] += matrix[:, 2]
         return moved.astype(np.float32)
 

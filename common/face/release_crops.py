@@ -16,6 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
+from common.face.crops import CropTrack
+from common.face.track import FaceTrack
+from common.face.types import ImageArray
+
 Array = NDArray[np.float64]
 
 _FACTOR = 1.45
@@ -165,3 +169,55 @@ def _savgol(values: Array, window: int, ends: str) -> Array:
     """Savitzky-Golay of order 2 over time; the window is odd and at most the clip's length."""
     window = min(window, len(values) - 1 + len(values) % 2)
     return values if window < 3 else np.asarray(savgol_filter(values, window, 2, axis=0, mode=ends))
+
+
+@dataclass(frozen=True)
+class ReleaseCropTrack(CropTrack):
+    """Squares with integer corners, cut out and resampled as the release does.
+
+    Attributes:
+        boxes: (N, 4) int64 x0, y0, x1, y1; the rows of frames without a face mean nothing. Width and height
+            may differ by a pixel.
+    """
+
+    boxes: NDArray[np.int64]
+
+    def __getitem__(self, part: slice) -> ReleaseCropTrack:
+        return ReleaseCropTrack(self.centers[part], self.sizes[part], self.boxes[part])
+
+    def matrix(self, index: int, out_size: int) -> Array:
+        """(2, 3) affine matrix from source pixels to pixels of the crop; errors as in the base."""
+        if not self.present[index]:
+            raise ValueError(f"frame {index} has no face and so no crop")
+        x0, y0, x1, y1 = self.boxes[index].tolist()
+        across, down = out_size / (x1 - x0), out_size / (y1 - y0)
+        # Pixel edges meet: x + 1/2 scales, not x.
+        return np.array(
+            [[across, 0, (0.5 - x0) * across - 0.5], [0, down, (0.5 - y0) * down - 0.5]], np.float64
+        )
+
+    def extract(self, image: ImageArray, index: int, out_size: int) -> ImageArray:
+        """Crop of frame ``index``: PIL's bilinear filter, which averages when it shrinks (R)."""
+        from PIL import Image
+
+        x0, y0, x1, y1 = self.boxes[index].tolist()
+        cut = Image.fromarray(np.ascontiguousarray(image[y0:y1, x0:x1]))
+        return np.asarray(cut.resize((out_size, out_size), Image.Resampling.BILINEAR))
+
+
+def release_crop_track(track: FaceTrack, width: int, height: int) -> ReleaseCropTrack:
+    """The release's squares for every run of frames with a face.
+
+    Args:
+        track: face of the clip.
+        width, height: of the picture, pixels.
+    """
+    boxes = np.zeros((len(track), 4), np.int64)
+    known = np.zeros(len(track), bool)
+    for run in track.segments():
+        boxes[run] = plan_release_crops(track.landmarks[run], width, height).boxes
+        known[run] = True
+    low, high = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64)
+    centers = np.where(known[:, None], (low + high - 1) / 2, np.nan)
+    sizes = np.where(known, (high - low).max(axis=1), np.nan)
+    return ReleaseCropTrack(centers, sizes, boxes)

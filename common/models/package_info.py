@@ -10,6 +10,7 @@ from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.geometry import GeometryConfig
+from common.models.conventions import Conventions, CropRule, NoiseRule
 from common.own_mouths.config import Renderer
 from common.speech.config import SpeechConfig
 
@@ -20,6 +21,9 @@ SPEECH_FOLDER = "speech"
 
 OWN_SPEECH = "lips"
 """The speech encoder that is small enough to lie in every package that needs it."""
+
+RELEASED_PHASE = "released"
+"""The phase of a package that was published to dub with."""
 
 BASE_PHASE = "base"
 """The phase of a package whose audio layers are fresh: training starts there."""
@@ -42,7 +46,8 @@ class PackageInfo:
 
     stage: 1 (generator) or 2 (editor). phase: the last training phase. speech_fingerprint and vae_fingerprint
     identify the encoders that the transformer was trained on. renderer: what draws new mouths unless a job
-    says otherwise (stage 2). training: free facts (steps, data, seed).
+    says otherwise (stage 2). conventions: how clips are cut and noise is drawn (stage 2).
+    training: free facts (steps, data, seed).
     """
 
     stage: int
@@ -54,6 +59,7 @@ class PackageInfo:
     vae_fingerprint: str = ""
     adapters: tuple[Adapter, ...] = ()
     renderer: Renderer = Renderer.editor
+    conventions: Conventions = field(default_factory=Conventions)
     training: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -88,12 +94,23 @@ def read_info(folder: Path | str) -> PackageInfo:
             vae_fingerprint=str(content["vae_fingerprint"]),
             adapters=tuple(Adapter(item["name"], tuple(item["range"])) for item in content["loras"]),
             renderer=Renderer(content.get("renderer", Renderer.editor)),
+            conventions=_conventions(content.get("conventions", {})),
             training=dict(content["training"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{folder / METADATA_FILE}: damaged or made by hand ({error}); make it again."
         ) from error
+
+
+def _conventions(content: dict[str, Any]) -> Conventions:
+    """Those of a package that says none are ours."""
+    usual = Conventions()
+    return Conventions(
+        CropRule(content.get("crops", usual.crops)),
+        NoiseRule(content.get("noise", usual.noise)),
+        int(content.get("seed", usual.seed)),
+    )
 
 
 def adapter_file(name: str) -> str:
@@ -121,5 +138,6 @@ def _to_json(info: PackageInfo) -> dict[str, Any]:
             for adapter in info.adapters
         ],
         "renderer": info.renderer.value,
+        **({} if info.conventions == Conventions() else {"conventions": info.conventions}),
         "training": info.training,
     }

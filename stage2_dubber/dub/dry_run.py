@@ -47,7 +47,7 @@ def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, speed: Speed
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
         f"sampler   {settings.passes} x {settings.num_steps} steps, shift {settings.shift:g}, "
         f"reference scale {settings.reference_scale:g}, audio scale {settings.audio_scale:g}, "
-        f"seed {request.sampling.seed}",
+        f"seed {info.conventions.seed if request.sampling.seed is None else request.sampling.seed}",
         f"renderer  {(request.renderer or info.renderer).value}",
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "

@@ -18,6 +18,7 @@ from common.diffusion.sampler import EulerSampler, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
 from common.models.conditions import ModelConditions
+from common.models.conventions import NoiseRule
 from common.models.package import ModelPackage
 from common.speech.windows import audio_windows
 from stage2_dubber.dub.ahead import Ahead
@@ -65,7 +66,9 @@ class WindowEditor:
     ) -> None:
         options = options or SamplingOptions()
         self._package = package
-        self._seed = options.seed
+        conventions = package.info.conventions
+        self._seed = conventions.seed if options.seed is None else options.seed
+        self._noise_rule = conventions.noise
         self._advance = advance
         self._changes = changes
         self._geometry = package.info.geometry
@@ -198,6 +201,8 @@ class WindowEditor:
 
     def _noise(self, like: torch.Tensor, frame: int) -> torch.Tensor:
         # Drawn on the CPU: the same seed then starts from the same noise on every device.
-        state = np.random.SeedSequence([self._seed, frame]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(state))
+        state = self._seed
+        if self._noise_rule is NoiseRule.frame:
+            state = int(np.random.SeedSequence([self._seed, frame]).generate_state(1, np.uint64)[0])
+        generator = torch.Generator().manual_seed(state)
         return torch.randn(like.shape, generator=generator).to(self._device)

@@ -19,7 +19,9 @@ import numpy as np
 
 from common.errors import UserError
 from common.face import CropTrack, FaceTrack, plan_crops
+from common.face.release_crops import release_crop_track
 from common.media import Frame, VideoReader
+from common.models.conventions import CropRule
 from common.progress import ProgressCallback
 from stage2_dubber.dub.blending import NEW_RANGE, ChangeAlpha, border_alpha
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
@@ -108,7 +110,9 @@ def plan_face(request: DubRequest, crop_scale: float, fps: float, progress: Prog
     return plan_followed(request.video, follow_face(request, progress), crop_scale, fps)
 
 
-def plan_followed(video: Path, face: FollowedFace, crop_scale: float, fps: float) -> FacePlan:
+def plan_followed(
+    video: Path, face: FollowedFace, crop_scale: float, fps: float, rule: CropRule = CropRule.head
+) -> FacePlan:
     """Decide what is dubbed.
 
     Args:
@@ -116,6 +120,7 @@ def plan_followed(video: Path, face: FollowedFace, crop_scale: float, fps: float
         face: of :func:`stage2_dubber.dub.follow.follow_face` for it.
         crop_scale: side of the crops over the size of the face.
         fps: the model's frames per second.
+        rule: which squares the model's weights have learnt; that of the release has its own scale.
 
     Raises:
         UserError: the face does not stay for long enough.
@@ -128,7 +133,10 @@ def plan_followed(video: Path, face: FollowedFace, crop_scale: float, fps: float
             f"No face stays in view for {MIN_SEGMENT_SECONDS} s in '{video}': use a clip in which it does, "
             "or give its place with --box or --track."
         )
-    crops = plan_crops(track, scale=crop_scale, fps=float(face.info.average_rate))
+    if rule is CropRule.release:
+        crops: CropTrack = release_crop_track(track, face.info.width, face.info.height)
+    else:
+        crops = plan_crops(track, scale=crop_scale, fps=float(face.info.average_rate))
     plan = FacePlan(timeline, segments, crops, track)
     missing = len(track) - plan.dubbed_frames
     if missing == 0:

@@ -209,7 +209,9 @@ class DubPipeline:
         with clock.part("face"):
             own = None if renderer is Renderer.editor else request.own_mouths
             followed = face() if face is not None else follow_face(request, tell, own_mouths=own)
-            plan = plan_followed(request.video, followed, geometry.crop_scale, geometry.fps)
+            plan = plan_followed(
+                request.video, followed, geometry.crop_scale, geometry.fps, self.info.conventions.crops
+            )
         with clock.part("speech"):
             audio = inputs.padded_audio(plan.timeline.duration)
             lips = None if followed.mouths is None else self._lip_shapes(audio)

@@ -34,7 +34,9 @@ class ImportConfig:
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     fresh: FreshConfig = field(default_factory=FreshConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
-    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    diffusion: DiffusionConfig = field(
+        default_factory=lambda: DiffusionConfig(num_steps=30, reference_scale=2.5, audio_scale=10.0)
+    )
     speech: SpeechConfig = field(default_factory=SpeechConfig)
 
 

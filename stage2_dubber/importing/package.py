@@ -17,9 +17,11 @@ from safetensors.torch import save_file
 from common.autoencoder.codec import autoencoder_fingerprint
 from common.errors import UserError
 from common.files import fingerprint, publish_dir, require_writable_dir, sampled_digest
+from common.models.conventions import RELEASE, Conventions
 from common.models.package_info import (
     CONTEXT_FILE,
     METADATA_FILE,
+    RELEASED_PHASE,
     SPEECH_FOLDER,
     PackageInfo,
     read_info,
@@ -112,6 +114,7 @@ def _info(sources: Sources, config: ImportConfig, folder: Path, mark: str) -> Pa
         diffusion=config.diffusion,
         speech_fingerprint=speech,
         vae_fingerprint=autoencoder_fingerprint(vae.facts, pieces),
+        conventions=RELEASE if sources.phase == RELEASED_PHASE else Conventions(),
         training={"imported": {"mark": mark, "files": sorted({file.name for file in sources.files})}},
     )
 

@@ -14,7 +14,7 @@ from common.files import read_json
 from common.models.convert import AUDIO_HEAD_DIM, HEAD_DIM, from_public_state_dict
 from common.models.convert_text import map_text_encoder, prompt_context, prompt_tokens
 from common.models.convert_wan import fresh_tensors, from_wan
-from common.models.package_info import BASE_PHASE
+from common.models.package_info import BASE_PHASE, RELEASED_PHASE
 from common.models.shards import made_entry
 from common.models.stored import Stored, open_folder, open_safetensors
 from common.speech.config import SpeechConfig
@@ -123,7 +123,10 @@ def _open_release(folder: Path, config: ImportConfig, given: Given) -> Sources:
     context = _context(folder / TEXT_FILE, folder / TOKENIZER_FOLDER, open_safetensors, given)
     channels = sum(part.facts["channels"] for part in speech)
     return Sources(
-        "released", (transformer, vae, *speech), context, replace(config.speech, path="", channels=channels)
+        RELEASED_PHASE,
+        (transformer, vae, *speech),
+        context,
+        replace(config.speech, path="", channels=channels),
     )
 
 
