@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.diffusion.windows import plan_windows
+from common.diffusion.windows import WindowRule, plan_windows
 from common.errors import UserError
 from common.geometry import ceil_clip_length, frames_to_latents, latents_to_frames
 
@@ -87,3 +87,21 @@ def test_a_length_between_two_latents_is_refused() -> None:
     assert latents_to_frames(0) == 0
     with pytest.raises(UserError, match="24 frames"):
         frames_to_latents(24)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 40, 77, 78, 82, 149, 150, 200])
+def test_full_windows_are_those_of_the_release(frames: int) -> None:
+    """77 frames each, 72 apart; the clip runs back and forth until the last one is full (R)."""
+    windows = plan_windows(frames, 77, 5, WindowRule.full)
+    assert all(window.length == 77 for window in windows)
+    assert [window.start for window in windows] == [72 * i for i in range(len(windows))]
+    kept = [
+        index
+        for window in windows
+        for index in range(window.start, window.start + window.valid)[window.new_from :]
+    ]
+    assert kept == list(range(frames))
+    there_and_back = [*range(frames), *range(frames - 2, 0, -1)] or [0]
+    endless = [there_and_back[i % len(there_and_back)] for i in range(72 * len(windows) + 5)]
+    for window in windows:
+        assert window.indices().tolist() == endless[window.start : window.start + 77]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from common.autoencoder.codec import VideoCodec
 from common.diffusion.config import DiffusionConfig
+from common.diffusion.windows import WindowRule
 from common.geometry import GeometryConfig
 from common.media import read_frames
 from common.models.conventions import RELEASE, Conventions, CropRule, NoiseRule
@@ -82,7 +83,7 @@ def test_every_part_has_the_weights_of_the_release(toy: Toy, package: Path) -> N
     assert made.info.phase == "released" and made.info.speech.path == str(package / "speech")
     assert made.info.geometry.crop_size == 32 and made.info.diffusion.num_steps == 2
     assert (made.info.diffusion.reference_scale, made.info.diffusion.audio_scale) == (2.5, 10.0)
-    assert made.info.conventions == Conventions(CropRule.release, NoiseRule.none, seed=42)
+    assert made.info.conventions == Conventions(CropRule.release, WindowRule.full, NoiseRule.none, 42)
     assert (
         list((package / "transformer").glob("*.index.json"))
         and len(list((package / "transformer").glob("*.safetensors"))) > 1

@@ -11,11 +11,21 @@ frames of the same length, so that no window is a short rest with hardly any new
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE, ceil_clip_length, frames_to_latents, is_clip_length
+
+
+class WindowRule(str, Enum):
+    """How long windows are."""
+
+    fitted = "fitted"
+    """All within four frames of one length, so that hardly any frame is padding (G)."""
+    full = "full"
+    """All of the largest length; the clip is run back and forth to fill the last one (R)."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +34,15 @@ class Window:
 
     start: first frame in the clip. length: frames that the model sees, 4k + 1. new_from: how many leading
     frames the window before has already made (0 in the first window). valid: frames that exist in the clip;
-    the length - valid frames after them are padding.
+    the length - valid frames after them are padding. mirrored: the padding runs back through the clip, and
+    forth again at its beginning; else it repeats the last frame.
     """
 
     start: int
     length: int
     new_from: int
     valid: int
+    mirrored: bool = False
 
     @property
     def latent_frames(self) -> int:
@@ -47,16 +59,25 @@ class Window:
         return slice(self.new_from, self.valid)
 
     def indices(self) -> np.ndarray:
-        """(length,) int64 frame indices in the clip; padding repeats the last frame."""
-        return np.minimum(np.arange(self.start, self.start + self.length), self.start + self.valid - 1)
+        """(length,) int64 frame indices in the clip, padding included."""
+        indices, last = np.arange(self.start, self.start + self.length), self.start + self.valid - 1
+        if not self.mirrored or last == 0:
+            return np.minimum(indices, last)
+        turned = indices % (2 * last)
+        return np.minimum(turned, 2 * last - turned)
 
 
-def plan_windows(num_frames: int, window: int = 77, overlap: int = 5) -> list[Window]:
+def plan_windows(
+    num_frames: int, window: int = 77, overlap: int = 5, rule: WindowRule = WindowRule.fitted
+) -> list[Window]:
     """Cover ``num_frames`` frames by as few windows of at most ``window`` frames as possible.
 
     Each window begins with the last ``overlap`` frames of the one before. The new frames of all windows, in
-    order, are every frame of the clip exactly once; at most three frames of padding follow in the last one.
-    Raises UserError for a clip without frames and for lengths that are no 4k + 1.
+    order, are every frame of the clip exactly once; padding follows in the last one, at most three frames
+    where windows are fitted.
+
+    Raises:
+        UserError for a clip without frames and for lengths that are no 4k + 1.
     """
     if num_frames < 1:
         raise UserError("There is no frame to cut into windows.")
@@ -65,6 +86,8 @@ def plan_windows(num_frames: int, window: int = 77, overlap: int = 5) -> list[Wi
             f"Windows of {window} frames with {overlap} in common cannot be cut; use one more than multiples "
             "of 4, the overlap below the window (or 0)."
         )
+    if rule is WindowRule.full:
+        return _full_windows(num_frames, window, overlap)
     if num_frames <= window:
         return [Window(0, ceil_clip_length(num_frames), 0, num_frames)]
     count = -(-(num_frames - overlap) // (window - overlap))
@@ -78,3 +101,11 @@ def plan_windows(num_frames: int, window: int = 77, overlap: int = 5) -> list[Wi
         windows.append(Window(start, length, overlap if index else 0, min(length, num_frames - start)))
         start += length - overlap
     return windows
+
+
+def _full_windows(num_frames: int, window: int, overlap: int) -> list[Window]:
+    starts = range(0, max(num_frames - overlap, 1), window - overlap)
+    return [
+        Window(start, window, overlap if start else 0, min(window, num_frames - start), mirrored=True)
+        for start in starts
+    ]

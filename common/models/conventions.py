@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from common.diffusion.windows import WindowRule
+
 
 class CropRule(str, Enum):
     """Which squares the model sees."""
@@ -26,12 +28,13 @@ class NoiseRule(str, Enum):
 
 @dataclass(frozen=True)
 class Conventions:
-    """Attributes: crops, noise: see there. seed: where the caller gives none."""
+    """Attributes: crops, windows, noise: see there. seed: where the caller gives none."""
 
     crops: CropRule = CropRule.head
+    windows: WindowRule = WindowRule.fitted
     noise: NoiseRule = NoiseRule.frame
     seed: int = 0
 
 
-RELEASE = Conventions(CropRule.release, NoiseRule.none, seed=42)
+RELEASE = Conventions(CropRule.release, WindowRule.full, NoiseRule.none, seed=42)
 """Those of the X-Dub release (R)."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.diffusion.config import DiffusionConfig
+from common.diffusion.windows import WindowRule
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.geometry import GeometryConfig
@@ -108,6 +109,7 @@ def _conventions(content: dict[str, Any]) -> Conventions:
     usual = Conventions()
     return Conventions(
         CropRule(content.get("crops", usual.crops)),
+        WindowRule(content.get("windows", usual.windows)),
         NoiseRule(content.get("noise", usual.noise)),
         int(content.get("seed", usual.seed)),
     )

@@ -34,7 +34,8 @@ def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, speed: Speed
     settings = resolve_sampling(request.sampling, info.diffusion)
     geometry, video = info.geometry, inputs.info
     frames = model_frame_count(frame_times(request.video), geometry.fps)
-    windows = plan_windows(frames, geometry.clip_frames, latents_to_frames(geometry.motion_latents))
+    overlap = latents_to_frames(geometry.motion_latents)
+    windows = plan_windows(frames, geometry.clip_frames, overlap, info.conventions.windows)
     detector, options = request.face_backend()
     given = "".join(f", {name} {value}" for name, value in options.items())
     seconds = len(inputs.audio) / SAMPLE_RATE

@@ -92,9 +92,9 @@ class WindowEditor:
 
     def windows(self, count: int) -> list[Window]:
         """How a run of ``count`` crops is cut."""
-        return plan_windows(
-            count, self._geometry.clip_frames, latents_to_frames(self._geometry.motion_latents)
-        )
+        overlap = latents_to_frames(self._geometry.motion_latents)
+        rule = self._package.info.conventions.windows
+        return plan_windows(count, self._geometry.clip_frames, overlap, rule)
 
     def stream(
         self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
@@ -110,17 +110,21 @@ class WindowEditor:
         Yields:
             ``count`` edits, in order.
         """
-        source = np.zeros((0, self.crop_size, self.crop_size, 3), np.uint8)
+        source, first = np.zeros((0, self.crop_size, self.crop_size, 3), np.uint8), 0
         # The finished window's last frames, which the next window shares.
         tail, tail_changes = source, source.astype(np.float32)
         windows = self.windows(count)
 
         def begin(window: Window) -> Callable[[], Edited]:
-            nonlocal source
-            fresh = list(islice(crops, window.valid - window.new_from))
-            source = np.concatenate([source[len(source) - window.new_from :], np.stack(fresh)])
+            nonlocal source, first
+            fresh = np.stack(list(islice(crops, window.valid - window.new_from)))
+            # Mirrored padding shows frames from before the window.
+            indices = window.indices()
+            earliest = min(int(indices.min()), window.start)
+            source, first = np.concatenate([source[earliest - first :], fresh]), earliest
+            own, padded = source[window.start - first :], source[indices - first]
             return ahead.start(
-                partial(self._edit, window, source, tail, audio_features, start_frame, ahead.stopping)
+                partial(self._edit, window, (own, padded), tail, audio_features, start_frame, ahead.stopping)
             )
 
         with Ahead(self._overlap, self._device) as ahead:
@@ -148,15 +152,18 @@ class WindowEditor:
     def _edit(
         self,
         window: Window,
-        source: np.ndarray,
+        frames: tuple[np.ndarray, np.ndarray],
         tail: np.ndarray,
         audio_features: np.ndarray,
         start_frame: int,
         stopping: Event,
     ) -> Edited:
-        """One window, colour-corrected, and the changes where they are wanted."""
+        """One window, colour-corrected, and the changes where they are wanted.
+
+        ``frames``: those of the window that exist, and all that the model sees.
+        """
         codec, info = self._package.codec, self._package.info
-        padded = source[window.indices() - window.start]
+        source, padded = frames
         reference = codec.encode_frames(padded[None])
         first = start_frame + window.start
         windows = audio_windows(audio_features, first, window.latent_frames, info.speech.extra_window)
