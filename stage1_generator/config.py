@@ -46,7 +46,7 @@ class PrepareConfig:
 
 @dataclass
 class ReferenceConfig:
-    """Still frames that show the generator the person (spec P: 4)."""
+    """Still frames that show the generator the person (P: 4)."""
 
     count: int = 4
     background: str = "keep"
@@ -91,7 +91,7 @@ class PairsConfig:
     stride: int = 0
     """Frames from one clip's start to the next (0 = clip_frames)."""
     silence_fraction: float = 0.07
-    """Share of companions driven by silence, so that closed mouths are learnt (G, spec section 4: 5-10 %)."""
+    """Share of companions driven by silence, so that closed mouths are learnt (G, docs/notation.md §4: 5-10 %)."""
     voiced_min: float = 0.5
     """Least share of voiced 25-fps frames in a stretch that may serve as alternative speech."""
     voice_db: float = 25.0
@@ -137,7 +137,7 @@ class FilterConfig:
     identity_root: str = ""
     """Folder that holds insightface's models/<pack> (empty = its default place)."""
     lip_distance_min: float = 1.0
-    """Least mean mouth-landmark distance in a 112-px aligned face (spec section 4)."""
+    """Least mean mouth-landmark distance in a 112-px aligned face (docs/notation.md §4)."""
     rebuilt_lip_distance_max: float = 1.2
     """Most such distance where the lips are to be the same (pairs.own_mouths: rebuilt)."""
     lip_change_min: float = 0.02
@@ -157,7 +157,7 @@ class PackConfig:
 
     samples_per_shard: int = 128
     relight_fraction: float = 0.05
-    """Share of pairs whose both videos are shown under the same other light (spec section 4)."""
+    """Share of pairs whose both videos are shown under the same other light (docs/notation.md §4)."""
     rendered_pairs: str = ""
     """Folder made by `common.rendered --pairs`: exact pairs, packed into shards of their own."""
     workers: int = 0

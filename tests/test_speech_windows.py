@@ -1,4 +1,4 @@
-"""Which features each latent frame hears (spec section 2)."""
+"""Which features each latent frame hears (docs/notation.md §2)."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class SyncJudge:
     def __init__(self, expert: SyncExpert, speech: SpeechEncoder) -> None:
         """Raises UserError where the expert hears other features than ``speech`` makes."""
         if expert.speech and expert.speech != speech.fingerprint:
-            raise UserError("--expert hears the features of another speech encoder than the editor's.")
+            raise UserError("--expert was trained on another speech encoder's features: name another expert.")
         self.expert, self.speech = expert.eval(), speech
 
     def __call__(self, case: Case, made: Frames) -> tuple[float, int]:
@@ -148,7 +148,7 @@ class SyncJudge:
 def score(case: Case, made: Frames, seconds: float, judge: SyncJudge | None = None) -> Scores:
     (curve,) = opening_curves(case.scene, [list(made)], case.matrices)
     seen = np.isfinite(curve)  # where an occluder hides the mouth nobody can know
-    # Where the generator paints: an occluder elsewhere is nobody's achievement.
+    # Only where the generator paints: every system keeps occluders elsewhere.
     inside = case.occluder & clip_masks(case.landmarks, made.shape[1]).lower_face
     enough = int(inside.sum()) >= FEWEST_OCCLUDED_PIXELS
     sync, offset = judge(case, made) if judge is not None else (None, None)

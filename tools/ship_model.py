@@ -65,7 +65,7 @@ def ship(
 def _heard_by(info: PackageInfo, predictor: Path) -> PackageInfo:
     if info.speech.encoder != LipEncoder.name:
         raise UserError(
-            f"The model hears features of the encoder {info.speech.encoder}, no lips: leave --lip-reader out."
+            f"The model takes features of {info.speech.encoder}, not lip shapes: leave --lip-reader out."
         )
     speech = replace(info.speech, path=str(predictor))
     return replace(info, speech=speech, speech_fingerprint=LipEncoder(predictor).fingerprint)

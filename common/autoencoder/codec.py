@@ -209,7 +209,7 @@ class VideoCodec:
         mean, std = self._statistics()
         raw = latents.to(self.device, torch.float32) * std + mean
         pieces = decode_stream(self.vae, raw.to(self.dtype), self.tiling)
-        while True:  # what runs between the pieces is none of autocast's business
+        while True:  # autocast must be off for the caller's code between the pieces
             with self._precision():
                 piece = next(pieces, None)
             if piece is None:

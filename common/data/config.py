@@ -16,7 +16,7 @@ class DataConfig:
     shards: list[str] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
     order: str = "shuffle"  # | "stream": every row of the batch reads whole shards one after another
-    speaker_exponent: float = 1.0  # a speaker's share goes with this power of his clips; 0: all alike
+    speaker_exponent: float = 1.0  # speakers with n clips are drawn like n to this power; 0: equally
 
     def __post_init__(self) -> None:
         one_of("data.order", self.order, ("shuffle", "stream"))

@@ -1,7 +1,7 @@
 """Flow matching in one place: noising, targets, timestep density, and the sampler's noise levels.
 
-Convention (xdub.md §2): sigma in [0, 1], z_sigma = (1 - sigma) z_0 + sigma e, velocity v = e - z_0; the model
-is told 1000 sigma.
+Convention (docs/notation.md §2): sigma in [0, 1], z_sigma = (1 - sigma) z_0 + sigma e, velocity v = e - z_0;
+the model is told 1000 sigma.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class FlowMatching:
     ) -> torch.Tensor:
         """z_0 + (v - v_hat) min(sigma, cap): the estimate that losses on decoded frames look at (P §5).
 
-        Equal to :meth:`estimate_clean` below ``cap``; above it the error of one velocity would be stretched
-        so far that the decoder sees latents it never met.
+        Equal to :meth:`estimate_clean` below ``cap``; above it the error of one velocity would be scaled
+        so much that the decoder gets latents unlike those of its training.
         """
         return clean + (target - velocity) * _like(sigma, clean).clamp(max=cap)
 

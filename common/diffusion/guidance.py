@@ -1,4 +1,4 @@
-"""Classifier-free guidance with three branches, and the schedules of its scales (R; xdub.md §6).
+"""Classifier-free guidance with three branches, and the schedules of its scales (R; docs/notation.md §6).
 
 v = v(0, 0) + s_ref (v(ref, 0) - v(0, 0)) + s_aud (v(ref, aud) - v(ref, 0))
 """

@@ -16,10 +16,10 @@ from common.diffusion.guidance import Branch, Guidance, build_guidance
 from common.models.conditions import ModelConditions
 from common.models.speed import SpeedConfig
 from common.models.step_cache import forget_steps
+from common.progress import CountCallback
 
 Model = Callable[..., torch.Tensor]  # called like DubbingTransformer
 StepHook = Callable[[float], None]
-StepProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class EulerSampler:
         model: Model,
         noise: torch.Tensor,
         conditions: ModelConditions,
-        progress: StepProgress | None = None,
+        progress: CountCallback | None = None,
     ) -> torch.Tensor:
         """Latents (B, C, F, h, w) float32 from ``noise`` of that shape; a pure function of its arguments.
 
@@ -82,7 +82,7 @@ class EulerSampler:
         conditions: ModelConditions,
         first: int,
         last: int,
-        progress: StepProgress | None = None,
+        progress: CountCallback | None = None,
     ) -> torch.Tensor:
         """Steps ``first`` to ``last`` - 1 of :meth:`sample`, which started from ``noise``.
 
@@ -171,8 +171,8 @@ def build_sampler(config: DiffusionConfig, speed: SpeedConfig | None = None, **c
     return replace(sampler, **changes)
 
 
-def _later(progress: StepProgress | None, before: int, total: int) -> StepProgress | None:
-    """``progress`` of one pass told as that of all."""
+def _later(progress: CountCallback | None, before: int, total: int) -> CountCallback | None:
+    """Reports the steps of one pass as steps of all passes."""
     return None if progress is None else lambda done, _: progress(before + done, total)
 
 

@@ -1,4 +1,4 @@
-"""How a clip of any length is cut into windows that the model can take (R; xdub.md §6).
+"""How a clip of any length is cut into windows that the model can take (R; docs/notation.md §6).
 
     window 0   |================|
     window 1              |=====|==========|          '=====' the overlap: clean motion latents,

@@ -24,7 +24,7 @@ _LEAST_OVERLAP = 0.3
 
 
 class BoxDetector:
-    """Repeats what the user says, picture by picture.
+    """Returns the face that the user gave, frame by frame.
 
     Frames are counted: the k-th :meth:`detect` after a :meth:`reset` answers for frame k.
 

@@ -115,7 +115,7 @@ def _present(landmarks: Landmarks) -> NDArray[np.bool_]:
 
 
 def lower_face_mask(landmarks: Landmarks, size: int, fps: float = 25.0) -> Mask:
-    """Lower half of the head with the jaw opened to a fixed maximum (P: stage-1 mask; spec section 3).
+    """Lower half of the head with the jaw opened to a fixed maximum (P: stage-1 mask; docs/notation.md §3).
 
     The canonical head is fitted to the rigid upper points (pose per frame, slightly smoothed in time; ONE
     scale for the whole clip, the median) and the outline of its lower half, closed and widest open, is

@@ -1,4 +1,4 @@
-"""LoRA adapters that act in a range of noise levels only (P; xdub.md §5, §6).
+"""LoRA adapters that act in a range of noise levels only (P; docs/notation.md §5, §6).
 
 A file is in the format of diffusers' ``save_lora_adapter``, with one more metadata entry: where it acts.
 """

@@ -1,4 +1,4 @@
-"""From speech features to the tokens that the audio cross-attention reads (R; xdub.md §2)."""
+"""From speech features to the tokens that the audio cross-attention reads (R; docs/notation.md §2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The empty prompt's states from the umt5 text encoder (R; xdub.md §2), which is never held in memory.
+"""The empty prompt's states from the umt5 text encoder (R; docs/notation.md §2), never held in memory whole.
 
 The encoder has 5.7 billion parameters and is needed once: its blocks are read, applied and dropped in turn.
 """

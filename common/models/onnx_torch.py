@@ -115,7 +115,7 @@ def _load(path: Path) -> onnx.GraphProto:
 
 def _node(proto: onnx.NodeProto, path: PathLike) -> _Node:
     known = proto.domain in ("", "ai.onnx") and (proto.op_type in _OPERATIONS or proto.op_type == "Constant")
-    # Dropout's mask and pooling's indices: wanted by nobody who embeds a picture.
+    # Second outputs of Dropout and MaxPool, which no embedding uses.
     if not known or (any(proto.output[1:]) and proto.op_type != "Dropout"):
         raise UserError(
             f"{path}: uses the operation {proto.domain or 'ai.onnx'}.{proto.op_type}, which has no gradient "

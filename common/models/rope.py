@@ -1,4 +1,4 @@
-"""Rotary positions of the joint sequence [reference | target] (R; xdub.md §2)."""
+"""Rotary positions of the joint sequence [reference | target] (R; docs/notation.md §2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ THETA = 10000.0
 
 
 @lru_cache(maxsize=32)
-# Made once and kept: a table made while inference mode is on could never meet autograd again.
+# Made once and kept: a tensor made in inference mode cannot be used in autograd later.
 @torch.inference_mode(False)
 def rotary_table(
     head_dim: int,

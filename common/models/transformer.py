@@ -1,4 +1,4 @@
-"""The dubbing transformer: one class for both stages and all sizes (R; xdub.md §2).
+"""The dubbing transformer: one class for both stages and all sizes (R; docs/notation.md §2).
 
 Shapes as in common/models/conditions.py; D is the width of the model.
 """

@@ -49,7 +49,7 @@ def played(entries: Sequence[PreparedClip], fps: float, speeds: Sequence[float])
 
 
 def synthesised(config: PhoneticLabelsConfig) -> Iterator[Recording]:
-    """Every language alike often; `sample_voice` alone would speak mostly English."""
+    """The same number of pieces in every language; `sample_voice` alone would speak mostly English."""
     seconds = config.synthesised_seconds
     for number in range(round(config.synthesised_minutes * _MINUTE / seconds)):
         voice = sample_voice(_FIRST_SEED + number, [LANGUAGES[number % len(LANGUAGES)]])

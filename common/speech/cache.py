@@ -15,7 +15,7 @@ class CachedEncoder:
     """A speech encoder that looks into ``folder`` first.
 
     The key is the SHA-256 of the samples together with the encoder's fingerprint: a replaced recording of the
-    same name or other weights never meet old features.
+    same name or other weights get features of their own.
     """
 
     def __init__(self, encoder: SpeechEncoder, folder: PathLike) -> None:

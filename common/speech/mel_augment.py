@@ -1,8 +1,8 @@
 """Other recordings of the same words, made from log-mel features that are already cached.
 
-A model that has heard one studio hears lips in the studio's sound, too. Level, colour, noise, room, codec and
-the pitch of the voice are changed here, none of which moves the mouth (gap G: the papers train on hundreds of
-hours instead).
+A model trained on one studio's recordings also relates lips to that studio's sound. Level, colour, noise,
+room, codec and the pitch of the voice are changed here, none of which moves the mouth (gap G: the papers
+train on hundreds of hours instead).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The public model's ears (R): Whisper and wav2vec2 features side by side."""
+"""Speech features of the public model (R): Whisper and wav2vec2 side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisation over time that means the recording, in a network that hears it window by window.
+"""Normalisation with the statistics of the whole recording, in a network that gets it in windows.
 
 The first layer of wav2vec2-base normalises every channel over all that it is given. With each window's own
 statistics the same sound would have other features in another window.

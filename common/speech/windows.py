@@ -16,7 +16,7 @@ Array = TypeVar("Array", npt.NDArray[np.float32], Tensor)
 
 
 def window_indices(start_frame: int, latent_frames: int, extra: int = 0) -> npt.NDArray[np.int64]:
-    """(latent_frames, 8 + 2 * extra) feature indices, not yet clamped (R, spec section 2).
+    """(latent_frames, 8 + 2 * extra) feature indices, not yet clamped (R, docs/notation.md §2).
 
     With s = ``start_frame``, the first video frame of the clip: latent frame 0 gets [2(s-3), 2(s+1)), latent
     frame k > 0 gets [2c, 2(c+4)) with c = s + 4(k-1) + 1. ``extra`` widens every window on both sides (P,

@@ -176,7 +176,7 @@ class SyncStrategy:
         return start, allowed[int(torch.randint(len(allowed), (1,), generator=generator))]
 
     def _vary(self, draw: Draw, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The same lips in other light, sometimes mirrored: few speakers must not be learnt by heart."""
+        """The same lips in other light, sometimes mirrored: few speakers must not be memorised."""
         if not self.config.jitter:
             return frames
         gain, lift, mirror = torch.rand(3, generator=draw.generator(self.train.seed, "vary")).tolist()

@@ -54,7 +54,7 @@ class SampleDraw:
 def draw_sample(draw: Draw, config: FlowTrainConfig, flow: FlowMatching, shape: Sequence[int]) -> SampleDraw:
     """Everything random about one sample of latent ``shape`` (C, F, h, w); a pure function of its arguments.
 
-    Condition dropout (G, spec section 5): both conditions vanish with ``drop_both``, speech alone with
+    Condition dropout (G, docs/notation.md §5): both conditions vanish with ``drop_both``, speech alone with
     ``drop_audio``: the branches that the guidance evaluates.
     """
     generator = draw.generator(config.seed, "flow")
@@ -82,7 +82,7 @@ def flow_inputs(
 
     ``text``: (1, L, text_dim), the constant text states of models with text attention.
 
-    Motion latents (P, spec section 3): with ``motion_probability`` the first ``motion_latents`` latent frames
+    Motion latents (P, docs/notation.md §3): with ``motion_probability`` the first ``motion_latents`` latent frames
     of the target are given clean, as they are in every window of a long video but the first.
     """
     clean = batch.target_latents

@@ -36,8 +36,8 @@ class Draw:
 
 
 def is_chosen(step: int, share: float, seed: int, purpose: str) -> bool:
-    """Whether optimiser step ``step`` is of the ``share`` of steps that do something: alike in all processes,
-    so that none waits for another that computes more."""
+    """Whether optimiser step ``step`` is one of the ``share`` of steps that do something; the same in all
+    processes, so that none waits for another."""
     generator = Draw(0, step, 0).generator(seed, purpose)
     return float(torch.rand(1, generator=generator)) < share
 

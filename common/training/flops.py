@@ -105,7 +105,7 @@ def token_counts(model: Any, shape: Shape) -> tuple[int, int]:
 
 
 def linear_layers(model: Any, shape: Shape) -> dict[str, Product]:
-    """Every linear layer of the transformer by its module name (xdub.md section 2)."""
+    """Every linear layer of the transformer by its module name (docs/notation.md §2)."""
     b, d, f, a = shape.batch, model.dim, model.ffn_dim, model.audio_dim
     reference, own = token_counts(model, shape)
     target, every = b * own, b * (reference + own)
@@ -152,7 +152,7 @@ def attention_products(model: Any, shape: Shape) -> Mapping[str, float]:
     return {
         "self": blocks * (reference + target) ** 2,
         "text": blocks * target * model.text_tokens,
-        # Each token hears the window of its own latent frame.
+        # Each token attends to the audio window of its own latent frame.
         "audio": blocks * target * shape.window,
         "projector": per_layer * shape.frames * shape.window**2,
     }

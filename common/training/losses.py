@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def region_weights(face_mask: Tensor, lip_mask: Tensor, face_weight: float, lip_weight: float) -> Tensor:
-    """1 + face_weight * M_face + lip_weight * M_lip (P, spec section 3: .3 and .3).
+    """1 + face_weight * M_face + lip_weight * M_lip (P, docs/notation.md §3: .3 and .3).
 
     Masks (B, F, h, w) of 0 and 1 on the latent grid -> (B, 1, F, h, w).
     """

@@ -1,4 +1,4 @@
-"""Which noise levels a phase is trained on, for ``--show-timesteps``: a wrong setting is seen for nothing."""
+"""Which noise levels a phase is trained on, for ``--show-timesteps``, before any training."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ _LEAST = 0.05
 def sharpness_ratio(made: Curve, source: Curve) -> float | None:
     """Median over frames of the made's sharpness over the source's.
 
-    Medians, and not the mean of ratios of frames: the two mouths say different things, and a frame in which
-    only one shows its teeth says nothing of blur.
+    Medians, and not the mean of ratios of frames: the two mouths say different things, and teeth that
+    only one of them shows are no sign of blur.
 
     Args:
         made, source: (N,) Laplacian variances (:func:`evaluation.native.mouth_sharpness`); NaN where unknown.

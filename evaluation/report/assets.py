@@ -33,7 +33,7 @@ class Assets:
         self.links = False
         left = limit
         for paths in (list(pictures), list(clips)):
-            # Base64 says 3 bytes with 4 letters. All of a sort or none: who would know which?
+            # Base64 takes 4 bytes for 3. All pictures or none, all clips or none.
             needed = sum(self._size(path) or 0 for path in paths) * 4 // 3
             if needed <= left:
                 self._inside.update(paths)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Pixels that the generator changed by less (of full scale) show its colour drift (R, spec section 6).
+# Pixels that the generator changed by less (of full scale) show its colour drift (R, docs/notation.md §6).
 _UNCHANGED = 0.07
 _LEAST_PIXELS = 64
 
@@ -31,7 +31,7 @@ def match_colour(
 ) -> NDArray[np.uint8]:
     """Undo the generator's colour drift: per frame and channel, match mean and deviation outside the mask.
 
-    Only pixels that hardly changed are measured (R, spec section 6); a frame with too few of them stays as
+    Only pixels that hardly changed are measured (R, docs/notation.md §6); a frame with too few of them stays as
     it is.
 
     Args:

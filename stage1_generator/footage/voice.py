@@ -1,4 +1,4 @@
-"""Where someone speaks: energy-based voice activity on the analysis audio (G, spec section 4)."""
+"""Where someone speaks: energy-based voice activity on the analysis audio (G, docs/notation.md §4)."""
 
 from __future__ import annotations
 

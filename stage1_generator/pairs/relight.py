@@ -1,4 +1,4 @@
-"""The same change of light on both videos of a pair (P, spec section 4: about 5 % of the pairs)."""
+"""The same change of light on both videos of a pair (P, docs/notation.md §4: about 5 % of the pairs)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colour correction of edited crops against their source (paper P / release R, spec of the method §6)."""
+"""Colour correction of edited crops against their source (paper P / release R, docs/notation.md §6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Editing crops with the model, window by window (release R, spec of the method §6)."""
+"""Editing crops with the model, window by window (release R, docs/notation.md §6)."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def default_model_path() -> Path:
 
 
 def shipped_lip_encoder() -> LipEncoder:
-    """The predictor of lip shapes of the shipped model, for models that hear something else.
+    """The predictor of lip shapes of the shipped model, for models whose speech features are not lip shapes.
 
     Raises:
         UserError: it is not installed.

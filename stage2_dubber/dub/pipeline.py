@@ -144,7 +144,7 @@ class DubPipeline:
         info = read_info(Path(path))
         if info.phase == BASE_PHASE:
             raise UserError(
-                f"{path}: the model is a starting point for training that has not heard any speech yet; "
+                f"{path}: the model is a starting point that was not trained with speech yet; "
                 "train it first (train.init_from)."
             )
         deferred = DeferredPackage(Path(path), info, chosen, weights, speed)

@@ -1,4 +1,4 @@
-"""What an import decides that no file says."""
+"""Settings of an import that cannot be read from its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the data loader is, against what the trainer eats: the same data, configuration and processes.
+"""How fast the data loader is, against what the trainer uses: the same data, configuration and processes.
 
 ``python tools/bench/loader_bench.py --config configs/tiny.yaml configs/stage2_structure.yaml
 configs/stage2_tiny.yaml data.shards=[PAIRS]``, or under ``torchrun --nproc_per_node=N``.

@@ -1,6 +1,6 @@
 """The same transformer and autoencoder, computed the way the public release computes them. A baseline only.
 
-What differs from the product, all of it known from the release (xdub.md sections 2 and 7) and none of it in
+What differs from the product, all of it known from the release (docs/notation.md §2, §7) and none of it in
 the weights: every token has a timestep, a time embedding and six modulation rows of its own; queries and keys
 are rotated as complex128; the guidance branches form one batch, and each embeds the text and the speech for
 itself, at every step; each window is decoded twice, and whole.

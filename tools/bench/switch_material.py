@@ -73,7 +73,7 @@ class Material:
 class PackageMaterial(Material):
     """The first window of a clip under a package of stage 2. PSNR is of the decoded crop in [-1, 1].
 
-    Without a clip: a drawn character, who is to say what another sentence of the same voice says.
+    Without a clip: a drawn character, dubbed with another sentence of the same voice.
     """
 
     psnr_of = "decoded"

@@ -29,7 +29,7 @@ def one_step_estimate(
     """x0_hat of samples (B, C, F, h, w) at noise levels sigma (B,); differentiable in ``predicted``.
 
     The first ``clean_frames`` (B,) latent frames, which were given clean, are the true ones: the sampler
-    writes them back after every step, and what the model says of them is never used.
+    writes them back after every step, so that the prediction for them is never used.
     """
     estimate = FlowMatching.estimate_clean_capped(clean, velocity, predicted, sigma)
     if clean_frames is None:
