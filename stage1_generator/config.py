@@ -91,7 +91,7 @@ class PairsConfig:
     stride: int = 0
     """Frames from one clip's start to the next (0 = clip_frames)."""
     silence_fraction: float = 0.07
-    """Share of companions driven by silence, so that closed mouths are learnt (G, docs/notation.md §4: 5-10 %)."""
+    """Share of companions driven by silence, to learn closed mouths (G, docs/notation.md §4: 5-10 %)."""
     voiced_min: float = 0.5
     """Least share of voiced 25-fps frames in a stretch that may serve as alternative speech."""
     voice_db: float = 25.0

@@ -21,7 +21,7 @@ def overlapping_chunks(count: int, window: int, overlap: int, encode: EncodeChun
     """Windows that overlap by at least ``overlap`` and are cross-faded in its middle half.
 
     The outer quarters are thrown away: there the encoder had context on one side only. The last window is
-    moved back so that it is a full one. One window is enough for ``count <= window`` and is returned as it is.
+    moved back so that it is a full one. For ``count <= window`` there is one window, returned as it is.
 
     Args:
         count: features of the whole recording.

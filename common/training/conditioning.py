@@ -82,8 +82,8 @@ def flow_inputs(
 
     ``text``: (1, L, text_dim), the constant text states of models with text attention.
 
-    Motion latents (P, docs/notation.md §3): with ``motion_probability`` the first ``motion_latents`` latent frames
-    of the target are given clean, as they are in every window of a long video but the first.
+    Motion latents (P, docs/notation.md §3): with ``motion_probability`` the first ``motion_latents`` latent
+    frames of the target are given clean, as they are in every window of a long video but the first.
     """
     clean = batch.target_latents
     drawn = [draw_sample(draw, config, flow, clean.shape[1:]) for draw in draws]

@@ -31,8 +31,8 @@ def match_colour(
 ) -> NDArray[np.uint8]:
     """Undo the generator's colour drift: per frame and channel, match mean and deviation outside the mask.
 
-    Only pixels that hardly changed are measured (R, docs/notation.md §6); a frame with too few of them stays as
-    it is.
+    Only pixels that hardly changed are measured (R, docs/notation.md §6); a frame with too few of them
+    stays as it is.
 
     Args:
         generated, original: (N, S, S, 3).

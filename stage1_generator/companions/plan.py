@@ -80,7 +80,7 @@ def plan_pairs(
     other_speakers: bool = False,
     per_speaker: int = 0,
 ) -> tuple[list[PairPlan], list[Unpaired]]:
-    """Cut clips and give each another stretch of the same speaker's speech, or silence (G, docs/notation.md §4).
+    """Cut clips and give each other speech of the same speaker, or silence (G, docs/notation.md §4).
 
     A clip's choice depends on the seed, its key and the set of entries of its speaker, not on their order.
 
