@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from transformers import HubertConfig, HubertModel
 
 from common.autoencoder.codec import VideoCodec, build_vae
 from common.autoencoder.config import VaeConfig
@@ -83,3 +84,21 @@ def tiny_vae_config(**changes: Any) -> VaeConfig:
 def tiny_codec(seed: int = 0, **changes: Any) -> VideoCodec:
     torch.manual_seed(seed)
     return VideoCodec(build_vae(tiny_vae_config(**changes)))
+
+
+def tiny_hubert() -> HubertModel:
+    """Of the layout of hubert-large-ll60k: 12 layers of 16 channels."""
+    torch.manual_seed(0)
+    config = HubertConfig(
+        hidden_size=16,
+        num_hidden_layers=12,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8,) * 7,
+        conv_bias=True,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )
+    return HubertModel(config).eval()

@@ -6,9 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from release_toys import LATENT_CHANNELS, TEXT_DIM, empty_prompt, silent, write_base, write_release
+from model_toys import tiny_hubert
+from release_toys import (
+    LATENT_CHANNELS,
+    TEXT_DIM,
+    empty_prompt,
+    old_norm_name,
+    silent,
+    write_base,
+    write_release,
+)
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -20,6 +30,8 @@ from common.models.config import ModelConfig
 from common.models.convert_wan import fresh_tensors
 from common.models.package import load_package
 from common.models.transformer import DubbingTransformer
+from common.speech.build import build_speech_encoder
+from common.speech.hubert import HubertEncoder
 from common.training.start import load_start, starting_model
 from stage2_dubber.dub.pipeline import DubPipeline
 
@@ -113,6 +125,33 @@ def test_it_can_be_given_the_public_ears(base: tuple[Path, Any, Any], tmp_path: 
     assert code == 0, err
     info = load_package(tmp_path / "out").info
     assert info.speech.channels == 24 and info.speech.path == str(tmp_path / "out" / "speech")
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_it_can_be_given_hubert(base: tuple[Path, Any, Any], tmp_path: Path, kind: str) -> None:
+    """As it is published: tensors under old names, in safetensors or pickled by torch."""
+    model = tiny_hubert()
+    folder = tmp_path / "speech" / "hubert-large-ll60k"
+    folder.mkdir(parents=True)
+    model.config.save_pretrained(folder)
+    state = {old_norm_name(name): tensor.clone() for name, tensor in model.state_dict().items()}
+    if kind == "bin":
+        torch.save(state, folder / "pytorch_model.bin")
+    else:
+        save_file(state, folder / "model.safetensors")
+    options = ("speech.encoder=hubert", "speech.channels=64")
+    code, err = run(base[0], tmp_path / "out", *options)
+    assert code == 2 and "hubert-large-ll60k" in err
+    code, err = run(base[0], tmp_path / "out", *options, "--speech", str(tmp_path / "speech"))
+    assert code == 0, err
+    info = load_package(tmp_path / "out").info
+    encoder = build_speech_encoder(info.speech)
+    assert encoder.fingerprint == info.speech_fingerprint and encoder.channels == 64
+    audio = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+    model.save_pretrained(tmp_path / "own" / "hubert")
+    np.testing.assert_allclose(
+        encoder.encode(audio), HubertEncoder(tmp_path / "own").encode(audio), atol=1e-6
+    )
 
 
 def test_fresh_layers_are_initialised_as_a_models_own() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from golden import GOLDEN, REASON
+from model_toys import tiny_hubert
 from safetensors.torch import load_file, save_file
 from transformers import HubertConfig, HubertModel
 
@@ -20,20 +21,7 @@ VECTORS = GOLDEN / "hubert_tiny"
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speech")
-    torch.manual_seed(0)
-    config = HubertConfig(
-        hidden_size=16,
-        num_hidden_layers=12,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(8,) * 7,
-        conv_bias=True,
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-        num_conv_pos_embeddings=4,
-        num_conv_pos_embedding_groups=2,
-    )
-    HubertModel(config).save_pretrained(folder / "hubert")
+    tiny_hubert().save_pretrained(folder / "hubert")
     return folder
 
 

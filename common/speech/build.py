@@ -25,6 +25,10 @@ def build_speech_encoder(config: SpeechConfig, device: torch.device | str = "cpu
         from common.lip_shapes.encoder import LipEncoder
 
         encoder = LipEncoder(config.path, device)
+    elif config.encoder == "hubert":
+        from common.speech.hubert import HubertEncoder
+
+        encoder = HubertEncoder(config.path, device, chunking=config.chunking)
     else:
         from common.speech.pretrained import PretrainedEncoder
 

@@ -12,15 +12,15 @@ from common.random_change import ChangeConfig, check_change
 class SpeechConfig:
     """Which speech features drive the lips."""
 
-    encoder: str = "whisper+wav2vec2"  # | "mel" (no weights needed) | "lips" (shapes read from mel)
+    encoder: str = "whisper+wav2vec2"  # | "hubert" | "mel" (no weights) | "lips" (shapes read from mel)
     path: str = ""  # folder with whisper/ and wav2vec2/, or of the lip-shape predictor; unused by mel
     extra_window: int = 0  # feature frames (50 Hz) added on each side of the eight (P: 4 in stage 1; R: 0)
     channels: int = 2048
-    chunking: str = "overlap"  # of whisper+wav2vec2 beyond 30 s; "release": hard windows (R)
+    chunking: str = "overlap"  # of whisper+wav2vec2 beyond 30 s, of hubert beyond 60; "release": as there (R)
 
     def __post_init__(self) -> None:
         one_of("speech.chunking", self.chunking, ("overlap", "release"))
-        one_of("speech.encoder", self.encoder, ("mel", "lips", "whisper+wav2vec2"))
+        one_of("speech.encoder", self.encoder, ("mel", "lips", "whisper+wav2vec2", "hubert"))
         at_least("speech.extra_window", self.extra_window, 0)
 
 

@@ -144,7 +144,7 @@ class DubPipeline:
         info = read_info(Path(path))
         if info.phase == BASE_PHASE:
             raise UserError(
-                f"{path}: the model is a starting point that was not trained with speech yet; "
+                f"{path}: the model is a starting point for training and knows no speech yet; "
                 "train it first (train.init_from)."
             )
         deferred = DeferredPackage(Path(path), info, chosen, weights, speed)

@@ -30,6 +30,7 @@ from common.models.package_info import (
 from common.models.shards import plan_shards, write_shards
 from common.models.stored import open_folder
 from common.speech.build import build_speech_encoder
+from common.speech.hubert import hubert_fingerprint
 from common.speech.pretrained import pretrained_fingerprint
 from stage2_dubber.importing.config import ImportConfig
 from stage2_dubber.importing.sources import Given, Sources
@@ -104,6 +105,8 @@ def _info(sources: Sources, config: ImportConfig, folder: Path, mark: str) -> Pa
     pieces = ((name, tensor.pieces()) for name, tensor in sorted(stored.items()))
     if sources.speech.encoder == "mel":
         speech = build_speech_encoder(sources.speech).fingerprint
+    elif sources.speech.encoder == "hubert":
+        speech = hubert_fingerprint(folder / SPEECH_FOLDER, sources.speech.chunking)
     else:
         speech = pretrained_fingerprint(folder / SPEECH_FOLDER, sources.speech.chunking)
     return PackageInfo(

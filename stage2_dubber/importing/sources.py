@@ -24,6 +24,7 @@ from stage2_dubber.importing.parts import (
     WEIGHTS,
     Part,
     diffusers_vae_part,
+    hubert_part,
     original_vae_part,
     transformer_part,
     wav2vec2_part,
@@ -36,6 +37,7 @@ TEXT_FILE = "models_t5_umt5-xxl-enc-bf16.safetensors"
 TOKENIZER_FOLDER = "umt5-xxl"
 WHISPER_FILE = "whisper/large-v2.pt"
 WAV2VEC2_FOLDER = "wav2vec2-base-960h"
+HUBERT_FOLDER = "hubert-large-ll60k"
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,16 @@ def _open_base(folder: Path, config: ImportConfig, given: Given) -> Sources:
     settings = replace(config.speech, path="")
     if config.speech.encoder != "mel":
         if given.speech is None:
-            raise UserError(
-                f"{folder} is a video model without ears: give --speech FOLDER with {WHISPER_FILE} and "
-                f"{WAV2VEC2_FOLDER}/, or speech.encoder=mel speech.channels=80."
+            wanted = (
+                HUBERT_FOLDER
+                if config.speech.encoder == "hubert"
+                else f"{WHISPER_FILE} and {WAV2VEC2_FOLDER}"
             )
-        speech = _speech_parts(given.speech)
+            raise UserError(
+                f"{folder} is a video model without speech encoders: give --speech FOLDER with {wanted}/, or "
+                "speech.encoder=mel speech.channels=80."
+            )
+        speech = _speech_parts(given.speech, config.speech.encoder)
         settings = replace(settings, channels=sum(part.facts["channels"] for part in speech))
     fresh = config.fresh
     audio = {
@@ -165,7 +172,9 @@ def _open_base(folder: Path, config: ImportConfig, given: Given) -> Sources:
     return Sources(BASE_PHASE, (transformer, vae, *speech), context, settings)
 
 
-def _speech_parts(folder: Path) -> tuple[Part, ...]:
+def _speech_parts(folder: Path, encoder: str = "whisper+wav2vec2") -> tuple[Part, ...]:
+    if encoder == "hubert":
+        return (hubert_part(folder / HUBERT_FOLDER),)
     return whisper_part(folder / WHISPER_FILE), wav2vec2_part(folder / WAV2VEC2_FOLDER)
 
 
