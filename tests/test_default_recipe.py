@@ -173,7 +173,7 @@ def test_a_better_lip_reader_is_put_into_a_trained_package(tmp_path: Path) -> No
     mel = replace(info, speech=SpeechConfig(encoder="mel", channels=6))
     save_package(tmp_path / "mel", mel, tiny_transformer(), tiny_codec())
     refused = _ship(str(tmp_path / "mel"), "--output", str(tmp_path / "no"), *words[2:])
-    assert refused.returncode == 2 and "no lips" in refused.stderr and not (tmp_path / "no").exists()
+    assert refused.returncode == 2 and "not lip shapes" in refused.stderr and not (tmp_path / "no").exists()
 
 
 def test_the_mean_of_two_packages_has_the_mean_of_their_weights(tmp_path: Path) -> None:
