@@ -91,15 +91,20 @@ def with_change(
     Returns:
         The picture itself where nothing changed; its transparency is kept.
     """
-    changed = (before != after).any(axis=-1)
-    if not changed.any():
+    changed = before != after
+    # Along whole rows first: a search for single pixels costs more than all the rest.
+    changed_rows = changed.reshape(len(changed), -1).any(axis=1)
+    if not changed_rows.any():
         return picture
-    rows, columns = _span(changed.any(axis=1)), _span(changed.any(axis=0))
+    rows = _span(changed_rows)
+    columns = _span(changed[rows].any(axis=0).any(axis=-1))
     matrix = matrix_of(tags.matrix, before.shape[1], before.shape[0])
-    difference = _yuv(after[rows, columns], matrix, tags) - _yuv(before[rows, columns], matrix, tags)
+    convert = VideoReformatter()
+    new, old = (_yuv(image[rows, columns], matrix, tags, convert) for image in (after, before))
     planes = _planes(picture)
     depth = picture.format.components[0].bits
-    for plane, change in zip(planes, np.moveaxis(difference, -1, 0), strict=False):
+    # Transparency, a fourth plane, stays as it is.
+    for plane, change in zip(planes, (a - b for a, b in zip(new, old, strict=True)), strict=False):
         down, across = (round(before.shape[axis] / plane.shape[axis]) for axis in (0, 1))
         part = plane[
             rows.start // down : -(-rows.stop // down), columns.start // across : -(-columns.stop // across)
@@ -124,10 +129,12 @@ def _averaged(
     return padded.reshape(shape[0], down, shape[1], across).mean(axis=(1, 3))
 
 
-def _yuv(image: NDArray[np.uint8], matrix: int, tags: ColourTags) -> NDArray[np.float32]:
-    """(h, w, 3) float32 in steps of 16 bits."""
+def _yuv(
+    image: NDArray[np.uint8], matrix: int, tags: ColourTags, convert: VideoReformatter
+) -> list[NDArray[np.float32]]:
+    """Three planes (h, w) float32 in steps of 16 bits."""
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    fine = VideoReformatter().reformat(
+    fine = convert.reformat(
         frame,
         format="yuv444p16le",
         dst_colorspace=matrix,
@@ -135,7 +142,7 @@ def _yuv(image: NDArray[np.uint8], matrix: int, tags: ColourTags) -> NDArray[np.
         interpolation=_EXACT,
         threads=1,
     )
-    return np.stack(_planes(fine), axis=-1).astype(np.float32)
+    return [plane.astype(np.float32) for plane in _planes(fine)]
 
 
 def _planes(picture: VideoFrame) -> list[NDArray]:
