@@ -40,8 +40,8 @@ from common.parallel import run_parallel
 from common.progress import StepProgress
 from stage1_generator.config import Stage1Config
 from stage1_generator.footage.detection import DetectorPool
+from stage1_generator.footage.lengths import split_longer
 from stage1_generator.footage.offsets import SoundOffsets, shift_sound
-from stage1_generator.footage.shots import Thumbnails, split_at
 from stage1_generator.footage.videos import VideoFile, find_videos
 from stage1_generator.footage.voice import frame_levels
 from stage1_generator.work.command import run_command
@@ -171,13 +171,12 @@ class _Preparation:
 
     def run(self) -> None:
         audio = shift_sound(load_audio(self.video.path, SAMPLE_RATE), self.sound_offset, self.fps)
-        thumbnails = Thumbnails()
-        track = self._track(thumbnails)
+        track = self._track()
         if not track.present.any():
             self._reject(0, len(track.present), "no face was found")
             return
         longest = round(self.config.prepare.max_seconds * self.fps)
-        pieces = split_at(track.segments(1), thumbnails.cuts(), longest)
+        pieces = split_longer(track.segments(1), longest)
         shortest = round(self.config.prepare.min_seconds * self.fps)
         usable: list[tuple[slice, CropTrack, FaceTrack]] = []
         for piece in pieces:
@@ -198,16 +197,19 @@ class _Preparation:
             usable.append((piece, crops, part))
         self._write(usable, audio)
 
-    def _track(self, thumbnails: Thumbnails) -> FaceTrack:
+    def _track(self) -> FaceTrack:
         with VideoReader(self.video.path) as reader:
             if self.video.track is None:
-                images = thumbnails.watch(_model_frames(reader, self.indices))
+                images = _model_frames(reader, self.indices)
                 return track_face(images, self._detector(), max_gap=self.config.prepare.max_gap)
             # A track file has one row per source frame, so it must see every one of them.
-            images = thumbnails.watch(frame.image for frame in reader)
+            images = (frame.image for frame in reader)
             track = track_face(images, self._detector(), max_gap=self.config.prepare.max_gap)
         rows = self.indices
-        return FaceTrack(np.arange(len(rows)), track.landmarks[rows], track.boxes[rows], track.present[rows])
+        shots = None if track.shots is None else track.shots[rows]
+        return FaceTrack(
+            np.arange(len(rows)), track.landmarks[rows], track.boxes[rows], track.present[rows], shots
+        )
 
     def _detector(self) -> FaceDetector:
         if self.video.track is not None:

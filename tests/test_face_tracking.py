@@ -33,6 +33,8 @@ class Script:
     def reset(self) -> None:
         self.next = iter(self.frames)
 
+    def new_shot(self) -> None: ...
+
     def detect(self, image: np.ndarray) -> list[FaceObservation]:
         return next(self.next)
 

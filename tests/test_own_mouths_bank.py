@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import tracemalloc
 from collections.abc import Iterable
 
@@ -129,12 +128,11 @@ def test_other_turns_of_the_head_are_kept() -> None:
 
 
 def test_moments_follow_each_other_unless_frames_are_missing_or_a_cut_lies_between() -> None:
-    dark = _picture()
-    striped = np.zeros((*SIZE, 3), np.uint8)
-    striped[np.arange(SIZE[0]) // 9 % 2 > 0] = 250
-    shown = [*[dark] * 5, *[striped] * 4]
-    frames = [3, 4, 5, 9, 10, 11, 12, 13, 14]
-    bank = _bank(zip(frames, shown, itertools.repeat(_points()), strict=False))
+    builder = BankBuilder(OwnMouthsConfig())
+    for frame in (3, 4, 5, 9, 10, 11, 12, 13, 14):
+        builder.add(frame, _picture(), _points(), shot=int(frame > 10))
+    bank = builder.finish()
+    assert bank is not None
     assert bank.follows.tolist() == [False, True, True, False, True, False, True, True, True]
 
 
@@ -235,7 +233,7 @@ class TestCollector:
     def _collect(self, count: int, measured: bool = True):
         collector = MouthCollector(OwnMouthsConfig(occluders=False))
         for index in range(count):
-            collector.watch(index, _picture(), self._seen(_points(0.02 * index), measured))
+            collector.watch(index, _picture(), self._seen(_points(0.02 * index), measured), 0)
         return collector.finish()
 
     def test_a_face_that_was_only_placed_lends_nothing(self) -> None:

@@ -338,7 +338,7 @@ def _covering(clip: Talker, frames: range) -> Talker:
 def _collected(clip: Talker, config: OwnMouthsConfig) -> ClipMouths:
     collector = MouthCollector(config)
     for index, (image, points) in enumerate(zip(clip.frames, clip.landmarks, strict=True)):
-        collector.watch(index, image, FaceObservation(landmarks_box(points), points, 1.0))
+        collector.watch(index, image, FaceObservation(landmarks_box(points), points, 1.0), 0)
     mouths = collector.finish()
     assert mouths is not None
     return mouths

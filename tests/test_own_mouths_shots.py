@@ -19,7 +19,7 @@ def _film(wider_nose: float = 0.0, skin: tuple[int, int, int] = (200, 150, 130))
             points[31:36, 0] = 128 + (1 + wider_nose) * (points[31:36, 0] - 128)
         image = np.full((256, 256, 3), 200 if second else 40, np.uint8)
         image[60:240, 40:220] = skin if second else (200, 150, 130)
-        shots.add(index, image, points, fit_pose(points[None]))
+        shots.add(index, image, points, fit_pose(points[None]), int(second))
     return shots
 
 

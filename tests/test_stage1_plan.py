@@ -14,7 +14,7 @@ from common.data.clips import clip_starts
 from common.errors import UserError
 from stage1_generator.companions.plan import Speakable, plan_pairs
 from stage1_generator.config import PrepareConfig
-from stage1_generator.footage.shots import Thumbnails, split_at
+from stage1_generator.footage.lengths import split_longer
 from stage1_generator.footage.videos import find_videos
 from stage1_generator.footage.voice import frame_levels, voiced_from_levels, voiced_share
 
@@ -108,15 +108,9 @@ def test_voice_activity_ignores_gain_and_knows_silence():
     assert voiced_share(np.ones(10, bool), 25).shape == (0,)
 
 
-def test_shots_are_cut_where_the_picture_jumps_and_not_where_it_moves():
-    generator = np.random.default_rng(0)
-    scenes = [generator.integers(0, 256, (72, 128, 3), np.uint8) // 2 + shade for shade in (0, 100)]
-    images = [np.roll(scenes[i >= 12], i, axis=1).astype(np.uint8) for i in range(24)]
-    watcher = Thumbnails()
-    assert len(list(watcher.watch(images))) == 24
-    assert watcher.cuts() == [12]
-    pieces = split_at([slice(0, 24)], watcher.cuts(), 7)
-    assert [piece.start for piece in pieces] == [0, 6, 12, 18] and pieces[-1].stop == 24
+def test_long_pieces_are_cut_into_nearly_equal_parts():
+    pieces = split_longer([slice(0, 12), slice(12, 17)], 7)
+    assert pieces == [slice(0, 6), slice(6, 12), slice(12, 17)]
 
 
 def test_speakers_come_from_sidecar_then_table_then_name(tmp_path: Path):

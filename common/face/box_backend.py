@@ -67,6 +67,10 @@ class BoxDetector:
         """Start again at frame 0."""
         self._frame, self._last = 0, None
 
+    def new_shot(self) -> None:
+        """Forget what the mesh has seen; frames are counted on."""
+        self._last = None
+
     def check(self, width: int, height: int, frames: int) -> None:
         """Compare what the user says with the clip, before any work.
 

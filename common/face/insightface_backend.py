@@ -66,6 +66,9 @@ class InsightfaceDetector:
     def reset(self) -> None:
         """Nothing is carried from frame to frame."""
 
+    def new_shot(self) -> None:
+        """Nothing is carried from frame to frame."""
+
     def detect(self, image: ImageArray) -> list[FaceObservation]:
         """Faces of an RGB picture, largest first; see :class:`common.face.types.FaceDetector`."""
         faces = [_observe(face) for face in self._app.get(np.ascontiguousarray(image[..., ::-1]))]

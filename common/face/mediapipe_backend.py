@@ -164,6 +164,10 @@ class MediapipeDetector:
             self._mesh.restart()
             self._fresh = True
 
+    def new_shot(self) -> None:
+        """Forget the clip so far: nothing is where it was."""
+        self.reset()
+
     def detect(self, image: ImageArray) -> list[FaceObservation]:
         """Faces of an RGB picture, largest first; see :class:`common.face.types.FaceDetector`."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:

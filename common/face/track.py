@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from common.errors import UserError
 from common.face.types import FaceDetector, FaceObservation, FloatArray, ImageArray, box_area, box_iou
 from common.files import PathLike, atomic_path, require_file
+from common.shots import with_cuts
 
 # The same face in the next frame overlaps itself by at least this much ...
 _MIN_IOU = 0.2
@@ -37,26 +38,43 @@ class FaceTrack:
         landmarks: (N, 68, 3) float32 pixels, NaN rows where there is no face.
         boxes: (N, 4) float32 x0 y0 x1 y1 pixels, NaN rows where there is no face.
         present: (N,) bool; True also where a short gap was filled by interpolation.
+        shots: (N,) int64, number of the shot that each frame belongs to, never decreasing; None: all are one.
     """
 
     frame_indices: NDArray[np.int64]
     landmarks: FloatArray
     boxes: FloatArray
     present: NDArray[np.bool_]
+    shots: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.frame_indices)
 
     def __getitem__(self, part: slice) -> FaceTrack:
-        return FaceTrack(self.frame_indices[part], self.landmarks[part], self.boxes[part], self.present[part])
+        shots = None if self.shots is None else self.shots[part]
+        return FaceTrack(
+            self.frame_indices[part], self.landmarks[part], self.boxes[part], self.present[part], shots
+        )
 
     def segments(self, min_frames: int = 1) -> list[slice]:
-        """Runs of frames with a face of at least ``min_frames``, in order."""
-        padded = np.concatenate([[False], self.present, [False]]).astype(np.int8)
-        starts, stops = np.flatnonzero(np.diff(padded) == 1), np.flatnonzero(np.diff(padded) == -1)
+        """Runs of frames of one shot with a face, of at least ``min_frames``, in order."""
+        shots = np.zeros(len(self), np.int64) if self.shots is None else self.shots
+        # The shot's number where there is a face: a run is where that stays the same.
+        label = np.concatenate([[-1], np.where(self.present, shots, -1), [-1]])
+        edges = np.flatnonzero(np.diff(label))
         return [
-            slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True) if b - a >= max(min_frames, 1)
+            slice(int(a), int(b))
+            for a, b in pairwise(edges)
+            if label[a + 1] >= 0 and b - a >= max(min_frames, 1)
         ]
+
+    def fills_shot(self, run: slice) -> bool:
+        """Whether a run of frames is all of its shot."""
+        if self.shots is None:
+            return (run.start, run.stop) == (0, len(self))
+        shots = self.shots
+        begins = run.start == 0 or shots[run.start - 1] != shots[run.start]
+        return bool(begins and (run.stop == len(self) or shots[run.stop] != shots[run.stop - 1]))
 
     def save(self, path: PathLike) -> None:
         """Write a safetensors file, whole or not at all."""
@@ -66,6 +84,8 @@ class FaceTrack:
             "boxes": np.ascontiguousarray(self.boxes),
             "present": np.ascontiguousarray(self.present),
         }
+        if self.shots is not None:
+            arrays["shots"] = np.ascontiguousarray(self.shots)
         with atomic_path(path) as temporary:
             save_file(arrays, temporary, metadata={"format": "bootdub.face_track"})
 
@@ -83,7 +103,13 @@ class FaceTrack:
             raise UserError(
                 f"The face track '{source}' holds no '{min(missing)}': make it again with the face tracker."
             )
-        return cls(arrays["frame_indices"], arrays["landmarks"], arrays["boxes"], arrays["present"])
+        return cls(
+            arrays["frame_indices"],
+            arrays["landmarks"],
+            arrays["boxes"],
+            arrays["present"],
+            arrays.get("shots"),
+        )
 
 
 def load_arrays(source: Path, names: Collection[str] | None = None) -> dict[str, NDArray]:
@@ -110,8 +136,8 @@ def require_face(track: FaceTrack, path: PathLike) -> FaceTrack:
     return track
 
 
-Watch = Callable[[int, ImageArray, FaceObservation], None]
-"""Called with each frame that shows the followed face: its index, the picture, what was seen."""
+Watch = Callable[[int, ImageArray, FaceObservation, int], None]
+"""Called with each frame that shows the followed face: its index, the picture, what was seen, its shot."""
 
 
 def track_face(
@@ -123,8 +149,8 @@ def track_face(
     (overlap, nearness, size; identity where the detector gives it) is taken, and no other for as long as the
     person has been lost for at most ``max_gap`` frames: one missed detection does not make another person
     the one that is followed. After a longer absence the person is sought anew: by identity where known, else
-    the largest face. Gaps of at most ``max_gap`` frames are filled by linear interpolation; longer ones stay
-    absent.
+    the largest face; so they are at a hard cut. Gaps of at most ``max_gap`` frames within a shot are filled
+    by linear interpolation; longer ones stay absent.
 
     Args:
         images: (H, W, 3) uint8 RGB frames of one clip, all of one size.
@@ -135,19 +161,28 @@ def track_face(
     detector.reset()
     landmarks: list[FloatArray] = []
     boxes: list[FloatArray] = []
-    person = _Person(max_gap)
-    for index, image in enumerate(images):
+    shots: list[int] = []
+    person, shot = _Person(max_gap), 0
+    for index, (image, cut) in enumerate(with_cuts(images)):
+        if cut:
+            shot += 1
+            detector.new_shot()
+            person.new_shot()
+        shots.append(shot)
         seen = person.pick(detector.detect(image))
         if watch is not None and seen is not None:
-            watch(index, image, seen)
+            watch(index, image, seen, shot)
         landmarks.append(np.full((68, 3), np.nan, np.float32) if seen is None else seen.landmarks)
         boxes.append(np.full(4, np.nan, np.float32) if seen is None else seen.box)
     count = len(boxes)
     all_landmarks = np.asarray(landmarks, np.float32).reshape(count, 68, 3)
     all_boxes = np.asarray(boxes, np.float32).reshape(count, 4)
     present = np.isfinite(all_boxes).all(axis=1)
-    _fill_gaps(all_landmarks, all_boxes, present, max_gap)
-    return FaceTrack(np.arange(count, dtype=np.int64), all_landmarks, all_boxes, present)
+    track = FaceTrack(
+        np.arange(count, dtype=np.int64), all_landmarks, all_boxes, present, np.asarray(shots, np.int64)
+    )
+    _fill_gaps(track, max_gap)
+    return track
 
 
 class _Person:
@@ -158,6 +193,10 @@ class _Person:
         self.box: FloatArray | None = None
         self.embedding: FloatArray | None = None
         self.lost_for = 0
+
+    def new_shot(self) -> None:
+        """Nobody is where they were."""
+        self.box = None
 
     def pick(self, faces: list[FaceObservation]) -> FaceObservation | None:
         chosen = self._choose(faces)
@@ -203,14 +242,15 @@ def _continues(old: FloatArray, new: FloatArray) -> bool:
     return box_iou(old, new) >= _MIN_IOU or _distance(old, new) <= _MAX_MOVE * size_old
 
 
-def _fill_gaps(landmarks: FloatArray, boxes: FloatArray, present: NDArray[np.bool_], max_gap: int) -> None:
-    """Interpolate, in place, runs of at most ``max_gap`` absent frames that have a face before and after."""
-    known = np.flatnonzero(present)
-    for before, after in itertools.pairwise(known):
-        if not 1 < after - before <= max_gap + 1:
+def _fill_gaps(track: FaceTrack, max_gap: int) -> None:
+    """Interpolate, in place, runs of at most ``max_gap`` absent frames with a face before and after."""
+    assert track.shots is not None
+    known = np.flatnonzero(track.present)
+    for before, after in pairwise(known):
+        if not 1 < after - before <= max_gap + 1 or track.shots[before] != track.shots[after]:
             continue
         share = (np.arange(before + 1, after) - before) / (after - before)
-        for values in (landmarks, boxes):
+        for values in (track.landmarks, track.boxes):
             weight = share.reshape(-1, *[1] * (values.ndim - 1))
             values[before + 1 : after] = values[before] * (1 - weight) + values[after] * weight
-        present[before + 1 : after] = True
+        track.present[before + 1 : after] = True

@@ -46,13 +46,16 @@ class FaceDetector(Protocol):
     """Finds all faces of an image. Frames of one clip are given in order.
 
     A detector may carry state from frame to frame (tracking); :meth:`reset` starts a new clip, so that the
-    result of a clip never depends on what was looked at before.
+    result of a clip never depends on what was looked at before, and :meth:`new_shot` a new shot of the same
+    clip: the next picture shows another place.
     """
 
     @property
     def name(self) -> str: ...
 
     def reset(self) -> None: ...
+
+    def new_shot(self) -> None: ...
 
     def detect(self, image: ImageArray) -> list[FaceObservation]:
         """Faces of ``image`` (height, width, 3) uint8 RGB; an empty list where there is none."""

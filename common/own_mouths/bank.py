@@ -131,10 +131,13 @@ class BankBuilder:
         self.sharpness: dict[int, float] = {}
         self.shots = Shots()
 
-    def add(self, index: int, image: Image, landmarks: Landmarks, extra: object = None) -> None:
+    def add(
+        self, index: int, image: Image, landmarks: Landmarks, extra: object = None, shot: int = 0
+    ) -> None:
         """One frame that shows the face: its number, (H, W, 3) uint8 and (68, 2 or 3) landmarks.
 
-        ``extra``: whatever shall be remembered of the moment for as long as the bank keeps it.
+        ``extra``: whatever shall be remembered of the moment for as long as the bank keeps it. ``shot``:
+        number of its shot in the clip, never falling.
         """
         points = np.asarray(landmarks, np.float64)
         if not np.isfinite(points).all():
@@ -148,7 +151,7 @@ class BankBuilder:
             return
         look, sharpness = _look(image, points, axes), _sharpness(image, points, axes)
         self.sharpness[index] = sharpness
-        self.shots.add(index, image, points, pose)
+        self.shots.add(index, image, points, pose, shot)
         run = self._run_for(index)
         run.frames.append(index)
         run.landmarks.append(points)

@@ -74,13 +74,16 @@ class MouthCollector:
         self._watch = OccluderWatch() if config.occluders else None
         self._guessed: set[int] = set()
 
-    def watch(self, index: int, image: ImageArray, seen: FaceObservation) -> None:
-        """One frame. A neutral face that was placed in a box tells nothing about lips and is passed over."""
+    def watch(self, index: int, image: ImageArray, seen: FaceObservation, shot: int) -> None:
+        """One frame, and the number of its shot.
+
+        A neutral face that was placed in a box tells nothing about lips and is passed over.
+        """
         if not seen.measured or not np.isfinite(seen.landmarks).all():
             self._guessed.add(index)
             return
         face = None if self._watch is None else self._watch.look(index, image, seen)
-        self._builder.add(index, image, seen.landmarks, face)
+        self._builder.add(index, image, seen.landmarks, face, shot)
 
     def finish(self) -> ClipMouths | None:
         """What was collected; None where the clip shows too few mouths that nothing covers."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from common.face.mouth import LIP_GAPS
 from common.own_mouths.bank import POSE_TOLERANCES, SHAPE_WEIGHTS, Bank, features
 from common.own_mouths.goal import filmed_gap, frontality, mean_gap
+from common.own_mouths.shots import STRANGER
 from common.own_mouths.wanted import closedness, silence
 
 Array = NDArray[np.float64]
@@ -52,7 +53,7 @@ class MouthPlan:
         jumps: (N,) bool, frames at which another run of moments begins; the first is none.
         covered: (N,) bool, whether the moment shows what is wanted: an inside of the mouth that need not be
             drawn, and a head that is held nearly alike.
-        reached: (N,) bool, whether it is at least held nearly alike.
+        reached: (N,) bool, whether it is at least held nearly alike, and not a stranger's.
         runs: (N,) number of the run of consecutive frames that each frame belongs to, rising.
     """
 
@@ -167,6 +168,8 @@ class MouthPlanner:
         beyond = np.maximum([mean_gap(shape) for shape in wanted] - np.array(most), 0)
         turned = np.abs(angles - bank.heads.angles[moments])[:, :2].max(axis=1)
         reached = turned <= _FREE_TURN
+        if extra is not None:
+            reached &= extra[moments] < STRANGER
         runs = np.zeros(count, np.int64)
         return MouthPlan(wanted, moments, jumps, reached & (beyond <= _FREE_GAP), reached, runs)
 

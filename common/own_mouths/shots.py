@@ -1,4 +1,4 @@
-"""Shots of a video, and what it costs to use a moment of one shot in another.
+"""The faces of a video's shots, and what it costs to use a moment of one shot in another.
 
 A mouth must come from the same person. No network recognises people here: the proportions of eyes, brows and
 nose, which do not move with speech, and the colour of the skin distinguish most people. Where they do not,
@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,49 +30,35 @@ _GEOMETRY, _COLOUR = 0.012, 0.08
 # the free one.
 _OTHER_SHOT, _OTHER_PERSON, _FREE = 0.5, 3.0, 0.8
 _MOST = 100.0
-# A cut: the mean difference of whole pictures of 32 x 32 pixels, in grey levels, and how many times as large
-# as the last ones it is. Cuts have 26 and more, moving heads before a still camera up to 14.
-_THUMB, _CUT_LEVELS, _CUT_TIMES, _MEMORY = 32, 18.0, 3.0, 0.8
+STRANGER = 9.0
+"""A moment that costs so much more is another person's: no two halves of one clip do."""
 # A face that was away for more frames than this comes back in another shot.
 _AWAY = 10
 
 
 @dataclass
 class Shots:
-    """The shots of a clip, collected frame by frame.
+    """The shots of a clip in which a face was seen, collected frame by frame.
 
     Attributes:
-        of_frame: frame -> number of its shot, from 0 on.
+        of_frame: frame -> number of its shot, from 0 on. A face that was away for long comes back in
+            another one.
     """
 
     of_frame: dict[int, int] = field(default_factory=dict)
     _faces: list[list[tuple[Array, Array]]] = field(default_factory=list)
     _last: int = -(10**9)
-    _thumb: NDArray[np.float32] | None = None
-    _usual: float = 0.0
+    _last_shot: int = -1
 
-    def add(self, index: int, image: NDArray[np.uint8], points: Array, pose: HeadPose) -> None:
-        """One frame: its number, picture, landmarks (68, 3) and pose."""
-        if self._is_cut(image) or index - self._last > _AWAY or not self._faces:
+    def add(self, index: int, image: NDArray[np.uint8], points: Array, pose: HeadPose, shot: int) -> None:
+        """One frame: its number, picture, landmarks (68, 3), pose, and number of its shot in the clip."""
+        if shot != self._last_shot or index - self._last > _AWAY:
             self._faces.append([])
-        self._last = index
+        self._last, self._last_shot = index, shot
         self.of_frame[index] = len(self._faces) - 1
         seen = self._faces[-1]
         if len(seen) < _MOST_PER_SHOT:
             seen.append((_proportions(points, pose), _skin(image, points)))
-
-    def _is_cut(self, image: NDArray[np.uint8]) -> bool:
-        """Whether a cut lies before this picture."""
-        small = cv2.resize(image, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA)
-        thumb = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
-        before, self._thumb = self._thumb, thumb
-        if before is None:
-            return False
-        change = float(np.abs(thumb - before).mean())
-        cut = change > max(_CUT_LEVELS, _CUT_TIMES * self._usual)
-        if not cut:
-            self._usual = _MEMORY * self._usual + (1 - _MEMORY) * change
-        return cut
 
     @cached_property
     def _table(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

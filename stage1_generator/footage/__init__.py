@@ -1,1 +1,1 @@
-"""From a user's videos to faces: which videos, shots, detection, sound offsets and voiced stretches."""
+"""From a user's videos to faces: which videos, detection, lengths, sound offsets and voiced stretches."""

@@ -34,7 +34,7 @@ from stage2_dubber.dub.timeline import Segment, Timeline
 DUBBING = "dubbing"
 
 MIN_SEGMENT_SECONDS = 0.36
-"""Shorter runs with a face pass through: nine model frames, three latent frames."""
+"""Shorter runs with a face pass through, whole shots excepted: nine model frames, three latent frames."""
 
 
 class CropEditor(Protocol):
@@ -127,7 +127,12 @@ def plan_followed(
     """
     track = face.track
     timeline = Timeline.of(face.times, fps)
-    segments = timeline.segments(track.segments(), round(MIN_SEGMENT_SECONDS * fps))
+    least = round(MIN_SEGMENT_SECONDS * fps)
+    segments = [
+        segment
+        for run in track.segments()
+        for segment in timeline.segments([run], 1 if track.fills_shot(run) else least)
+    ]
     if not segments:
         raise UserError(
             f"No face stays in view for {MIN_SEGMENT_SECONDS} s in '{video}': use a clip in which it does, "

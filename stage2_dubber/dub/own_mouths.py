@@ -89,7 +89,9 @@ def divide(
         for frame in whole:
             away = max(stretch.start - frame, frame - stretch.stop + 1, 0)
             opacity[frame] = min(opacity.get(frame, 0.0), away / (FADE_FRAMES + 1))
-    segments = plan.timeline.segments([slice(run.start, run.stop) for run in _merged(edited)], 1)
+    # What is of two runs stays apart even where one follows the other: a cut lies between them.
+    parts = [part for run in runs for part in _merged([e for e in edited if e.start in run])]
+    segments = plan.timeline.segments([slice(part.start, part.stop) for part in parts], 1)
     return Division(renderer, replace(plan, segments=segments) if segments else None, opacity)
 
 
