@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_toys import metrics, stage2_config, torchrun, toy_vae, write_raw_pairs, write_sized_pairs
+from processes import several_processes
+from training_toys import metrics, stage2_config, toy_vae, write_raw_pairs, write_sized_pairs
 
 from common.errors import UserError
 from common.training.launch import open_shards, train
@@ -47,7 +48,7 @@ def test_two_processes_stream_the_buckets_of_one(work: Path) -> None:
     words = ["data.buckets=[5,9]", "data.order=stream", "train.max_steps=3"]
     words += ["train.global_batch_size=2", "train.micro_batch_size=1"]
     one = _run(work, "one", *words)
-    torchrun(
+    several_processes(
         2,
         *("stage2_dubber/train.py", "--config", str(work / "toy.yaml"), f"vae.path={work / 'vae'}"),
         *(f"data.shards=[{work / 'pairs'}]", *words, f"train.output={work / 'two'}"),

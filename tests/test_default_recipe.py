@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from model_toys import tiny_codec, tiny_transformer
+from processes import run_command
 from safetensors.torch import load_file
 
 from common.diffusion.config import DiffusionConfig
@@ -123,7 +124,7 @@ def test_the_script_is_clean(shellcheck: Callable[[Path], None]) -> None:
 
 
 def _ship(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SHIP), *words], capture_output=True, text=True)
+    return run_command(str(SHIP), *words)
 
 
 def test_a_shipped_package_is_half_as_large_and_samples_as_told(tmp_path: Path) -> None:
@@ -188,9 +189,8 @@ def test_the_mean_of_two_packages_has_the_mean_of_their_weights(tmp_path: Path) 
     save_package(tmp_path / "other", replace(info, geometry=GeometryConfig(crop_size=64)), models[0], codec)
 
     def run(*names: str) -> subprocess.CompletedProcess[str]:
-        words = [str(tmp_path / name) for name in names]
-        command = [sys.executable, str(AVERAGE), *words, "--output", str(tmp_path / "mean")]
-        return subprocess.run(command, capture_output=True, text=True)
+        packages = [str(tmp_path / name) for name in names]
+        return run_command(str(AVERAGE), *packages, "--output", str(tmp_path / "mean"))
 
     for refused, why in ((run("a"), "two or more"), (run("a", "other"), "not of one model")):
         assert refused.returncode == 2 and why in refused.stderr and not (tmp_path / "mean").exists()

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from model_toys import called, tiny_inputs, tiny_transformer
-from training_toys import torchrun
+from processes import several_processes
 
 from common.models.adapters import add_adapter
 from common.models.context_parallel import FrameSplit, split_frames
@@ -95,11 +95,11 @@ def _compare_with_one_process() -> None:
 
 
 def test_two_processes_compute_what_one_computes() -> None:
-    torchrun(2, str(Path(__file__).resolve()))
+    several_processes(2, str(Path(__file__).resolve()))
 
 
 def test_uneven_shares_of_three_processes_too() -> None:
-    torchrun(3, str(Path(__file__).resolve()))
+    several_processes(3, str(Path(__file__).resolve()))
 
 
 def _splits(monkeypatch: pytest.MonkeyPatch, size: int, *frames: int) -> list[FrameSplit]:

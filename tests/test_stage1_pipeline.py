@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
+from processes import errors, kill, start_command
 from safetensors.torch import load as load_tensors
 from stage1_clips import write_clip, write_config
 
@@ -207,18 +207,14 @@ def test_killed_in_the_middle_it_ends_with_the_same_tars(
     for name in ("companions", "blended", "filter", "pairs"):
         shutil.rmtree(copy / name)
     words = [*words, f"work={copy}"]
-    command = [sys.executable, "-m", "stage1_generator.synthesize", *words]
-    process = subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True)
+    process = start_command(tmp_path / "log", "-m", "stage1_generator.synthesize", *words)
     try:
         limit = time.monotonic() + 300
         while not list((copy / "companions").glob("*/meta.json")):
-            assert process.poll() is None and time.monotonic() < limit, (
-                "synthesize ended before it was killed"
-            )
+            assert process.exitcode is None and time.monotonic() < limit, errors(tmp_path / "log")
             time.sleep(0.02)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill(process)
     made = len(list((copy / "companions").glob("*/meta.json")))
     assert 0 < made < 5
     for step in ("synthesize", "blend", "filters", "pack"):

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from processes import several_processes
 from safetensors.numpy import save_file
-from training_toys import saved, torchrun
+from training_toys import saved
 
 from common.autoencoder.codec import VideoCodec, build_vae
 from common.autoencoder.config import AutoencoderConfig, VaeConfig
@@ -121,7 +122,7 @@ def test_processes_share_the_work_and_leave_one_model(videos: Path, tmp_path: Pa
     ]
 
     def train(processes: int, output: str, steps: int) -> dict[str, torch.Tensor]:
-        printed = torchrun(
+        printed = several_processes(
             processes,
             *("-m", "common.autoencoder.train", "--config", str(tmp_path / "toy.yaml"), *words),
             *(f"autoencoder.output={tmp_path / output}", f"autoencoder.max_steps={steps}"),

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_toys import metrics, run_editor, saved, torchrun, toy_file, toy_vae, write_pairs
+from processes import several_processes
+from training_toys import metrics, run_editor, saved, toy_file, toy_vae, write_pairs
 
 from common.errors import UserError
 from common.training.layout import ProcessLayout
@@ -31,7 +32,7 @@ def test_two_processes_that_share_windows_train_as_one_alone(work: Path, what: s
         base = run_editor(work, "train.max_steps=2", f"train.output={work / 'base'}").package
         words += [*LORA, f"train.init_from={base}"]
     run_editor(work, *words, f"train.output={work / 'one'}")
-    torchrun(
+    several_processes(
         2,
         *("stage2_dubber/train.py", "--config", str(toy_file(work)), f"vae.path={work / 'vae'}"),
         *(f"data.shards=[{work / 'pairs'}]", *words, f"train.output={work / 'two'}"),

@@ -19,8 +19,9 @@ from distill_toys import (
     words,
     write_pairs_and_teachers,
 )
+from processes import several_processes
 from torch import Tensor
-from training_toys import metrics, torchrun, toy_file
+from training_toys import metrics, toy_file
 
 from common.autoencoder.codec import VideoCodec
 from common.models.config import ModelConfig
@@ -169,7 +170,7 @@ def test_two_processes_give_the_losses_of_one(work: Path) -> None:
     steps = ["train.max_steps=5", "distill.fake_steps=1", "distill.critic.wrong_speech=0", *CRITIC]
     distil(work, "one", *steps, "distill.warmup_steps=0", "train.micro_batch_size=4")
     files = ["--config", str(OVERLAY), str(toy_file(work))]
-    torchrun(
+    several_processes(
         2,
         "stage2_dubber/distill.py",
         *files,

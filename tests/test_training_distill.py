@@ -22,11 +22,11 @@ from distill_toys import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import torchrun
 from safetensors.torch import load_file
 from torch import Tensor
 from training_toys import (
     metrics,
-    torchrun,
     toy_file,
 )
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from model_toys import called, tiny_inputs, tiny_transformer
+from processes import several_processes
 from safetensors.torch import load_file
 from test_training_pixels import toy_expert
 from torch import nn
-from training_toys import metrics, saved, torchrun, toy_vae, write_pairs
+from training_toys import metrics, saved, toy_vae, write_pairs
 
 from common.errors import UserError
 from common.models.package import load_package
@@ -83,7 +84,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         },
     ]
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    torchrun(2, "tests/several_runs.py", str(folder / "jobs.json"))
+    several_processes(2, "tests/several_runs.py", str(folder / "jobs.json"))
     return Runs(folder, pairs)
 
 

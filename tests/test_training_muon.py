@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from processes import several_processes
 from torch import nn
-from training_toys import torchrun
 
 from common.training.muon import Muon, is_matrix, orthogonalised
 
@@ -59,7 +59,7 @@ def _moved() -> dict[str, torch.Tensor]:
 
 
 def test_processes_share_the_work_and_end_alike(tmp_path: Path) -> None:
-    torchrun(2, str(Path(__file__).resolve()), str(tmp_path))
+    several_processes(2, str(Path(__file__).resolve()), str(tmp_path))
     alone = _moved()
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for name, value in alone.items():

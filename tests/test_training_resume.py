@@ -6,8 +6,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import errors, kill, start_command
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_toys import metrics, saved, toy_vae, write_pairs
 
@@ -23,7 +22,6 @@ from common.training.checkpoint import latest_checkpoint, save_checkpoint
 from common.training.durable import DiskFullError, DurableFile, summary_writer
 from stage2_dubber.train import main
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 STEPS = "train.max_steps=8"
 
 
@@ -41,23 +39,15 @@ def _losses(run: Path) -> list[float]:
     return [row["loss"] for row in metrics(run)]
 
 
-def _run_and_kill(words: list[str], now: Callable[[], bool]) -> None:
+def _run_and_kill(words: list[str], folder: Path, now: Callable[[], bool]) -> None:
     """Start a training as its users do, and kill it as soon as ``now``."""
-    running = subprocess.Popen(
-        [sys.executable, "stage2_dubber/train.py", *words],
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    running = start_command(folder / "log", "stage2_dubber/train.py", *words)
     try:
-        while running.poll() is None and not now():
+        while running.exitcode is None and not now():
             time.sleep(0.001)
     finally:
-        if running.poll() is None:
-            os.killpg(running.pid, signal.SIGKILL)
-        error = running.communicate()[1]
-    assert running.returncode == -signal.SIGKILL, error
+        kill(running)
+    assert running.exitcode == -signal.SIGKILL, errors(folder / "log")
 
 
 def _check_whole(run: Path) -> None:
@@ -84,10 +74,10 @@ def test_resume_after_kills_equals_the_uninterrupted_run(
     words += [STEPS, f"train.output={cut}"]
     log = cut / "metrics.jsonl"
     if phase == "structure":
-        _run_and_kill(words, lambda: log.exists() and log.read_text().count("\n") >= 5)
+        _run_and_kill(words, tmp_path, lambda: log.exists() and log.read_text().count("\n") >= 5)
         _check_whole(cut)
     often = [*words, "train.num_workers=2", "train.save_every=1"]
-    _run_and_kill(often, lambda: any(cut.glob(".part-step-*")))
+    _run_and_kill(often, tmp_path, lambda: any(cut.glob(".part-step-*")))
     _check_whole(cut)
     if phase == "lip":  # the package that the run started from may lie elsewhere by now
         (tmp_path / "base").rename(tmp_path / "moved")

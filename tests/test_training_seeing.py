@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from processes import several_processes
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from training_toys import (
@@ -18,7 +19,6 @@ from training_toys import (
     saved,
     stage1_config,
     stage2_config,
-    torchrun,
     toy_vae,
     write_clips,
     write_pairs,
@@ -247,7 +247,7 @@ def test_two_processes_see_what_one_sees_and_no_row_is_there_twice_after_a_cut(w
     file = work / "two" / "metrics.jsonl"
     kept = [line for line in file.read_text().splitlines() if '"held_out"' not in line or '"step": 0' in line]
     file.write_text("\n".join([*kept, '{"step": 1, "held']))
-    torchrun(2, *command)
+    several_processes(2, *command)
     for name in ("held_out", "samples"):
         one, two = _seen(work / "one", name), _seen(work / "two", name)
         assert set(one) == set(two) == {0, 1, 2}

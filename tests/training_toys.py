@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,22 +88,6 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 def saved(run: Path, step: int, group: str = "model") -> dict[str, torch.Tensor]:
     """A group of tensors of the checkpoint of one step: "model", "ema" or "optimizer"."""
     return Checkpoint(run / f"step-{step:08d}", {}).tensors(group)
-
-
-def torchrun(processes: int, *command: str) -> str:
-    """Run a command of the repository in several processes; returns what they printed."""
-    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-    launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    done = subprocess.run(
-        [*launch, *command],
-        cwd=Path(__file__).resolve().parent.parent,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 def write_pairs(
