@@ -38,7 +38,7 @@ def rotation(yaw: float = 0, pitch: float = 0, roll: float = 0) -> np.ndarray:
 
 
 def head(
-    points: np.ndarray,
+    points: np.ndarray | None = None,
     yaw: float = 0,
     pitch: float = 0,
     roll: float = 0,
@@ -46,7 +46,7 @@ def head(
     at: tuple[float, float] = (100, 80),
 ) -> np.ndarray:
     """(68, 3) float64 pixels of a head whose eye corners are ``scale`` apart, nose bridge at ``at``."""
-    turned = points @ rotation(yaw, pitch, roll).T * scale
+    turned = (face_points() if points is None else points) @ rotation(yaw, pitch, roll).T * scale
     turned[:, :2] += at
     return turned
 

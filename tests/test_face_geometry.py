@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_mouth_clips import head, rotation
 
 from common.face import (
     FaceTrack,
@@ -22,28 +23,6 @@ from common.face.pose import fit_pose
 from common.face.types import landmarks_box
 
 MOVED_BY_SPEECH = [*JAW, *MOUTH]
-
-
-def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    y, p, r = np.deg2rad([yaw, pitch, roll])
-    about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
-    about_x = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
-    about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    return about_z @ about_x @ about_y
-
-
-def head(
-    points: np.ndarray | None = None,
-    yaw: float = 0,
-    pitch: float = 0,
-    roll: float = 0,
-    scale: float = 60,
-    at: tuple[float, float] = (80, 60),
-) -> np.ndarray:
-    """(68, 3) landmarks in pixels of a head whose eye corners are ``scale`` apart, nose bridge at ``at``."""
-    turned = (face_points() if points is None else points) @ rotation(yaw, pitch, roll).T * scale
-    turned[:, :2] += at
-    return turned.astype(np.float32)
 
 
 def clip(frames: int = 12, seed: int = 0, **pose: float) -> np.ndarray:
