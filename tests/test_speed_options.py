@@ -12,6 +12,7 @@ from dub_clips import BOX, picture, steady, write_clip, write_package, write_spe
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
+from bootdub.cli.speed import read_speed
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.diffusion.sampler import EulerSampler
@@ -19,7 +20,6 @@ from common.errors import UserError
 from common.models.package_info import read_info
 from common.models.speed import SpeedConfig
 from stage2_dubber.dub.pipeline import DubPipeline
-from stage2_dubber.dub.speed_options import read_speed
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from bootdub.cli import speed as switch
 from bootdub.cli.errors import clean_errors
 from bootdub.cli.options import Detector, Device, DeviceOption, Dtype, parse_box
 from common.own_mouths.config import Renderer
-from stage2_dubber.dub import speed_options as switch
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 
 

@@ -108,7 +108,8 @@ def works_in_place() -> bool:
 def compute_dtype(x: torch.Tensor) -> torch.dtype:
     """The dtype in which linear layers will see ``x``: autocast's where it is on, else its own."""
     device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    narrow = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if narrow else x.dtype
 
 
 def timestep_sinusoid(timestep: torch.Tensor, channels: int) -> torch.Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -351,7 +352,10 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         Always outside autocast: bfloat16 cannot tell neighbouring timesteps apart.
         """
         timestep = torch.cat((timestep.new_zeros(1), timestep))
-        with torch.autocast(timestep.device.type, enabled=False):
+        device = timestep.device.type
+        # "meta", on which shapes alone are computed, knows no autocast.
+        known = torch.amp.is_autocast_available(device)
+        with torch.autocast(device, enabled=False) if known else nullcontext():
             sinusoid = timestep_sinusoid(timestep, self.freq_dim)
             embedded = self.time_embedding(sinusoid.to(self.time_embedding.linear_1.weight.dtype))
             projected = self.time_projection(nn.functional.silu(embedded))

@@ -31,7 +31,7 @@ from common.models.conditions import ModelConditions
 from common.models.config import ModelConfig
 from common.models.transformer import build_transformer
 from common.training.config import OptimisationConfig
-from common.training.distribute import clip_gradients
+from common.training.distribute import clip_gradients, data_mesh, shard_model
 from common.training.flops import Adapters, Shape, training_cost
 from common.training.peak import data_sheet_peak, measured_peak
 from common.training.state import build_optimizer
@@ -101,6 +101,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "device": name,
         "torch": torch.__version__,
         "trains": "lora" if options.lora else "all",
+        "sharding": options.sharding,
         "shape": asdict(shape),
         "variants": rows,
         "ratios": ratios,
@@ -153,12 +154,14 @@ def measure(
         adapters = Adapters(options.lora, LORA)
     if variant.checkpointing:
         model.enable_gradient_checkpointing()
+    half = variant.precision == "bfloat16"
+    if options.sharding == "fsdp2":
+        shard_model(model, data_mesh(device), half)
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     optimizer = build_optimizer(trained, OptimisationConfig(learning_rate=1e-6))
     if variant.compiled:
         model.compile_repeated_blocks()
     inputs, target = _inputs(config, shape, device)
-    half = variant.precision == "bfloat16"
     timer = StepTimer(device)
     for step in range(options.warmup + options.steps):
         if step == options.warmup:
@@ -248,6 +251,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="compile the blocks")
     parser.add_argument(
         "--lora", type=int, default=0, metavar="RANK", help="train an adapter, not everything"
+    )
+    parser.add_argument(
+        "--sharding",
+        choices=("none", "fsdp2"),
+        default="none",
+        help="as the trainer splits, over one process",
     )
     parser.add_argument("--baseline", choices=BASELINES, default="none")
     parser.add_argument("--steps", type=positive, default=10)
