@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.partial import PREFIX, owned_dir, owned_file
 
 PathLike = str | os.PathLike[str]
-
-# Leading dot: listings and globs for finished files pass over what is still being written.
-_TEMP_PREFIX = ".part-"
 
 
 def _sync(path: Path) -> None:
@@ -48,7 +46,8 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` with the same suffix; it becomes ``path`` on a clean exit.
 
     The temporary file is synced to disk and renamed over ``path``; on any exception it is removed and an
-    older ``path`` stays untouched. Missing parent folders are created.
+    older ``path`` stays untouched. Missing parent folders are created. After a kill it stays, until the next
+    process that writes into the folder removes it (:mod:`common.partial`).
 
     Raises:
         UserError: the folder cannot be created or written, or ``path`` is a folder.
@@ -58,17 +57,12 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     if target.is_dir():
         raise UserError(f"The output path '{target}' is a folder: give the name of a file to write.")
     # Only the last suffix: the stem may be long or hold dots that mean nothing to a container.
-    descriptor, name = tempfile.mkstemp(prefix=_TEMP_PREFIX, suffix=target.suffix, dir=parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
+    with owned_file(parent, target.suffix) as temporary:
         yield temporary
         temporary.chmod(_default_mode(0o666))
         _sync(temporary)
         temporary.replace(target)
         _sync(parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -85,12 +79,9 @@ def atomic_dir(path: PathLike) -> Iterator[Path]:
     parent = _writable_parent(target)
     if target.exists() and not target.is_dir():
         raise UserError(f"The output folder '{target}' is a file: move it away or choose another folder.")
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=parent))
-    try:
+    with owned_dir(parent) as temporary:
         yield temporary
         publish_dir(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def publish_dir(temporary: Path, target: Path) -> None:
@@ -111,7 +102,7 @@ def _swap_dir(new: Path, target: Path) -> None:
     if not target.exists():
         new.replace(target)
         return
-    aside = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=target.parent))
+    aside = Path(tempfile.mkdtemp(prefix=PREFIX, dir=target.parent))
     target.replace(aside / target.name)
     try:
         new.replace(target)
@@ -127,7 +118,7 @@ def remove_partial(folder: Path) -> None:
 
     For the only process that writes there: what another one is writing would be deleted, too.
     """
-    for path in folder.glob(f"{_TEMP_PREFIX}*"):
+    for path in folder.glob(f"{PREFIX}*"):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -264,11 +255,10 @@ def require_writable_dir(path: PathLike) -> Path:
         ) from error
     # access() follows the permission bits, which lie on read-only mounts and to root: try it.
     try:
-        descriptor, name = tempfile.mkstemp(prefix=_TEMP_PREFIX, dir=target)
+        with owned_file(target, ""):
+            pass
     except OSError as error:
         raise UserError(
             f"The output folder '{target}' cannot be written ({error.strerror}): choose another folder."
         ) from error
-    os.close(descriptor)
-    Path(name).unlink()
     return target

@@ -1,0 +1,128 @@
+"""Temporary files and folders that are locked by their owner, so that those of killed owners can be told.
+
+The lock is the kernel's (``flock``): it ends with the process, however that ends, and holds between
+containers that share a folder. Names hold the owner's process number as well: some libraries (safetensors)
+put another, unlocked file in the place of the one that they are given. File systems without locks are left
+alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+PREFIX = ".part-"
+"""What every half-written file's name begins with. The leading dot: listings and globs for finished files
+pass over it."""
+
+_OWNED = f"{PREFIX}bootdub-"
+_NAMED = re.compile(re.escape(_OWNED) + r"(\d+)-[a-z0-9_]{8}(\.[^.]*)?")
+_mine: set[str] = set()
+"""Names that this process uses."""
+
+
+@contextmanager
+def owned_file(folder: Path, suffix: str) -> Iterator[Path]:
+    """Yield a new empty file in ``folder``; it is removed at the end unless it was renamed before.
+
+    Before the first one in a folder, those whose owners were killed are removed.
+    """
+    folder = folder.resolve()
+    _clear_once(folder)
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=_prefix(), suffix=suffix, dir=folder)
+        if _locked(descriptor, name):
+            break
+        os.close(descriptor)
+    _mine.add(name)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+        _mine.discard(name)
+        os.close(descriptor)
+
+
+@contextmanager
+def owned_dir(folder: Path) -> Iterator[Path]:
+    """The same with an empty folder in ``folder``."""
+    folder = folder.resolve()
+    _clear_once(folder)
+    while True:
+        name = tempfile.mkdtemp(prefix=_prefix(), dir=folder)
+        descriptor = os.open(name, os.O_RDONLY)
+        if _locked(descriptor, name):
+            break
+        os.close(descriptor)
+    _mine.add(name)
+    try:
+        yield Path(name)
+    finally:
+        shutil.rmtree(name, ignore_errors=True)
+        _mine.discard(name)
+        os.close(descriptor)
+
+
+def clear_abandoned(folder: Path) -> None:
+    """Remove the temporary files and folders of killed owners in ``folder``; what is in use stays."""
+    for path in folder.resolve().glob(f"{_OWNED}*"):
+        named = _NAMED.fullmatch(path.name)
+        if named is None or path.is_symlink() or _alive(int(named[1]), path):
+            continue
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:  # gone meanwhile, or somebody else's
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Removed while it is locked: whoever is just making it sees that it is gone, and makes another.
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError:  # in use, or a file system without locks
+            continue
+        finally:
+            os.close(descriptor)
+
+
+def _prefix() -> str:
+    return f"{_OWNED}{os.getpid()}-"
+
+
+def _alive(owner: int, path: Path) -> bool:
+    if owner == os.getpid():
+        # In a container the process before may have had the same number.
+        return str(path) in _mine
+    try:
+        os.kill(owner, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+@lru_cache(maxsize=256)
+def _clear_once(folder: Path) -> None:
+    """Once per folder and process: folders of shards and caches hold many thousand files."""
+    clear_abandoned(folder)
+
+
+def _locked(descriptor: int, name: str) -> bool:
+    """Lock a new file or folder; False where somebody has removed it before that."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks: nobody can clear there either
+        return True
+    try:
+        return os.path.samestat(os.fstat(descriptor), Path(name).stat())
+    except FileNotFoundError:
+        return False
