@@ -106,8 +106,12 @@ def test_a_folder_becomes_a_manifest(make_clip, tmp_path, monkeypatch):
     assert "40" in reasons["turned.mp4"] and "shorter" in reasons["short.mp4"]
     (only,) = curate(tmp_path, output, "front", workers=1, limit=1, seed=3).rows
     assert only["audio"] != only["video"]
-    with pytest.raises(UserError, match="loosen"):
+    with pytest.raises(UserError, match=r"turned by.*loosen"):
         curate(tmp_path, output, "front", threshold=0.5, workers=1)
+    # No threshold helps where all are too short: the reasons are named, and the advice is another.
+    monkeypatch.setattr(verdicts, "LEAST_SECONDS", 6.0)
+    with pytest.raises(UserError, match=r"short\.mp4 \(0\.2 s, shorter than 6 s\).*give other videos"):
+        curate(tmp_path, output, "front", workers=1)
 
 
 def test_bad_requests_are_refused(tmp_path):

@@ -261,6 +261,10 @@ def test_what_would_give_the_test_away_or_cannot_be_shown_is_refused(clips, made
     write_video(wide, moving_frames(50, 64, 128), rate=25)
     refused("another aspect", items=(ListeningItem("y", "a", {"s": wide}, one.speech, one.original),))
     refused("needs 45", seconds=1.0)
+    # All that is wrong is said at once.
+    other = ListeningItem("z", "a", {"s": wide}, one.speech, one.original)
+    both = (ListeningItem("y", "a", {"s": wide}, one.speech, one.original), other)
+    refused(r"clip 'y'.*aspect.*; clip 'z'|clip 'z'.*aspect.*; clip 'y'", items=both)
 
 
 def test_items_come_from_the_rows_that_have_all_dubs(clips, make_clip, tmp_path):

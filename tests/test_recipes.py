@@ -223,6 +223,19 @@ def test_trainings_share_the_minutes_that_other_steps_leave(
     assert shown[2]["c.time_limit_minutes"] == pytest.approx(2.0, abs=0.1)
 
 
+def test_a_step_is_ended_when_the_minutes_of_the_run_are_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = _toy(
+        tmp_path,
+        "  a: {command: HERE/waiter.py, arguments: ['{work}/started']}\n"
+        "  b: {command: HERE/writer.py, arguments: ['{work}/b']}\n",
+    )
+    assert main([recipe, "--minutes", "0.03"]) == 124
+    assert (tmp_path / "started").exists() and not (tmp_path / "b").exists()
+    assert capsys.readouterr().err.splitlines()[-1] == "The 0.03 minutes are over: a was ended."
+
+
 def test_labels_take_settings_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     """A label command and the training that reads its shards have different configurations."""
     words = ["speech:train.weight_decay=0.5", "speech-labels:listen.taught=true"]

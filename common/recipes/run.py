@@ -15,6 +15,8 @@ from common.recipes.schema import DryRun, Step, part_of
 
 _PATIENCE_SECONDS = 30.0
 _LEAST_MINUTES = 1.0  # of all trainings together
+TIME_IS_UP = 124
+"""Exit code where the minutes of a run are over before its last step is; that of ``timeout``."""
 
 
 class _Stopped(Exception):
@@ -25,8 +27,9 @@ def run(commands: Commands) -> int:
     """Do what was asked for, with commands that have been checked.
 
     Returns:
-        0, or the exit code of the command that failed (128 + N where signal N ended it), 130 after Ctrl-C and
-        143 after SIGTERM. The command that was running has ended then, too.
+        0, or the exit code of the command that failed (128 + N where signal N ended it), 124 where the
+        recipe's minutes are over, 130 after Ctrl-C and 143 after SIGTERM. The command that was running has
+        ended then, too.
     """
     before = signal.signal(signal.SIGTERM, _stop)
     try:
@@ -65,6 +68,10 @@ class _Run:
             self._say(step, minutes)
             for command in self.commands.of(name, minutes, self.plans):
                 code = self._one(command)
+                if code == TIME_IS_UP and self._over():
+                    budget = self.commands.values["minutes"]
+                    print(f"The {budget:g} minutes are over: {part} was ended.", file=sys.stderr)
+                    return code
                 if code and self.plans and number and self.recipe.dry_run is DryRun.plans_so_far:
                     print(f"(the steps from {name} on need what earlier ones make)", file=sys.stderr)
                     return 0
@@ -79,9 +86,15 @@ class _Run:
         if self.only_print:
             print(shlex.join(command.words), flush=True)
             return 0
+        if self._over():
+            return TIME_IS_UP
         process = subprocess.Popen(command.words, env={**os.environ, **command.environment})
         try:
-            code = process.wait()
+            code = process.wait(self._left_seconds())
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            _end(process)
+            return TIME_IS_UP
         except KeyboardInterrupt:
             # A terminal has told the command as well; where only this process was told, it is made to end.
             _end(process)
@@ -108,6 +121,15 @@ class _Run:
 
     def _gone(self) -> float:
         return (time.time() - self.started) / 60
+
+    def _left_seconds(self) -> float | None:
+        """Until the whole run must end; None where the recipe has no such limit."""
+        if "minutes" not in self.commands.values or self.plans:
+            return None
+        return max(0.0, 60 * (float(self.commands.values["minutes"]) - self._gone()))
+
+    def _over(self) -> bool:
+        return self._left_seconds() == 0.0
 
     def _say(self, step: Step, minutes: float) -> None:
         said = [time.strftime("%H:%M")]

@@ -98,9 +98,7 @@ def curate(
     verdicts = [found[video] for video in videos]
     chosen = [verdict for verdict in verdicts if verdict.reason is None]
     if not chosen:
-        raise UserError(
-            f"No video under '{root}' fits the rule '{rule}' with threshold {level:g}: loosen it."
-        )
+        raise UserError(_none_fits(root, rule, level, verdicts))
     if 0 < limit < len(chosen):
         picks = np.random.default_rng([seed, 0xF0]).choice(len(chosen), limit, replace=False)
         chosen = [chosen[i] for i in sorted(picks)]
@@ -117,6 +115,20 @@ def curate(
         writer.writeheader()
         writer.writerows(rows)
     return Curation(rows, verdicts)
+
+
+def _none_fits(root: Path, rule: str, level: float, verdicts: Sequence[Verdict]) -> str:
+    """One sentence with the reason of every video, the commonest first."""
+    reasons: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        reasons.setdefault(verdict.reason or "", []).append(str(verdict.video.relative_to(root)))
+    said = [f"{', '.join(names)} ({reason})" for reason, names in sorted(reasons.items(), key=_commonest)]
+    advice = "loosen the threshold" if any(v.measured for v in verdicts) else "give other videos"
+    return f"No video under '{root}' fits the rule '{rule}' with threshold {level:g}: {'; '.join(said)}; {advice}."
+
+
+def _commonest(item: tuple[str, list[str]]) -> int:
+    return -len(item[1])
 
 
 def _row(verdict: Verdict, driver: Path, rule: str, root: Path, output: Path) -> dict[str, str]:

@@ -35,7 +35,7 @@ class Verdict:
     score: degrees ("front") or covered points ("occluded"); None where the video was left before the end.
     reason: why it is left out; None = chosen. most: points covered in the worst frame. frames: sampled frames
     with a covered point; a hand that shows in a single one of many is often none (a grimace is taken for
-    fingers): look at such clips.
+    fingers): look at such clips. measured: whether another threshold would decide otherwise.
     """
 
     video: Path
@@ -44,6 +44,7 @@ class Verdict:
     has_audio: bool
     most: int = 0
     frames: int = 0
+    measured: bool = False
 
 
 def front_score(images: Iterable[np.ndarray], find: PoseFinder, threshold: float) -> tuple[float, str | None]:
@@ -89,11 +90,12 @@ def look_at(video: Path, rule: str, threshold: float) -> Verdict:
             if isinstance(finder, HandsAndFace):
                 total, most, frames = occlusion_score(_sampled(reader), finder)
                 few = None if total > threshold else f"{total} points under hands"
-                return Verdict(video, total, few, sound, most, frames)
+                return Verdict(video, total, few, sound, most, frames, measured=True)
             if reader.info.duration < LEAST_SECONDS:
                 short = f"{reader.info.duration:.1f} s, shorter than {LEAST_SECONDS:g} s"
                 return Verdict(video, None, short, sound)
             score, reason = front_score(_sampled(reader), finder, threshold)
-            return Verdict(video, score if reason is None else None, reason, sound)
+            measured = reason is None or score > threshold
+            return Verdict(video, score if reason is None else None, reason, sound, measured=measured)
     except UserError as error:
         return Verdict(video, None, str(error), False)

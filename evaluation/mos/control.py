@@ -43,11 +43,7 @@ def corrupted_frames(
     Raises:
         UserError: the clip is too short, or shows too little of a face.
     """
-    if form.count < FEWEST_FRAMES:
-        raise UserError(
-            f"The video '{original}' shows {form.count} frames at 25 per second, but a listening test needs "
-            f"{FEWEST_FRAMES}: leave this clip out."
-        )
+    require_length(original, form)
     track = track_face(shown_frames(original, form), detector)
     boxes = mouth_boxes(track, form)
     known = np.isfinite(track.landmarks).all(axis=(1, 2))
@@ -56,6 +52,19 @@ def corrupted_frames(
     donors = choose_donors(known, rng)
     crops = _crops_of(shown_frames(original, form), boxes, set(donors))
     return _pasted(lambda: shown_frames(original, form), boxes, known, [crops[d] for d in donors], rng)
+
+
+def require_length(original: Path, form: Form) -> None:
+    """Refuse a clip that is too short for a control.
+
+    Raises:
+        UserError: it is.
+    """
+    if form.count < FEWEST_FRAMES:
+        raise UserError(
+            f"The video '{original}' shows {form.count} frames at 25 per second, but a listening test needs "
+            f"{FEWEST_FRAMES}: leave this clip out."
+        )
 
 
 def choose_donors(known: NDArray[np.bool_], rng: np.random.Generator) -> list[int]:

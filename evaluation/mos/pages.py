@@ -15,7 +15,7 @@ from common.face import FaceDetector, build_detector
 from common.files import PathLike, atomic_dir
 from common.progress import CountCallback
 from evaluation.dubbed_clip import RATE, Frames
-from evaluation.mos.control import corrupted_frames
+from evaluation.mos.control import corrupted_frames, require_length
 from evaluation.mos.footage import Form, common_form, shown_frames, write_shown
 from evaluation.mos.items import ListeningItem
 from evaluation.mos.key import (
@@ -86,14 +86,19 @@ def make_pages(
     made = plan(_chosen(items, options.limit, rng), seed, rng)
     by_name = {item.name: item for item in items}
     finder = detector if detector is not None else build_detector()
-    forms = []
+    forms = _forms([by_name[page.clip] for page in made.pages], options)
+    refused = []
     with atomic_dir(output) as folder:
-        for number, page in enumerate(made.pages):
+        for number, (page, form) in enumerate(zip(made.pages, forms, strict=True)):
             # A generator of its own: what one clip draws does not depend on the clips before.
             drawn = np.random.default_rng([seed, number])
-            forms.append(_write_clip(folder, page, by_name[page.clip], options, finder, drawn))
+            try:
+                _write_clip(folder, page, by_name[page.clip], form, finder, drawn)
+            except UserError as error:
+                refused.append(f"clip '{page.clip}': {error}")
             if progress is not None:
                 progress(number + 1, len(made.pages))
+        _refuse(refused)
         (folder / "index.html").write_text(render(made, forms, options.title), encoding="utf-8")
         made.save(key_path)
     return made
@@ -163,15 +168,37 @@ def plan(items: Sequence[ListeningItem], seed: int, rng: np.random.Generator) ->
     return Key(study, seed, systems, tuple(pages))
 
 
+def _forms(items: Sequence[ListeningItem], options: PageOptions) -> list[Form]:
+    """The form of every clip, before any is written.
+
+    Raises:
+        UserError: clips that cannot be shown, all of them.
+    """
+    forms, refused = [], []
+    for item in items:
+        try:
+            form = common_form(item.original, item.videos.values(), options.seconds, options.height)
+            require_length(item.original, form)
+            forms.append(form)
+        except UserError as error:
+            refused.append(f"clip '{item.name}': {error}")
+    _refuse(refused)
+    return forms
+
+
+def _refuse(refused: list[str]) -> None:
+    if refused:
+        raise UserError("; ".join(refused))
+
+
 def _write_clip(
     folder: Path,
     page: Page,
     item: ListeningItem,
-    options: PageOptions,
+    form: Form,
     detector: FaceDetector,
     rng: np.random.Generator,
-) -> Form:
-    form = common_form(item.original, item.videos.values(), options.seconds, options.height)
+) -> None:
     frames: Iterable[Frames]
     # In the order of the names, not of the page: nothing that disks and archives keep tells the systems.
     for entry in sorted(page.videos, key=lambda entry: entry.token):
@@ -183,7 +210,6 @@ def _write_clip(
         else:
             frames = shown_frames(item.original, form)
         write_shown(folder / "videos" / f"{entry.token}.mp4", frames, sound, form)
-    return form
 
 
 def render(key: Key, forms: Sequence[Form], title: str) -> str:
