@@ -124,7 +124,8 @@ def _none_fits(root: Path, rule: str, level: float, verdicts: Sequence[Verdict])
         reasons.setdefault(verdict.reason or "", []).append(str(verdict.video.relative_to(root)))
     said = [f"{', '.join(names)} ({reason})" for reason, names in sorted(reasons.items(), key=_commonest)]
     advice = "loosen the threshold" if any(v.measured for v in verdicts) else "give other videos"
-    return f"No video under '{root}' fits the rule '{rule}' with threshold {level:g}: {'; '.join(said)}; {advice}."
+    what = f"No video under '{root}' fits the rule '{rule}' with threshold {level:g}"
+    return f"{what}: {'; '.join(said)}; {advice}."
 
 
 def _commonest(item: tuple[str, list[str]]) -> int:
