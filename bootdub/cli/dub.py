@@ -50,6 +50,13 @@ def dub(
     detector: Annotated[
         Detector, typer.Option(help="Face detector; --box and --track set 'box' by themselves.")
     ] = Detector.mediapipe,
+    face: Annotated[
+        str,
+        typer.Option(
+            help="Which face is dubbed: auto (whose lips agree with the video's sound), largest, a number or "
+            "the .json file of 'bootdub faces', or a place x,y in pixels."
+        ),
+    ] = "auto",
     box: Annotated[
         str | None, typer.Option(help="Where the face is in every frame, in pixels: x0,y0,x1,y1.")
     ] = None,
@@ -119,6 +126,7 @@ def dub(
                 shift=shift,
             ),
             detector=detector.value,
+            face=face,
             box=parse_box(box),
             track=track,
             overwrite=overwrite,
@@ -168,12 +176,12 @@ def dub(
             progress = ConsoleProgress()
             chosen = renderer or read_info(folder).renderer
             own = None if chosen is Renderer.editor else request.own_mouths
-            face = ahead.start(partial(follow_face, request, progress, ahead.stopping, own))
+            followed = ahead.start(partial(follow_face, request, progress, ahead.stopping, own))
             from stage2_dubber.dub.pipeline import DubPipeline
 
             pipeline = DubPipeline.from_pretrained(folder, device.value, dtype.value, speed=switches)
             with progress:
-                result = pipeline.run(request, inputs=inputs, face=face, progress=progress)
+                result = pipeline.run(request, inputs=inputs, face=followed, progress=progress)
         _report(result)
 
 

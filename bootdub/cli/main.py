@@ -10,12 +10,14 @@ import typer
 from bootdub.cli.clips import curate, occlude
 from bootdub.cli.dub import dub, info
 from bootdub.cli.evaluate import bench, evaluate
+from bootdub.cli.faces import faces
 from bootdub.cli.import_xdub import import_xdub
 from bootdub.cli.listening import make, score
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "dub": dub,
     "info": info,
+    "faces": faces,
     "import-xdub": import_xdub,
     "evaluate": evaluate,
     "bench": bench,

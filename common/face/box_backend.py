@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.face.canonical import face_in_box
+from common.face.faces_file import is_faces_file, read_boxes
 from common.face.track import load_arrays
 from common.face.types import FaceObservation, FloatArray, ImageArray, box_iou, landmarks_box
 from common.files import PathLike, read_json, require_file
@@ -32,7 +33,7 @@ class BoxDetector:
         box: x0, y0, x1, y1 in pixels, brows to chin and temple to temple, the same in every frame; or
         track_file: JSON or safetensors with ``boxes`` (N, 4) and/or ``landmarks`` (N, 68, 3), one row per
             frame; a row of NaN (in JSON also ``null``) says that this frame shows no face. A track saved by
-            the tracker works.
+            the tracker works, and so does the file of :mod:`common.face.faces_file`.
 
     Where only a box is known, the 68 points are the canonical face placed in it; with ``mesh`` they are
     measured by MediaPipe's mesh on the box's surroundings, if it sees a face there. In a frame in which it
@@ -172,6 +173,8 @@ def _valid_box(box: Any) -> FloatArray:
 def _read_track(source: Path) -> tuple[FloatArray | None, FloatArray | None]:
     if source.suffix.lower() == ".json":
         content = read_json(source)
+        if is_faces_file(content):
+            return read_boxes(source), None
         if not isinstance(content, dict):
             raise UserError(
                 f"The face track '{source}' must be an object like {{\"boxes\": [[x0, y0, x1, y1], ...]}}."

@@ -24,7 +24,7 @@ _MAX_MOVE = 0.6
 # has about the same size.
 _MAX_GROWTH = 1.6
 # Cosine of ArcFace embeddings above which two faces are taken for one person.
-_SAME_PERSON = 0.3
+SAME_PERSON = 0.3
 # Weight of a new frame in the running mean of the person's embedding.
 _EMBEDDING_MEMORY = 0.1
 
@@ -181,7 +181,7 @@ def track_face(
     track = FaceTrack(
         np.arange(count, dtype=np.int64), all_landmarks, all_boxes, present, np.asarray(shots, np.int64)
     )
-    _fill_gaps(track, max_gap)
+    fill_gaps(track, max_gap)
     return track
 
 
@@ -220,34 +220,36 @@ class _Person:
         if self.box is None or self.lost_for > self.max_gap:
             return max(faces, key=lambda face: box_area(face.box))
         old = self.box
-        near = [face for face in faces if _continues(old, face.box)]
-        return min(near, key=lambda face: _distance(old, face.box), default=None)
+        near = [face for face in faces if continues(old, face.box)]
+        return min(near, key=lambda face: distance(old, face.box), default=None)
 
     def _same_person(self, face: FaceObservation) -> bool:
         if self.embedding is None or face.embedding is None:
             return True
         # Near the last place a poor likeness (profile, blur) is accepted more readily than elsewhere.
-        near = self.box is not None and self.lost_for <= self.max_gap and _continues(self.box, face.box)
-        return float(self.embedding @ face.embedding) >= (0.0 if near else _SAME_PERSON)
+        near = self.box is not None and self.lost_for <= self.max_gap and continues(self.box, face.box)
+        return float(self.embedding @ face.embedding) >= (0.0 if near else SAME_PERSON)
 
 
-def _distance(a: FloatArray, b: FloatArray) -> float:
+def distance(a: FloatArray, b: FloatArray) -> float:
+    """Pixels between the middles of two boxes."""
     return float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
 
 
-def _continues(old: FloatArray, new: FloatArray) -> bool:
+def continues(old: FloatArray, new: FloatArray) -> bool:
+    """Whether the face in box ``new`` may be the one that was in ``old`` a few frames earlier."""
     size_old, size_new = np.sqrt(box_area(old)), np.sqrt(box_area(new))
     if not 1 / _MAX_GROWTH <= size_new / max(size_old, 1e-6) <= _MAX_GROWTH:
         return False
-    return box_iou(old, new) >= _MIN_IOU or _distance(old, new) <= _MAX_MOVE * size_old
+    return box_iou(old, new) >= _MIN_IOU or distance(old, new) <= _MAX_MOVE * size_old
 
 
-def _fill_gaps(track: FaceTrack, max_gap: int) -> None:
+def fill_gaps(track: FaceTrack, max_gap: int) -> None:
     """Interpolate, in place, runs of at most ``max_gap`` absent frames with a face before and after."""
-    assert track.shots is not None
+    shots = np.zeros(len(track)) if track.shots is None else track.shots
     known = np.flatnonzero(track.present)
     for before, after in pairwise(known):
-        if not 1 < after - before <= max_gap + 1 or track.shots[before] != track.shots[after]:
+        if not 1 < after - before <= max_gap + 1 or shots[before] != shots[after]:
             continue
         share = (np.arange(before + 1, after) - before) / (after - before)
         for values in (track.landmarks, track.boxes):

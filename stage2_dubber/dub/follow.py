@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 
 import numpy as np
 
-from common.face import FaceTrack, build_detector, require_face, track_face
+from common.face import FaceTrack, build_detector, require_face
+from common.face.people import Faces, track_faces
 from common.media import VideoInfo, VideoReader
 from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
 from common.progress import ProgressCallback
+from stage2_dubber.dub.choose import ChosenFaces, choose_faces
 from stage2_dubber.dub.request import DubRequest
 
 TRACKING = "finding face"
@@ -24,12 +27,16 @@ class FollowedFace:
 
     Attributes:
         track: the face per source frame; there is one in some of them.
+        faces: all faces of the clip.
+        chosen: which of them ``track`` is.
         times: (N,) float64 seconds of the frames.
         info: of the video.
         mouths: what the clip's own mouths look like, where they were collected and there are enough.
     """
 
     track: FaceTrack
+    faces: Faces
+    chosen: ChosenFaces
     times: np.ndarray
     info: VideoInfo
     mouths: ClipMouths | None = None
@@ -49,8 +56,11 @@ def follow_face(
         stopping: once it is set nobody wants the result, and the next frame is the last.
         own_mouths: also collect the clip's own mouths, within these bounds.
 
+    Where several people are seen the video is decoded once more if the face that is dubbed was not the one
+    whose mouths were collected meanwhile.
+
     Raises:
-        UserError: no face.
+        UserError: no face, or not the one that was chosen.
     """
     name, options = request.face_backend()
     if name == "box" and own_mouths is not None:
@@ -58,12 +68,47 @@ def follow_face(
         options = {**options, "mesh": True}
     detector = build_detector(name, **options)
     collector = None if own_mouths is None else MouthCollector(own_mouths)
+    stopping = stopping or Event()
     with VideoReader(request.video) as reader:
         times, info = reader.times(), reader.info
-        images = _counted(reader, info, progress, stopping or Event())
-        track = track_face(images, detector, watch=None if collector is None else collector.watch)
-    require_face(track, request.video)
-    return FollowedFace(track, times, info, None if collector is None else collector.finish())
+        images = _counted(reader, info, progress, stopping)
+        faces = track_faces(images, detector, watch=None if collector is None else collector.watch)
+    require_face(faces.track(range(len(faces.stretches))), request.video)
+    chosen = _choose(request, name, faces, times)
+    track = faces.track(chosen.stretches)
+    if own_mouths is not None and not faces.saw_all(chosen.stretches):
+        # Somebody else was watched: who is dubbed is known only now.
+        collector = _watched(request.video, faces, chosen, MouthCollector(own_mouths), stopping)
+    mouths = None if collector is None else collector.finish()
+    return FollowedFace(track, faces, chosen, times, info, mouths)
+
+
+def _choose(request: DubRequest, detector: str, faces: Faces, times: np.ndarray) -> ChosenFaces:
+    if detector == "box":
+        return ChosenFaces(tuple(range(len(faces.stretches))))
+
+    def agreement(faces: Faces) -> dict[int, float] | None:
+        from stage2_dubber.dub.speaker import speaking  # with libraries that few clips need
+
+        return speaking(request.video, times, faces)
+
+    return choose_faces(faces, request.face_choice, agreement)
+
+
+def _watched(
+    video: Path, faces: Faces, chosen: ChosenFaces, collector: MouthCollector, stopping: Event
+) -> MouthCollector:
+    """A second pass over the video: the chosen face's mouths."""
+    seen = faces.seen(chosen.stretches)
+    following = next(seen, None)
+    with VideoReader(video) as reader:
+        for frame in reader:
+            if following is None or stopping.is_set():
+                break
+            if frame.index == following[0]:
+                collector.watch(frame.index, frame.image, following[1], following[2])
+                following = next(seen, None)
+    return collector
 
 
 def _counted(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +30,7 @@ from stage2_dubber.dub.edit import Edit
 from stage2_dubber.dub.follow import FollowedFace, follow_face
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.timeline import Segment, Timeline
+from stage2_dubber.dub.untouched import Untouched, find_untouched, untouched_warning
 
 DUBBING = "dubbing"
 
@@ -81,6 +82,7 @@ class FacePlan:
         segments: runs of frames that are dubbed, in order.
         crops: squares per source frame.
         track: the face per source frame.
+        untouched: stretches that are not dubbed, in order, and why.
         warnings: sentences for the user.
     """
 
@@ -88,6 +90,7 @@ class FacePlan:
     segments: list[Segment]
     crops: CropTrack
     track: FaceTrack
+    untouched: tuple[Untouched, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -142,12 +145,10 @@ def plan_followed(
         crops: CropTrack = release_crop_track(track, face.info.width, face.info.height)
     else:
         crops = plan_crops(track, scale=crop_scale, fps=float(face.info.average_rate))
-    plan = FacePlan(timeline, segments, crops, track)
-    missing = len(track) - plan.dubbed_frames
-    if missing == 0:
-        return plan
-    warning = f"{missing} of {len(track)} frames show no face for long enough and pass through untouched."
-    return replace(plan, warnings=(warning,))
+    runs = [segment.source for segment in segments]
+    untouched = find_untouched(face.faces, track.present, runs, timeline.times, face.info.duration)
+    warnings = (*face.chosen.warnings, *untouched_warning(untouched, len(track)))
+    return FacePlan(timeline, segments, crops, track, tuple(untouched), warnings)
 
 
 def composited_frames(

@@ -17,6 +17,7 @@ from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
 from common.media.following import following
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.face_choice import AUTO, FaceChoice
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -36,6 +37,8 @@ class DubRequest:
         output: the video to write; whole or absent.
         sampling: seed, steps and guidance, where they are not the package's own.
         detector: "mediapipe", "insightface" or "box".
+        face: which face is dubbed: "auto" (who speaks), "largest", a number or the file of ``bootdub faces``,
+            or a place "x,y" in pixels of the upright picture.
         box: x0, y0, x1, y1 of the face in pixels of the upright picture, for every frame; implies "box".
         track: a file with a box or landmarks per frame; implies "box".
         overwrite: replace files that exist.
@@ -52,6 +55,7 @@ class DubRequest:
     output: Path
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     detector: str = "mediapipe"
+    face: str = AUTO
     box: tuple[float, float, float, float] | None = None
     track: Path | None = None
     overwrite: bool = False
@@ -95,12 +99,26 @@ class DubRequest:
         sampling = replace(options.pop("sampling", None) or SamplingOptions(), **changes)
         return cls(Path(video), Path(audio), Path(output), sampling=sampling, **options)
 
+    @property
+    def face_choice(self) -> FaceChoice:
+        """What ``face`` says.
+
+        Raises:
+            UserError: nothing that is understood.
+        """
+        return FaceChoice.parse(str(self.face))
+
     def face_backend(self) -> tuple[str, dict[str, Any]]:
         """Name and options of the face detector.
 
         Raises:
-            UserError: both a box and a track are given, or "box" with neither.
+            UserError: more than one of box, track and face say where it is, or "box" with none of them.
         """
+        choice = self.face_choice
+        if self.face != AUTO and (self.box is not None or self.track is not None):
+            raise UserError("--box and --track say where the face is, and so does --face: give one of them.")
+        if choice.file is not None:
+            return "box", {"track_file": str(require_file(choice.file, "faces file")), "mesh": True}
         if self.box is not None and self.track is not None:
             raise UserError("Both a box and a track were given: give one of them.")
         if self.box is not None:
@@ -150,7 +168,7 @@ def check_request(request: DubRequest) -> DubInputs:
         # With libraries that a mistyped path need not wait for.
         from common.face.box_backend import BoxDetector
 
-        BoxDetector(**options).check(info.width, info.height, info.frame_count)
+        BoxDetector(**{**options, "mesh": False}).check(info.width, info.height, info.frame_count)
     audio = load_audio(request.audio, SAMPLE_RATE)
     warnings = _length_warnings(info.duration, len(audio) / SAMPLE_RATE)
     _, lost = following(info, request.output.suffix, request.lossless)
@@ -160,7 +178,8 @@ def check_request(request: DubRequest) -> DubInputs:
 def _check_outputs(request: DubRequest) -> None:
     outputs = [request.output, request.contact_sheet, request.side_by_side]
     wanted = [Path(path) for path in outputs if path is not None]
-    inputs = [Path(path) for path in (request.video, request.audio, request.track) if path is not None]
+    given = (request.video, request.audio, request.track, request.face_choice.file)
+    inputs = [Path(path) for path in given if path is not None]
     for position, path in enumerate(wanted):
         _require_name(path)
         if any(_same_file(path, other) for other in inputs):
