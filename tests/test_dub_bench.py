@@ -16,12 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools" / "bench
 import dub_bench
 import dub_sizes
 from dub_measure import Memory, Parts
-from dub_window import EXACT, PER_TOKEN, floors, latent_shape, unread_flops
+from dub_window import EXACT, PER_TOKEN, floors, latent_shape
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.models.conditions import ModelConditions
 from common.training.flops import training_cost
+from stage2_dubber.dub.cost import unread_flops
 
 CPU = torch.device("cpu")
 
@@ -79,7 +80,7 @@ def test_the_floor_counts_what_the_exact_mode_computes() -> None:
     # Attention as plain products: not every fused kernel is counted.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         model(latents, torch.tensor([500.0]), ModelConditions(audio, latents, context))
-    counted = training_cost(size.model, shape).forward - unread_flops(size, shape)
+    counted = training_cost(size.model, shape).forward - unread_flops(size.model, shape)
     assert counter.get_total_flops() == counted
     # Three branches, two steps.
     assert floors(size, CPU, torch.float32)["flops"]["step"] == 6 * counted

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from bootdub.cli.clips import curate, occlude
+from bootdub.cli.doctor import doctor
 from bootdub.cli.dub import dub, info
 from bootdub.cli.evaluate import bench, evaluate
 from bootdub.cli.faces import faces
@@ -18,6 +19,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "dub": dub,
     "info": info,
     "faces": faces,
+    "doctor": doctor,
     "import-xdub": import_xdub,
     "evaluate": evaluate,
     "bench": bench,

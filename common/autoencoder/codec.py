@@ -102,13 +102,9 @@ def load_vae(
         UserError: there is none, or it does not agree.
     """
     folder = Path(path)
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: no autoencoder there (no config.json); check vae.path.")
-    stored = read_json(folder / "config.json").get("_class_name")
-    found_kind = next((k for k, c in _CLASSES.items() if c.__name__ == stored), None)
-    if found_kind is None or (kind or found_kind) != found_kind:
-        raise UserError(f"{folder}: holds a {stored}, not an autoencoder of kind '{kind or 'wan or patch'}'.")
-    loaded: Any = _CLASSES[found_kind].from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    loaded: Any = _stored_class(folder, kind).from_pretrained(
+        folder, torch_dtype=dtype, local_files_only=True
+    )
     vae: Autoencoder = loaded
     for key, value in (expected or {}).items():
         found = vae.config[key]
@@ -117,6 +113,29 @@ def load_vae(
                 f"{folder}: the autoencoder has {key} {found}, the configuration {value}; make them agree."
             )
     return vae
+
+
+def hollow_vae(path: str | Path) -> Autoencoder:
+    """The autoencoder of a save_pretrained folder without its weights, on PyTorch's "meta" device.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(path)
+    kind: Any = _stored_class(folder)
+    with torch.device("meta"):
+        vae: Autoencoder = kind.from_config(kind.load_config(folder, local_files_only=True))
+    return vae
+
+
+def _stored_class(folder: Path, kind: str = "") -> type[AutoencoderKLWan] | type[PatchAutoencoder]:
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no autoencoder there (no config.json); check vae.path.")
+    stored = read_json(folder / "config.json").get("_class_name")
+    found_kind = next((k for k, c in _CLASSES.items() if c.__name__ == stored), None)
+    if found_kind is None or (kind or found_kind) != found_kind:
+        raise UserError(f"{folder}: holds a {stored}, not an autoencoder of kind '{kind or 'wan or patch'}'.")
+    return _CLASSES[found_kind]
 
 
 class VideoCodec:

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperModel
 
-from common.autoencoder.codec import Autoencoder, build_vae
+from common.autoencoder.codec import Autoencoder, VideoCodec, build_vae
 from common.autoencoder.config import VaeConfig
 from common.config import load_config
 from common.diffusion.config import DiffusionConfig
@@ -202,9 +201,13 @@ def _drawn(leaf: str, value: torch.Tensor, generator: torch.Generator) -> torch.
     return value.normal_(std=(value.numel() / value.shape[0]) ** -0.5, generator=generator)
 
 
-def meta_autoencoder(size: Size) -> AutoencoderKLWan:
+def hollow_transformer(size: Size) -> DubbingTransformer:
     """Without any weights, to count what it would compute."""
     with torch.device("meta"):
-        vae = build_vae(size.vae)
-    assert isinstance(vae, AutoencoderKLWan)
-    return vae.eval()
+        return build_transformer(size.model)
+
+
+def hollow_codec(size: Size) -> VideoCodec:
+    """As :func:`hollow_transformer`."""
+    with torch.device("meta"):
+        return VideoCodec(build_vae(size.vae))

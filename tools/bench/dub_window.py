@@ -11,22 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 from dub_measure import Memory, Parts, Tape
-from dub_sizes import Size, meta_autoencoder, random_autoencoder, random_transformer
+from dub_sizes import Size, hollow_codec, hollow_transformer, random_autoencoder, random_transformer
 from numpy.typing import NDArray
 from per_token import PerTokenTransformer, TwiceDecodedCodec
 from safetensors.torch import load_file, save_file
-from torch.utils.flop_counter import FlopCounterMode
 
 from common.autoencoder.codec import VideoCodec
-from common.autoencoder.stream import Tiling, decode_stream, encode_stream, time_chunks
+from common.diffusion.branches import BRANCHES
 from common.diffusion.sampler import build_sampler
-from common.geometry import latents_to_frames
 from common.media import load_audio
 from common.models.package import ModelPackage
 from common.models.package_info import PackageInfo
 from common.speech.pretrained import PretrainedEncoder
-from common.training.flops import Shape, token_counts, training_cost
+from common.training.flops import Shape, token_counts
 from common.training.peak import measured_peak
+from stage2_dubber.dub.cost import window_cost, window_shape
 from stage2_dubber.dub.editor import WindowEditor
 from stage2_dubber.dub.job import FacePlan, composited_frames, plan_face
 from stage2_dubber.dub.request import DubRequest
@@ -181,10 +180,9 @@ def floors(size: Size, device: torch.device, dtype: torch.dtype) -> dict[str, An
     block's attention, one decode.
     """
     rate = measured_peak(device, dtype)
-    shape = latent_shape(size)
-    step = 3 * (training_cost(size.model, shape).forward - unread_flops(size, shape))
-    encode, decode = _autoencoder_flops(size, shape)
-    flops = {"encode": encode, "step": step * size.diffusion.num_steps, "decode": decode}
+    cost = window_cost(hollow_transformer(size), hollow_codec(size), size.geometry, size.speech.extra_window)
+    step = BRANCHES * cost.forward * size.diffusion.num_steps
+    flops = {"encode": cost.encode, "step": step, "decode": cost.decode}
     return {
         "matmul_flops_per_second": rate,
         "flops": flops,
@@ -193,36 +191,7 @@ def floors(size: Size, device: torch.device, dtype: torch.dtype) -> dict[str, An
 
 
 def latent_shape(size: Size) -> Shape:
-    side = size.geometry.crop_size // size.vae.scale_factor_spatial
-    frames = size.geometry.latent_frames
-    return Shape(1, frames, side, side, frames, 8 + 2 * size.speech.extra_window)
-
-
-def unread_flops(size: Size, shape: Shape) -> float:
-    """What the last block would do for reference tokens that no head reads: per token its query, scores and
-    values over all tokens, output projection and FFN."""
-    reference, target = token_counts(size.model, shape)
-    dim, hidden = size.model.dim, size.model.ffn_dim
-    per_token = 2 * 2 * dim**2 + 4 * (reference + target) * dim + 2 * 2 * dim * hidden
-    return float(shape.batch * reference * per_token)
-
-
-def _autoencoder_flops(size: Size, shape: Shape) -> tuple[float, float]:
-    vae = meta_autoencoder(size)
-    frames, side = latents_to_frames(shape.frames), size.geometry.crop_size
-    video = torch.empty(1, 3, frames, side, side, device="meta")
-    latents = torch.empty(1, size.vae.z_dim, shape.frames, shape.height, shape.width, device="meta")
-    counted = []
-    with torch.no_grad():
-        for stream in (
-            encode_stream(vae, (video[:, :, span] for span in time_chunks(frames))),
-            decode_stream(vae, latents, Tiling()),
-        ):
-            with FlopCounterMode(display=False) as counter:
-                for _ in stream:
-                    pass
-            counted.append(float(counter.get_total_flops()))
-    return counted[0], counted[1]
+    return window_shape(hollow_codec(size), size.geometry, size.speech.extra_window)
 
 
 def describe(size: Size) -> dict[str, Any]:

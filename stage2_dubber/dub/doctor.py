@@ -1,0 +1,243 @@
+"""What this machine has, which optional parts are missing, and what dubs would take (`bootdub doctor`)."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from common.arithmetic import has_bf16, resolve_precision
+from common.autoencoder.codec import VideoCodec, build_vae, hollow_vae
+from common.autoencoder.config import VaeConfig
+from common.diffusion.config import DiffusionConfig
+from common.diffusion.guidance import build_guidance
+from common.geometry import GeometryConfig
+from common.models.config import ModelConfig
+from common.models.package_info import read_info
+from common.models.transformer import DubbingTransformer, build_transformer
+from common.training.peak import measured_peak
+from stage2_dubber.dub.cost import WindowCost, window_cost
+
+_GIB = 2**30
+MIDDLE_SIGMA = 0.5
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The device that a dub would run on.
+
+    Attributes:
+        device: its name.
+        cores: of the CPU, that this process may use.
+        total_gib, free_gib: memory of the device: the GPU's, or main memory.
+        main_free_gib: free main memory.
+        native_bfloat16: whether it computes in bfloat16; emulated, that is many times slower than float32.
+        dtype: of the weights with ``--dtype auto``.
+        tflops: rate of a large matrix product in that dtype, measured now.
+    """
+
+    device: str
+    cores: int
+    total_gib: float
+    free_gib: float
+    main_free_gib: float
+    native_bfloat16: bool
+    dtype: str
+    tflops: float
+
+
+@dataclass(frozen=True)
+class OptionalPart:
+    """A Python package that is not needed.
+
+    Attributes:
+        name: as it is imported.
+        there: whether it is installed.
+        gives: what it is for.
+        get: how to get it.
+    """
+
+    name: str
+    there: bool
+    gives: str
+    get: str
+
+
+@dataclass(frozen=True)
+class DubEstimate:
+    """What the editor of a model would take here.
+
+    Attributes:
+        model: which one.
+        steps, branches: sampler steps, and calls of the transformer for each.
+        weights_gib: of transformer and autoencoder.
+        working_gib: upper estimate of what the transformer holds beside its weights.
+        fits: whether both fit into the free memory of the device.
+        fits_offloaded: whether it does with --offload, the blocks in main memory; never on a CPU.
+        least_seconds_per_second: seconds of arithmetic per second of video at the measured rate. Nothing
+            is faster; attention, memory and video take their time beside it.
+    """
+
+    model: str
+    steps: int
+    branches: int
+    weights_gib: float
+    working_gib: float
+    fits: bool
+    fits_offloaded: bool
+    least_seconds_per_second: float
+
+
+@dataclass(frozen=True)
+class Examination:
+    """The answer of :func:`examine`."""
+
+    machine: Machine
+    parts: list[OptionalPart]
+    estimates: list[DubEstimate]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_PARTS = (
+    ("torchao", "8-bit weights (--quantization)", "pip install 'bootdub[quant]'"),
+    ("xformers", "an attention kernel for GPUs (--attention xformers)", "pip install xformers"),
+    ("flash_attn", "an attention kernel for GPUs (--attention flash)", "pip install flash-attn"),
+    ("sageattention", "an 8-bit attention kernel for GPUs (--attention sage)", "pip install sageattention"),
+)
+
+
+def examine(device: torch.device, model: Path | None) -> Examination:
+    """Look at the machine and its parts, and calculate what dubs would take.
+
+    Args:
+        device: where the model would run.
+        model: a package that is estimated beside the public ones; None: none.
+
+    Raises:
+        UserError: the package cannot be read.
+    """
+    machine = _machine(device)
+    rate = 1e12 * machine.tflops
+    dtype = resolve_precision("auto", device)
+    estimates = []
+    if model is not None:
+        estimates.append(_of_package(model, machine, dtype, rate))
+    public = _public_cost(dtype)
+    for name, steps, branches in (("public 5B editor", 30, 3), ("public 5B two-step student", 2, 1)):
+        estimates.append(_estimate(name, public, steps, branches, GeometryConfig().fps, machine, rate))
+    parts = [OptionalPart(name, find_spec(name) is not None, gives, get) for name, gives, get in _PARTS]
+    return Examination(machine, parts, estimates)
+
+
+def _machine(device: torch.device) -> Machine:
+    memory = psutil.virtual_memory()
+    total, free, name = memory.total, memory.available, _cpu_name()
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        name = torch.cuda.get_device_name(device)
+    dtype = resolve_precision("auto", device)
+    return Machine(
+        device=f"{device.type}: {name}",
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        total_gib=total / _GIB,
+        free_gib=free / _GIB,
+        main_free_gib=memory.available / _GIB,
+        native_bfloat16=has_bf16(device.type),
+        dtype=str(dtype).removeprefix("torch."),
+        tflops=measured_peak(device, dtype) / 1e12,
+    )
+
+
+def _cpu_name() -> str:
+    """As Linux names the processor, else what Python knows of it."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _of_package(folder: Path, machine: Machine, dtype: torch.dtype, rate: float) -> DubEstimate:
+    info = read_info(folder)
+    config = DubbingTransformer.load_config(folder / "transformer", local_files_only=True)
+    with torch.device("meta"):
+        transformer: Any = DubbingTransformer.from_config(config)
+    codec = VideoCodec(hollow_vae(folder / "vae"))
+    cost = window_cost(_narrowed(transformer, dtype), codec, info.geometry, info.speech.extra_window)
+    steps = info.diffusion.num_steps * info.diffusion.passes
+    return _estimate(str(folder), cost, steps, _branches(info.diffusion), info.geometry.fps, machine, rate)
+
+
+@cache
+def _public_cost(dtype: torch.dtype) -> WindowCost:
+    with torch.device("meta"):
+        transformer, codec = build_transformer(ModelConfig()), VideoCodec(build_vae(VaeConfig()))
+    return window_cost(_narrowed(transformer, dtype), codec, GeometryConfig(), 0)
+
+
+def _branches(diffusion: DiffusionConfig) -> int:
+    """Calls of the transformer for a step in the middle of the way."""
+    return len(build_guidance(diffusion).weights(MIDDLE_SIGMA))
+
+
+def _estimate(
+    name: str, cost: WindowCost, steps: int, branches: int, fps: float, machine: Machine, rate: float
+) -> DubEstimate:
+    transformer, autoencoder = cost.transformer_bytes / _GIB, cost.autoencoder_bytes / _GIB
+    working = cost.activation_bytes / _GIB
+    weights = transformer + autoencoder
+    offloaded = machine.device.startswith("cuda") and (
+        autoencoder + working < machine.free_gib and transformer < machine.main_free_gib
+    )
+    return DubEstimate(
+        model=name,
+        steps=steps,
+        branches=branches,
+        weights_gib=weights,
+        working_gib=working,
+        fits=weights + working < machine.free_gib,
+        fits_offloaded=offloaded,
+        least_seconds_per_second=cost.flops(steps, branches) / rate * fps / cost.frames,
+    )
+
+
+def _narrowed(transformer: DubbingTransformer, dtype: torch.dtype) -> DubbingTransformer:
+    """With the matrices in ``dtype``, as loading does; what the model keeps in float32 stays."""
+    kept = transformer._keep_in_fp32_modules or ()
+    for name, value in transformer.named_parameters():
+        if not any(part in name for part in kept):
+            value.data = value.data.to(dtype)
+    return transformer
+
+
+def report_lines(found: Examination) -> Iterator[str]:
+    """The examination for people."""
+    machine = found.machine
+    native = "native" if machine.native_bfloat16 else "emulated (slow)"
+    yield f"device      {machine.device}, {machine.cores} CPU cores"
+    yield f"memory      {machine.free_gib:.1f} of {machine.total_gib:.1f} GiB free"
+    yield f"arithmetic  {machine.dtype} (bfloat16 is {native}), {machine.tflops:.3g} TFLOP/s measured"
+    yield ""
+    yield "Optional packages"
+    for part in found.parts:
+        state = "installed" if part.there else f"missing; {part.get}"
+        yield f"  {part.name:<14} {part.gives}: {state}"
+    yield ""
+    yield "What an editor takes here: weights + working memory, seconds per second of video at the least"
+    for row in found.estimates:
+        offloaded = "fits with --offload" if row.fits_offloaded else "does not fit"
+        seconds = row.least_seconds_per_second
+        yield (
+            f"  {row.model}, {row.steps} steps x {row.branches}: {row.weights_gib:.2f} + "
+            f"{row.working_gib:.2f} GiB ({'fits' if row.fits else offloaded}), "
+            f"{seconds:{',.0f' if seconds >= 10 else '.2g'}} s"
+        )

@@ -1,0 +1,50 @@
+"""`bootdub doctor`: the machine, the optional parts, and what dubs would take."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from bootdub.cli.main import app
+from stage2_dubber.dub.doctor import examine, report_lines
+
+TINY = Path(__file__).resolve().parent.parent / "models" / "bootdub-tiny"
+CPU = torch.device("cpu")
+
+
+def test_a_package_is_estimated_beside_the_public_ones() -> None:
+    done = CliRunner().invoke(app, ["doctor", "--model", str(TINY), "--device", "cpu", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["machine"]["tflops"] > 0 and found["machine"]["cores"] >= 1
+    own, public, student = found["estimates"]
+    # Twelve steps; its reference scale of 1 leaves two branches.
+    assert (own["steps"], own["branches"]) == (12, 2)
+    # Five billion weights of two or four bytes, and an autoencoder of 700 million in float32.
+    bytes_each = 2 if found["machine"]["dtype"] == "bfloat16" else 4
+    assert public["weights_gib"] == pytest.approx((bytes_each * 5.87e9 + 2.8e9) / 2**30, rel=0.1)
+    assert own["weights_gib"] < 0.02
+    calls = public["least_seconds_per_second"] / student["least_seconds_per_second"]
+    assert 10 < calls < 45  # 90 calls against 2, and the same autoencoder
+    assert {part["name"] for part in found["parts"]} >= {"torchao", "xformers"}
+
+
+def test_what_is_missing_or_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = SimpleNamespace(total=8 * 2**30, available=6 * 2**30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr("stage2_dubber.dub.doctor.find_spec", lambda name: None)
+    lines = list(report_lines(examine(CPU, None)))
+    assert any("torchao" in line and "pip install 'bootdub[quant]'" in line for line in lines)
+    assert any("public 5B editor" in line and "(does not fit)" in line for line in lines)
+    assert any("6.0 of 8.0 GiB free" in line for line in lines)
+
+
+def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["doctor", "--model", str(tmp_path / "none")])
+    assert done.exit_code == 2 and "does not exist" in done.stderr
