@@ -89,7 +89,9 @@ class TestChoice:
     def test_what_is_written_is_understood(self, text: str, way: str):
         assert FaceChoice.parse(text).way == way
 
-    @pytest.mark.parametrize("text", ["", "left", "0", "-1", "1.5", "1,2,3", "nan,1", "faces.csv"])
+    @pytest.mark.parametrize(
+        "text", ["", "left", "0", "-1", "1.5", "1,2,3", "nan,1", "inf", "nan", "faces.csv"]
+    )
     def test_anything_else_is_refused(self, text: str):
         with pytest.raises(UserError, match="give auto, largest, a number"):
             FaceChoice.parse(text)

@@ -117,15 +117,24 @@ def curate(
     return Curation(rows, verdicts)
 
 
+_MOST_REASONS, _MOST_NAMES = 10, 5
+
+
 def _none_fits(root: Path, rule: str, level: float, verdicts: Sequence[Verdict]) -> str:
     """One sentence with the reason of every video, the commonest first."""
     reasons: dict[str, list[str]] = {}
     for verdict in verdicts:
         reasons.setdefault(verdict.reason or "", []).append(str(verdict.video.relative_to(root)))
-    said = [f"{', '.join(names)} ({reason})" for reason, names in sorted(reasons.items(), key=_commonest)]
+    said = [f"{_some(names)} ({reason})" for reason, names in sorted(reasons.items(), key=_commonest)]
+    said[_MOST_REASONS:] = [] if len(said) <= _MOST_REASONS else ["..."]
     advice = "loosen the threshold" if any(v.measured for v in verdicts) else "give other videos"
     what = f"No video under '{root}' fits the rule '{rule}' with threshold {level:g}"
     return f"{what}: {'; '.join(said)}; {advice}."
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _commonest(item: tuple[str, list[str]]) -> int:

@@ -42,9 +42,11 @@ class FaceChoice:
             numbers = [float(part) for part in text.split(",")]
         except ValueError:
             numbers = []
+        if not all(map(math.isfinite, numbers)):
+            numbers = []
         if len(numbers) == 1 and numbers[0] == int(numbers[0]) > 0:
             return cls("person", person=int(numbers[0]))
-        if len(numbers) == 2 and all(map(math.isfinite, numbers)):
+        if len(numbers) == 2:
             return cls("point", point=(numbers[0], numbers[1]))
         raise UserError(
             f"The face '{text}' is none: give auto, largest, a number of 'bootdub faces', a place x,y in "
