@@ -20,6 +20,7 @@ from common.media import VideoReader, VideoWriter, load_audio, save_wav
 from stage2_dubber.dub.choose import choose_faces
 from stage2_dubber.dub.face_choice import FaceChoice
 from stage2_dubber.dub.faces import list_faces
+from stage2_dubber.dub.report import drawn_stretches
 from stage2_dubber.dub.request import DubRequest, check_request
 from stage2_dubber.dub.speaker import shapes_agree, speaking
 from stage2_dubber.dub.untouched import Reason, find_untouched, untouched_warning
@@ -189,6 +190,22 @@ def test_frames_that_are_left_alone_are_told_with_their_reason():
     (sentence,) = untouched_warning(found, 24)
     assert sentence.startswith("14 of 24 frames pass through untouched: in 12 only faces that are not dubbed")
     assert untouched_warning([], 24) == []
+
+
+def test_who_drew_what_is_told_stretch_by_stretch():
+    times = np.arange(12) / 25
+    shares = {0: 1.0, 1: 0.5, 2: 0.0, 3: 0.0}
+    drawn = drawn_stretches(
+        [range(4), range(6, 12)], {**shares, **dict.fromkeys(range(6, 12), 1.0)}, times, 0.48
+    )
+    assert [(d.first, d.last, d.renderer) for d in drawn] == [
+        (0, 0, "own-mouths"),
+        (1, 1, "passage"),
+        (2, 3, "editor"),
+        (6, 11, "own-mouths"),
+    ]
+    assert drawn[-1].end == 0.48
+    assert [d.renderer for d in drawn_stretches([range(4)], None, times, 0.48)] == ["editor"]
 
 
 @pytest.fixture(scope="module")

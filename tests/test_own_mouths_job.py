@@ -149,8 +149,17 @@ class TestOwnMouthsAlone:
         points = _clip().landmarks.copy()
         points[:14] = np.nan
         save_file({"landmarks": points}, tmp_path / "late.safetensors")
-        result = dub(track=tmp_path / "late.safetensors")
+        result = dub(track=tmp_path / "late.safetensors", report=tmp_path / "r.json")
         changed = _changed(result.output)
+        report = json.loads((tmp_path / "r.json").read_text())
+        assert [(u["first"], u["last"], u["reason"]) for u in report["untouched"]] == [
+            (0, 13, "there is no face to dub")
+        ]
+        assert [(d["first"], d["last"], d["renderer"]) for d in report["drawn"]] == [
+            (14, FRAMES - 1, "own-mouths")
+        ]
+        assert report["frames"] == FRAMES and report["dubbed_frames"] == FRAMES - 14
+        assert result.report is not None and list(result.report.warnings) == report["warnings"]
         assert not changed[:14].any() and changed[14:].mean() > 0.8
         assert result.frames == FRAMES and result.dubbed_frames == result.own_mouth_frames == FRAMES - 14
 

@@ -91,6 +91,10 @@ def dub(
     side_by_side: Annotated[
         Path | None, typer.Option(help="Also write a video with source and result side by side.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Also write a JSON: frames left alone and why, who drew the others, losses."),
+    ] = None,
     speed: switch.FilesOption = None,
     branches: switch.BranchesOption = None,
     guidance_interval: switch.IntervalOption = None,
@@ -135,6 +139,7 @@ def dub(
             renderer=renderer,
             contact_sheet=contact_sheet,
             side_by_side=side_by_side,
+            report=report,
         )
         inputs = check_request(request)
         switches = switch.read_speed(

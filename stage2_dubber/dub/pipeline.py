@@ -29,6 +29,7 @@ from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frame
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import write_outputs
 from stage2_dubber.dub.own_mouths import Division, divide, source_frames, with_own_mouths
+from stage2_dubber.dub.report import DubReport
 from stage2_dubber.dub.request import DubInputs, DubRequest, check_request
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class DubResult:
         own_mouth_frames: how many of the dubbed frames are drawn with the clip's own mouths.
         covered: share of the dubbed frames in which the clip itself shows what is to be said; None where
             nobody looked.
+        report: which frames were left alone and why, who drew the others, what the output lost.
     """
 
     output: Path
@@ -86,6 +88,7 @@ class DubResult:
     seams: tuple[float, ...] = ()
     own_mouth_frames: int = 0
     covered: float | None = None
+    report: DubReport | None = None
 
 
 class DubPipeline:
@@ -225,15 +228,19 @@ class DubPipeline:
             count = write_outputs(request, inputs.info, plan, frames)
             if division.renderer is None:
                 tell(DUBBING, plan.model_frames, plan.model_frames)
+        report = DubReport.of(followed, plan, division, count, inputs)
+        if request.report is not None:
+            report.save(request.report)
         return DubResult(
             request.output,
             count,
             plan.dubbed_frames,
             clock.seconds,
-            inputs.warnings + plan.warnings,
+            report.warnings,
             seams,
             division.own_frames,
             division.covered if division.renderer is not None else None,
+            report,
         )
 
     def _lip_shapes(self, audio: np.ndarray) -> np.ndarray:

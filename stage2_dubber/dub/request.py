@@ -48,6 +48,7 @@ class DubRequest:
         own_mouths: how the clip's own mouths are used, where they are.
         contact_sheet: a PNG of source and dubbed faces to write too.
         side_by_side: a comparison video to write too.
+        report: a JSON to write too, :class:`stage2_dubber.dub.report.DubReport`.
     """
 
     video: Path
@@ -65,6 +66,7 @@ class DubRequest:
     own_mouths: OwnMouthsConfig = field(default_factory=OwnMouthsConfig)
     contact_sheet: Path | None = None
     side_by_side: Path | None = None
+    report: Path | None = None
 
     @classmethod
     def of(
@@ -90,7 +92,7 @@ class DubRequest:
         unknown = sorted(set(options) - known)
         if unknown:
             raise TypeError(f"a dub has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
-        for name in ("track", "contact_sheet", "side_by_side"):
+        for name in ("track", "contact_sheet", "side_by_side", "report"):
             if options.get(name) is not None:
                 options[name] = Path(options[name])
         for name, kind in (("compositing", Compositing), ("renderer", Renderer)):
@@ -138,11 +140,13 @@ class DubInputs:
         info: of the video.
         audio: (samples,) float32 mono at 16 kHz; for analysis, never for the output's sound.
         warnings: sentences for the user.
+        lost: those of them that say what the output cannot keep of the video.
     """
 
     info: VideoInfo
     audio: np.ndarray
     warnings: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
     def padded_audio(self, seconds: float) -> np.ndarray:
         """The audio of pictures that last ``seconds``: with silence to at least that, and without what comes
@@ -172,11 +176,11 @@ def check_request(request: DubRequest) -> DubInputs:
     audio = load_audio(request.audio, SAMPLE_RATE)
     warnings = _length_warnings(info.duration, len(audio) / SAMPLE_RATE)
     _, lost = following(info, request.output.suffix, request.lossless)
-    return DubInputs(info, audio, (*warnings, *lost))
+    return DubInputs(info, audio, (*warnings, *lost), tuple(lost))
 
 
 def _check_outputs(request: DubRequest) -> None:
-    outputs = [request.output, request.contact_sheet, request.side_by_side]
+    outputs = [request.output, request.contact_sheet, request.side_by_side, request.report]
     wanted = [Path(path) for path in outputs if path is not None]
     given = (request.video, request.audio, request.track, request.face_choice.file)
     inputs = [Path(path) for path in given if path is not None]
@@ -199,6 +203,8 @@ def _check_outputs(request: DubRequest) -> None:
         raise UserError(f"The lossless output '{request.output}' must end in .mkv: give it that ending.")
     if request.contact_sheet is not None and Path(request.contact_sheet).suffix.lower() != ".png":
         raise UserError(f"The contact sheet '{request.contact_sheet}' must end in .png: give it that ending.")
+    if request.report is not None and Path(request.report).suffix.lower() != ".json":
+        raise UserError(f"The report '{request.report}' must end in .json: give it that ending.")
     for path in wanted:
         require_writable_dir(path.parent)
 

@@ -1,0 +1,109 @@
+"""What a dub has done, frame by frame, for people and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.files import PathLike, write_json
+from common.own_mouths.config import Renderer
+from stage2_dubber.dub.follow import FollowedFace
+from stage2_dubber.dub.job import FacePlan
+from stage2_dubber.dub.own_mouths import Division
+from stage2_dubber.dub.request import DubInputs
+from stage2_dubber.dub.untouched import Untouched
+
+BOTH = "passage"
+"""Frames in which own mouths fade into the editor's pictures or back."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A stretch of frames that one renderer has drawn.
+
+    Attributes:
+        first, last: its frames.
+        start, end: seconds on the video's clock.
+        renderer: "own-mouths", "editor", or "passage" between the two.
+    """
+
+    first: int
+    last: int
+    start: float
+    end: float
+    renderer: str
+
+
+@dataclass(frozen=True)
+class DubReport:
+    """One finished job.
+
+    Attributes:
+        frames: frames of the output, those of the source.
+        dubbed_frames: how many show an edited face.
+        faces: numbers of the faces that are dubbed, as in ``bootdub faces``.
+        shots: first frames of the video's shots.
+        drawn: who drew what, in order.
+        untouched: what was left alone and why, in order.
+        lost: sentences about what the output could not keep of the source.
+        warnings: all sentences for the user; those about losses are among them.
+    """
+
+    frames: int
+    dubbed_frames: int
+    faces: tuple[int, ...]
+    shots: tuple[int, ...]
+    drawn: tuple[Drawn, ...]
+    untouched: tuple[Untouched, ...]
+    lost: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, face: FollowedFace, plan: FacePlan, division: Division, frames: int, inputs: DubInputs
+    ) -> DubReport:
+        """The report of a job that has written so many ``frames``."""
+        runs = [segment.source for segment in plan.segments]
+        opacity = None if division.renderer is None else division.opacity
+        return cls(
+            frames,
+            plan.dubbed_frames,
+            tuple(sorted({face.faces.stretches[i].person for i in face.chosen.stretches})),
+            tuple(np.flatnonzero(np.diff(face.faces.shots, prepend=-1)).tolist()),
+            tuple(drawn_stretches(runs, opacity, plan.timeline.times, face.info.duration)),
+            plan.untouched,
+            inputs.lost,
+            inputs.warnings + plan.warnings,
+        )
+
+    def save(self, path: PathLike) -> None:
+        """Write JSON, whole or not at all."""
+        write_json(path, self)
+
+
+def drawn_stretches(
+    runs: Sequence[range], opacity: Mapping[int, float] | None, times: NDArray[np.float64], end: float
+) -> list[Drawn]:
+    """Who draws the frames of ``runs``.
+
+    Args:
+        runs: frames that are dubbed.
+        opacity: frame -> share of own mouths; None: the editor draws all.
+        times: (N,) seconds of the video's frames.
+        end: seconds at which the last one ends.
+    """
+    ends = np.append(times[1:], end)
+    found: list[Drawn] = []
+    for run in runs:
+        for frame in run:
+            share = 0.0 if opacity is None else opacity.get(frame, 0.0)
+            who = BOTH if 0 < share < 1 else (Renderer.own_mouths if share else Renderer.editor).value
+            last = found[-1] if found else None
+            if last and frame > run.start and last.renderer == who:
+                found[-1] = Drawn(last.first, frame, last.start, float(ends[frame]), who)
+            else:
+                found.append(Drawn(frame, frame, float(times[frame]), float(ends[frame]), who))
+    return found
