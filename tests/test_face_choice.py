@@ -113,6 +113,12 @@ class TestChoice:
             assert chosen.stretches == (0, 1)
             assert why in chosen.warnings[0] and "face 1 is dubbed, the largest" in chosen.warnings[0]
 
+    def test_somebody_who_is_known_again_under_another_number_is_dubbed_on(self):
+        frames = [[seen(5, 60)]] * 8 + [[]] * 12 + [[wider(5, 60)]] * 8
+        faces = track_faces(film(28, []), Script(frames))
+        assert faces.persons == [1, 2]
+        assert choose_faces(faces, FaceChoice(), silent).stretches == (0, 1)
+
     def test_largest_number_and_place(self):
         assert self.choose("largest").stretches == (0, 1)
         assert self.choose("2").stretches == (2,)

@@ -60,6 +60,16 @@ def dub(
     box: Annotated[
         str | None, typer.Option(help="Where the face is in every frame, in pixels: x0,y0,x1,y1.")
     ] = None,
+    follow_box: Annotated[
+        bool,
+        typer.Option(
+            "--follow-box", help="--box is the place in the first frame and is carried along by optical flow."
+        ),
+    ] = False,
+    cues: Annotated[
+        Path | None,
+        typer.Option(help="Several speakers: a CSV with start,end,face,audio (docs/faces.md)."),
+    ] = None,
     track: Annotated[
         Path | None, typer.Option(help="File with a box or landmarks per frame (JSON or safetensors).")
     ] = None,
@@ -132,6 +142,8 @@ def dub(
             detector=detector.value,
             face=face,
             box=parse_box(box),
+            follow_box=follow_box,
+            cues=cues,
             track=track,
             overwrite=overwrite,
             lossless=lossless,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.face.box_flow import BoxFlow
 from common.face.canonical import face_in_box
 from common.face.faces_file import is_faces_file, read_boxes
 from common.face.track import load_arrays
@@ -35,6 +36,8 @@ class BoxDetector:
             frame; a row of NaN (in JSON also ``null``) says that this frame shows no face. A track saved by
             the tracker works, and so does the file of :mod:`common.face.faces_file`.
 
+    With ``follow`` the box is that of the first frame and is carried along by optical flow, until a cut.
+
     Where only a box is known, the 68 points are the canonical face placed in it; with ``mesh`` they are
     measured by MediaPipe's mesh on the box's surroundings, if it sees a face there. In a frame in which it
     does not, those of the last frame are moved along with the box.
@@ -45,7 +48,13 @@ class BoxDetector:
 
     name = "box"
 
-    def __init__(self, box: Any = None, track_file: PathLike | None = None, mesh: bool = False) -> None:
+    def __init__(
+        self,
+        box: Any = None,
+        track_file: PathLike | None = None,
+        mesh: bool = False,
+        follow: bool = False,
+    ) -> None:
         if (box is None) == (track_file is None or track_file == ""):
             raise UserError(
                 "The 'box' face detector needs either box=[x0, y0, x1, y1] or track_file=PATH, and not both."
@@ -53,12 +62,14 @@ class BoxDetector:
         self._frame = 0
         self._source: Path | None = None
         self._box: FloatArray | None = None
+        self._flow: BoxFlow | None = None
         self._boxes: FloatArray | None = None
         self._landmarks: FloatArray | None = None
         self._mesh = _build_mesh() if mesh else None
         self._last: FaceObservation | None = None
         if box is not None:
             self._box = _valid_box(box)
+            self._flow = BoxFlow(self._box) if follow else None
         else:
             assert track_file is not None
             self._source = require_file(track_file, "face track")
@@ -67,10 +78,14 @@ class BoxDetector:
     def reset(self) -> None:
         """Start again at frame 0."""
         self._frame, self._last = 0, None
+        if self._flow is not None:
+            self._flow.restart()
 
     def new_shot(self) -> None:
-        """Forget what the mesh has seen; frames are counted on."""
+        """Forget what the mesh has seen; frames are counted on. A box that is followed is lost."""
         self._last = None
+        if self._flow is not None:
+            self._flow.lose()
 
     def check(self, width: int, height: int, frames: int) -> None:
         """Compare what the user says with the clip, before any work.
@@ -111,7 +126,8 @@ class BoxDetector:
         frame = self._frame
         self._frame += 1
         if self._box is not None:
-            return [self._in_box(image, self._box)]
+            box = self._box if self._flow is None else self._flow.follow(image)
+            return [] if box is None else [self._in_box(image, box)]
         known = self._landmarks if self._landmarks is not None else self._boxes
         assert known is not None
         if frame >= len(known):

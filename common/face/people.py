@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,15 @@ class FaceStretch:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def __getitem__(self, rows: NDArray[np.bool_]) -> FaceStretch:
+        return replace(
+            self,
+            frames=self.frames[rows],
+            landmarks=self.landmarks[rows],
+            boxes=self.boxes[rows],
+            measured=self.measured[rows],
+        )
+
     @property
     def area(self) -> float:
         """Square pixels of its boxes, summed over the frames: the larger and longer, the more."""
@@ -57,7 +66,7 @@ class Faces:
         shots: (N,) int64, number of each frame's shot.
         stretches: in the order in which they begin.
         apart: (P, P) how different persons 1 to P look, from 0.
-        watched: how many frames of each stretch were shown to who watched.
+        watched: how many frames of each stretch were shown to who watched, and at the end how many others.
         max_gap: frames for which a face may be lost and is still followed.
     """
 
@@ -82,7 +91,21 @@ class Faces:
     def saw_all(self, chosen: Sequence[int]) -> bool:
         """Whether who watched has seen just the ``chosen`` stretches, from their start to their end."""
         wanted = [len(s) if i in chosen else 0 for i, s in enumerate(self.stretches)]
-        return list(self.watched) == wanted
+        return list(self.watched) == [*wanted, 0]
+
+    def within(self, parts: Sequence[tuple[range, Sequence[int]]]) -> Faces:
+        """Only what of these stretches lies in these frames: for each range of frames the indices of some."""
+        kept, watched = [], []
+        for frames, indices in parts:
+            for index in indices:
+                stretch = self.stretches[index]
+                inside = (stretch.frames >= frames.start) & (stretch.frames < frames.stop)
+                if inside.any():
+                    kept.append(stretch[inside])
+                    # Somebody who has seen more than this has seen something else.
+                    watched.append(self.watched[index])
+        rest = sum(self.watched) - sum(watched)
+        return Faces(self.shots, tuple(kept), self.apart, (*watched, rest), self.max_gap)
 
     def track(self, chosen: Sequence[int]) -> FaceTrack:
         """The ``chosen`` stretches as one track; where two meet in a frame the first has it.
@@ -178,7 +201,7 @@ def track_faces(
             watch(index, image, leader.observation, shot)
     persons, apart = _persons(everyone)
     stretches = tuple(face.finish(person) for face, person in zip(everyone, persons, strict=True))
-    watched = tuple(face.watched for face in everyone)
+    watched = (*(face.watched for face in everyone), 0)
     return Faces(np.asarray(shots, np.int64), stretches, apart, watched, max_gap)
 
 

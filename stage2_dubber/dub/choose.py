@@ -101,22 +101,32 @@ def _may_be(faces: Faces, person: int, main: int) -> bool:
 
 
 def _in_every_shot(faces: Faces, main: int, allowed: list[int]) -> tuple[int, ...]:
-    """The stretches of ``main``, and in shots without it those of the largest of ``allowed``."""
+    """The stretches of ``main``, and those of others ``allowed`` that are never seen beside a chosen one.
+
+    Others come in the order of their size in the shot.
+    """
     chosen: list[int] = []
     by_shot: dict[int, list[int]] = {}
     for index, stretch in enumerate(faces.stretches):
         by_shot.setdefault(stretch.shot, []).append(index)
     for indices in by_shot.values():
-        there = {faces.stretches[i].person for i in indices}
-        candidates = [main] if main in there else [p for p in allowed if p in there]
-        if candidates:
-            area = {
-                p: sum(faces.stretches[i].area for i in indices if faces.stretches[i].person == p)
-                for p in there
-            }
-            best = max(candidates, key=lambda person: area[person])
-            chosen += [i for i in indices if faces.stretches[i].person == best]
+        area: dict[int, float] = {}
+        for index in indices:
+            person = faces.stretches[index].person
+            area[person] = area.get(person, 0.0) + faces.stretches[index].area
+        ranked = sorted(area, key=lambda person: (person != main, -area[person]))
+        here: list[int] = []
+        for person in (p for p in ranked if p == main or p in allowed):
+            own = [i for i in indices if faces.stretches[i].person == person]
+            here += [i for i in own if not any(_at_once(faces, i, other) for other in here)]
+        chosen += here
     return tuple(sorted(chosen))
+
+
+def _at_once(faces: Faces, index: int, other: int) -> bool:
+    """Whether two stretches share a frame."""
+    a, b = faces.stretches[index].frames, faces.stretches[other].frames
+    return bool(a[0] <= b[-1] and b[0] <= a[-1])
 
 
 def _largest(faces: Faces, persons: list[int]) -> int:
@@ -137,7 +147,8 @@ def _person_at(faces: Faces, point: tuple[float, float]) -> int:
             best = found if best is None else min(best, found)
     if best is None:
         raise UserError(
-            f"No face lies at {point[0]:g},{point[1]:g} in any frame: 'bootdub faces' shows where they are."
+            f"No face lies at {point[0]:g},{point[1]:g} in any frame: 'bootdub faces' shows where they are; "
+            "one that no detector finds is followed with --box and --follow-box."
         )
     return best[2]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -16,6 +16,7 @@ from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
 from common.progress import ProgressCallback
 from stage2_dubber.dub.choose import ChosenFaces, choose_faces
+from stage2_dubber.dub.cues import Cue, read_cues
 from stage2_dubber.dub.request import DubRequest
 
 TRACKING = "finding face"
@@ -74,11 +75,16 @@ def follow_face(
         images = _counted(reader, info, progress, stopping)
         faces = track_faces(images, detector, watch=None if collector is None else collector.watch)
     require_face(faces.track(range(len(faces.stretches))), request.video)
-    chosen = _choose(request, name, faces, times)
-    track = faces.track(chosen.stretches)
-    if own_mouths is not None and not faces.saw_all(chosen.stretches):
+    if request.cues is None:
+        chosen = _choose(request, name, faces, times)
+        dubbed = faces.within([(range(len(faces)), chosen.stretches)])
+    else:
+        chosen, dubbed = _cued(read_cues(request.cues), faces, times)
+    everything = range(len(dubbed.stretches))
+    track = dubbed.track(everything)
+    if own_mouths is not None and not dubbed.saw_all(everything):
         # Somebody else was watched: who is dubbed is known only now.
-        collector = _watched(request.video, faces, chosen, MouthCollector(own_mouths), stopping)
+        collector = _watched(request.video, dubbed, MouthCollector(own_mouths), stopping)
     mouths = None if collector is None else collector.finish()
     return FollowedFace(track, faces, chosen, times, info, mouths)
 
@@ -95,11 +101,20 @@ def _choose(request: DubRequest, detector: str, faces: Faces, times: np.ndarray)
     return choose_faces(faces, request.face_choice, agreement)
 
 
-def _watched(
-    video: Path, faces: Faces, chosen: ChosenFaces, collector: MouthCollector, stopping: Event
-) -> MouthCollector:
-    """A second pass over the video: the chosen face's mouths."""
-    seen = faces.seen(chosen.stretches)
+def _cued(cues: Sequence[Cue], faces: Faces, times: np.ndarray) -> tuple[ChosenFaces, Faces]:
+    """All faces that a cue names, and what is dubbed of them: the frames of their cues."""
+    parts = []
+    for cue in cues:
+        first, last = np.searchsorted(times, [cue.start, cue.end])
+        named = choose_faces(faces, cue.face, lambda _: None).stretches
+        parts.append((range(int(first), int(last)), named))
+    everybody = sorted({index for _, named in parts for index in named})
+    return ChosenFaces(tuple(everybody)), faces.within(parts)
+
+
+def _watched(video: Path, faces: Faces, collector: MouthCollector, stopping: Event) -> MouthCollector:
+    """A second pass over the video: the mouths of all these faces."""
+    seen = faces.seen(range(len(faces.stretches)))
     following = next(seen, None)
     with VideoReader(video) as reader:
         for frame in reader:

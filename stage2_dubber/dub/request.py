@@ -17,6 +17,7 @@ from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
 from common.media.following import following
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.cues import cued_speech
 from stage2_dubber.dub.face_choice import AUTO, FaceChoice
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -40,7 +41,9 @@ class DubRequest:
         face: which face is dubbed: "auto" (who speaks), "largest", a number or the file of ``bootdub faces``,
             or a place "x,y" in pixels of the upright picture.
         box: x0, y0, x1, y1 of the face in pixels of the upright picture, for every frame; implies "box".
+        follow_box: the box is that of the first frame and is carried along by optical flow, until a cut.
         track: a file with a box or landmarks per frame; implies "box".
+        cues: a table of who says what when (:mod:`stage2_dubber.dub.cues`); ``audio`` stays the sound.
         overwrite: replace files that exist.
         lossless: write FFV1 (``output`` must end in .mkv).
         compositing: how edits go back into the frames.
@@ -58,7 +61,9 @@ class DubRequest:
     detector: str = "mediapipe"
     face: str = AUTO
     box: tuple[float, float, float, float] | None = None
+    follow_box: bool = False
     track: Path | None = None
+    cues: Path | None = None
     overwrite: bool = False
     lossless: bool = False
     compositing: Compositing = DEFAULT_COMPOSITING
@@ -92,7 +97,7 @@ class DubRequest:
         unknown = sorted(set(options) - known)
         if unknown:
             raise TypeError(f"a dub has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
-        for name in ("track", "contact_sheet", "side_by_side", "report"):
+        for name in ("track", "cues", "contact_sheet", "side_by_side", "report"):
             if options.get(name) is not None:
                 options[name] = Path(options[name])
         for name, kind in (("compositing", Compositing), ("renderer", Renderer)):
@@ -119,12 +124,18 @@ class DubRequest:
         choice = self.face_choice
         if self.face != AUTO and (self.box is not None or self.track is not None):
             raise UserError("--box and --track say where the face is, and so does --face: give one of them.")
+        if self.follow_box and self.box is None:
+            raise UserError(
+                "--follow-box needs a box to follow: give --box, the face's place in the first frame."
+            )
+        if self.cues is not None and (self.face != AUTO or self.box is not None or self.track is not None):
+            raise UserError("--cues says whose face is dubbed: leave --face, --box and --track away.")
         if choice.file is not None:
             return "box", {"track_file": str(require_file(choice.file, "faces file")), "mesh": True}
         if self.box is not None and self.track is not None:
             raise UserError("Both a box and a track were given: give one of them.")
         if self.box is not None:
-            return "box", {"box": self.box}
+            return "box", {"box": self.box, **({"follow": True} if self.follow_box else {})}
         if self.track is not None:
             return "box", {"track_file": str(require_file(self.track, "track file"))}
         if self.detector == "box":
@@ -138,7 +149,7 @@ class DubInputs:
 
     Attributes:
         info: of the video.
-        audio: (samples,) float32 mono at 16 kHz; for analysis, never for the output's sound.
+        audio: (samples,) float32 mono at 16 kHz, what the faces say; never the output's sound.
         warnings: sentences for the user.
         lost: those of them that say what the output cannot keep of the video.
     """
@@ -175,6 +186,8 @@ def check_request(request: DubRequest) -> DubInputs:
         BoxDetector(**{**options, "mesh": False}).check(info.width, info.height, info.frame_count)
     audio = load_audio(request.audio, SAMPLE_RATE)
     warnings = _length_warnings(info.duration, len(audio) / SAMPLE_RATE)
+    if request.cues is not None:
+        audio, warnings = cued_speech(request.cues, audio, info.duration), []
     _, lost = following(info, request.output.suffix, request.lossless)
     return DubInputs(info, audio, (*warnings, *lost), tuple(lost))
 
@@ -182,7 +195,7 @@ def check_request(request: DubRequest) -> DubInputs:
 def _check_outputs(request: DubRequest) -> None:
     outputs = [request.output, request.contact_sheet, request.side_by_side, request.report]
     wanted = [Path(path) for path in outputs if path is not None]
-    given = (request.video, request.audio, request.track, request.face_choice.file)
+    given = (request.video, request.audio, request.track, request.face_choice.file, request.cues)
     inputs = [Path(path) for path in given if path is not None]
     for position, path in enumerate(wanted):
         _require_name(path)
