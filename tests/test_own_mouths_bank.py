@@ -15,6 +15,7 @@ from common.own_mouths.bank import RUN_FRAMES, Bank, BankBuilder, head_motion
 from common.own_mouths.clip import LEAST_MOMENTS, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
+from common.own_mouths.sharpness import compared_at_one_opening
 
 SIZE = (120, 140)
 
@@ -257,3 +258,19 @@ def test_the_faces_axes_are_in_eye_corner_distances() -> None:
     axes = FaceAxes.of(_points(), 40.0)
     corners = axes.to_face(_points()[[36, 45], :2])
     assert np.linalg.norm(corners[1] - corners[0]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_open_lips_are_no_sharper_than_closed_ones() -> None:
+    draw = np.random.default_rng(0)
+    gaps = draw.uniform(0, 0.3, 300)
+    blur = np.ones(300)
+    blur[100:120] = 0.4
+    seen = {
+        frame: (float(50 * b * np.exp(2.5 * np.sqrt(gap))), float(gap))
+        for frame, (gap, b) in enumerate(zip(gaps, blur, strict=True))
+    }
+    level = np.array(list(compared_at_one_opening(seen).values()))
+    usual = 50 * np.exp(2.5 * np.median(np.sqrt(gaps)))
+    np.testing.assert_allclose(level, usual * blur, rtol=1e-6)
+    assert compared_at_one_opening({7: (3.0, 0.1)}) == {7: pytest.approx(3.0)}
+    assert compared_at_one_opening({}) == {}

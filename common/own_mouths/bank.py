@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.layout import CHIN, RIGID_UPPER
+from common.face.mouth import mouth_opening
 from common.face.pose import fit_pose
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.heads import Heads
+from common.own_mouths.sharpness import compared_at_one_opening, picture_sharpness
 from common.own_mouths.shots import Shots
 
 Array = NDArray[np.float64]
@@ -36,6 +38,9 @@ _LOOK_SIZE = (24, 14)
 _LOOK_WIDTH = 0.8
 _LOOK_MOUTH = (12.0, 6.0)
 _LOOK_LEVELS = 40.0
+# The picture by which sharpness is measured: columns, rows, pixels to the eye-corner distance, and where the
+# mouth lies in it.
+_LIPS_SIZE, _LIPS_SCALE, _LIPS_MOUTH = (64, 23), 64.0, (32.0, 9.0)
 # A full bank is thinned to this share.
 _THINNED = 0.8
 
@@ -68,7 +73,8 @@ class Bank:
         shapes: (M, 7) lip shapes.
         expressions: (M, 3) of :meth:`common.own_mouths.heads.Heads.expressions`, less their median.
         looks: (M, K) small pictures of the mouth, light taken out.
-        sharpness: (M,) mean square of the patch's Laplacian at a common size.
+        sharpness: (M,) of the lips at a common size, as if all were as open
+            (:func:`common.own_mouths.sharpness.compared_at_one_opening`).
         follows: (M,) bool: moment i is the frame after moment i - 1, in the same shot.
         patches: M pictures.
     """
@@ -113,7 +119,6 @@ class _Run:
     frames: list[int] = field(default_factory=list)
     landmarks: list[Array] = field(default_factory=list)
     looks: list[NDArray[np.float32]] = field(default_factory=list)
-    sharpness: list[float] = field(default_factory=list)
     patches: list[Patch] = field(default_factory=list)
     extras: list[object] = field(default_factory=list)
 
@@ -128,7 +133,7 @@ class BankBuilder:
     def __init__(self, config: OwnMouthsConfig | None = None) -> None:
         self._config = config or OwnMouthsConfig()
         self._runs: list[_Run] = []
-        self.sharpness: dict[int, float] = {}
+        self._seen: dict[int, tuple[float, float]] = {}
         self.shots = Shots()
 
     def add(
@@ -149,18 +154,22 @@ class BankBuilder:
         patch = _patch(image, points, axes)
         if patch is None:
             return
-        look, sharpness = _look(image, points, axes), _sharpness(image, points, axes)
-        self.sharpness[index] = sharpness
+        look, opening = _look(image, points, axes), float(mouth_opening(points[None])[0])
+        self._seen[index] = _sharpness(image, points, axes), opening
         self.shots.add(index, image, points, pose, shot)
         run = self._run_for(index)
         run.frames.append(index)
         run.landmarks.append(points)
         run.looks.append(look)
-        run.sharpness.append(sharpness)
         run.patches.append(patch)
         run.extras.append(extra)
         if self._too_large():
             self._thin()
+
+    @cached_property
+    def sharpness(self) -> dict[int, float]:
+        """Of every frame that was added, as :attr:`Bank.sharpness`; asked for once all were."""
+        return compared_at_one_opening(self._seen)
 
     @property
     def extras(self) -> list[object]:
@@ -187,7 +196,7 @@ class BankBuilder:
             heads.lip_shapes(),
             expressions - np.median(expressions, axis=0),
             looks,
-            np.array([value for run in runs for value in run.sharpness]),
+            np.array([self.sharpness[int(frame)] for frame in frames]),
             follows,
             [patch for run in runs for patch in run.patches],
         )
@@ -280,10 +289,7 @@ def _look(image: Image, points: Array, axes: FaceAxes) -> NDArray[np.float32]:
 
 
 def _sharpness(image: Image, points: Array, axes: FaceAxes) -> float:
-    """Mean square of the Laplacian of the skin between nose and lips and beside them, at 64 px per unit."""
-    small = _upright(image, points, axes, (64, 40), 64.0, (32.0, 26.0))
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return float(np.square(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 0.7), cv2.CV_32F)).mean())
+    return picture_sharpness(_upright(image, points, axes, _LIPS_SIZE, _LIPS_SCALE, _LIPS_MOUTH))
 
 
 def _upright(

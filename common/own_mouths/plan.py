@@ -29,7 +29,7 @@ _BEYOND, _BEYOND_FREE = 1.5, 0.25
 # and the cost in silence, where a jump is not seen.
 _CLOSED, _CLOSED_FREE, _SILENT = 0.7, 0.1, 6.0
 # Blur: cost per squared difference of log sharpness of a moment that is softer than the frame.
-_SOFTER, _SOFTER_FREE = 1.0, 0.3
+_SOFTER, _SOFTER_FREE = 16.0, 0.25
 # A grimace is no speech: cost of an expression that is not the clip's usual one, in these units (eye-corner
 # distances), and the most that it costs.
 _GRIMACE, _GRIMACE_UNITS, _GRIMACE_MOST = 0.5, np.array([0.04, 0.04, 0.05]), 6.0

@@ -1,0 +1,46 @@
+"""How sharp the lips of a frame are, whatever they show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import theilslopes
+
+Array = NDArray[np.float64]
+
+_LEAST = 1e-3
+# Slopes are the median over pairs of so many frames at the most.
+_MOST_FRAMES = 400
+
+
+def picture_sharpness(lips: NDArray[np.uint8]) -> float:
+    """Mean square of the Laplacian of a picture (h, w, 3) of the lips."""
+    grey = cv2.cvtColor(lips, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(np.square(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 0.7), cv2.CV_32F)).mean())
+
+
+def compared_at_one_opening(seen: Mapping[int, tuple[float, float]]) -> dict[int, float]:
+    """Sharpness of each frame as if all mouths were as open as the clip's usual one.
+
+    An open mouth shows teeth and a dark inside, so that its picture has more edges than that of closed lips
+    (log sharpness and gap correlate by .4 to .84 in nine clips). What the opening explains is taken out:
+    log sharpness rises with the square root of the gap, by the Theil-Sen slope, which blurred frames do not
+    bend.
+
+    Args:
+        seen: frame -> sharpness and gap of the lips.
+    """
+    if not seen:
+        return {}
+    values = np.array(list(seen.values()))
+    level, root = np.log(np.maximum(values[:, 0], _LEAST)), np.sqrt(np.maximum(values[:, 1], 0))
+    some = np.unique(np.linspace(0, len(level) - 1, min(len(level), _MOST_FRAMES)).astype(int))
+    slope = 0.0
+    if np.ptp(root[some]) > 0:
+        with np.errstate(invalid="ignore"):  # of its confidence limits, which mean nothing here
+            slope = max(float(theilslopes(level[some], root[some])[0]), 0.0)
+    level -= slope * (root - np.median(root))
+    return {frame: float(value) for frame, value in zip(seen, np.exp(level), strict=True)}
