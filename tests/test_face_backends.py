@@ -80,6 +80,20 @@ class TestMediapipe:
             error = np.linalg.norm(faces[0].landmarks[:, :2] - expected, axis=1).mean()
             assert error < 0.08 * eyes
 
+    def test_finds_a_face_of_60_pixels_in_2160_lines(self, mediapipe: FaceDetector, footage: Path):
+        (picture,) = pictures(footage / "dev" / "clean" / "hdtf_aoc.mp4", 1)
+        mediapipe.reset()
+        box = mediapipe.detect(picture)[0].box
+        scale = 60 / float((box[2:] - box[:2]).max())
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        clouds = np.random.default_rng(2).integers(60, 160, (27, 48, 3), np.uint8)
+        shot = cv2.resize(clouds, (3840, 2160), interpolation=cv2.INTER_CUBIC)
+        x, y = 3079, 1525
+        shot[y : y + small.shape[0], x : x + small.shape[1]] = small
+        mediapipe.reset()
+        found = [face.box for face in mediapipe.detect(shot)]
+        assert any(np.abs(face - (box * scale + [x, y, x, y])).max() < 8 for face in found)
+
     def test_sees_two_people_and_follows_the_larger(self, mediapipe: FaceDetector, footage: Path):
         left = pictures(footage / "dev" / "clean" / "hdtf_aoc.mp4", 3)
         right = pictures(footage / "dev" / "clean" / "hdtf_radio34.mp4", 3)

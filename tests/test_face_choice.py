@@ -10,16 +10,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from dub_clips import steady, write_clip
 from test_shots import CASES, Script, film, seen
 
 from common.errors import UserError
 from common.face import FaceObservation, build_detector
 from common.face.faces_file import read_boxes, write_faces
 from common.face.people import Faces, track_faces
-from common.media import VideoReader, VideoWriter, load_audio, save_wav
-from stage2_dubber.dub.choose import choose_faces
+from common.media import VideoReader, VideoWriter, load_audio, probe, save_wav
+from stage2_dubber.dub.choose import ChosenFaces, choose_faces
 from stage2_dubber.dub.face_choice import FaceChoice
 from stage2_dubber.dub.faces import list_faces
+from stage2_dubber.dub.follow import FollowedFace
+from stage2_dubber.dub.job import plan_followed
 from stage2_dubber.dub.report import drawn_stretches
 from stage2_dubber.dub.request import DubRequest, check_request
 from stage2_dubber.dub.speaker import shapes_agree, speaking
@@ -212,6 +215,23 @@ def test_who_drew_what_is_told_stretch_by_stretch():
     ]
     assert drawn[-1].end == 0.48
     assert [d.renderer for d in drawn_stretches([range(4)], None, times, 0.48)] == ["editor"]
+
+
+def test_windows_end_at_cuts_and_a_whole_shot_is_dubbed_however_short(tmp_path: Path):
+    script = Script(
+        [[seen(5, 60)]] * 12 + [[seen(60, 40)]] * 4 + [[seen(20, 50)]] * 12 + [[]] * 12 + [[seen(20, 50)]] * 5
+    )
+    faces = track_faces(film(45, [12, 16]), script)
+    chosen = ChosenFaces(tuple(range(len(faces.stretches))))
+    clip = write_clip(tmp_path / "c.mkv", steady(45, 25), lossless=True)
+    track = faces.track(chosen.stretches)
+    face = FollowedFace(track, faces, chosen, np.arange(45) / 25, probe(clip))
+    plan = plan_followed(clip, face, 1.45, 25.0)
+    assert [segment.source for segment in plan.segments] == [range(12), range(12, 16), range(16, 28)]
+    assert [(u.first, u.last, u.reason) for u in plan.untouched] == [
+        (28, 39, Reason.no_face),
+        (40, 44, Reason.short),
+    ]
 
 
 @pytest.fixture(scope="module")

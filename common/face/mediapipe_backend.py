@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ _CROP_SIDE = 256
 _SAME_FACE_IOU = 0.4
 # Tiles over the shorter side of a wide shot, before overlap: a face of 1/24 of that side is still found.
 _TILES = 2
+# Of pictures with at least this shorter side finer tiles are searched, too: a face of 60 px in 2160 lines.
+_LARGE, _FINE_TILES = 1440, 4
 # While a search finds nothing, only every so many frames are searched: frames without anybody must not cost
 # more than those with a face.
 _SEARCH_EVERY = 5
@@ -191,25 +194,25 @@ class MediapipeDetector:
         return found if len(found) == len(seen) else []
 
     def _search(self, image: ImageArray) -> list[FaceObservation]:
-        faces: list[FaceObservation] = []
-        for box, score in self._find_boxes(image):
-            face = self.look_at(image, box, score)
-            if face is not None and all(box_iou(face.box, other.box) < _SAME_FACE_IOU for other in faces):
-                faces.append(face)
-        return faces
+        """Faces in the whole picture, else in overlapping tiles of it, else in finer ones of a large picture.
 
-    def _find_boxes(self, image: ImageArray) -> list[tuple[FloatArray, float]]:
-        """Boxes in the whole picture, else in overlapping tiles of it; best score first."""
+        What the finder takes for a face and the mesh does not is none, and ends no search.
+        """
         height, width = image.shape[:2]
-        for squares in ([_Square(0, 0, max(height, width))], _tiles(height, width, _TILES)):
+        faces: list[FaceObservation] = []
+        for squares in _grids(height, width):
             boxes = [
                 (_box_of(face, square), float(face.score[0]))
                 for square in squares
                 for face in self._finder.faces(square.cut(image))
             ]
-            if boxes:
-                return sorted(boxes, key=lambda found: -found[1])
-        return []
+            for box, score in sorted(boxes, key=lambda found: -found[1]):
+                face = self.look_at(image, box, score)
+                if face is not None and all(box_iou(face.box, other.box) < _SAME_FACE_IOU for other in faces):
+                    faces.append(face)
+            if faces:
+                break
+        return faces
 
     def look_at(self, image: ImageArray, box: FloatArray, score: float = 1.0) -> FaceObservation | None:
         """The mesh on an enlarged cut-out around ``box``; None where it sees no face there."""
@@ -255,9 +258,20 @@ def _box_of(detection: Any, square: _Square) -> FloatArray:
     )
 
 
-def _tiles(height: int, width: int, grid: int) -> list[_Square]:
-    """Square tiles, ``grid`` of them over the shorter side, overlapping by half."""
+def _grids(height: int, width: int) -> Iterator[list[_Square]]:
+    """The squares in which small faces are sought, coarse ones first."""
+    yield [_Square(0, 0, max(height, width))]
+    yield _tiles(height, width, _TILES, 2)
+    if min(height, width) >= _LARGE:
+        yield _tiles(height, width, _FINE_TILES, 4)
+
+
+def _tiles(height: int, width: int, grid: int, overlap: int) -> list[_Square]:
+    """Square tiles, ``grid`` of them over the shorter side, overlapping by a share of 1 / ``overlap``."""
     side = min(height, width) // grid
-    columns = np.linspace(0, width - side, 2 * int(np.ceil(width / side)) - 1).round().astype(int)
-    rows = np.linspace(0, height - side, 2 * grid - 1).round().astype(int)
+    shared = side // overlap
+    columns, rows = (
+        np.linspace(0, length - side, int(np.ceil((length - shared) / (side - shared)))).round().astype(int)
+        for length in (width, height)
+    )
     return [_Square(int(x), int(y), side) for y in rows for x in columns]
