@@ -122,6 +122,13 @@ class TestChoice:
         assert faces.persons == [1, 2]
         assert choose_faces(faces, FaceChoice(), silent).stretches == (0, 1)
 
+    def test_what_is_seen_beside_a_face_for_a_moment_is_passed_over(self):
+        frames = [[seen(5, 50), wider(70, 50)]] * 2 + [[seen(5, 50)]] * 22
+        faces = track_faces(film(24, []), Script(frames))
+        assert faces.persons == [1, 2]
+        chosen = choose_faces(faces, FaceChoice(), silent)
+        assert chosen.stretches == (0,) and not chosen.warnings
+
     def test_largest_number_and_place(self):
         assert self.choose("largest").stretches == (0, 1)
         assert self.choose("2").stretches == (2,)

@@ -20,6 +20,9 @@ _SPEAKS = 0.3
 _LEAST_FRAMES = 50
 # ... and looks decide up to this difference (that at which faces are linked is smaller).
 _PERHAPS_THE_SAME = 3.0
+# Who is seen only beside the largest face speaks if that is for this share of its frames at least: detectors
+# also see faces for a frame or two where there are none.
+_PASSING = 0.1
 # A point beside a box by less than this share of its size is meant to be in it.
 _BESIDE = 0.25
 
@@ -68,8 +71,8 @@ def choose_faces(faces: Faces, choice: FaceChoice, agreement: Agreement) -> Chos
         return ChosenFaces(tuple(faces.of(_person_at(faces, choice.point))))
     if choice.way == LARGEST:
         return ChosenFaces(tuple(faces.of(_largest(faces, persons))))
-    if len(persons) == 1:
-        return ChosenFaces(tuple(range(len(faces.stretches))))
+    if len(_lasting(faces)) == 1:
+        return ChosenFaces(_in_every_shot(faces, _largest(faces, persons), persons))
     return _speaking(faces, agreement(faces))
 
 
@@ -92,6 +95,19 @@ def _speaking(faces: Faces, agreed: dict[int, float] | None) -> ChosenFaces:
     main = max(speakers, key=lambda person: known[person])
     allowed = [p for p in faces.persons if p in speakers or _may_be(faces, p, main)]
     return ChosenFaces(_in_every_shot(faces, main, allowed))
+
+
+def _lasting(faces: Faces) -> list[int]:
+    """Persons who matter: who pass by only beside the largest, for under a tenth of its time, do not."""
+    main = _largest(faces, faces.persons)
+    least = _PASSING * sum(len(faces.stretches[i]) for i in faces.of(main))
+
+    def matters(person: int) -> bool:
+        own = faces.of(person)
+        alone = any(not any(_at_once(faces, i, j) for j in faces.of(main)) for i in own)
+        return person == main or alone or sum(len(faces.stretches[i]) for i in own) >= least
+
+    return [person for person in faces.persons if matters(person)]
 
 
 def _may_be(faces: Faces, person: int, main: int) -> bool:
