@@ -313,6 +313,17 @@ class TestBoth:
         assert auto.own_mouth_frames == 0 and auto.covered == 0
         np.testing.assert_array_equal(read_frames(auto.output), read_frames(editor.output))
 
+    def test_no_window_of_the_editor_goes_across_a_cut(self, dub, tmp_path: Path, monkeypatch) -> None:
+        clip = _clip()
+        frames = clip.frames.copy()
+        frames[FRAMES // 2 :] = 255 - frames[FRAMES // 2 :]
+        write_talker(tmp_path / "cut.mkv", replace(clip, frames=frames))
+        _reaching(monkeypatch, np.zeros(FRAMES, bool))
+        options = {"video": tmp_path / "cut.mkv"}
+        auto, editor = dub("auto", "a.mkv", **options), dub("editor", "b.mkv", **options)
+        np.testing.assert_array_equal(read_frames(auto.output), read_frames(editor.output))
+        assert auto.report is not None and auto.report.shots == (0, FRAMES // 2)
+
 
 class TestPackages:
     def test_old_packages_mean_the_editor(self, folder: Path, tmp_path: Path) -> None:
