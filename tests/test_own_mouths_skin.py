@@ -13,7 +13,7 @@ from own_mouth_clips import drawn_talker, mouth
 
 from common.own_mouths.drawn import MouthColours, drawn_inside, drawn_share, mouth_colours
 from common.own_mouths.inside import Opening, lower_share, splitting_line
-from common.own_mouths.plates import pixel_grid, pulled, thin_plate
+from common.own_mouths.plates import pulled, thin_plate
 from common.own_mouths.skin import Aligner, lit, motion_blurred
 
 EDGE = 0.02  # eye-corner distances about a lip's edge in which plates pass into each other
@@ -212,7 +212,7 @@ class TestPlates:
         goal = np.random.default_rng(2).uniform(0, 100, (15, 2))
         turn = 1.1 * np.array([[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]])
         field = thin_plate(goal @ turn.T + [3, -4], goal, self.roi, 5.0, 0.01)
-        x, y = pixel_grid(self.roi)
+        y, x = np.mgrid[20:80, 10:90]
         place = np.stack([x, y], axis=-1)
         inner = (slice(7, -7), slice(7, -7))
         np.testing.assert_allclose((place + field)[inner], (place @ turn.T + [3, -4])[inner], atol=0.1)
@@ -229,6 +229,12 @@ class TestPlates:
         field = np.zeros((60, 80, 2), np.float32)
         field[..., 0], field[..., 1] = 3, -2
         np.testing.assert_array_equal(pulled(image, field, self.roi), image[18:78, 13:93])
+
+    def test_one_channel_is_seen_like_three(self):
+        image = _texture().astype(np.uint8)
+        field = np.full((60, 80, 2), 0.4, np.float32)
+        seen = pulled(image, field, self.roi)
+        np.testing.assert_array_equal(pulled(image[..., 1].copy(), field, self.roi), seen[..., 1])
 
     def test_beyond_the_patch_its_border_goes_on(self):
         patch = np.full((20, 20, 3), 77, np.uint8)
@@ -285,11 +291,18 @@ class TestLight:
         np.testing.assert_array_equal(lit(base, piece, np.ones((120, 160), np.float32), self.unit), piece)
         np.testing.assert_array_equal(lit(base, piece, np.zeros((120, 160), np.float32), self.unit), piece)
 
+    def test_one_channel_is_lit_like_three_of_it(self):
+        base, piece = (_texture(seed=seed)[..., :1] for seed in (3, 4))
+        three = lit(base.repeat(3, axis=-1), piece.repeat(3, axis=-1), _alpha(), self.unit)
+        np.testing.assert_allclose(
+            lit(base[..., 0], piece[..., 0], _alpha(), self.unit), three[..., 2], atol=1e-3
+        )
+
 
 class TestAligner:
     @pytest.mark.parametrize(("dx", "dy"), [(1.5, 0.0), (0.0, -1.5), (-1.0, 1.0)])
     def test_a_small_shift_is_found(self, dx, dy):
-        large = _texture(140, 180, coarse=2.5)
+        large = _texture(140, 180, coarse=2.5)[..., 0]
         base = large[10:130, 10:170]
         move = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
         piece = cv2.warpAffine(large, move, (180, 140), flags=cv2.INTER_CUBIC)[10:130, 10:170]
@@ -301,16 +314,16 @@ class TestAligner:
         assert np.abs(seen - base)[inner].mean() < 0.5 * np.abs(piece - base)[inner].mean()
 
     def test_equal_pictures_are_not_moved(self):
-        base = _texture()
+        base = _texture()[..., 0]
         assert np.abs(Aligner()(base, base, np.ones((120, 160), np.float32), 80.0)).max() < 0.05
 
     def test_no_more_than_a_little_and_nothing_where_nothing_counts(self):
-        base, other = _texture(), _texture(seed=9)
+        base, other = _texture()[..., 0], _texture(seed=9)[..., 0]
         assert np.abs(Aligner()(base, other, np.ones((120, 160), np.float32), 80.0)).max() < 0.05 * 80
         assert np.abs(Aligner()(base, other, np.zeros((120, 160), np.float32), 80.0)).max() < 1e-3
 
     def test_large_faces_are_aligned_in_their_own_pixels(self):
-        large = _texture(480, 640, coarse=8.0)
+        large = _texture(480, 640, coarse=8.0)[..., 0]
         move = np.array([[1, 0, 6], [0, 1, 0]], np.float32)
         piece = cv2.warpAffine(large, move, (640, 480), flags=cv2.INTER_CUBIC)
         field = Aligner()(large, piece, np.ones((480, 640), np.float32), 320.0)
@@ -319,7 +332,7 @@ class TestAligner:
     @pytest.mark.parametrize("size", [(4, 6), (9, 12), (17, 30), (12, 60), (20, 100), (28, 200), (100, 6)])
     def test_small_pieces_and_strips_are_no_trouble(self, size):
         """Of faces that are small or cut off by the picture's border."""
-        base = _texture(*size)
+        base = _texture(*size)[..., 0]
         field = Aligner()(base, base, np.ones(size, np.float32), 12.0)
         assert field.shape == (*size, 2) and np.isfinite(field).all()
 

@@ -49,6 +49,11 @@ class Moment:
         inside = cv2.warpPerspective(self.patch.picture, matrix, _SPLIT_SIZE, borderMode=cv2.BORDER_REPLICATE)
         return splitting_line(np.asarray(inside, np.uint8))
 
+    @property
+    def luma(self) -> NDArray[np.uint8]:
+        """(h, w) of its picture."""
+        return np.asarray(cv2.cvtColor(self.patch.picture, cv2.COLOR_RGB2GRAY), np.uint8)
+
     @cached_property
     def colours(self) -> MouthColours:
         """Of its lips and skin."""

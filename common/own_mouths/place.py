@@ -19,7 +19,7 @@ from common.own_mouths.heads import Heads
 from common.own_mouths.inside import Opening, lower_share
 from common.own_mouths.moments import Moment, moments_of
 from common.own_mouths.plan import MouthPlan
-from common.own_mouths.plates import Roi, pixel_grid, pulled, thin_plate
+from common.own_mouths.plates import Roi, pulled, thin_plate
 from common.own_mouths.region import MouthMask, mouth_mask, mouth_region
 from common.own_mouths.skin import Aligner, lit, motion_blurred
 
@@ -39,6 +39,7 @@ _FADE, _NECK = 0.12, 0.45
 _JAW_STEP, _LIP_STEP, _LIP_SLACK = 0.1, 0.05, 0.003
 _JAW_SLACK = 0.5  # square pixels
 _LEAST_MOVE = 0.3  # pixels
+_STILL = 1 / 64  # pixels
 # A shutter is open half of the time between frames; a movement beyond this many pixels shows.
 _SHUTTER, _LEAST_BLUR = 0.5, 2.0
 # A frame is soft where it has less than this share of a moment's sharpness: film short of light, not a
@@ -57,6 +58,7 @@ class _Aim:
         opening: the gap between the lips of the goal.
         mask: where the mouth is laid.
         below: (h, w, 3) the frame over the mask's spot, its jaw moved.
+        luma: (h, w) its luma.
     """
 
     frame: int
@@ -65,6 +67,7 @@ class _Aim:
     opening: Opening
     mask: MouthMask
     below: Picture
+    luma: Map
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,8 @@ class FramePlacer:
         base = self._with_jaw(frame, image, axes, face, goal, region)
         x0, y0, x1, y1 = mask.spot
         spot = base[y0 - region[1] : y1 - region[1], x0 - region[0] : x1 - region[0]]
-        below = spot.astype(np.float32)
-        aim = _Aim(frame, axes, goal, Opening.of(goal), mask, below)
+        below, luma = (x.astype(np.float32) for x in (spot, cv2.cvtColor(spot, cv2.COLOR_RGB2GRAY)))
+        aim = _Aim(frame, axes, goal, Opening.of(goal), mask, below, luma)
         above = _mixed([_Overlay(w, self._overlay(aim, m)) for m, w in shown], aim)
         soft = mask.alpha[..., None]
         spot[:] = np.rint(below * (1 - soft) + above * soft).clip(0, 255).astype(np.uint8)
@@ -169,12 +172,16 @@ class FramePlacer:
             _JAW_STEP * axes.unit,
             _JAW_SLACK,
         )
-        x, y = pixel_grid(region)
-        inner = np.minimum(
-            np.minimum(x - region[0], region[2] - 1 - x), np.minimum(y - region[1], region[3] - 1 - y)
-        )
-        field *= np.clip(inner / (_FADE * axes.unit), 0, 1)[..., None]
-        return pulled(image, field, region)
+        field *= np.clip(_from_border(field.shape[:2]) / (_FADE * axes.unit), 0, 1)[..., None]
+        base = cut.copy()
+        # Resampling knows 1/32 pixel: what moves by less than half of that comes out as it went in.
+        reach = np.maximum(np.abs(field[..., 0]), np.abs(field[..., 1]))
+        left, top, width, height = cv2.boundingRect((reach >= _STILL).astype(np.uint8))
+        if width:
+            moves = slice(top, top + height), slice(left, left + width)
+            x, y = region[0] + left, region[1] + top
+            base[moves] = pulled(image, field[moves], (x, y, x + width, y + height))
+        return base
 
     def _overlay(self, aim: _Aim, number: int) -> Picture:
         """The moment's mouth over the mask's spot, (h, w, 3), bent, aligned, and lit like what is below."""
@@ -184,9 +191,9 @@ class FramePlacer:
         field = self._field(aim, number)
         if not self._is_own(aim.frame, number):
             # As sharp as what it is laid on: the flow is thrown off by a softer picture.
-            seen = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
+            seen = pulled(moment.luma, field, spot, patch.origin).astype(np.float32)
             weight = ((alpha > 0.01) & (alpha < 0.8)).astype(np.float32)
-            field = field + Aligner()(aim.below, lit(aim.below, seen, alpha, unit), weight, unit)
+            field = field + Aligner()(aim.luma, lit(aim.luma, seen, alpha, unit), weight, unit)
         picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
         picture = lit(aim.below, self._blurred(aim.frame, number, picture), alpha, unit)
         return self._with_inside(aim, moment, picture)
@@ -245,6 +252,12 @@ def _mixed(overlays: list[_Overlay], aim: _Aim) -> Picture:
     grown = cv2.dilate(inside, np.ones((3, 3), np.uint8)).astype(np.float32) / 255
     share = cv2.GaussianBlur(grown, (0, 0), max(0.008 * aim.axes.unit, 0.5))[..., None]
     return np.asarray(skin * (1 - share) + heaviest * share, np.float32)
+
+
+def _from_border(size: tuple[int, ...]) -> Map:
+    """(h, w) pixels from the nearest border."""
+    x, y = (np.minimum(np.arange(n), np.arange(n)[::-1]).astype(np.float32) for n in size[::-1])
+    return np.minimum(x, y[:, None])
 
 
 def _ring(region: Roi) -> Array:

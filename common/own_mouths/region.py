@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.face.layout import CHIN
 from common.own_mouths.frame import FaceAxes
-from common.own_mouths.plates import Roi, pixel_grid
+from common.own_mouths.plates import Roi
 
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -64,21 +64,22 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
         face, goal: (68, 2) the face as it is and as it shall be, in these axes.
         region: of :func:`mouth_region`.
     """
-    x, y = _in_face(axes, region)
     centre = goal[[48, 54]].mean(axis=0)
-    half = 0.5 * abs(goal[54, 0] - goal[48, 0])
-    top, bottom = face[33, 1] + _MASK_NOSE, goal[CHIN, 1] - _MASK_CHIN
-    aside = np.abs(x - centre[0]) / max(_MASK_HALF, half + _MASK_BESIDE)
-    height = np.where(
-        y < centre[1],
-        (centre[1] - y) / max(centre[1] - top, 0.05),
-        (y - centre[1]) / max(bottom - centre[1], 0.05),
-    )
-    inside = aside**_MASK_POWER + height.clip(0) ** _MASK_POWER < 1
+    half = max(_MASK_HALF, 0.5 * abs(goal[54, 0] - goal[48, 0]) + _MASK_BESIDE)
+    up = max(centre[1] - face[33, 1] - _MASK_NOSE, 0.05)
+    down = max(goal[CHIN, 1] - _MASK_CHIN - centre[1], 0.05)
+    radius = int(max(1, _MASK_INSIDE * axes.unit))
+    corners = centre + np.array([(x, y) for x in (-half, half) for y in (-up, down)])
+    region = _within(region, axes.to_pixels(corners), radius + 2)
+    if region is None:
+        return None
+    x, y = _in_face(axes, region)
+    aside, height = np.abs(x - centre[0]) / half, y - centre[1]
+    height = np.where(height < 0, -height / up, height / down)
+    inside = aside**_MASK_POWER + height**_MASK_POWER < 1
     outline = axes.to_pixels(np.concatenate([goal[:17], face[30:31]])) - np.array(region[:2])
     within = np.zeros(x.shape, np.uint8)
     cv2.fillPoly(within, [np.rint(outline).astype(np.int32)], (1,))
-    radius = int(max(1, _MASK_INSIDE * axes.unit))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     region_mask = (inside & (cv2.erode(within, kernel) > 0)).astype(np.uint8)
     rows, columns = np.flatnonzero(region_mask.any(axis=1)), np.flatnonzero(region_mask.any(axis=0))
@@ -97,10 +98,18 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
     return MouthMask(spot, alpha.astype(np.float32)[cut], x[cut], y[cut])
 
 
+def _within(region: Roi, points: Array, margin: int) -> Roi | None:
+    """The part of a region that holds all points (P, 2) and so many pixels around them; None: nothing is."""
+    (x0, y0), (x1, y1) = points.min(axis=0) - margin, points.max(axis=0) + margin + 1
+    left, top = max(region[0], int(np.floor(x0))), max(region[1], int(np.floor(y0)))
+    right, bottom = min(region[2], int(np.ceil(x1))), min(region[3], int(np.ceil(y1)))
+    return (left, top, right, bottom) if right > left and bottom > top else None
+
+
 def _in_face(axes: FaceAxes, region: Roi) -> tuple[Map, Map]:
     """x and y of every pixel of ``region`` in the face's axes."""
-    x, y = pixel_grid(region)
-    x, y = x - np.float32(axes.origin[0]), y - np.float32(axes.origin[1])
+    x = np.arange(region[0], region[2], dtype=np.float32) - np.float32(axes.origin[0])
+    y = np.arange(region[1], region[3], dtype=np.float32)[:, None] - np.float32(axes.origin[1])
     (ax, ay), (dx, dy) = axes.along / axes.unit, axes.down / axes.unit
     return (
         np.asarray(x * np.float32(ax) + y * np.float32(ay), np.float32),

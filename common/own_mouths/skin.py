@@ -27,7 +27,7 @@ def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
     pixels, those that differ otherwise than most weighing less (a hair, an edge that does not fit).
 
     Args:
-        base, piece: (h, w, 3) float32.
+        base, piece: (h, w, 3) or (h, w) float32.
         alpha: (h, w) opacity; the border is where it is neither 0 nor nearly 1.
         unit: pixels of one eye-corner distance.
     """
@@ -39,12 +39,15 @@ def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
     if not border.any():
         return piece
     difference = below - above
-    usual = np.median(difference[border], axis=0)
-    weight = border / (1 + np.square((difference - usual) / _LIGHT_TOLERANCE).max(axis=-1))
+    planes = difference.reshape(*soft.shape, -1)
+    usual = np.median(planes[border], axis=0)
+    odd = np.square((planes - usual) / _LIGHT_TOLERANCE).max(axis=-1)
+    weight = (border / (1 + odd)).astype(np.float32)
     sigma = _LIGHT_SPREAD * unit / shrink
-    weight = weight.astype(np.float32)
-    spread = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
-    light = cv2.GaussianBlur(difference * weight[..., None], (0, 0), sigma) / np.maximum(spread, 1e-5)
+    spread = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-5)
+    # One channel needs no axis of its own.
+    weight, spread = (x.reshape(*x.shape, *[1] * (difference.ndim - 2)) for x in (weight, spread))
+    light = cv2.GaussianBlur(difference * weight, (0, 0), sigma) / spread
     return piece + cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
@@ -61,19 +64,19 @@ class Aligner:
         and outliers little, and held to 0.03: the mouth follows the skin around it.
 
         Args:
-            base, piece: (h, w, 3) float32 in grey levels.
+            base, piece: (h, w) float32 luma in grey levels.
             weight: (h, w), where the flow counts.
             unit: pixels of one eye-corner distance.
         """
         shrink = max(1.0, unit / _FLOW_UNIT)
         height, width = weight.shape
         size = (max(_LEAST_SIDE, int(width / shrink)), max(_LEAST_SIDE, int(height / shrink)))
-        here, there = (_small_luma(x, size) for x in (base, piece))
+        here, there = (_small(x, size) for x in (base, piece))
         flow = self._dense(here, there)
         small = unit / shrink
         slope = np.abs(cv2.Sobel(here, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(here, cv2.CV_32F, 0, 1))
         edges = np.clip(cv2.GaussianBlur(slope, (0, 0), 2) / _FLOW_EDGE, 0.02, 1)
-        size_of = np.abs(flow).max(axis=-1)
+        size_of = np.maximum(np.abs(flow[..., 0]), np.abs(flow[..., 1]))
         trust = cv2.resize(weight, size) * edges / (1 + (size_of / (0.04 * small)) ** 4)
         sigma = _FLOW_SPREAD * small
         spread = cv2.GaussianBlur(trust.astype(np.float32), (0, 0), sigma) + 0.01
@@ -93,9 +96,9 @@ class Aligner:
         return np.asarray(flow, np.float32)[:height]
 
 
-def _small_luma(picture: Picture, size: tuple[int, int]) -> NDArray[np.uint8]:
-    small = cv2.resize(np.clip(picture, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+def _small(luma: Map, size: tuple[int, int]) -> NDArray[np.uint8]:
+    small = cv2.resize(np.clip(luma, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
 
 
 def motion_blurred(picture: Picture, shift: NDArray[np.float64]) -> Picture:
