@@ -70,14 +70,14 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
     down = max(goal[CHIN, 1] - _MASK_CHIN - centre[1], 0.05)
     radius = int(max(1, _MASK_INSIDE * axes.unit))
     corners = centre + np.array([(x, y) for x in (-half, half) for y in (-up, down)])
-    region = _within(region, axes.to_pixels(corners), radius + 2)
-    if region is None:
+    part = _within(region, axes.to_pixels(corners), radius + 2)
+    if part is None:
         return None
-    x, y = _in_face(axes, region)
+    x, y = _in_face(axes, part)
     aside, height = np.abs(x - centre[0]) / half, y - centre[1]
     height = np.where(height < 0, -height / up, height / down)
     inside = aside**_MASK_POWER + height**_MASK_POWER < 1
-    outline = axes.to_pixels(np.concatenate([goal[:17], face[30:31]])) - np.array(region[:2])
+    outline = axes.to_pixels(np.concatenate([goal[:17], face[30:31]])) - np.array(part[:2])
     within = np.zeros(x.shape, np.uint8)
     cv2.fillPoly(within, [np.rint(outline).astype(np.int32)], (1,))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
@@ -89,10 +89,10 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
     alpha = 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / (_MASK_SOFT * axes.unit), 0, 1))
     inside_rows, inside_columns = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     spot = (
-        region[0] + int(columns[0]),
-        region[1] + int(rows[0]),
-        region[0] + int(columns[-1]) + 1,
-        region[1] + int(rows[-1]) + 1,
+        part[0] + int(columns[0]),
+        part[1] + int(rows[0]),
+        part[0] + int(columns[-1]) + 1,
+        part[1] + int(rows[-1]) + 1,
     )
     cut = (inside_rows, inside_columns)
     return MouthMask(spot, alpha.astype(np.float32)[cut], x[cut], y[cut])
