@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -14,12 +15,15 @@ from common.face.people import Faces, track_faces
 from common.media import VideoInfo, VideoReader
 from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
+from common.parallel import Behind
 from common.progress import ProgressCallback
 from stage2_dubber.dub.choose import ChosenFaces, choose_faces
 from stage2_dubber.dub.cues import Cue, read_cues
 from stage2_dubber.dub.request import DubRequest
 
 TRACKING = "finding face"
+
+_BEHIND = 4  # frames whose mouths wait to be collected
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,12 @@ def follow_face(
     detector = build_detector(name, **options)
     collector = None if own_mouths is None else MouthCollector(own_mouths)
     stopping = stopping or Event()
-    with VideoReader(request.video) as reader:
+    # Mouths are collected beside the search for faces in the next frames.
+    beside = nullcontext() if collector is None else Behind(collector.watch, _BEHIND)
+    with VideoReader(request.video) as reader, beside as watch:
         times, info = reader.times(), reader.info
         images = _counted(reader, info, progress, stopping)
-        faces = track_faces(images, detector, watch=None if collector is None else collector.watch)
+        faces = track_faces(images, detector, watch=watch)
     require_face(faces.track(range(len(faces.stretches))), request.video)
     if request.cues is None:
         chosen = _choose(request, name, faces, times)
