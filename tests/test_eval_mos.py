@@ -14,7 +14,15 @@ from common.face import build_detector
 from common.files import write_json
 from common.media import load_audio, probe, read_frames, save_wav, write_video
 from evaluation.mos import Key, ListeningItem, PageOptions, items_from_results, make_pages, score_answers
-from evaluation.mos.control import FIRST, HOLD, LAST, choose_donors, corrupted_frames, mouth_boxes
+from evaluation.mos.control import (
+    FIRST,
+    HOLD,
+    LAST,
+    choose_donors,
+    corrupted_frames,
+    corrupted_part,
+    mouth_boxes,
+)
 from evaluation.mos.footage import Form
 from evaluation.mos.key import CRITERIA, Page, RatedVideo, Role
 from evaluation.mos.pages import plan
@@ -223,6 +231,17 @@ def test_the_control_is_that_of_the_paper(clips):
         assert abs(np.corrcoef(noise[0][middle], noise[1][middle])[0, 1]) < 0.15
 
 
+@pytest.mark.parametrize(("frames", "first", "stop"), [(60, 15, 55), (45, 15, 40), (30, 10, 27), (25, 8, 23)])
+def test_short_clips_have_a_control_of_their_length(clips, frames, first, stop):
+    original, form = clips[0].original, Form(96, 64, min(frames, 50))
+    assert corrupted_part(frames) == range(first, stop)
+    truth = read_frames(original)[: form.count]
+    shown = np.stack(list(corrupted_frames(original, form, detector(), np.random.default_rng(1))))
+    changed = (shown != truth).any(axis=(1, 2, 3))
+    part = corrupted_part(form.count)
+    np.testing.assert_array_equal(np.flatnonzero(changed), np.arange(part.start, part.stop))
+
+
 def test_the_control_does_not_follow_the_lips():
     """Neither place nor size of the box changes with the mouth."""
     from perfect_dubs import head
@@ -237,7 +256,7 @@ def test_the_control_does_not_follow_the_lips():
     still, talking = boxes(np.full(30, 0.15)), boxes(0.15 + 0.1 * np.sin(np.arange(30)))
     assert len({tuple(b[2:] - b[:2]) for b in talking}) == 1
     assert np.abs(still[:, :2] - talking[:, :2]).max() <= 2
-    with pytest.raises(UserError, match="less than two seconds"):
+    with pytest.raises(UserError, match="too short a time"):
         choose_donors(np.arange(50) == 20, np.random.default_rng(0))
 
 
@@ -260,7 +279,7 @@ def test_what_would_give_the_test_away_or_cannot_be_shown_is_refused(clips, made
     wide = tmp_path / "wide.mp4"
     write_video(wide, moving_frames(50, 64, 128), rate=25)
     refused("another aspect", items=(ListeningItem("y", "a", {"s": wide}, one.speech, one.original),))
-    refused("needs 45", seconds=1.0)
+    refused("needs 25", seconds=0.8)
     # All that is wrong is said at once.
     other = ListeningItem("z", "a", {"s": wide}, one.speech, one.original)
     both = (ListeningItem("y", "a", {"s": wide}, one.speech, one.original), other)

@@ -22,7 +22,8 @@ HOLD = 25
 """Frames that show one crop."""
 NOISE = 20.0
 """Standard deviation of the noise, of 255 levels."""
-FEWEST_FRAMES = FIRST + HOLD + LAST
+FEWEST_FRAMES = 25
+"""A clip of less than a second is no utterance that could be rated."""
 
 _MARGIN = 1.4  # the pasted box over the mouth's own
 _LEAST_PRESENCE = 0.8  # of the frames to be corrupted
@@ -38,7 +39,8 @@ def corrupted_frames(
     From frame 15 on, up to 5 frames before the end, a box around the mouth shows the mouth of another frame,
     turned by 180 degrees, with Gaussian noise of standard deviation 20 that is new in each frame. The crop
     changes every 25 frames. Size and place of the box say nothing about the lips: one size for the clip, and
-    a place that follows the rest of the face.
+    a place that follows the rest of the face. In clips of fewer than 45 frames the first third and the last
+    ninth stay as they are instead (:func:`corrupted_part`).
 
     Raises:
         UserError: the clip is too short, or shows too little of a face.
@@ -47,7 +49,8 @@ def corrupted_frames(
     track = track_face(shown_frames(original, form), detector)
     boxes = mouth_boxes(track, form)
     known = np.isfinite(track.landmarks).all(axis=(1, 2))
-    if known[FIRST : form.count - LAST].mean() < _LEAST_PRESENCE:
+    part = corrupted_part(form.count)
+    if known[part.start : part.stop].mean() < _LEAST_PRESENCE:
         raise UserError(f"The video '{original}' shows too little of a face for a control: leave it out.")
     donors = choose_donors(known, rng)
     crops = _crops_of(shown_frames(original, form), boxes, set(donors))
@@ -67,16 +70,20 @@ def require_length(original: Path, form: Form) -> None:
         )
 
 
+def corrupted_part(count: int) -> range:
+    """The frames of a control that are corrupted, of ``count``."""
+    return range(min(FIRST, count // 3), count - min(LAST, count // 9))
+
+
 def choose_donors(known: NDArray[np.bool_], rng: np.random.Generator) -> list[int]:
     """For each stretch of 25 frames a frame with a face that lies outside it."""
     donors = []
-    for start in range(FIRST, len(known) - LAST, HOLD):
+    part = corrupted_part(len(known))
+    for start in range(part.start, part.stop, HOLD):
         outside = known.copy()
         outside[start : start + HOLD] = False
         if not outside.any():
-            raise UserError(
-                "A face is seen for less than two seconds, too short for a control: leave it out."
-            )
+            raise UserError("A face is seen for too short a time for a control: leave this clip out.")
         donors.append(int(rng.choice(np.flatnonzero(outside))))
     return donors
 
@@ -115,9 +122,10 @@ def _pasted(
     crops: list[Frames],
     rng: np.random.Generator,
 ) -> Iterator[Frames]:
+    part = corrupted_part(len(boxes))
     for index, image in enumerate(frames()):
-        if FIRST <= index < len(boxes) - LAST and known[index]:
-            crop = crops[(index - FIRST) // HOLD][::-1, ::-1]
+        if index in part and known[index]:
+            crop = crops[(index - part.start) // HOLD][::-1, ::-1]
             noisy = crop + rng.normal(0, NOISE, crop.shape)
             x0, y0, x1, y1 = boxes[index]
             image = image.copy()
