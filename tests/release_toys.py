@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
-from model_toys import tiny_transformer
+from model_toys import tiny_hubert, tiny_transformer
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, processors
 from torch import Tensor
@@ -87,6 +87,70 @@ def write_release(folder: Path, **changes: Any) -> Toy:
     _save(folder / "models_t5_umt5-xxl-enc-bf16.safetensors", original_text_state(toy.text))
     write_tokenizer(folder / "umt5-xxl")
     write_speech(folder, toy.whisper, toy.wav2vec2)
+    return toy
+
+
+@dataclass(frozen=True)
+class TbdubToy:
+    """The models whose weights lie in ``folder``; both variants have the same transformer."""
+
+    folder: Path
+    statistics: Path
+    transformer: Any
+    vae: Any
+    hubert: Any
+    context: Tensor
+
+    @property
+    def options(self) -> list[str]:
+        return ["--latent-statistics", str(self.statistics)]
+
+
+def write_tbdub(folder: Path, **changes: Any) -> TbdubToy:
+    """The TBDub release, both variants, bfloat16 as it is published. ``changes``: of the transformer."""
+    hubert = tiny_hubert()
+    torch.manual_seed(2)
+    sizes = {
+        "text_tokens": 512,
+        "text_dim": TEXT_DIM,
+        "latent_channels": LATENT_CHANNELS,
+        "audio_channels": 4 * hubert.config.hidden_size,
+    }
+    transformer = tiny_transformer(**(sizes | changes)).bfloat16()
+    context = torch.randn(1, 512, TEXT_DIM).bfloat16()
+    context[:, 3:] = 0
+    statistics = folder.with_name(f"{folder.name}.statistics.safetensors")
+    toy = TbdubToy(folder, statistics, transformer, _vae(), hubert, context)
+    for name in ("student", "teacher"):
+        _save(folder / f"tbdub_{name}.safetensors", to_public_state_dict(transformer.state_dict()))
+    _save(folder / "Wan2.2_VAE.safetensors", original_vae_state(toy.vae))
+    _save(statistics, {n: torch.tensor(toy.vae.config[n]) for n in ("latents_mean", "latents_std")})
+    torch.save(context, folder / "null_prompt_emb.pt")
+    settings = {
+        "format_version": 2,
+        "model_type": "tbdub",
+        "input": {"video_fps": 25, "face_resolution": [32, 32]},
+        "generation": {"clip_num_frames": 13, "motion_num_frames": 5, "cpu_offload": False},
+        "variants": {
+            "teacher": {
+                "num_inference_steps": 3,
+                "ref_cfg_scale": 2.0,
+                "audio_cfg_scale": 6.0,
+                "checkpoints": ["tbdub_teacher.safetensors"],
+            },
+            "student": {
+                "num_inference_steps": 2,
+                "sigma_shift": 1.0,
+                "motion_from_latents": True,
+                "checkpoints": ["tbdub_student.safetensors"],
+            },
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(settings))
+    place = folder / "hubert-large-ll60k"
+    hubert.config.save_pretrained(place)
+    torch.save({old_norm_name(n): t for n, t in hubert.state_dict().items()}, place / "pytorch_model.bin")
+    (place / "preprocessor_config.json").write_text('{"do_normalize": true, "sampling_rate": 16000}')
     return toy
 
 

@@ -70,6 +70,29 @@ def test_only_branches_with_a_weight_are_run(
     assert len(model.calls) == (1 if batched else len(branches))
 
 
+def test_the_audio_scale_has_a_floor_where_one_is_given() -> None:
+    floored = Guidance(2.0, 6.0, audio_floor=0.5)
+    assert floored.scales(0.81) == (pytest.approx(Guidance(2.0, 6.0).scales(0.81)[0]), pytest.approx(4.374))
+    assert floored.scales(0.1)[1] == pytest.approx(3.0)
+    assert Guidance(2.0, 6.0, audio_floor=0.5).scales(0.64)[1] == pytest.approx(6 * 0.512)
+    assert Guidance(1.0, 1.0, audio_floor=0.5).scales(0.1) == (1.0, 1.0)
+
+
+def test_the_border_can_be_left_to_the_end() -> None:
+    given, noise = conditions(), torch.randn(SHAPE)
+    ring = ring_mask(SHAPE[2:], 1)
+    assert given.reference is not None
+    for at_end in (False, True):
+        model = Recorder()
+        made = sampler(border=1, border_at_end=at_end).sample(model, noise, given)
+        last = model.calls[-1]["latents"]
+        follows = torch.equal(
+            last[..., ring], Border(given.reference, noise, 1).renoise(last, 5 / 8)[..., ring]
+        )
+        assert follows is not at_end
+        assert torch.equal(made[..., ring], given.reference[..., ring])
+
+
 def test_dynamic_scales_follow_the_release_and_leave_a_scale_of_one_alone() -> None:
     guidance = Guidance(2.0, 8.0)
     assert guidance.scales(1.0) == (2.0, 8.0)

@@ -57,6 +57,20 @@ def test_indices_stay_inside_the_clip(plan: tuple[int, int, int]) -> None:
         assert (indices[window.valid :] == num_frames - 1).all()
 
 
+@settings(deadline=None)
+@given(plan=plans)
+def test_copies_of_the_first_frame_stand_before_a_clip(plan: tuple[int, int, int]) -> None:
+    num_frames, window, overlap = plan
+    windows = plan_windows(num_frames, window, overlap, WindowRule.pre_rolled)
+    assert len(windows) == -(-num_frames // (window - overlap))
+    made = np.concatenate([w.indices()[w.new] for w in windows])
+    assert np.array_equal(made, np.arange(num_frames))
+    first = windows[0]
+    assert first.start == -overlap and not first.indices()[: first.new_from].any()
+    assert all(w.length == window and w.new_from == overlap for w in windows)
+    assert all(w.indices().min() >= 0 and w.indices().max() < num_frames for w in windows)
+
+
 def test_the_lengths_of_the_release_give_its_windows() -> None:
     windows = plan_windows(77 + 3 * 72)
     assert [(w.start, w.length, w.new_from) for w in windows] == [

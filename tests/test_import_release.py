@@ -19,7 +19,7 @@ from common.diffusion.config import DiffusionConfig
 from common.diffusion.windows import WindowRule
 from common.geometry import GeometryConfig
 from common.media import read_frames
-from common.models.conventions import RELEASE, Conventions, CropRule, NoiseRule
+from common.models.conventions import RELEASE, Conventions, CropRule, NoiseRule, SeamRule
 from common.models.convert import from_public_state_dict
 from common.models.convert_vae import from_original_vae
 from common.models.convert_whisper import from_openai_whisper
@@ -83,7 +83,9 @@ def test_every_part_has_the_weights_of_the_release(toy: Toy, package: Path) -> N
     assert made.info.phase == "released" and made.info.speech.path == str(package / "speech")
     assert made.info.geometry.crop_size == 32 and made.info.diffusion.num_steps == 2
     assert (made.info.diffusion.reference_scale, made.info.diffusion.audio_scale) == (2.5, 10.0)
-    assert made.info.conventions == Conventions(CropRule.release, WindowRule.full, NoiseRule.none, 42)
+    assert made.info.conventions == Conventions(
+        CropRule.release, WindowRule.full, NoiseRule.none, 42, SeamRule.average
+    )
     assert (
         list((package / "transformer").glob("*.index.json"))
         and len(list((package / "transformer").glob("*.safetensors"))) > 1
@@ -104,8 +106,9 @@ def test_a_dub_is_that_of_the_parity_path(toy: Toy, package: Path, tmp_path: Pat
     audio = write_speech(tmp_path / "a.wav", 0.7)
     box = ",".join(str(round(value)) for value in BOX)
     arguments = ["--video", video, "--audio", audio, "--output", tmp_path / "o.mkv", "--lossless"]
+    arguments += ["--compositing", "whole-crop"]
     done = CliRunner().invoke(
-        app, ["dub", *map(str, arguments), "--model", str(package), "--box", box, "--device", "cpu"]
+        app, ["dub", *map(str, arguments), "--model", str(package), "--box", box, "--dtype", "float32"]
     )
     assert done.exit_code == 0, done.stderr
 
@@ -130,7 +133,12 @@ def test_a_dub_is_that_of_the_parity_path(toy: Toy, package: Path, tmp_path: Pat
     context = empty_prompt(toy.text.bfloat16().float())
     direct = ModelPackage(info, transformer.eval(), VideoCodec(vae), context, tmp_path)
     DubPipeline(direct, speech)(
-        video=video, audio=audio, output=tmp_path / "direct.mkv", box=BOX, lossless=True
+        video=video,
+        audio=audio,
+        output=tmp_path / "direct.mkv",
+        box=BOX,
+        lossless=True,
+        compositing="whole-crop",
     )
     dubbed, expected = read_frames(tmp_path / "o.mkv"), read_frames(tmp_path / "direct.mkv")
     assert (dubbed != read_frames(video)).any()

@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tools"))
 
 import parity  # noqa: E402
+import parity_kinds  # noqa: E402
 from model_toys import tiny_inputs, tiny_transformer  # noqa: E402
 
 from common.models.convert import to_public_state_dict  # noqa: E402
@@ -39,7 +40,7 @@ def made_golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(weights, folder / "weights.safetensors")
     save_file(given, folder / "inputs.safetensors")
     with torch.no_grad():
-        outputs = parity.compute_xdub(parity.Golden(config, weights, given, {}))
+        outputs = parity_kinds.compute_xdub(parity_kinds.Golden(config, weights, given, {}))
     save_file({k: v.contiguous() for k, v in outputs.items()}, folder / "outputs.safetensors")
     return folder
 
@@ -113,7 +114,9 @@ def test_runs_as_a_script_from_anywhere(golden: Path, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("kind", ["xdub_tiny", "vae38_tiny", "whisper_tiny"])
+@pytest.mark.parametrize(
+    "kind", ["xdub_tiny", "vae38_tiny", "whisper_tiny", "tbdub_tiny", "hubert_tiny", "xdub_boxes"]
+)
 def test_the_public_arithmetic(kind: str) -> None:
     if not (GOLDEN / kind).is_dir():
         pytest.skip(REASON)

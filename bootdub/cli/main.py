@@ -12,6 +12,7 @@ from bootdub.cli.doctor import doctor
 from bootdub.cli.dub import dub, info
 from bootdub.cli.evaluate import bench, evaluate
 from bootdub.cli.faces import faces
+from bootdub.cli.import_tbdub import import_tbdub
 from bootdub.cli.import_xdub import import_xdub
 from bootdub.cli.listening import make, score
 
@@ -21,6 +22,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "faces": faces,
     "doctor": doctor,
     "import-xdub": import_xdub,
+    "import-tbdub": import_tbdub,
     "evaluate": evaluate,
     "bench": bench,
     "curate": curate,

@@ -22,7 +22,7 @@ from common.autoencoder.checkpointing import decode_checkpointed
 from common.autoencoder.config import VaeConfig
 from common.autoencoder.patch import PatchAutoencoder
 from common.autoencoder.pixels import to_frames, to_video
-from common.autoencoder.stream import Tiling, decode_stream, encode_stream, time_chunks
+from common.autoencoder.stream import StreamDecoder, Tiling, encode_stream, time_chunks
 from common.errors import UserError
 from common.files import fingerprint, read_json
 from common.geometry import TEMPORAL_STRIDE, frames_to_latents
@@ -214,20 +214,35 @@ class VideoCodec:
         return torch.cat(list(self.decode_pieces(latents)), dim=2)
 
     @torch.no_grad()
-    def decode_pieces(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
-        """The frames of :meth:`decode`, in order, in pieces (B, 3, n, H, W); each is made when asked for."""
-        for piece in self._pieces(latents):
+    def decode_pieces(
+        self, latents: torch.Tensor, decoder: StreamDecoder | None = None
+    ) -> Iterator[torch.Tensor]:
+        """The frames of :meth:`decode`, in order, in pieces (B, 3, n, H, W); each is made when asked for.
+
+        ``decoder``: of :meth:`decoder`, for a video whose latents come in parts.
+        """
+        for piece in self._pieces(latents, decoder or self.decoder()):
             yield piece.float()
 
     @torch.no_grad()
-    def decode_frames(self, latents: torch.Tensor) -> NDArray[np.uint8]:
-        """Pictures (B, N, H, W, 3) uint8; nothing of the window's length is ever held as floats."""
-        return np.concatenate([to_frames(piece) for piece in self.decode_pieces(latents)], axis=1)
+    def decode_frames(self, latents: torch.Tensor, decoder: StreamDecoder | None = None) -> NDArray[np.uint8]:
+        """Pictures (B, N, H, W, 3) uint8; nothing of the window's length is ever held as floats.
 
-    def _pieces(self, latents: torch.Tensor) -> Iterator[torch.Tensor]:
+        Args:
+            latents: (B, C, F, h, w).
+            decoder: as in :meth:`decode_pieces`.
+        """
+        return np.concatenate([to_frames(piece) for piece in self.decode_pieces(latents, decoder)], axis=1)
+
+    def decoder(self) -> StreamDecoder:
+        """What decodes one video part by part: each call of a decoding method with it goes on where the one
+        before stopped, so that N latents in parts are the 4 (N - 1) + 1 frames that they are at once."""
+        return StreamDecoder(self.vae, self.tiling)
+
+    def _pieces(self, latents: torch.Tensor, decoder: StreamDecoder) -> Iterator[torch.Tensor]:
         mean, std = self._statistics()
         raw = latents.to(self.device, torch.float32) * std + mean
-        pieces = decode_stream(self.vae, raw.to(self.dtype), self.tiling)
+        pieces = decoder.decode(raw.to(self.dtype))
         while True:  # autocast must be off for the caller's code between the pieces
             with self._precision():
                 piece = next(pieces, None)

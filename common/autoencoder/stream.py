@@ -53,36 +53,66 @@ def decode_stream(vae: Any, latents: Tensor, tiling: Tiling) -> Iterator[Tensor]
 
     An autoencoder that is no AutoencoderKLWan gives all frames as one piece.
     """
-    if not isinstance(vae, AutoencoderKLWan):
-        yield vae.decode(latents).sample
-        return
-    scale = vae.config.scale_factor_spatial
-    rows, columns = (_spans(side, scale, tiling) for side in latents.shape[3:])
-    if len(rows) == len(columns) == 1:
-        yield from _decode_tile(vae, latents)
-        return
-    places = [(y, x) for y in rows for x in columns]
-    weights = [
-        _ramp(y, latents.shape[3], scale, latents)[:, None] * _ramp(x, latents.shape[4], scale, latents)
-        for y, x in places
-    ]
-    streams = [_decode_tile(vae, latents[..., slice(*y), slice(*x)]) for y, x in places]
-    for parts in zip(*streams, strict=True):
-        batch, channels, frames = parts[0].shape[:3]
-        size = (batch, channels, frames, latents.shape[3] * scale, latents.shape[4] * scale)
-        video, total = parts[0].new_zeros(size), parts[0].new_zeros(size[3:])
-        for (y, x), part, weight in zip(places, parts, weights, strict=True):
-            where = (slice(y[0] * scale, y[1] * scale), slice(x[0] * scale, x[1] * scale))
-            video[..., where[0], where[1]] += part * weight
-            total[where] += weight
-        yield video.div_(total)
+    return StreamDecoder(vae, tiling).decode(latents)
 
 
-def _decode_tile(vae: Any, latents: Tensor) -> Iterator[Tensor]:
-    cache: list[Any] = [None] * vae._cached_conv_counts["decoder"]
+class StreamDecoder:
+    """Decodes one video whose latents come in parts, as if they had come at once.
+
+    Between the parts it holds what the causal convolutions must know of the frames before.
+    """
+
+    def __init__(self, vae: Any, tiling: Tiling) -> None:
+        self._vae, self._tiling = vae, tiling
+        self._caches: list[list[Any]] = []
+
+    def decode(self, latents: Tensor) -> Iterator[Tensor]:
+        """Pieces (B, 3, 1 or 4, H, W) in [-1, 1] of the next latents (B, C, F, h, w) of the video.
+
+        All pieces are to be taken before the next part is decoded.
+
+        Raises:
+            ValueError: a second part, of an autoencoder that only decodes whole videos.
+        """
+        first, vae = not self._caches, self._vae
+        if not isinstance(vae, AutoencoderKLWan):
+            if not first:
+                raise ValueError(f"{type(vae).__name__} decodes whole videos alone")
+            self._caches.append([])
+            yield vae.decode(latents).sample
+            return
+        scale = vae.config.scale_factor_spatial
+        rows, columns = (_spans(side, scale, self._tiling) for side in latents.shape[3:])
+        places = [(y, x) for y in rows for x in columns]
+        if first:
+            self._caches = [[None] * vae._cached_conv_counts["decoder"] for _ in places]
+        streams = [
+            _decode_tile(vae, latents[..., slice(*y), slice(*x)], cache, first)
+            for (y, x), cache in zip(places, self._caches, strict=True)
+        ]
+        if len(streams) == 1:
+            yield from streams[0]
+            return
+        weights = [
+            _ramp(y, latents.shape[3], scale, latents)[:, None] * _ramp(x, latents.shape[4], scale, latents)
+            for y, x in places
+        ]
+        for parts in zip(*streams, strict=True):
+            batch, channels, frames = parts[0].shape[:3]
+            size = (batch, channels, frames, latents.shape[3] * scale, latents.shape[4] * scale)
+            video, total = parts[0].new_zeros(size), parts[0].new_zeros(size[3:])
+            for (y, x), part, weight in zip(places, parts, weights, strict=True):
+                where = (slice(y[0] * scale, y[1] * scale), slice(x[0] * scale, x[1] * scale))
+                video[..., where[0], where[1]] += part * weight
+                total[where] += weight
+            yield video.div_(total)
+
+
+def _decode_tile(vae: Any, latents: Tensor, cache: list[Any], first: bool) -> Iterator[Tensor]:
+    """``first``: the video begins here; ``cache`` is changed."""
     for frame in range(latents.shape[2]):
         hidden = vae.post_quant_conv(latents[:, :, frame : frame + 1])
-        part = vae.decoder(hidden, feat_cache=cache, feat_idx=[0], first_chunk=frame == 0)
+        part = vae.decoder(hidden, feat_cache=cache, feat_idx=[0], first_chunk=first and frame == 0)
         if vae.config.patch_size is not None:
             part = unpatchify(part, patch_size=vae.config.patch_size)
         yield part.clamp(-1.0, 1.0)

@@ -17,10 +17,13 @@ class DiffusionConfig:
     reference_scale: float = 2.0
     audio_scale: float = 7.0
     dynamic_schedule: bool = True
+    audio_floor: float = 0.0  # least factor of the audio scale in the dynamic schedule
     border: int = 1  # outer latent ring copied from the source at every step
+    border_at_end: bool = False  # after the last step alone
     timestep_a: float = 5.0  # t = a u / (1 + (a - 1) u); 0 means uniform t
 
     def __post_init__(self) -> None:
         at_least("diffusion.num_steps", self.num_steps, 1)
         at_least("diffusion.passes", self.passes, 1)
+        at_least("diffusion.audio_floor", self.audio_floor, 0)
         at_least("diffusion.timestep_a", self.timestep_a, 0)

@@ -34,14 +34,16 @@ class Guidance:
     """Scales of the two guidance directions; with ``dynamic`` they follow the release's schedules over sigma.
 
     A scale of exactly 1 switches its direction off, schedule included: stage 1 uses ``reference_scale`` = 1.
-    Outside the closed ``interval`` of sigma there is no guidance: the branch that sees all conditions stands
-    alone (arXiv 2404.07724).
+    ``audio_floor``: least factor that the schedule gives the audio scale (.5 of TBDub's teacher). Outside the
+    closed ``interval`` of sigma there is no guidance: the branch that sees all conditions stands alone
+    (arXiv 2404.07724).
     """
 
     reference_scale: float = 2.0
     audio_scale: float = 7.0
     dynamic: bool = True
     interval: tuple[float, float] = (0.0, 1.0)
+    audio_floor: float = 0.0
 
     def scales(self, sigma: float) -> tuple[float, float]:
         """(s_ref, s_aud) at noise level ``sigma``."""
@@ -51,7 +53,7 @@ class Guidance:
         if self.dynamic and reference != 1:
             reference *= reference_factor(sigma)
         if self.dynamic and audio != 1:
-            audio *= sigma**AUDIO_POWER
+            audio *= max(sigma**AUDIO_POWER, self.audio_floor)
         return reference, audio
 
     def weights(self, sigma: float) -> dict[Branch, float]:
@@ -64,7 +66,13 @@ class Guidance:
 def build_guidance(config: DiffusionConfig, speed: SpeedConfig | None = None) -> Guidance:
     """The guidance that a ``diffusion`` section describes, in the interval of a ``speed`` section."""
     low, high = (speed or SpeedConfig()).guidance_interval
-    return Guidance(config.reference_scale, config.audio_scale, config.dynamic_schedule, (low, high))
+    return Guidance(
+        config.reference_scale,
+        config.audio_scale,
+        config.dynamic_schedule,
+        (low, high),
+        config.audio_floor,
+    )
 
 
 def reference_factor(sigma: float) -> float:

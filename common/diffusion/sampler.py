@@ -29,14 +29,16 @@ class EulerSampler:
     passes: a small editor moves lips a part of the way; a second pass takes what the first has made for its
     reference, and goes on from there. Only where reference and target are aligned, stage 2.
     border: width of the latent ring that follows ``reference`` (0: none; only where reference and target are
-    aligned, stage 2). batch_branches: evaluate all guidance branches in one batch (more memory, fewer calls).
-    before_step: called with sigma before every step, for adapters that act in a range of it.
+    aligned, stage 2); with ``border_at_end`` it is put in place after the last step alone. batch_branches:
+    evaluate all guidance branches in one batch (more memory, fewer calls). before_step: called with sigma
+    before every step, for adapters that act in a range of it.
     """
 
     flow: FlowMatching
     guidance: Guidance
     num_steps: int = 30
     border: int = 0
+    border_at_end: bool = False
     passes: int = 1
     batch_branches: bool = False
     before_step: StepHook | None = None
@@ -109,7 +111,7 @@ class EulerSampler:
     ) -> torch.Tensor:
         """What the model is given at ``sigma``: with clean motion latents and the renoised border."""
         border, latents = self._border(noise, conditions), _with_motion(latents, conditions)
-        return latents if border is None else border.renoise(latents, sigma)
+        return latents if border is None or self.border_at_end else border.renoise(latents, sigma)
 
     def finished(
         self, latents: torch.Tensor, noise: torch.Tensor, conditions: ModelConditions
@@ -167,7 +169,9 @@ def build_sampler(config: DiffusionConfig, speed: SpeedConfig | None = None, **c
     """
     flow = FlowMatching(config.shift, config.timestep_a)
     guidance = build_guidance(config, speed)
-    sampler = EulerSampler(flow, guidance, config.num_steps, config.border, config.passes)
+    sampler = EulerSampler(
+        flow, guidance, config.num_steps, config.border, config.border_at_end, config.passes
+    )
     return replace(sampler, **changes)
 
 

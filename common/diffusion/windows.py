@@ -26,16 +26,20 @@ class WindowRule(str, Enum):
     """All within four frames of one length, so that hardly any frame is padding (G)."""
     full = "full"
     """All of the largest length; the clip is run back and forth to fill the last one (R)."""
+    pre_rolled = "pre-rolled"
+    """As full, but before the clip stand copies of its first frame, as many as windows share, from which the
+    first window goes on (TBDub's student)."""
 
 
 @dataclass(frozen=True)
 class Window:
     """One stretch of frames that goes through the model.
 
-    start: first frame in the clip. length: frames that the model sees, 4k + 1. new_from: how many leading
-    frames the window before has already made (0 in the first window). valid: frames that exist in the clip;
-    the length - valid frames after them are padding. mirrored: the padding runs back through the clip, and
-    forth again at its beginning; else it repeats the last frame.
+    start: first frame in the clip; below 0 stand copies of frame 0. length: frames that the model sees,
+    4k + 1. new_from: how many leading frames the window before has already made (in the first window those
+    copies). valid: frames that exist in the clip, with the copies; the length - valid frames after them are
+    padding. mirrored: the padding runs back through the clip, and forth again at its beginning; else it
+    repeats the last frame.
     """
 
     start: int
@@ -60,7 +64,8 @@ class Window:
 
     def indices(self) -> np.ndarray:
         """(length,) int64 frame indices in the clip, padding included."""
-        indices, last = np.arange(self.start, self.start + self.length), self.start + self.valid - 1
+        indices = np.maximum(np.arange(self.start, self.start + self.length), 0)
+        last = self.start + self.valid - 1
         if not self.mirrored or last == 0:
             return np.minimum(indices, last)
         turned = indices % (2 * last)
@@ -86,8 +91,8 @@ def plan_windows(
             f"Windows of {window} frames with {overlap} in common cannot be cut; use one more than multiples "
             "of 4, the overlap below the window (or 0)."
         )
-    if rule is WindowRule.full:
-        return _full_windows(num_frames, window, overlap)
+    if rule is not WindowRule.fitted:
+        return _full_windows(num_frames, window, overlap, overlap if rule is WindowRule.pre_rolled else 0)
     if num_frames <= window:
         return [Window(0, ceil_clip_length(num_frames), 0, num_frames)]
     count = -(-(num_frames - overlap) // (window - overlap))
@@ -103,9 +108,16 @@ def plan_windows(
     return windows
 
 
-def _full_windows(num_frames: int, window: int, overlap: int) -> list[Window]:
-    starts = range(0, max(num_frames - overlap, 1), window - overlap)
+def _full_windows(num_frames: int, window: int, overlap: int, copies: int) -> list[Window]:
+    """``copies``: of frame 0, before it."""
+    starts = range(-copies, max(num_frames - overlap, 1 - copies), window - overlap)
     return [
-        Window(start, window, overlap if start else 0, min(window, num_frames - start), mirrored=True)
-        for start in starts
+        Window(
+            start,
+            window,
+            copies if number == 0 else overlap,
+            min(window, num_frames - start),
+            mirrored=True,
+        )
+        for number, start in enumerate(starts)
     ]

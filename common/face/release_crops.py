@@ -39,10 +39,12 @@ class ReleaseCrops:
     Attributes:
         boxes: (N, 4) int64 x0, y0, x1, y1 in pixels: ``image[y0:y1, x0:x1]``.
         mode: 1 one square, 2 one size, 3 free.
+        faces: (N, 4) squares about the face of each frame, from which the others are planned.
     """
 
     boxes: NDArray[np.int64]
     mode: int
+    faces: Array
 
 
 def plan_release_crops(landmarks: NDArray[np.floating], width: int, height: int) -> ReleaseCrops:
@@ -61,7 +63,7 @@ def plan_release_crops(landmarks: NDArray[np.floating], width: int, height: int)
     boxes = moving_average(_face_boxes(smooth_landmarks(points, width, height), width, height), 7)
     mode = _mode(boxes)
     plan = {1: _fixed, 2: _one_size, 3: _free}[mode]
-    return ReleaseCrops(_integer(plan(boxes, width, height), width, height), mode)
+    return ReleaseCrops(_integer(plan(boxes, width, height), width, height), mode, boxes)
 
 
 def smooth_landmarks(points: Array, width: int, height: int) -> Array:

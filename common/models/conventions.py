@@ -1,4 +1,4 @@
-"""How the clips of a package are cut and its noise is drawn, as its weights learnt or were published with."""
+"""How the clips of a package are cut and joined, as its weights learnt or were published with."""
 
 from __future__ import annotations
 
@@ -24,17 +24,82 @@ class NoiseRule(str, Enum):
     """The place of the window in the clip."""
     none = "none"
     """Nothing: every window of one length starts from the same noise, as in the X-Dub release."""
+    window = "window"
+    """The number of the window: its noise is that of seed + number, as in TBDub's student."""
+
+
+class SeamRule(str, Enum):
+    """What becomes of the frames that two neighbouring windows share."""
+
+    blend = "blend"
+    """Every window is decoded by itself; pixels pass from the earlier one to the later one (G)."""
+    average = "average"
+    """The latents of the clip are decoded as one video; the last latent frame that both windows have is the
+    mean of the two, what they share before is the earlier one's (R)."""
+    earlier = "earlier"
+    """The same, but all that they share is the earlier window's (TBDub)."""
+
+
+class MotionRule(str, Enum):
+    """From what the next window goes on."""
+
+    pixels = "pixels"
+    """The window before, decoded, with matched colours, its last frames encoded again (R)."""
+    latents = "latents"
+    """Its last latents as they are (TBDub's student)."""
+
+
+class ColourRule(str, Enum):
+    """How an edit gets the colours of its source."""
+
+    unchanged = "unchanged"
+    """Statistics of the pixels that the edit left alone, in RGB (R)."""
+    lab = "lab"
+    """Statistics of all pixels, in CIELAB (TBDub)."""
 
 
 @dataclass(frozen=True)
 class Conventions:
-    """Attributes: crops, windows, noise: see there. seed: where the caller gives none."""
+    """Attributes: crops, windows, noise, seams, motion, colours: see there. seed: where no other is given.
+
+    Raises:
+        ValueError: windows that go on from latents are decoded by themselves.
+    """
 
     crops: CropRule = CropRule.head
     windows: WindowRule = WindowRule.fitted
     noise: NoiseRule = NoiseRule.frame
     seed: int = 0
+    seams: SeamRule = SeamRule.blend
+    motion: MotionRule = MotionRule.pixels
+    colours: ColourRule = ColourRule.unchanged
+
+    def __post_init__(self) -> None:
+        if self.motion is MotionRule.latents and self.seams is SeamRule.blend:
+            # A latent frame of four frames would be decoded as the single first one.
+            raise ValueError("motion from latents needs windows that are decoded as one video")
 
 
-RELEASE = Conventions(CropRule.release, WindowRule.full, NoiseRule.none, seed=42)
+RELEASE = Conventions(CropRule.release, WindowRule.full, NoiseRule.none, seed=42, seams=SeamRule.average)
 """Those of the X-Dub release (R)."""
+
+TBDUB_TEACHER = Conventions(
+    CropRule.release,
+    WindowRule.full,
+    NoiseRule.none,
+    seed=42,
+    seams=SeamRule.earlier,
+    colours=ColourRule.lab,
+)
+"""Those of TBDub's teacher; its squares come from other landmarks."""
+
+TBDUB_STUDENT = Conventions(
+    CropRule.release,
+    WindowRule.pre_rolled,
+    NoiseRule.window,
+    seed=42,
+    seams=SeamRule.earlier,
+    motion=MotionRule.latents,
+    colours=ColourRule.lab,
+)
+"""Those of TBDub's student."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from common.diffusion.config import DiffusionConfig
-from common.diffusion.windows import WindowRule
 from common.errors import UserError
 from common.files import read_json, write_json
 from common.geometry import GeometryConfig
-from common.models.conventions import Conventions, CropRule, NoiseRule
+from common.models.conventions import Conventions
 from common.own_mouths.config import Renderer
 from common.speech.config import SpeechConfig
 
@@ -47,7 +46,7 @@ class PackageInfo:
 
     stage: 1 (generator) or 2 (editor). phase: the last training phase. speech_fingerprint and vae_fingerprint
     identify the encoders that the transformer was trained on. renderer: what draws new mouths unless a job
-    says otherwise (stage 2). conventions: how clips are cut and noise is drawn (stage 2).
+    says otherwise (stage 2). conventions: how clips are cut and joined and noise is drawn (stage 2).
     training: free facts (steps, data, seed).
     """
 
@@ -106,13 +105,8 @@ def read_info(folder: Path | str) -> PackageInfo:
 
 def _conventions(content: dict[str, Any]) -> Conventions:
     """Those of a package that says none are ours."""
-    usual = Conventions()
-    return Conventions(
-        CropRule(content.get("crops", usual.crops)),
-        WindowRule(content.get("windows", usual.windows)),
-        NoiseRule(content.get("noise", usual.noise)),
-        int(content.get("seed", usual.seed)),
-    )
+    kinds = get_type_hints(Conventions)
+    return Conventions(**{name: kinds[name](value) for name, value in content.items()})
 
 
 def adapter_file(name: str) -> str:

@@ -137,6 +137,20 @@ def open_torch(path: Path, entry: str = "") -> tuple[Stored, dict[str, Any]]:
     return found, {key: value for key, value in content.items() if key != entry} if entry else {}
 
 
+def open_tensor(path: Path) -> StoredTensor:
+    """The one tensor that a file of ``torch.save`` is.
+
+    Raises:
+        UserError: the file is missing or damaged, or it is something else.
+    """
+    source = _Torch(require_file(path, "weights file"), "")
+    with source.errors():
+        content = source.content()
+    if not isinstance(content, Tensor):
+        raise UserError(f"{path}: is not one tensor; fetch it again.")
+    return StoredTensor("", content.shape, content.dtype, source)
+
+
 class _File(ABC):
     """A file of tensors that is mapped while it is read, and mapped anew after every PIECE bytes."""
 
@@ -208,5 +222,7 @@ class _Torch(_File):
 
     def read(self, tensor: StoredTensor, first: int, end: int) -> Tensor:
         content = self.content()
-        found: Tensor = (content[self._entry] if self._entry else content)[tensor.name]
+        if self._entry:
+            content = content[self._entry]
+        found: Tensor = content if isinstance(content, Tensor) else content[tensor.name]
         return found[first:end] if tensor.shape else found

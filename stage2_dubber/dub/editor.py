@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from threading import Event
@@ -22,23 +22,20 @@ from common.models.conventions import NoiseRule
 from common.models.package import ModelPackage
 from common.speech.windows import audio_windows
 from stage2_dubber.dub.ahead import Ahead
-from stage2_dubber.dub.blending import blend_seam
-from stage2_dubber.dub.colour import match_colours
 from stage2_dubber.dub.edit import Edit
+from stage2_dubber.dub.seams import Edited, Seams, build_seams
 
 Advance = Callable[[float], None]
 """Called with the number of frames done since the last call; fractions while a window is being sampled."""
-
-Edited = tuple[np.ndarray, np.ndarray | None]
-"""A window's edits (valid, S, S, 3) uint8, and float32 changes of that shape where they are wanted."""
 
 
 class WindowEditor:
     """Makes the lips in crops follow speech; holds one window at a time, whatever the length.
 
-    Neighbouring windows share a few frames. The earlier window's own output for them, colour-corrected, is
-    encoded to the clean motion latents from which the later one goes on; in the finished video the shared
-    frames pass from the earlier window's pixels to the later one's. Every window is decoded once.
+    Neighbouring windows share a few frames. The later one goes on from clean motion latents of them, and
+    they become frames of the finished video by the package's conventions
+    (:mod:`stage2_dubber.dub.seams`). A window is decoded once; also unedited where changes are wanted, and
+    once more where windows are joined as latents but go on from pixels.
 
     On a GPU what need not wait for each other runs at once: a window is made while the edits of the one
     before are taken (then two windows of crops are held), and the untouched source is decoded beside the
@@ -47,10 +44,10 @@ class WindowEditor:
 
     Args:
         package: the model (stage 2).
-        options: what of the package's sampling is changed, and the seed; every window's noise depends only
-            on the seed and on the window's place in the clip.
+        options: what of the package's sampling is changed, and the seed; a window's noise depends on the seed
+            and on what the package's conventions say, its place in the clip at most.
         advance: told about progress.
-        changes: also say what the edit adds; every window is then decoded a second time, unedited.
+        changes: also say what the edit adds.
         sampler: instead of the one that package and options describe.
         overlap: whether work that may overlap does; None: where there is a second stream, on a GPU.
     """
@@ -66,9 +63,8 @@ class WindowEditor:
     ) -> None:
         options = options or SamplingOptions()
         self._package = package
-        conventions = package.info.conventions
-        self._seed = conventions.seed if options.seed is None else options.seed
-        self._noise_rule = conventions.noise
+        self._conventions = package.info.conventions
+        self._seed = self._conventions.seed if options.seed is None else options.seed
         self._advance = advance
         self._changes = changes
         self._geometry = package.info.geometry
@@ -93,8 +89,7 @@ class WindowEditor:
     def windows(self, count: int) -> list[Window]:
         """How a run of ``count`` crops is cut."""
         overlap = latents_to_frames(self._geometry.motion_latents)
-        rule = self._package.info.conventions.windows
-        return plan_windows(count, self._geometry.clip_frames, overlap, rule)
+        return plan_windows(count, self._geometry.clip_frames, overlap, self._conventions.windows)
 
     def stream(
         self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
@@ -111,80 +106,66 @@ class WindowEditor:
             ``count`` edits, in order.
         """
         source, first = np.zeros((0, self.crop_size, self.crop_size, 3), np.uint8), 0
-        # The finished window's last frames, which the next window shares.
-        tail, tail_changes = source, source.astype(np.float32)
+        seams = build_seams(self._conventions, self._package.codec)
         windows = self.windows(count)
 
-        def begin(window: Window) -> Callable[[], Edited]:
+        def begin(number: int) -> Callable[[], Edited]:
             nonlocal source, first
+            window, following = windows[number], windows[number + 1 : number + 2]
             fresh = np.stack(list(islice(crops, window.valid - window.new_from)))
             # Mirrored padding shows frames from before the window.
             indices = window.indices()
-            earliest = min(int(indices.min()), window.start)
+            earliest = int(indices.min())
             source, first = np.concatenate([source[earliest - first :], fresh]), earliest
-            own, padded = source[window.start - first :], source[indices - first]
-            return ahead.start(
-                partial(self._edit, window, (own, padded), tail, audio_features, start_frame, ahead.stopping)
+            part = _Part(
+                number,
+                window,
+                source[indices - first],
+                following[0].new_from if following else 0,
+                self._heard(window, audio_features, start_frame),
+                start_frame + window.start,
             )
+            return ahead.start(partial(self._edit, part, seams, ahead.stopping))
 
         with Ahead(self._overlap, self._device) as ahead:
-            pending = begin(windows[0])
-            for number, window in enumerate(windows):
-                edited, changes = pending()
-                if window.new_from:
-                    edited[: window.new_from] = blend_seam(tail, edited[: window.new_from])
-                    if changes is not None:
-                        changes[: window.new_from] = blend_seam(tail_changes, changes[: window.new_from])
-                following = windows[number + 1] if number + 1 < len(windows) else None
-                done = len(edited) - (following.new_from if following else 0)
-                tail = edited[done:]
-                tail_changes = tail_changes if changes is None else changes[done:]
-                if following and self._overlap:
-                    pending = begin(following)
+            pending = begin(0)
+            for number in range(len(windows)):
+                edits, changes = pending()
+                more = number + 1 < len(windows)
+                if more and self._overlap:
+                    pending = begin(number + 1)
                 if changes is None:
-                    yield from map(Edit, edited[:done])
+                    yield from map(Edit, edits)
                 else:
-                    yield from map(Edit, edited[:done], changes[:done])
-                if following and not self._overlap:
-                    pending = begin(following)
+                    yield from map(Edit, edits, changes)
+                if more and not self._overlap:
+                    pending = begin(number + 1)
+
+    def _heard(self, window: Window, audio_features: np.ndarray, start_frame: int) -> np.ndarray:
+        """(F, W, C) speech features of a window."""
+        extra = self._package.info.speech.extra_window
+        return audio_windows(audio_features, start_frame + window.start, window.latent_frames, extra)
 
     @torch.inference_mode()
-    def _edit(
-        self,
-        window: Window,
-        frames: tuple[np.ndarray, np.ndarray],
-        tail: np.ndarray,
-        audio_features: np.ndarray,
-        start_frame: int,
-        stopping: Event,
-    ) -> Edited:
-        """One window, colour-corrected, and the changes where they are wanted.
-
-        ``frames``: those of the window that exist, and all that the model sees.
-        """
-        codec, info = self._package.codec, self._package.info
-        source, padded = frames
-        reference = codec.encode_frames(padded[None])
-        first = start_frame + window.start
-        windows = audio_windows(audio_features, first, window.latent_frames, info.speech.extra_window)
+    def _edit(self, part: _Part, seams: Seams, stopping: Event) -> Edited:
+        """The frames that are finished with a window, and their changes where they are wanted."""
+        codec, window = self._package.codec, part.window
+        source = part.frames[: window.valid]
+        reference = codec.encode_frames(part.frames[None])
         conditions = ModelConditions(
-            audio_features=torch.from_numpy(windows)[None].to(self._device),
+            audio_features=torch.from_numpy(part.audio_features)[None].to(self._device),
             reference=reference,
             text=self._package.context,
-            motion=codec.encode_frames(tail[None]) if window.new_from else None,
+            motion=seams.motion(window, source),
         )
         with Ahead(self._overlap, self._device) as beside:
-            plain = beside.start(partial(codec.decode_frames, reference)) if self._changes else None
+            untouched = partial(seams.unedited, window, reference, part.shared)
+            plain = beside.start(untouched) if self._changes else None
             progress = self._progress(window, stopping)
-            noise = self._noise(reference, first)
+            noise = self._noise(reference, part)
             sampler = self._sampler_for(reference)
             latents = sampler.sample(self._package.transformer, noise, conditions, progress)
-            edited = codec.decode_frames(latents)[0][: window.valid]
-            if plain is None:
-                return match_colours(edited, source), None
-            unedited = plain()[0][: window.valid]
-        changes = match_colours(edited, unedited).astype(np.float32) - unedited
-        return match_colours(edited, source), changes
+            return seams.join(window, latents, source, None if plain is None else plain(), part.shared)
 
     def _sampler_for(self, reference: torch.Tensor) -> EulerSampler:
         """Whether branches fit in one batch is asked anew for every window: others take memory meanwhile."""
@@ -206,10 +187,33 @@ class WindowEditor:
 
         return tell
 
-    def _noise(self, like: torch.Tensor, frame: int) -> torch.Tensor:
+    def _noise(self, like: torch.Tensor, part: _Part) -> torch.Tensor:
         # Drawn on the CPU: the same seed then starts from the same noise on every device.
-        state = self._seed
-        if self._noise_rule is NoiseRule.frame:
-            state = int(np.random.SeedSequence([self._seed, frame]).generate_state(1, np.uint64)[0])
+        rule, state = self._conventions.noise, self._seed
+        if rule is NoiseRule.frame:
+            state = int(np.random.SeedSequence([state, part.first_frame]).generate_state(1, np.uint64)[0])
+        elif rule is NoiseRule.window:
+            state += part.number
         generator = torch.Generator().manual_seed(state)
         return torch.randn(like.shape, generator=generator).to(self._device)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a window is made from.
+
+    Attributes:
+        number: of the window in its run.
+        window: where it lies.
+        frames: (length, S, S, 3) uint8, padding included.
+        shared: how many of its last frames the next window has, too.
+        audio_features: (F, W, C) float32.
+        first_frame: its position on the clock of the speech.
+    """
+
+    number: int
+    window: Window
+    frames: np.ndarray
+    shared: int
+    audio_features: np.ndarray
+    first_frame: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
@@ -28,16 +29,54 @@ class FreshConfig:
 
 
 @dataclass
-class ImportConfig:
-    """Root of ``bootdub import-xdub``; the defaults are the release's own values."""
+class PackageConfig:
+    """What is the same for all published models."""
 
     heads: HeadsConfig = field(default_factory=HeadsConfig)
-    fresh: FreshConfig = field(default_factory=FreshConfig)
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    speech: SpeechConfig = field(default_factory=SpeechConfig)
+
+
+@dataclass
+class ImportConfig(PackageConfig):
+    """Root of ``bootdub import-xdub``; the defaults are the release's own values."""
+
+    fresh: FreshConfig = field(default_factory=FreshConfig)
     diffusion: DiffusionConfig = field(
         default_factory=lambda: DiffusionConfig(num_steps=30, reference_scale=2.5, audio_scale=10.0)
     )
-    speech: SpeechConfig = field(default_factory=SpeechConfig)
+
+
+class Variant(str, Enum):
+    """The two models of the TBDub release."""
+
+    student = "student"
+    teacher = "teacher"
+
+
+@dataclass
+class StudentConfig(PackageConfig):
+    """Root of ``bootdub import-tbdub`` for the two-step student, which runs without guidance."""
+
+    diffusion: DiffusionConfig = field(
+        default_factory=lambda: DiffusionConfig(
+            num_steps=2, shift=1.0, reference_scale=1.0, audio_scale=1.0, border_at_end=True
+        )
+    )
+    speech: SpeechConfig = field(default_factory=lambda: SpeechConfig(encoder="hubert", channels=4096))
+
+
+@dataclass
+class TeacherConfig(PackageConfig):
+    """Root of ``bootdub import-tbdub`` for the teacher."""
+
+    diffusion: DiffusionConfig = field(
+        default_factory=lambda: DiffusionConfig(
+            num_steps=30, reference_scale=2.0, audio_scale=6.0, audio_floor=0.5
+        )
+    )
+    speech: SpeechConfig = field(default_factory=lambda: SpeechConfig(encoder="hubert", channels=4096))
 
 
 def head_count(key: str, given: int, width: int, usual: int) -> int:

@@ -17,11 +17,9 @@ from safetensors.torch import save_file
 from common.autoencoder.codec import autoencoder_fingerprint
 from common.errors import UserError
 from common.files import fingerprint, publish_dir, require_writable_dir, sampled_digest
-from common.models.conventions import RELEASE, Conventions
 from common.models.package_info import (
     CONTEXT_FILE,
     METADATA_FILE,
-    RELEASED_PHASE,
     SPEECH_FOLDER,
     PackageInfo,
     read_info,
@@ -32,7 +30,7 @@ from common.models.stored import open_folder
 from common.speech.build import build_speech_encoder
 from common.speech.hubert import hubert_fingerprint
 from common.speech.pretrained import pretrained_fingerprint
-from stage2_dubber.importing.config import ImportConfig
+from stage2_dubber.importing.config import PackageConfig
 from stage2_dubber.importing.sources import Given, Sources
 
 STAGE = 2
@@ -40,7 +38,7 @@ Told = Callable[[str, float, float | None], None]
 """Called with the part, the megabytes written of it, and its megabytes."""
 
 
-def plan_lines(sources: Sources, config: ImportConfig, shard_size: str) -> list[str]:
+def plan_lines(sources: Sources, config: PackageConfig, shard_size: str) -> list[str]:
     """What an import would write, for people."""
     model = sources.part("transformer").facts
     keys = ("dim", "num_heads", "num_layers", "ffn_dim", "text_dim", "latent_channels", "audio_channels")
@@ -65,7 +63,7 @@ def plan_lines(sources: Sources, config: ImportConfig, shard_size: str) -> list[
 
 def import_package(
     sources: Sources,
-    config: ImportConfig,
+    config: PackageConfig,
     given: Given,
     output: Path,
     shard_size: str = "5GB",
@@ -99,7 +97,7 @@ def import_package(
     return True
 
 
-def _info(sources: Sources, config: ImportConfig, folder: Path, mark: str) -> PackageInfo:
+def _info(sources: Sources, config: PackageConfig, folder: Path, mark: str) -> PackageInfo:
     vae = sources.part("vae")
     stored = open_folder(folder / vae.folder, vae.stem)
     pieces = ((name, tensor.pieces()) for name, tensor in sorted(stored.items()))
@@ -117,12 +115,12 @@ def _info(sources: Sources, config: ImportConfig, folder: Path, mark: str) -> Pa
         diffusion=config.diffusion,
         speech_fingerprint=speech,
         vae_fingerprint=autoencoder_fingerprint(vae.facts, pieces),
-        conventions=RELEASE if sources.phase == RELEASED_PHASE else Conventions(),
+        conventions=sources.conventions,
         training={"imported": {"mark": mark, "files": sorted({file.name for file in sources.files})}},
     )
 
 
-def _mark(sources: Sources, config: ImportConfig, given: Given, shard_size: str) -> str:
+def _mark(sources: Sources, config: PackageConfig, given: Given, shard_size: str) -> str:
     """Equal for equal files and options."""
     options: dict[str, Any] = {
         "config": asdict(config),

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import read_json
+from common.models.conventions import RELEASE, Conventions
 from common.models.convert import AUDIO_HEAD_DIM, HEAD_DIM, from_public_state_dict
 from common.models.convert_text import map_text_encoder, prompt_context, prompt_tokens
 from common.models.convert_wan import fresh_tensors, from_wan
 from common.models.package_info import BASE_PHASE, RELEASED_PHASE
 from common.models.shards import made_entry
-from common.models.stored import Stored, open_folder, open_safetensors
+from common.models.stored import Stored, StoredTensor, open_folder, open_safetensors
 from common.speech.config import SpeechConfig
-from stage2_dubber.importing.config import ImportConfig, head_count
+from stage2_dubber.importing.config import ImportConfig, PackageConfig, head_count
 from stage2_dubber.importing.parts import (
     SPEECH_WEIGHTS,
     WEIGHTS,
@@ -58,6 +59,7 @@ class Sources:
     parts: tuple[Part, ...]
     context: ContextSource
     speech: SpeechConfig
+    conventions: Conventions
 
     def part(self, folder: str) -> Part:
         return next(part for part in self.parts if part.folder == folder)
@@ -91,8 +93,8 @@ def open_sources(folder: Path, config: ImportConfig, given: Given) -> Sources:
             "speech.path is where a package keeps its own encoders: give --speech FOLDER instead."
         )
     if (folder / "transformer" / "config.json").is_file():
-        return _checked(folder, _open_base(folder, config, given), config)
-    return _checked(folder, _open_release(folder, config, given), config)
+        return checked_parts(folder, _open_base(folder, config, given), config)
+    return checked_parts(folder, _open_release(folder, config, given), config)
 
 
 def _open_release(folder: Path, config: ImportConfig, given: Given) -> Sources:
@@ -110,16 +112,7 @@ def _open_release(folder: Path, config: ImportConfig, given: Given) -> Sources:
             f"{folder} lacks {', '.join(missing)}; fetch the whole release, or give the folder of a Wan2.2 "
             "model in diffusers' format."
         )
-    file = folder / TRANSFORMER_FILE
-    stored = open_safetensors(file)
-    arguments, ours = from_public_state_dict(stored, source=str(file))
-    heads = {
-        "num_heads": head_count("heads.transformer", config.heads.transformer, arguments["dim"], HEAD_DIM),
-        "audio_heads": head_count("heads.audio", config.heads.audio, arguments["audio_dim"], AUDIO_HEAD_DIM),
-    }
-    if not arguments["text_tokens"] or arguments["condition_channels"]:
-        raise UserError(f"{file}: no editor with text attention; it is not the released model.")
-    transformer = transformer_part(arguments | heads, ours, {}, given.dtype)
+    transformer = public_transformer(folder / TRANSFORMER_FILE, config, given)
     vae = original_vae_part(folder / VAE_FILE, given.latent_statistics)
     speech = _speech_parts(ears)
     context = _context(folder / TEXT_FILE, folder / TOKENIZER_FOLDER, open_safetensors, given)
@@ -129,7 +122,25 @@ def _open_release(folder: Path, config: ImportConfig, given: Given) -> Sources:
         (transformer, vae, *speech),
         context,
         replace(config.speech, path="", channels=channels),
+        RELEASE,
     )
+
+
+def public_transformer(file: Path, config: PackageConfig, given: Given) -> Part:
+    """The editor of a file in the public key format.
+
+    Raises:
+        UserError: naming the first tensor that does not fit.
+    """
+    stored = open_safetensors(file)
+    arguments, ours = from_public_state_dict(stored, source=str(file))
+    heads = {
+        "num_heads": head_count("heads.transformer", config.heads.transformer, arguments["dim"], HEAD_DIM),
+        "audio_heads": head_count("heads.audio", config.heads.audio, arguments["audio_dim"], AUDIO_HEAD_DIM),
+    }
+    if not arguments["text_tokens"] or arguments["condition_channels"]:
+        raise UserError(f"{file}: no editor with text attention; it is not the released model.")
+    return transformer_part(arguments | heads, ours, {}, given.dtype)
 
 
 def _open_base(folder: Path, config: ImportConfig, given: Given) -> Sources:
@@ -169,7 +180,7 @@ def _open_base(folder: Path, config: ImportConfig, given: Given) -> Sources:
     context = _context(
         folder / "text_encoder", folder / "tokenizer", lambda path: open_folder(path, SPEECH_WEIGHTS), given
     )
-    return Sources(BASE_PHASE, (transformer, vae, *speech), context, settings)
+    return Sources(BASE_PHASE, (transformer, vae, *speech), context, settings, Conventions())
 
 
 def _speech_parts(folder: Path, encoder: str = "whisper+wav2vec2") -> tuple[Part, ...]:
@@ -180,16 +191,7 @@ def _speech_parts(folder: Path, encoder: str = "whisper+wav2vec2") -> tuple[Part
 
 def _context(place: Path, tokenizer: Path, opened: Callable[[Path], Stored], given: Given) -> ContextSource:
     if given.context is not None:
-        file = given.context
-        stored = open_safetensors(file)
-        if "context" not in stored or len(stored["context"].shape) != 3 or stored["context"].shape[0] != 1:
-            raise UserError(f"{file}: must hold a tensor 'context' of shape (1, tokens, width).")
-        return ContextSource(
-            lambda: _finite(file, stored["context"].load().float()),
-            stored["context"].shape[2],
-            str(file),
-            (file,),
-        )
+        return stored_context(given.context, open_safetensors(given.context).get("context"))
     if not place.exists():
         raise UserError(
             f"The text encoder '{place}' is missing: it is read once, for the empty prompt's states; fetch "
@@ -206,13 +208,24 @@ def _context(place: Path, tokenizer: Path, opened: Callable[[Path], Stored], giv
     )
 
 
+def stored_context(file: Path, states: StoredTensor | None) -> ContextSource:
+    """Text states that were computed before.
+
+    Raises:
+        UserError: ``states`` is None or of another shape than (1, tokens, width).
+    """
+    if states is None or len(states.shape) != 3 or states.shape[0] != 1:
+        raise UserError(f"{file}: must hold a tensor 'context' of shape (1, tokens, width).")
+    return ContextSource(lambda: _finite(file, states.load().float()), states.shape[2], str(file), (file,))
+
+
 def _finite(file: Path, context: Tensor) -> Tensor:
     if not context.isfinite().all():
         raise UserError(f"{file}: the context holds values that are no numbers; choose another file.")
     return context
 
 
-def _checked(folder: Path, sources: Sources, config: ImportConfig) -> Sources:
+def checked_parts(folder: Path, sources: Sources, config: PackageConfig) -> Sources:
     """Refuse parts of different models; the same things are checked when a package is loaded."""
     model, vae = sources.part("transformer").facts, sources.part("vae").facts
     if model["audio_channels"] != sources.speech.channels:

@@ -17,6 +17,7 @@ from per_token import PerTokenTransformer, TwiceDecodedCodec
 from safetensors.torch import load_file, save_file
 
 from common.autoencoder.codec import VideoCodec
+from common.autoencoder.stream import StreamDecoder
 from common.diffusion.branches import BRANCHES
 from common.diffusion.sampler import build_sampler
 from common.media import load_audio
@@ -65,16 +66,16 @@ class TimedCodec(VideoCodec):
         return latents
 
     @torch.no_grad()
-    def decode_frames(self, latents: torch.Tensor) -> NDArray[np.uint8]:
+    def decode_frames(self, latents: torch.Tensor, decoder: StreamDecoder | None = None) -> NDArray[np.uint8]:
         self.parts.start("decode")
         with self.parts.apart():
             self.tape.latents(latents)
-        frames = super().decode_frames(latents)
+        frames = super().decode_frames(latents, decoder)
         self.parts.start("composite")
         return frames
 
-    def decode_pieces(self, latents: torch.Tensor) -> Any:
-        for piece in super().decode_pieces(latents):
+    def decode_pieces(self, latents: torch.Tensor, decoder: StreamDecoder | None = None) -> Any:
+        for piece in super().decode_pieces(latents, decoder):
             with self.parts.apart():
                 self.tape.video(piece)
             yield piece

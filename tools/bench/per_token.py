@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_frames, to_video
+from common.autoencoder.stream import StreamDecoder
 from common.models.conditions import ModelConditions
 from common.models.modulation import timestep_sinusoid
 from common.models.rope import rotary_table
@@ -132,7 +133,8 @@ class TwiceDecodedCodec(VideoCodec):
         return latents
 
     @torch.no_grad()
-    def decode_frames(self, latents: Tensor) -> NDArray[np.uint8]:
+    def decode_frames(self, latents: Tensor, decoder: StreamDecoder | None = None) -> NDArray[np.uint8]:
+        assert decoder is None, "whole windows alone"
         self.parts.start("decode")
         with self.parts.apart():
             self.tape.latents(latents)
