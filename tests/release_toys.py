@@ -74,8 +74,8 @@ def write_release(folder: Path, **changes: Any) -> Toy:
         folder.with_name(f"{folder.name}.statistics.safetensors"),
         tiny_transformer(**(sizes | changes)),
         _vae(),
-        _whisper(),
-        _wav2vec2(),
+        toy_whisper(),
+        toy_wav2vec2(),
         _text(),
     )
     _save(folder / "X-Dub_model.safetensors", to_public_state_dict(toy.transformer.state_dict()))
@@ -248,7 +248,7 @@ def _vae() -> AutoencoderKLWan:
     ).eval()
 
 
-def _whisper() -> WhisperModel:
+def toy_whisper() -> WhisperModel:
     config = WhisperConfig(
         d_model=WHISPER_WIDTH,
         encoder_layers=2,
@@ -269,7 +269,7 @@ def _whisper() -> WhisperModel:
     return WhisperModel(config).eval()
 
 
-def _wav2vec2() -> Wav2Vec2ForCTC:
+def toy_wav2vec2() -> Wav2Vec2ForCTC:
     config = Wav2Vec2Config(
         hidden_size=WAV2VEC2_WIDTH,
         num_hidden_layers=2,

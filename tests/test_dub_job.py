@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.media import read_frames
+from common.speech.mel import MelEncoder
 from stage2_dubber.dub.ahead import Ahead
 from stage2_dubber.dub.compositing import Compositing
 from stage2_dubber.dub.edit import Edit
@@ -349,8 +350,8 @@ def test_lengths_that_differ_are_told(tmp_path: Path) -> None:
     assert check_request(DubRequest(**_good(tmp_path))).warnings == ()
     short = check_request(DubRequest(**_good(tmp_path, 0.5)))
     assert "ends 0.3 s before the video" in short.warnings[0]
-    padded = short.padded_audio(0.8)
-    assert len(padded) == 12800 and not padded[8000:].any()
+    features = short.features(MelEncoder(), 0.8)
+    assert len(features) == 40 and (features[26:] == MelEncoder.floor).all()
     assert "2.2 s longer" in check_request(DubRequest(**_good(tmp_path, 3.0))).warnings[0]
 
 

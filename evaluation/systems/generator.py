@@ -87,7 +87,7 @@ class GeneratorSystem:
             request = DubRequest(video, audio, output, track=case.track, overwrite=True)
             inputs = check_request(request)
             plan = plan_face(request, geometry.crop_scale, geometry.fps, _say_nothing)
-            audio_features = self._inpainter.speech.encode(inputs.padded_audio(plan.timeline.duration))
+            audio_features = inputs.features(self._inpainter.speech, plan.timeline.duration)
             frames = composited_frames(video, plan, _PlannedEditor(self._inpainter, plan), audio_features)
             write_outputs(request, inputs.info, plan, frames)
         return DubbedFile(output, time.monotonic() - started)

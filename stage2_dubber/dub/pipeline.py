@@ -23,6 +23,7 @@ from common.own_mouths.config import Renderer
 from common.progress import ProgressCallback
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
+from common.speech.silence import encode_until
 from stage2_dubber.dub.compositing import TELL_CHANGES
 from stage2_dubber.dub.follow import FollowedFace, follow_face
 from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
@@ -216,13 +217,13 @@ class DubPipeline:
                 request.video, followed, geometry.crop_scale, geometry.fps, self.info.conventions.crops
             )
         with clock.part("speech"):
-            audio = inputs.padded_audio(plan.timeline.duration)
-            lips = None if followed.mouths is None else self._lip_shapes(audio)
+            seconds = plan.timeline.duration
+            lips = None if followed.mouths is None else inputs.features(self._lip_encoder(), seconds)
             division = divide(request, renderer, followed, plan, lips)
             # Where the package's own features are lip shapes, they are there already.
             audio_features = lips if self._lips is self.speech else None
             if division.editor is not None and audio_features is None:
-                audio_features = self.speech.encode(audio)
+                audio_features = inputs.features(self.speech, seconds)
         with clock.part("dubbing"), _memory_errors():
             frames, seams = self._frames(request, plan, division, audio_features, tell)
             count = write_outputs(request, inputs.info, plan, frames)
@@ -243,11 +244,11 @@ class DubPipeline:
             report,
         )
 
-    def _lip_shapes(self, audio: np.ndarray) -> np.ndarray:
-        """(T, 8) lip shapes of speech: by the package's own predictor, or by the one that is shipped."""
+    def _lip_encoder(self) -> SpeechEncoder:
+        """What tells lip shapes: the package's own predictor, or the one that is shipped."""
         if self._lips is None:
             self._lips = shipped_lip_encoder()
-        return self._lips.encode(audio)
+        return self._lips
 
     def _frames(
         self,
@@ -314,7 +315,7 @@ class DubPipeline:
             raise ValueError("give either audio or audio_features")
         if audio is not None:
             needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SAMPLE_RATE))
-            audio_features = self.speech.encode(np.pad(audio, (0, max(0, needed - len(audio)))))
+            audio_features = encode_until(self.speech, audio, needed)
         assert audio_features is not None
         from stage2_dubber.dub.editor import WindowEditor
 

@@ -16,6 +16,8 @@ from common.files import require_file, require_writable_dir
 from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
 from common.media.following import following
 from common.own_mouths.config import OwnMouthsConfig, Renderer
+from common.speech.base import SpeechEncoder
+from common.speech.silence import encode_until
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.cues import cued_speech
 from stage2_dubber.dub.face_choice import AUTO, FaceChoice
@@ -159,13 +161,12 @@ class DubInputs:
     warnings: tuple[str, ...]
     lost: tuple[str, ...] = ()
 
-    def padded_audio(self, seconds: float) -> np.ndarray:
-        """The audio of pictures that last ``seconds``: with silence to at least that, and without what comes
-        so much later that no picture can be changed by it.
+    def features(self, encoder: SpeechEncoder, seconds: float) -> np.ndarray:
+        """(T, C) features of the audio for pictures that last ``seconds``: with silence to at least that, and
+        without what comes so much later that no picture can be changed by it.
         """
-        missing = int(np.ceil(seconds * SAMPLE_RATE)) - len(self.audio)
         last = int(np.ceil((seconds + _SPEECH_BEYOND) * SAMPLE_RATE))
-        return np.pad(self.audio, (0, max(missing, 0)))[:last]
+        return encode_until(encoder, self.audio[:last], int(np.ceil(seconds * SAMPLE_RATE)))
 
 
 def check_request(request: DubRequest) -> DubInputs:
