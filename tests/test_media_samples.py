@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from common.media import Encoding, VideoReader, VideoWriter, probe
 from common.media.colour import ColourTags
-from common.media.following import following
+from common.media.following import WantedPictures, following
 from common.media.orientation import Orientation
 from common.media.samples import carried, with_change
 
@@ -98,7 +98,7 @@ def test_a_change_adds_itself_and_nothing_else(name: str) -> None:
 def test_frames_pass_through_lossless_files_bit_for_bit(tmp_path: Path, name: str) -> None:
     source = write_ffv1(tmp_path / "s.mkv", name)
     info = probe(source)
-    encoding, lost = following(info, ".mkv", lossless=True)
+    encoding, lost = following(info, ".mkv", WantedPictures(lossless=True))
     assert encoding.pix_fmt == name and not lost
     with VideoWriter(
         tmp_path / "o.mkv", WIDTH, HEIGHT, time_base=info.time_base, like=info, encoding=encoding
@@ -136,12 +136,15 @@ def test_full_range_pictures_keep_their_codes() -> None:
 
 def test_what_a_codec_cannot_hold_is_said(tmp_path: Path) -> None:
     info = probe(write_ffv1(tmp_path / "s.mkv", "yuva420p"))
-    encoding, lost = following(info, ".mp4", lossless=False)
-    assert encoding.pix_fmt == "yuv420p" and "transparency" in lost[0] and "--lossless" in lost[0]
-    encoding, lost = following(info, ".webm", lossless=False)
-    assert encoding.pix_fmt == "yuva420p" and not lost
+    encoding, lost = following(info, ".mp4")
+    assert encoding.pix_fmt == "yuv420p" and "does not take FFV1" in lost[0]
+    assert "transparency" in lost[1] and "--lossless" in lost[1]
+    encoding, lost = following(info, ".webm")
+    assert encoding.pix_fmt == "yuva420p" and len(lost) == 1
     deep = probe(write_ffv1(tmp_path / "d.mkv", "yuv444p12le"))
-    encoding, lost = following(deep, ".mp4", lossless=False)
+    encoding, lost = following(deep, ".mp4")
+    assert (encoding.codec, encoding.pix_fmt) == ("libx265", "yuv444p12le") and len(lost) == 1
+    encoding, lost = following(deep, ".mp4", WantedPictures(codec="h264"))
     assert encoding.pix_fmt == "yuv444p10le" and "12 bits" in lost[0] and "takes 10" in lost[0]
 
 

@@ -11,7 +11,7 @@ import typer
 
 from bootdub.cli import speed as switch
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Detector, Device, DeviceOption, Dtype, parse_box
+from bootdub.cli.options import Detector, Device, DeviceOption, Dtype, OutputCodec, parse_box
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
 
@@ -79,6 +79,21 @@ def dub(
     lossless: Annotated[
         bool, typer.Option("--lossless", help="Write FFV1 in .mkv: every pixel outside the face is kept.")
     ] = False,
+    codec: Annotated[
+        OutputCodec | None,
+        typer.Option(help="Of the output's pictures. Default: the source's, where it can be had."),
+    ] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(min=0, max=63, help="Quality of lossy codecs, smaller is better (H.264, HEVC to 51)."),
+    ] = None,
+    pix_fmt: Annotated[
+        str | None, typer.Option(help="Pixel format of the output by FFmpeg's name. Default: the source's.")
+    ] = None,
+    audio_track: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of AUDIO's sound track. Default: the one that players choose."),
+    ] = None,
     compositing: Annotated[
         Compositing,
         typer.Option(
@@ -147,6 +162,10 @@ def dub(
             track=track,
             overwrite=overwrite,
             lossless=lossless,
+            codec=None if codec is None else codec.value,
+            crf=crf,
+            pix_fmt=pix_fmt,
+            audio_track=audio_track,
             compositing=compositing,
             renderer=renderer,
             contact_sheet=contact_sheet,

@@ -35,6 +35,18 @@ class Detector(str, Enum):
     box = "box"
 
 
+class OutputCodec(str, Enum):
+    """What an output's pictures are coded with."""
+
+    h264 = "h264"
+    hevc = "hevc"
+    vp9 = "vp9"
+    av1 = "av1"
+    prores = "prores"
+    dnxhd = "dnxhd"
+    ffv1 = "ffv1"
+
+
 DeviceOption = Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")]
 
 

@@ -2,12 +2,13 @@
 
 from common.media.audio import SAMPLE_RATE, load_audio, save_flac, save_wav
 from common.media.colour import ColourTags
+from common.media.encoding import LOSSLESS, Encoding
 from common.media.info import VideoInfo, probe
 from common.media.reader import Frame, VideoReader, frame_times, read_frames
 from common.media.sheets import contact_sheet, side_by_side, tile
 from common.media.source import Source
 from common.media.timing import model_frame_count, nearest_model_frame, resample_indices
-from common.media.writer import LOSSLESS, Encoding, VideoWriter, write_video
+from common.media.writer import VideoWriter, write_video
 
 __all__ = [
     "LOSSLESS",

@@ -29,22 +29,30 @@ SAMPLE_RATE = 16000
 _HOLE_SECONDS = 0.04
 
 
-def audio_stream(container: InputContainer, name: str) -> AudioStream:
+def audio_stream(container: InputContainer, name: str, track: int | None = None) -> AudioStream:
     """The audio stream that players choose: the first one marked as default, or else the first.
 
+    Args:
+        container: opened for reading.
+        name: of it in messages.
+        track: number of the audio stream, from 1, instead.
+
     Raises:
-        UserError: there is none, or its codec has no decoder here.
+        UserError: there is none, none of that number, or its codec has no decoder here.
     """
     if not container.streams.audio:
         raise UserError(f"The file '{name}' has no audio stream: give a file with sound.")
     streams = container.streams.audio
-    stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
+    if track is not None and not 1 <= track <= len(streams):
+        raise UserError(f"The file '{name}' has {len(streams)} audio tracks: there is no track {track}.")
+    usual = next((s for s in streams if s.disposition & Disposition.default), streams[0])
+    stream = usual if track is None else streams[track - 1]
     if stream.codec_context is None:
         raise UserError(f"The sound of '{name}' has a codec that cannot be decoded here: convert it to WAV.")
     return stream
 
 
-def audio_origin(source: Source) -> float:
+def audio_origin(source: Source, track: int | None = None) -> float:
     """Seconds on the file's clock of what this module calls time zero.
 
     Raises:
@@ -53,12 +61,14 @@ def audio_origin(source: Source) -> float:
     pictures = first_picture_time(source)
     if pictures is not None:
         return pictures
-    for frame in _decoded(source):
+    for frame in _decoded(source, track):
         return _start(frame, 0.0)
     raise UserError(f"The audio '{source_name(source)}' has length zero: give a file with sound in it.")
 
 
-def audio_blocks(source: Source, rate: int, layout: str, sample_format: str) -> Iterator[np.ndarray]:
+def audio_blocks(
+    source: Source, rate: int, layout: str, sample_format: str, track: int | None = None
+) -> Iterator[np.ndarray]:
     """The audio stream of a file (:func:`audio_stream`) from time zero on, resampled, block by block.
 
     A stream that starts later or has holes is filled with silence, one that starts before time zero is cut.
@@ -68,6 +78,7 @@ def audio_blocks(source: Source, rate: int, layout: str, sample_format: str) -> 
         rate: samples per second.
         layout: channel layout, e.g. ``"mono"``.
         sample_format: a planar FFmpeg format: ``"s16p"`` or ``"fltp"``.
+        track: number of the audio stream, from 1; None: the one that players choose.
 
     Yields:
         (channels, samples) arrays.
@@ -80,7 +91,7 @@ def audio_blocks(source: Source, rate: int, layout: str, sample_format: str) -> 
     settings: tuple[str, str, int] | None = None
     position = 0  # of the next sample, from time zero
     expected = 0.0  # where the next frame should start on the file's clock
-    for frame in _decoded(source):
+    for frame in _decoded(source, track):
         begins = _start(frame, expected)
         origin = begins if origin is None else origin
         fresh = (frame.format.name, frame.layout.name, frame.sample_rate)
@@ -128,10 +139,10 @@ def _start(frame: AudioFrame, otherwise: float) -> float:
     return float(frame.pts * frame.time_base)
 
 
-def _decoded(source: Source) -> Iterator[AudioFrame]:
+def _decoded(source: Source, track: int | None) -> Iterator[AudioFrame]:
     name = source_name(source)
     with open_source(source, "audio") as container:
-        stream = audio_stream(container, name)
+        stream = audio_stream(container, name, track)
         damaged = 0
         packets = container.demux(stream)
         while True:
@@ -166,7 +177,7 @@ def _require_numbers(frame: AudioFrame, name: str) -> None:
         )
 
 
-def load_audio(source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def load_audio(source: Source, sample_rate: int = SAMPLE_RATE, track: int | None = None) -> np.ndarray:
     """A file's sound as (samples,) float32 in [-1, 1], mixed to one channel.
 
     16-bit mono input that already has the rate comes back exactly. See the module for where time zero lies.
@@ -174,12 +185,13 @@ def load_audio(source: Source, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     Args:
         source: path or open binary stream: a sound file, or a video whose sound is meant.
         sample_rate: samples per second of the result.
+        track: number of the audio stream, from 1; None: the one that players choose.
 
     Raises:
         UserError: missing, no media, no audio stream, or a length of zero.
     """
     # 16 bits on purpose: libswresample scales a mix so that it cannot clip only for whole numbers.
-    blocks = [block[0] for block in audio_blocks(source, sample_rate, "mono", "s16p")]
+    blocks = [block[0] for block in audio_blocks(source, sample_rate, "mono", "s16p", track)]
     if not blocks:
         raise UserError(f"The audio '{source_name(source)}' has length zero: give a file with sound in it.")
     return np.concatenate(blocks).astype(np.float32) / 32768.0

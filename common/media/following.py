@@ -1,55 +1,195 @@
-"""The encoding of an output that follows its source: pixel format, and what of it cannot be kept."""
+"""The encoding of an output that follows its source: codec and pixel format, and what cannot be kept."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import av
 
+from common.errors import UserError
+from common.media.codecs import INTERMEDIATE, OUTPUT_CODECS, OutputCodec, alternatives, intermediate_profile
+from common.media.encoding import Encoding
 from common.media.info import VideoInfo
 from common.media.samples import carried_format
-from common.media.writer import Encoding
-
-_ENCODERS = {".webm": "libvpx-vp9"}
-_USUAL_ENCODER = "libx264"
-_LOSSLESS_ENCODER = "ffv1"
 
 
-def following(info: VideoInfo, suffix: str, lossless: bool) -> tuple[Encoding, tuple[str, ...]]:
-    """The encoding that keeps as much of a source's samples as the output's codec can hold.
+@dataclass(frozen=True)
+class WantedPictures:
+    """What a user says about the output's pictures; what is None follows the source.
+
+    Attributes:
+        codec: a name of :data:`common.media.codecs.OUTPUT_CODECS`.
+        crf: constant quality of lossy codecs, smaller is better.
+        pix_fmt: FFmpeg's name of a pixel format.
+        lossless: FFV1.
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    pix_fmt: str | None = None
+    lossless: bool = False
+
+
+AS_SOURCE = WantedPictures()
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """One codec for the source's pictures: the pixel format, and what is lost in it."""
+
+    codec: OutputCodec
+    pix_fmt: str
+    lost: tuple[str, ...]
+
+
+def following(
+    info: VideoInfo, suffix: str, wanted: WantedPictures = AS_SOURCE
+) -> tuple[Encoding, tuple[str, ...]]:
+    """The encoding that keeps as much of a source as the output can hold.
 
     Args:
         info: of the source.
         suffix: of the output, with its dot.
-        lossless: FFV1 instead of the container's usual codec.
+        wanted: what shall not follow the source.
 
     Returns:
         The encoding, and a sentence for each property of the source that is lost.
+
+    Raises:
+        UserError: what is wanted does not go into such a file, or interlaced pictures do not.
     """
+    suffix = suffix.lower()
+    choice = _chosen(info, suffix, wanted)
+    codec, warnings = choice.codec, []
+    if wanted.codec is None and not wanted.lossless and codec.name != info.codec:
+        warnings.append(_replacement(info, codec, suffix))
+    if choice.lost:
+        advice = "" if codec.name == "ffv1" else "; --lossless with an .mkv output keeps all samples"
+        warnings.append(f"{codec.title} cannot hold {' and '.join(choice.lost)} here{advice}.")
+    turned = carried_format(info.pix_fmt, info.rotation in (0, 180)) is None
+    if turned and info.pix_fmt and not _is_rgb(info.pix_fmt) and carried_format(info.pix_fmt, True):
+        warnings.append(
+            f"The pictures are stored on their side, and {info.pix_fmt} cannot be turned as it is: they "
+            "become 8-bit 4:2:0."
+        )
+    lossless = codec.name == "ffv1"
+    source = info.profile if info.codec == codec.name else None
+    return (
+        Encoding(
+            codec=codec.encoder,
+            crf=codec.crf if wanted.crf is None else wanted.crf,
+            # RGB stays RGB without a loss; the writer knows in which order.
+            pix_fmt=None if lossless and turned and wanted.pix_fmt is None else choice.pix_fmt,
+            lossless=lossless,
+            profile=intermediate_profile(codec.name, choice.pix_fmt, source),
+            field_order=info.field_order,
+        ),
+        tuple(warnings),
+    )
+
+
+def _chosen(info: VideoInfo, suffix: str, wanted: WantedPictures) -> _Choice:
+    name = "ffv1" if wanted.lossless else wanted.codec
+    if name is not None:
+        codec = _named(name)
+        if suffix not in codec.suffixes:
+            raise UserError(
+                f"A file that ends in {suffix} does not take {codec.title}: name it "
+                f"{' or '.join(codec.suffixes)}, or choose another --codec."
+            )
+        _require_size(info, codec)
+        if info.interlaced and not _holds_fields(info, codec):
+            raise UserError(
+                f"The video is interlaced, which {codec.title} does not hold: deinterlace it, or choose "
+                "h264, prores or ffv1 as --codec."
+            )
+        return _choice(info, codec, suffix, wanted.pix_fmt)
+    own = OUTPUT_CODECS.get(info.codec)
+    candidates = [codec for codec in (own, *alternatives(suffix)) if codec is not None]
+    usable = [
+        _choice(info, codec, suffix, wanted.pix_fmt)
+        for codec in dict.fromkeys(candidates)
+        if suffix in codec.suffixes
+        and not (info.interlaced and not _holds_fields(info, codec))
+        and (info.width >= codec.least_size[0] and info.height >= codec.least_size[1])
+        and (wanted.pix_fmt is None or wanted.pix_fmt in _formats(codec.encoder))
+    ]
+    if not usable and info.interlaced:
+        raise UserError(
+            f"The video is interlaced, which {suffix} files cannot hold: deinterlace it, or name the output "
+            ".mov or .mkv."
+        )
+    if not usable:
+        raise UserError(
+            f"No codec of {suffix} files takes the pixel format {wanted.pix_fmt}: choose another."
+        )
+    if usable[0].codec is own and own.name in INTERMEDIATE:
+        return usable[0]
+    return min(usable, key=lambda choice: len(choice.lost))
+
+
+def _named(name: str) -> OutputCodec:
+    if name not in OUTPUT_CODECS:
+        raise UserError(f"There is no codec '{name}': choose one of {', '.join(OUTPUT_CODECS)}.")
+    return OUTPUT_CODECS[name]
+
+
+def _require_size(info: VideoInfo, codec: OutputCodec) -> None:
+    width, height = codec.least_size
+    if info.width < width or info.height < height:
+        raise UserError(f"{codec.title} takes pictures of {width}x{height} at least: choose another --codec.")
+
+
+def _holds_fields(info: VideoInfo, codec: OutputCodec) -> bool:
+    # Fields of H.264 with halved colour have whole macroblock rows of colour only then.
+    return codec.fields and (codec.name != "h264" or info.height % 4 == 0)
+
+
+def _choice(info: VideoInfo, codec: OutputCodec, suffix: str, pix_fmt: str | None) -> _Choice:
     wanted = carried_format(info.pix_fmt, info.rotation in (0, 180))
     if wanted is None:
-        if info.pix_fmt and not lossless and _is_rgb(info.pix_fmt):
-            return Encoding(pix_fmt="yuv444p"), ()
-        return Encoding(lossless=lossless), _turned(info)
-    odd = bool(info.width % 2 or info.height % 2)
-    encoder = _LOSSLESS_ENCODER if lossless else _ENCODERS.get(suffix.lower(), _USUAL_ENCODER)
-    # H.264 stores odd sizes with full-resolution colour only.
-    full = odd and encoder == _USUAL_ENCODER
-    chosen = nearest_format(wanted.replace(_kind(wanted), "444") if full else wanted, encoder)
+        wanted = "yuv444p" if info.pix_fmt and _is_rgb(info.pix_fmt) else "yuv420p"
+    odd = not codec.odd_sizes and bool(info.width % 2 or info.height % 2)
+    if pix_fmt is not None:
+        if pix_fmt not in _formats(codec.encoder):
+            raise UserError(
+                f"{codec.title} does not take the pixel format {pix_fmt} here: choose one of "
+                f"{', '.join(_formats(codec.encoder))}."
+            )
+        if odd and "444" not in pix_fmt:
+            raise UserError(f"{codec.title} takes odd sizes with a 4:4:4 pixel format only, not {pix_fmt}.")
+        chosen = pix_fmt
+    else:
+        chosen = nearest_format(wanted.replace(_kind(wanted), "444") if odd else wanted, codec.encoder)
     lost = []
-    if _has_alpha(wanted) and not _has_alpha(chosen):
+    if odd and "444" not in wanted:
+        lost.append("an odd size with halved colour (it becomes 4:4:4, which browsers may refuse)")
+    if _has_alpha(wanted) and not (_has_alpha(chosen) and suffix in codec.alpha_suffixes):
         lost.append("its transparency")
+        chosen = chosen if pix_fmt else chosen.replace("yuva", "yuv")
     if _depth(chosen) < _depth(wanted):
         lost.append(f"{_depth(wanted)} bits per sample (it takes {_depth(chosen)})")
     if _area(chosen) < _area(wanted):
         lost.append(f"{_chroma(wanted)} colour (it becomes {_chroma(chosen)})")
-    advice = "" if lossless else "; --lossless with an .mkv output keeps all samples"
-    warnings = (f"{encoder} cannot hold {' and '.join(lost)}{advice}.",) if lost else ()
-    return Encoding(pix_fmt=chosen, lossless=lossless), warnings
+    return _Choice(codec, chosen, tuple(lost))
+
+
+def _replacement(info: VideoInfo, codec: OutputCodec, suffix: str) -> str:
+    own = OUTPUT_CODECS.get(info.codec)
+    if own is None:
+        why = f"its codec, {info.codec}, cannot be encoded here"
+    elif suffix not in own.suffixes:
+        why = f"a file that ends in {suffix} does not take {own.title}"
+    elif info.interlaced and not _holds_fields(info, own):
+        why = f"{own.title} does not hold interlaced pictures here"
+    else:
+        why = f"{own.title} cannot hold all of it here"
+    return f"The video is encoded as {codec.title}, since {why}."
 
 
 def nearest_format(wanted: str, encoder: str) -> str:
     """The pixel format of an encoder that loses least of ``wanted``, in this order: colour, bits, alpha."""
-    names = [item.name for item in av.Codec(encoder, "w").video_formats or ()]
-    usable = [name for name in names if carried_format(name, True) == name]
+    usable = [name for name in _formats(encoder) if carried_format(name, True) == name]
     return min(
         usable,
         key=lambda name: (
@@ -65,13 +205,8 @@ def nearest_format(wanted: str, encoder: str) -> str:
     )
 
 
-def _turned(info: VideoInfo) -> tuple[str, ...]:
-    if info.pix_fmt and not _is_rgb(info.pix_fmt) and carried_format(info.pix_fmt, True) is not None:
-        return (
-            f"The pictures are stored on their side, and {info.pix_fmt} cannot be turned as it is: they "
-            "become 8-bit 4:2:0.",
-        )
-    return ()
+def _formats(encoder: str) -> list[str]:
+    return [item.name for item in av.Codec(encoder, "w").video_formats or ()]
 
 
 def _is_rgb(name: str) -> bool:
@@ -87,7 +222,7 @@ def _has_alpha(name: str) -> bool:
 
 
 def _kind(name: str) -> str:
-    return next(kind for kind in ("444", "440", "422", "420", "411") if kind in name)
+    return next((kind for kind in ("444", "440", "422", "420", "411") if kind in name), "444")
 
 
 def _chroma(name: str) -> str:

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from common.errors import UserError
 from common.media.colour import ColourTags
+from common.media.fields import field_order
 from common.media.orientation import Orientation
 from common.media.samples import chroma_is_placed
 from common.media.source import (
@@ -55,6 +56,9 @@ class VideoInfo:
         pix_fmt: FFmpeg's name of the decoded pictures' format.
         chroma_left: whether chroma samples are said to lie at the left edge of their pixels, as in H.264, and
             not in their middle.
+        codec: FFmpeg's name of the stream's codec.
+        profile: of the codec, as FFmpeg calls it.
+        field_order: 0 for whole pictures, else which field is the first (:mod:`common.media.fields`).
     """
 
     path: str
@@ -72,6 +76,14 @@ class VideoInfo:
     clock_start: int = 0
     pix_fmt: str = ""
     chroma_left: bool = False
+    codec: str = ""
+    profile: str | None = None
+    field_order: int = 0
+
+    @property
+    def interlaced(self) -> bool:
+        """Whether a picture holds two moments in its odd and even lines."""
+        return self.field_order != 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,8 @@ def scan(source: Source) -> Scan:
         colour = ColourTags.of(stream.codec_context)
         pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
         has_audio = bool(container.streams.audio)
+        codec, profile = stream.codec_context.codec.canonical_name, stream.codec_context.profile
+        order = field_order(stream.codec_context, first)
     with open_source(source, "video") as container:
         stream = video_stream(container, name)
         time_base, rate = _tick(stream), _rate(stream)
@@ -143,6 +157,9 @@ def scan(source: Source) -> Scan:
         pix_fmt=first.format.name,
         chroma_left=chroma_is_placed(first),
         clock_start=min(clock_start, int(stamps[0])) if stamps[0] > 0 else 0,
+        codec=codec,
+        profile=profile,
+        field_order=order,
     )
     return Scan(info, stamps, labels, last_duration, by_order, orientation, (first.width, first.height))
 

@@ -103,7 +103,7 @@ class VideoReader:
 
     def _frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
         to_rgb = ToRGB(*self._scan.stored_size)
-        position, repeated = 0, 0
+        position, repeated, concealed = 0, 0, 0
         shown: VideoFrame | None = None
         image: np.ndarray | None = None
         for picture, index in self._placed():
@@ -115,6 +115,7 @@ class VideoReader:
                     yield self._frame(position, image, shown)
                 position, repeated = position + 1, repeated + 1
             shown, image = picture, None
+            concealed += picture.is_corrupt
             if start <= position < stop:
                 image = self._upright(to_rgb, shown)
                 yield self._frame(position, image, shown)
@@ -127,6 +128,11 @@ class VideoReader:
         for rest in range(max(position, start), stop):
             image = self._upright(to_rgb, shown) if image is None else image
             yield self._frame(rest, image, shown)
+        if concealed:
+            warn_once(
+                f"The video '{self._name}' is damaged: parts of {concealed} of {stop} frames are guessed "
+                "from their neighbours."
+            )
         if repeated:
             warn_once(
                 f"The video '{self._name}' is damaged: {repeated} of {stop} frames cannot be decoded and "

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import cast
 
+import av
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
+from av.stream import Disposition
 
 from common.errors import UserError
 from common.media.audio import audio_blocks, audio_origin, audio_stream
 from common.media.source import Source, open_source, source_name
 
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+"""FFmpeg's name of the container for the suffixes that outputs may have."""
 _MOV = ("mp4", "mov", "m4v", "ismv", "3gp")
 # Codecs that players expect in the container. FFmpeg would also put FLAC and PCM into MP4, where
 # browsers and phones stay silent; Matroska takes every codec that it has a name for.
 _MOV_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})
 _COPIED = {
     **{name: _MOV_CODECS for name in _MOV},
-    "mov": (_MOV_CODECS - {"opus"}) | {"pcm_s16le", "pcm_s24le"},
+    "mov": (_MOV_CODECS - {"opus"})
+    | {f"pcm_{kind}{order}" for kind in ("s16", "s24", "s32", "f32", "f64") for order in ("le", "be")},
     "webm": frozenset({"opus", "vorbis"}),
 }
 _ENCODERS = {"webm": "libopus"}
@@ -30,9 +37,39 @@ _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 120
 _MP3_LEAST_RATE = 16000
 """Samples per second of the slowest MP3 that MP4 has a name for (MPEG-2)."""
 _OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
+_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
+"""Arrangements of loudspeakers that both encoders take; others are mixed to two."""
 _BITS_PER_CHANNEL = 96_000
 # What decoders need before the first sample that is heard; the container marks it as not to be heard.
 _PREROLL_SECONDS = 0.1
+
+
+def takes_sound(stream: AudioStream, container: OutputContainer) -> bool:
+    """Whether a container takes the packets of a stream as they are, and players expect them there."""
+    form, codec = container.format.name, stream.codec_context.name
+    plain = codec.removesuffix("float").removeprefix("lib")
+    if plain == "mp3" and form in _MOV and stream.codec_context.sample_rate < _MP3_LEAST_RATE:
+        return False
+    listed = _COPIED.get(form)
+    return plain in listed if listed is not None else codec in container.supported_codecs
+
+
+def sound_warnings(source: Source, suffix: str, track: int | None = None) -> tuple[str, ...]:
+    """What happens to the sound of ``source`` in a file that ends in ``suffix``, where it is not copied.
+
+    Raises:
+        UserError: there is no such track.
+    """
+    with open_source(source, "audio") as container:
+        stream = audio_stream(container, source_name(source), track)
+        with av.open(io.BytesIO(), "w", format=FORMATS[suffix]) as trial:
+            if takes_sound(stream, trial):
+                return ()
+        encoder = "Opus" if FORMATS[suffix] == "webm" else "AAC"
+        return (
+            f"The sound is encoded as {encoder}, {_BITS_PER_CHANNEL // 1000} kbit/s per channel: a file that "
+            f"ends in {suffix} does not take {stream.codec_context.name}; .mkv keeps it as given.",
+        )
 
 
 class Soundtrack:
@@ -46,48 +83,51 @@ class Soundtrack:
         source: the file with the sound.
         container: the output, before its header is written.
         stack: keeps the source open until the output is closed.
+        track: number of the sound track, from 1; None: the one that players choose.
+        default: whether players shall choose it.
     """
 
-    def __init__(self, source: Source, container: OutputContainer, stack: ExitStack) -> None:
-        self._source = source
-        self._origin = audio_origin(source)
+    def __init__(
+        self,
+        source: Source,
+        container: OutputContainer,
+        stack: ExitStack,
+        track: int | None = None,
+        default: bool = True,
+    ) -> None:
+        self._source, self._track = source, track
+        self._origin = audio_origin(source, track)
         self._format = container.format.name
         name = source_name(source)
         self._input = stack.enter_context(open_source(source, "audio"))
-        self._stream = audio_stream(self._input, name)
-        codec = self._stream.codec_context.name
-        self.copied = self._takes(codec, container)
+        self._stream = audio_stream(self._input, name, track)
+        self.copied = takes_sound(self._stream, container)
         if self.copied:
             self._output: AudioStream = container.add_stream_from_template(self._stream, opaque=True)
         else:
             self._output = self._encoder(container)
+        self._output.disposition = Disposition.default if default else Disposition(0)
+        for tag in ("language", "title"):
+            if tag in self._stream.metadata:
+                self._output.metadata[tag] = self._stream.metadata[tag]
         self._container = container
         self._packets: Iterator[Packet] | None = None
         self._waiting: Packet | None = None
-
-    def _takes(self, codec: str, container: OutputContainer) -> bool:
-        codec = codec.removesuffix("float").removeprefix("lib")
-        if (
-            codec == "mp3"
-            and self._format in _MOV
-            and self._stream.codec_context.sample_rate < _MP3_LEAST_RATE
-        ):
-            return False
-        listed = _COPIED.get(self._format)
-        if listed is not None:
-            return codec in listed
-        return self._stream.codec_context.name in container.supported_codecs
 
     def _encoder(self, container: OutputContainer) -> AudioStream:
         encoder = _ENCODERS.get(self._format, "aac")
         given = self._stream.codec_context.sample_rate
         rates = _OPUS_RATES if encoder == "libopus" else _AAC_RATES
         rate = given if given in rates else 48000
-        stereo = self._stream.codec_context.layout.nb_channels > 1
-        layout = "stereo" if stereo else "mono"
+        given_layout = self._stream.codec_context.layout
+        usual = "stereo" if given_layout.nb_channels > 1 else "mono"
+        layout = given_layout.name if given_layout.name in _LAYOUTS else usual
         try:
             stream = container.add_stream(
-                encoder, rate=rate, layout=layout, bit_rate=_BITS_PER_CHANNEL * (2 if stereo else 1)
+                encoder,
+                rate=rate,
+                layout=layout,
+                bit_rate=_BITS_PER_CHANNEL * AudioLayout(layout).nb_channels,
             )
         except ValueError as error:
             raise UserError(
@@ -136,7 +176,7 @@ class Soundtrack:
         context = self._output.codec_context
         rate, layout = context.sample_rate, context.layout.name
         position = round(first_frame * rate)
-        for block in audio_blocks(self._source, rate, layout, "fltp"):
+        for block in audio_blocks(self._source, rate, layout, "fltp", self._track):
             frame = AudioFrame.from_ndarray(block, format="fltp", layout=layout)
             frame.sample_rate = rate
             frame.time_base = Fraction(1, rate)

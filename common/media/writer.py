@@ -12,7 +12,6 @@ from typing import cast
 
 import av
 import numpy as np
-from av.codec.context import Flags
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -22,41 +21,28 @@ from av.video.reformatter import VideoReformatter
 from common.errors import UserError
 from common.files import PathLike, atomic_path
 from common.media.colour import BT709, FROM_YUV, FromRGB
+from common.media.encoding import DEFAULT_ENCODING, Encoding, describe
+from common.media.fields import FieldMarker
+from common.media.further_tracks import FurtherTracks, FurtherTracksWriter
 from common.media.info import VideoInfo
+from common.media.matroska import PLACEHOLDER, set_pixel_aspect
 from common.media.soundtrack import Soundtrack
 from common.media.source import Source, reason
 
-_QUALITY = {
-    "libx264": {"preset": "medium"},
-    "libx265": {"preset": "medium", "x265-params": "log-level=error"},
-    "libvpx-vp9": {"b": "0", "row-mt": "1", "cpu-used": "4"},
-    "libsvtav1": {"preset": "8"},
-}
-# Four slices whatever the machine: their number is part of the bytes.
-_LOSSLESS = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
 # Only for what an encoder plans by (levels, buffers); time stamps say when frames are shown.
 _USUAL_RATE = Fraction(25)
 _FINE_CLOCK = 48_000
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """How pictures are coded.
+class Tracks:
+    """What goes beside the pictures: the number of the sound track (None: the usual one), further tracks."""
 
-    codec: FFmpeg's encoder name; None: H.264, in .webm VP9. crf: constant quality of lossy codecs, smaller is
-    better. pix_fmt: FFmpeg's pixel format; None: 4:2:0, or yuv444p where H.264 stores an odd size; RGB where
-    lossless. lossless: FFV1 (.mkv), whatever the codec and crf: bit-exact pictures, and the same pictures
-    give the same bytes.
-    """
-
-    codec: str | None = None
-    crf: int = 16
-    pix_fmt: str | None = None
-    lossless: bool = False
+    audio_track: int | None = None
+    further: FurtherTracks | None = None
 
 
-DEFAULT_ENCODING = Encoding()
-LOSSLESS = Encoding(lossless=True)
+NO_TRACKS = Tracks()
 
 
 class VideoWriter:
@@ -75,6 +61,7 @@ class VideoWriter:
         audio_from: a file whose first audio stream becomes the sound: see
             :class:`common.media.soundtrack.Soundtrack`.
         like: take colour tags and pixel aspect from this video; default BT.709, square pixels.
+        tracks: which sound track of ``audio_from``, and what else of the video ``like`` is carried over.
 
     Raises:
         UserError: on entry: the folder cannot be written, the container does not take the codec, the
@@ -92,6 +79,7 @@ class VideoWriter:
         encoding: Encoding = DEFAULT_ENCODING,
         audio_from: Source | None = None,
         like: VideoInfo | None = None,
+        tracks: Tracks = NO_TRACKS,
     ) -> None:
         if rate is None and time_base is None:
             raise ValueError("give the rate, or the time base of the time stamps")
@@ -101,11 +89,11 @@ class VideoWriter:
         self._size = (width, height)
         self._rate = None if rate is None else Fraction(rate).limit_denominator(100_000)
         self._time_base = time_base if time_base is not None else 1 / Fraction(self._rate or 1)
-        self._codec = "ffv1" if encoding.lossless else encoding.codec or self._usual_codec()
-        self._pix_fmt = encoding.pix_fmt or ("bgr0" if encoding.lossless else self._usual_pix_fmt())
+        self._codec = encoding.encoder(self.path.suffix)
+        self._pix_fmt = encoding.pixel_format(self._codec, width, height)
         self._encoding = encoding
         self._audio_from = audio_from
-        self._like = like
+        self._like, self._tracks = like, tracks
         self._stack = ExitStack()
         self._count = 0
         # One frame waits for the next one's time stamp, which says how long it lasts.
@@ -115,13 +103,8 @@ class VideoWriter:
         self._shift = 0
         self._durations: dict[int, int] = {}
         self._convert = VideoReformatter()
-
-    def _usual_codec(self) -> str:
-        return "libvpx-vp9" if self.path.suffix.lower() == ".webm" else "libx264"
-
-    def _usual_pix_fmt(self) -> str:
-        odd = self._size[0] % 2 or self._size[1] % 2
-        return "yuv444p" if odd and self._codec in ("libx264", "libx265") else "yuv420p"
+        self._mark: FieldMarker | None = None
+        self._title: str | None = None
 
     def __enter__(self) -> VideoWriter:
         with ExitStack() as stack:
@@ -129,11 +112,26 @@ class VideoWriter:
             self._container = self._open(temporary)
             stack.push(self._close)
             self._stream = self._add_stream(self._container)
-            self._sound = (
-                None if self._audio_from is None else Soundtrack(self._audio_from, self._container, stack)
-            )
+            self._beside = self._add_tracks(stack)
+            self._reserve_aspect()
             self._stack = stack.pop_all()
         return self
+
+    def _reserve_aspect(self) -> None:
+        """Room in the header of a container that has to say the shape of pixels itself."""
+        said = self._like is not None and self._like.pixel_aspect != 1
+        if said and self._container.format.name in ("matroska", "webm"):
+            self._title = self._stream.metadata.get("title", "")
+            self._stream.metadata["title"] = PLACEHOLDER + self._title
+
+    def _add_tracks(self, stack: ExitStack) -> list[Soundtrack | FurtherTracksWriter]:
+        added: list[Soundtrack | FurtherTracksWriter] = []
+        if self._audio_from is not None:
+            added.append(Soundtrack(self._audio_from, self._container, stack, self._tracks.audio_track))
+        if self._tracks.further is not None and self._like is not None:
+            source, plan = self._like.path, self._tracks.further
+            added.append(FurtherTracksWriter(source, self._like, plan, self._container, stack))
+        return added
 
     def _open(self, temporary: Path) -> OutputContainer:
         # Nothing of the machine, the day or chance goes into the file.
@@ -153,12 +151,12 @@ class VideoWriter:
             ) from error
 
     def _add_stream(self, container: OutputContainer) -> av.VideoStream:
-        quality = {"crf": str(self._encoding.crf), **_QUALITY.get(self._codec, {})}
+        chroma_left = self._like is not None and self._like.chroma_left
         try:
             added = container.add_stream(
                 self._codec,
                 rate=self._rate or (self._like.average_rate if self._like else _USUAL_RATE),
-                options=self._lossless_options() if self._encoding.lossless else quality,
+                options=self._encoding.options(self._codec, chroma_left),
                 time_base=self._time_base,
             )
         except (FFmpegError, ValueError) as error:
@@ -174,18 +172,12 @@ class VideoWriter:
         context = stream.codec_context
         tags = (self._like.colour if self._like else BT709).for_yuv()
         self._from_rgb = FromRGB(self._pix_fmt, tags)
-        if self._encoding.lossless:
-            context.flags |= Flags.bitexact
-        if not av.VideoFormat(self._pix_fmt).is_rgb:
-            tags.apply(context)
+        describe(context, self._encoding, self._pix_fmt, tags)
+        if self._encoding.field_order:
+            self._mark = FieldMarker(*self._size, self._pix_fmt, self._encoding.field_order)
         if self._like is not None:
             context.sample_aspect_ratio = self._like.pixel_aspect
         return stream
-
-    def _lossless_options(self) -> dict[str, str]:
-        """FFV1 does not say where chroma samples lie; the codecs of most sources imply it."""
-        left = self._like is not None and self._like.chroma_left
-        return {**_LOSSLESS, **({"chroma_sample_location": "left"} if left else {})}
 
     def write(
         self, image: np.ndarray | av.VideoFrame, pts: int | None = None, duration: int | None = None
@@ -214,8 +206,8 @@ class VideoWriter:
             self._shift = max(0, -pts)
         pts += self._shift
         if self._held is None:
-            if self._sound is not None:
-                self._sound.begin(pts * self._time_base)
+            for track in self._beside:
+                track.begin(pts * self._time_base)
         else:
             held_pts, held = self._held
             if pts <= held_pts:
@@ -233,13 +225,15 @@ class VideoWriter:
 
     def _encode(self, pts: int, frame: av.VideoFrame, duration: int) -> None:
         self._durations[pts] = duration
+        if self._mark is not None:
+            frame = self._mark(frame)
         # Set last: a picture that is shown twice is one object.
         frame.pts, frame.time_base = pts, self._time_base
         frame.pict_type = PictureType.NONE
         try:
             self._mux(self._stream.encode(frame))
-            if self._sound is not None:
-                self._sound.advance(float(pts * self._time_base))
+            for track in self._beside:
+                track.advance(float(pts * self._time_base))
         except FFmpegError as error:
             raise self._failure(error) from error
 
@@ -262,16 +256,23 @@ class VideoWriter:
         self._encode(*self._held, self._held_duration or usual or self._step)
         try:
             self._mux(self._stream.encode(None))
-            if self._sound is not None:
-                self._sound.advance(float("inf"))
+            for track in self._beside:
+                track.advance(float("inf"))
         except FFmpegError as error:
             raise self._failure(error) from error
+
+    def _say_aspect(self) -> None:
+        if self._title is not None and self._like is not None:
+            path = Path(self._container.name)
+            set_pixel_aspect(path, *self._size, self._like.pixel_aspect, self._title)
 
     def _close(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
             self._container.close()
+            if kind is None:
+                self._say_aspect()
         except (FFmpegError, ValueError) as failure:
             # After an exception the file is deleted, and the first error is the one to report.
             if kind is None:

@@ -10,9 +10,11 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from common.media import Encoding, VideoInfo, VideoWriter, contact_sheet, tile
+from common.media.encoding import DEFAULT_ENCODING
 from common.media.following import following
+from common.media.further_tracks import further_tracks
 from common.media.samples import with_change
-from common.media.writer import DEFAULT_ENCODING
+from common.media.writer import Tracks
 from stage2_dubber.dub.job import Composite, FacePlan
 from stage2_dubber.dub.request import DubRequest
 
@@ -32,9 +34,10 @@ def write_outputs(
     """
     sheet = _Sheet(plan.dubbed_frames)
     done = 0
-    kept, _ = following(info, request.output.suffix, request.lossless)
+    kept, _ = following(info, request.output.suffix, request.pictures)
+    tracks = Tracks(request.audio_track, further_tracks(request.video, request.output.suffix.lower()))
     with ExitStack() as stack:
-        dubbed = stack.enter_context(_writer(request.output, request, info, encoding=kept))
+        dubbed = stack.enter_context(_writer(request.output, request, info, encoding=kept, tracks=tracks))
         beside: VideoWriter | None = None
         for item in composites:
             # As ffmpeg does: the output's clock starts where the source's does, at 0.
@@ -67,6 +70,7 @@ def _writer(
     width: int | None = None,
     height: int | None = None,
     encoding: Encoding = DEFAULT_ENCODING,
+    tracks: Tracks | None = None,
 ) -> VideoWriter:
     return VideoWriter(
         path,
@@ -77,6 +81,7 @@ def _writer(
         audio_from=request.audio,
         like=info,
         encoding=encoding,
+        tracks=tracks or Tracks(request.audio_track),
     )
 
 

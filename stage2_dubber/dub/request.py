@@ -14,7 +14,9 @@ from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
 from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
-from common.media.following import following
+from common.media.following import WantedPictures, following
+from common.media.further_tracks import further_tracks
+from common.media.soundtrack import sound_warnings
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.speech.base import SpeechEncoder
 from common.speech.silence import encode_until
@@ -48,6 +50,11 @@ class DubRequest:
         cues: a table of who says what when (:mod:`stage2_dubber.dub.cues`); ``audio`` stays the sound.
         overwrite: replace files that exist.
         lossless: write FFV1 (``output`` must end in .mkv).
+        codec: of the output's pictures, a name of :data:`common.media.codecs.OUTPUT_CODECS`; None: the
+            source's, where it can be encoded here and the output's container takes it.
+        crf: constant quality of H.264, HEVC, VP9 and AV1, smaller is better; None: the default.
+        pix_fmt: FFmpeg's name of the output's pixel format; None: the source's.
+        audio_track: number of the sound track of ``audio``, from 1; None: the one that players choose.
         compositing: how edits go back into the frames.
         renderer: what draws the new mouths; None: what the model's package says.
         own_mouths: how the clip's own mouths are used, where they are.
@@ -68,6 +75,10 @@ class DubRequest:
     cues: Path | None = None
     overwrite: bool = False
     lossless: bool = False
+    codec: str | None = None
+    crf: int | None = None
+    pix_fmt: str | None = None
+    audio_track: int | None = None
     compositing: Compositing = DEFAULT_COMPOSITING
     renderer: Renderer | None = None
     own_mouths: OwnMouthsConfig = field(default_factory=OwnMouthsConfig)
@@ -116,6 +127,11 @@ class DubRequest:
             UserError: nothing that is understood.
         """
         return FaceChoice.parse(str(self.face))
+
+    @property
+    def pictures(self) -> WantedPictures:
+        """What is said about the output's pictures."""
+        return WantedPictures(self.codec, self.crf, self.pix_fmt, self.lossless)
 
     def face_backend(self) -> tuple[str, dict[str, Any]]:
         """Name and options of the face detector.
@@ -185,12 +201,15 @@ def check_request(request: DubRequest) -> DubInputs:
         from common.face.box_backend import BoxDetector
 
         BoxDetector(**{**options, "mesh": False}).check(info.width, info.height, info.frame_count)
-    audio = load_audio(request.audio, SAMPLE_RATE)
+    suffix = request.output.suffix.lower()
+    _, lost = following(info, suffix, request.pictures)
+    lost += further_tracks(request.video, suffix).warnings(suffix)
+    lost += sound_warnings(request.audio, suffix, request.audio_track)
+    audio = load_audio(request.audio, SAMPLE_RATE, request.audio_track)
     warnings = _length_warnings(info.duration, len(audio) / SAMPLE_RATE)
     if request.cues is not None:
         audio, warnings = cued_speech(request.cues, audio, info.duration), []
-    _, lost = following(info, request.output.suffix, request.lossless)
-    return DubInputs(info, audio, (*warnings, *lost), tuple(lost))
+    return DubInputs(info, audio, (*warnings, *lost), lost)
 
 
 def _check_outputs(request: DubRequest) -> None:
@@ -213,6 +232,8 @@ def _check_outputs(request: DubRequest) -> None:
             raise UserError(
                 f"The output '{video}' does not end like a video file: use one of {', '.join(_CONTAINERS)}."
             )
+    if request.lossless and request.codec not in (None, "ffv1"):
+        raise UserError(f"--lossless means FFV1, not {request.codec}: give one of them.")
     if request.lossless and Path(request.output).suffix.lower() != ".mkv":
         raise UserError(f"The lossless output '{request.output}' must end in .mkv: give it that ending.")
     if request.contact_sheet is not None and Path(request.contact_sheet).suffix.lower() != ".png":

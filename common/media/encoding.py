@@ -1,0 +1,96 @@
+"""How pictures are coded, and what each encoder is told for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import av
+from av.codec.context import Flags
+from av.video.codeccontext import VideoCodecContext
+
+from common.media.colour import ColourTags
+from common.media.fields import BOTTOM_FIRST
+
+_QUALITY = {
+    "libx264": {"preset": "medium"},
+    "libx265": {"preset": "medium", "x265-params": "log-level=error"},
+    "libvpx-vp9": {"b": "0", "row-mt": "1", "cpu-used": "4"},
+    "libsvtav1": {"preset": "8"},
+    "prores_ks": {"vendor": "apl0"},
+}
+_WITHOUT_CRF = ("prores_ks", "dnxhd")
+# Four slices whatever the machine: their number is part of the bytes.
+_LOSSLESS = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
+_LOSSLESS_ENCODER = "ffv1"
+_USUAL = {".webm": "libvpx-vp9"}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How pictures are coded.
+
+    codec: FFmpeg's encoder name; None: H.264, in .webm VP9. crf: constant quality of lossy codecs, smaller is
+    better. pix_fmt: FFmpeg's pixel format; None: 4:2:0, or yuv444p where H.264 stores an odd size; RGB where
+    lossless. lossless: FFV1 (.mkv), whatever the codec and crf: bit-exact pictures, and the same pictures
+    give the same bytes. profile: of ProRes and DNxHR, by the encoder's name. field_order: 0, or which field
+    of interlaced pictures is the first (:mod:`common.media.fields`).
+    """
+
+    codec: str | None = None
+    crf: int = 16
+    pix_fmt: str | None = None
+    lossless: bool = False
+    profile: str | None = None
+    field_order: int = 0
+
+    def encoder(self, suffix: str) -> str:
+        """FFmpeg's name of the encoder for a file that ends in ``suffix``."""
+        if self.lossless:
+            return _LOSSLESS_ENCODER
+        return self.codec or _USUAL.get(suffix.lower(), "libx264")
+
+    def pixel_format(self, encoder: str, width: int, height: int) -> str:
+        """FFmpeg's name of the pixel format for pictures of a size."""
+        if self.pix_fmt is not None:
+            return self.pix_fmt
+        if self.lossless:
+            return "bgr0"
+        odd = width % 2 or height % 2
+        return "yuv444p" if odd and encoder in ("libx264", "libx265") else "yuv420p"
+
+    def options(self, encoder: str, chroma_left: bool) -> dict[str, str]:
+        """Options of the encoder.
+
+        Args:
+            encoder: of :meth:`encoder`.
+            chroma_left: whether the source's chroma samples lie at the left edge of their pixels: FFV1 does
+                not say it by itself, the codecs of most sources imply it.
+        """
+        if encoder == _LOSSLESS_ENCODER:
+            return {**_LOSSLESS, **({"chroma_sample_location": "left"} if chroma_left else {})}
+        if encoder == "libsvtav1":
+            os.environ.setdefault("SVT_LOG", "1")  # else it tells its version and settings on stderr
+        told = dict(_QUALITY.get(encoder, {}))
+        if encoder == "libx264" and self.field_order == BOTTOM_FIRST:
+            told["x264-params"] = "bff=1"  # it takes the upper field for the first otherwise
+        if encoder not in _WITHOUT_CRF:
+            told["crf"] = str(self.crf)
+        if self.profile is not None:
+            told["profile"] = self.profile
+        return told
+
+
+DEFAULT_ENCODING = Encoding()
+LOSSLESS = Encoding(lossless=True)
+
+
+def describe(context: VideoCodecContext, encoding: Encoding, pix_fmt: str, tags: ColourTags) -> None:
+    """Tell an encoder what its pictures are like: colours, and interlaced or not."""
+    if context.name == _LOSSLESS_ENCODER:
+        context.flags |= Flags.bitexact
+    if not av.VideoFormat(pix_fmt).is_rgb:
+        tags.apply(context)
+    if encoding.field_order:
+        context.field_order = encoding.field_order
+        context.flags |= Flags.interlaced_dct | Flags.interlaced_me
