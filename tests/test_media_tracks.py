@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from bootdub.cli.options import OutputCodec
 from common.errors import UserError
-from common.media import VideoReader, VideoWriter, load_audio
+from common.media import VideoReader, VideoWriter, load_audio, probe
 from common.media.codecs import OUTPUT_CODECS
+from common.media.following import WantedPictures, following
 from common.media.source import warn_once
 from stage2_dubber.dub.request import DubRequest, check_request
 
@@ -142,3 +143,16 @@ def test_damage_that_a_decoder_hides_is_told_once(tmp_path: Path, caplog: pytest
 
 def test_the_command_knows_the_codecs() -> None:
     assert [item.value for item in OutputCodec] == list(OUTPUT_CODECS)
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "crf", "words"),
+    [("h264", ".mp4", 52, "takes 0 to 51"), ("vp9", ".webm", 64, "0 to 63"), ("prores", ".mov", 10, "leave")],
+)
+def test_a_quality_that_an_encoder_has_not_is_refused(
+    codec: str, suffix: str, crf: int, words: str, tmp_path: Path
+) -> None:
+    info = probe(write_master(tmp_path / "master.mp4"))
+    with pytest.raises(UserError, match=words):
+        following(info, suffix, WantedPictures(codec=codec, crf=crf))
+    assert following(info, suffix, WantedPictures(codec=codec))[0].crf

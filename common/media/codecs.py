@@ -21,6 +21,7 @@ class OutputCodec:
         alpha_suffixes: of the files in which its transparency is kept.
         least_size: smallest (width, height).
         crf: constant quality at which the luma of camera pictures comes back with 50 dB PSNR.
+        worst_crf: the largest number that the encoder takes; None: it has no constant quality.
     """
 
     name: str
@@ -32,17 +33,26 @@ class OutputCodec:
     alpha_suffixes: tuple[str, ...] = ()
     least_size: tuple[int, int] = (1, 1)
     crf: int = 12
+    worst_crf: int | None = None
 
 
 OUTPUT_CODECS = {
     codec.name: codec
     for codec in (
-        OutputCodec("h264", "H.264", "libx264", (*MP4, ".mov", ".mkv"), odd_sizes=False, fields=True),
-        OutputCodec("hevc", "HEVC", "libx265", (*MP4, ".mov", ".mkv"), odd_sizes=False),
         OutputCodec(
-            "vp9", "VP9", "libvpx-vp9", (*MP4, ".mkv", ".webm"), alpha_suffixes=(".mkv", ".webm"), crf=10
+            "h264", "H.264", "libx264", (*MP4, ".mov", ".mkv"), odd_sizes=False, fields=True, worst_crf=51
         ),
-        OutputCodec("av1", "AV1", "libsvtav1", (*MP4, ".mkv", ".webm"), crf=8),
+        OutputCodec("hevc", "HEVC", "libx265", (*MP4, ".mov", ".mkv"), odd_sizes=False, worst_crf=51),
+        OutputCodec(
+            "vp9",
+            "VP9",
+            "libvpx-vp9",
+            (*MP4, ".mkv", ".webm"),
+            alpha_suffixes=(".mkv", ".webm"),
+            crf=10,
+            worst_crf=63,
+        ),
+        OutputCodec("av1", "AV1", "libsvtav1", (*MP4, ".mkv", ".webm"), crf=8, worst_crf=63),
         OutputCodec(
             "prores", "ProRes", "prores_ks", (".mov", ".mkv"), fields=True, alpha_suffixes=(".mov", ".mkv")
         ),

@@ -61,6 +61,7 @@ def following(
     suffix = suffix.lower()
     choice = _chosen(info, suffix, wanted)
     codec, warnings = choice.codec, []
+    _check_quality(wanted.crf, codec)
     if wanted.codec is None and not wanted.lossless and codec.name != info.codec:
         warnings.append(_replacement(info, codec, suffix))
     if choice.lost:
@@ -126,6 +127,15 @@ def _chosen(info: VideoInfo, suffix: str, wanted: WantedPictures) -> _Choice:
     if usable[0].codec is own and own.name in INTERMEDIATE:
         return usable[0]
     return min(usable, key=lambda choice: len(choice.lost))
+
+
+def _check_quality(crf: int | None, codec: OutputCodec) -> None:
+    if crf is None:
+        return
+    if codec.worst_crf is None:
+        raise UserError(f"{codec.title} has no quality to choose: leave --crf away.")
+    if not 0 <= crf <= codec.worst_crf:
+        raise UserError(f"--crf is {crf}, but {codec.title} takes 0 to {codec.worst_crf}.")
 
 
 def _named(name: str) -> OutputCodec:
