@@ -70,7 +70,7 @@ def bent_lips(mouth: Array, change: Array) -> Array:
 
     The gap of each vertical pair of the inner lip grows by the change of the mean gap times a bump that is 1
     in the middle and 0 at the corners, (1 - x^2)^0.7, and shrinks in proportion. Closed lips are pressed
-    together. Where the pair, the outer lips and the corners go is measured (constants of this module): the
+    together. Where the pair, the outer lips and the corners go is measured (the constants of this module): the
     outer lips' middles by exactly what is wanted, so that lips become thinner when they open. Their thickness
     changes by at most half. The corners go apart by half of the width's change each.
 
