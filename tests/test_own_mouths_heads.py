@@ -192,37 +192,18 @@ class TestBentLips:
         assert mean_gap_of(bent[0]) <= mean_gap_of(bent[1]) + 1e-9
         assert bent[0][57, 1] <= bent[1][57, 1] + 1e-9 and bent[0][51, 1] >= bent[1][51, 1] - 1e-9
 
-    def test_nothing_but_lips_moves_and_corners_go_with_them_by_a_third(self):
+    def test_nothing_but_lips_moves_and_corners_keep_their_height(self):
         face = mouth(0.1)[:, :2]
         wild = change(gap=0.1, width=0.05, chin=0.1, upper_lip=-0.03, lower_lip=0.08)
         bent = bent_lips(face, wild)
         np.testing.assert_array_equal(bent[BEYOND_LIPS], face[BEYOND_LIPS])
-        moved = bent_lips(face, change(upper_lip=0.03, lower_lip=0.03)) - face
-        np.testing.assert_allclose(moved[[48, 54, 60, 64], 1], 0.02, atol=5e-3)
+        np.testing.assert_allclose(bent[[48, 54], 1], face[[48, 54], 1], atol=1e-9)
         assert np.abs(bent[list(MOUTH)] - face[list(MOUTH)]).max() > 0.03
 
-    def test_a_jaw_that_falls_takes_the_inner_lips_with_it(self):
+    def test_the_jaw_opens_more_than_the_upper_lip(self):
         face = mouth(0.1)[:, :2]
-        moved = bent_lips(face, change(gap=0.08, lower_lip=0.08)) - face
-        assert moved[66, 1] > 3 * abs(moved[62, 1])
-
-    def test_the_outer_lips_go_where_they_are_wanted_and_lips_become_thinner(self):
-        face = mouth(0.1)[:, :2]
-        bent = bent_lips(face, change(gap=0.05, upper_lip=-0.01, lower_lip=0.03))
-        np.testing.assert_allclose((bent - face)[[51, 57], 1], [-0.01, 0.03], atol=2e-3)
-        for inner, outer in ((62, 51), (66, 57)):
-            assert abs(bent[inner, 1] - bent[outer, 1]) < abs(face[inner, 1] - face[outer, 1])
-
-    @settings(max_examples=40, deadline=None)
-    @given(
-        gap=st.floats(0, 0.3), more=st.floats(-0.4, 0.4), up=st.floats(-0.2, 0.2), low=st.floats(-0.2, 0.2)
-    )
-    def test_no_lip_loses_or_gains_more_than_half_of_its_thickness(self, gap, more, up, low):
-        face = mouth(gap)[:, :2]
-        bent = bent_lips(face, change(gap=more, upper_lip=up, lower_lip=low))
-        for inner, outer in ((62, 51), (66, 57)):
-            share = (bent[inner, 1] - bent[outer, 1]) / (face[inner, 1] - face[outer, 1])
-            assert 0.45 < share < 1.55
+        moved = bent_lips(face, change(gap=0.08)) - face
+        assert moved[62, 1] < 0 < moved[66, 1] and moved[66, 1] > 1.5 * -moved[62, 1]
 
     def test_both_lips_move_with_a_change_of_both(self):
         face = mouth(0.1)[:, :2]

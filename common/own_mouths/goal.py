@@ -16,7 +16,6 @@ Array = NDArray[np.float64]
 CORNERS = (48, 54, 60, 64)
 UPPER_LIP = (49, 50, 51, 52, 53, 61, 62, 63)
 LOWER_LIP = (55, 56, 57, 58, 59, 65, 66, 67)
-OUTER_UPPER, OUTER_LOWER = UPPER_LIP[:5], LOWER_LIP[:5]
 
 # How far a shape may be bent, in eye-corner distances: beyond it skin is drawn thin.
 _WIDTH_REACH, _LIP_REACH, _CHIN_REACH = 0.10, 0.10, 0.10
@@ -31,18 +30,8 @@ _PROFILE_CHANGE = 0.0
 _JAW_ASIDE, _JAW_REACH = 0.3, 0.2
 # The widest gap that a bend makes.
 _WIDEST = 0.35
-# How lips move with the changes of the gap and of the outer lips' middles, by least squares over 78 clips of
-# film (some 50 people): the share of the gap's change that the inner upper lip makes; what both inner lips do
-# together, per movement of the upper and the lower outer middle; the corners and the outer lips, per change
-# of the gap and these two movements, each from the picture's left to its right.
-_UPPER_SHARE = 0.45
-_INNER_LIFT = np.array([0.57, 0.35])
-_CORNER = np.array([-0.09, 0.31, 0.36])
-_SIDE, _MIDDLE = (-0.1, 0.62, 0.19), (0.0, 1.0, 0.0)
-_OUTER_UPPER = np.array([_SIDE, _MIDDLE, _MIDDLE, _MIDDLE, _SIDE])
-_SIDE, _MIDDLE = (0.06, 0.18, 0.58), (0.0, 0.0, 1.0)
-_OUTER_LOWER = np.array([_SIDE, _MIDDLE, _MIDDLE, _MIDDLE, _SIDE])
-_THINNEST = 0.5
+# Share of a change of the gap that the upper lip makes: the jaw does the rest.
+_UPPER_SHARE = 0.3
 # The chin's movement fades out along the jaw line with this spread.
 _JAW_SPREAD = 0.42
 _BUMP = 0.7
@@ -70,9 +59,8 @@ def bent_lips(mouth: Array, change: Array) -> Array:
 
     The gap of each vertical pair of the inner lip grows by the change of the mean gap times a bump that is 1
     in the middle and 0 at the corners, (1 - x^2)^0.7, and shrinks in proportion. Closed lips are pressed
-    together. Where the pair, the outer lips and the corners go is measured (the constants of this module): the
-    outer lips' middles by exactly what is wanted, so that lips become thinner when they open. Their thickness
-    changes by at most half. The corners go apart by half of the width's change each.
+    together. The middles of the lips move on with them, and the corners apart by half of the width's change
+    each.
 
     Args:
         mouth: (68, 2) face with the moment's lips.
@@ -99,25 +87,17 @@ def bent_lips(mouth: Array, change: Array) -> Array:
     grown = new - gaps
     up = float(np.clip(change[_UPPER_DOWN], -_UPPER_REACH, _UPPER_REACH))
     low = float(np.clip(change[_LOWER_DOWN], -_LIP_REACH, _LIP_REACH))
-    lift = _INNER_LIFT @ [up, low]
-    inner_up, inner_low = lift - _UPPER_SHARE * grown, lift + (1 - _UPPER_SHARE) * grown
-    drivers = np.array([float(grown.mean()), up, low])
+    # What both lips do together; the gap's change is then shared out.
+    middle = 0.5 * (up + low) * bump
+    moves_up, moves_low = middle - _UPPER_SHARE * grown, middle + (1 - _UPPER_SHARE) * grown
 
     result = mouth.copy()
-    corner = float(_CORNER @ drivers)
-    result[list(CORNERS), 1] += corner
+    corners = [centre - half, centre + half]
     order = np.argsort(mouth[upper, 0])
-    knots = np.concatenate([[centre - half], mouth[upper, 0][order], [centre + half]])
-    for inner, outer, rows, pair in (
-        (upper, OUTER_UPPER, _OUTER_UPPER, inner_up),
-        (lower, OUTER_LOWER, _OUTER_LOWER, inner_low),
-    ):
-        result[inner, 1] += pair
-        ids = list(outer)
-        edge = np.interp(mouth[ids, 0], knots, np.concatenate([[corner], pair[order], [corner]]))
-        lips_edge = np.interp(mouth[ids, 0], mouth[inner, 0][order], mouth[inner, 1][order])
-        most = _THINNEST * np.abs(mouth[ids, 1] - lips_edge)
-        result[ids, 1] += edge + np.clip(rows @ drivers - edge, -most, most)
+    knots = np.concatenate([corners[:1], mouth[upper, 0][order], corners[1:]])
+    for part, moves in ((UPPER_LIP, moves_up), (LOWER_LIP, moves_low)):
+        ids = list(part)
+        result[ids, 1] += np.interp(mouth[ids, 0], knots, np.concatenate([[0], moves[order], [0]]))
     lips = list(MOUTH)
     wider = float(np.clip(change[_WIDTH], -_WIDTH_REACH, _WIDTH_REACH))
     result[lips, 0] += 0.5 * wider * across[lips]
