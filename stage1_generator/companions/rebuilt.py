@@ -22,7 +22,7 @@ from common.own_mouths.plan import FADE, MouthPlanner
 from stage1_generator.companions.paste import composite, soft_alpha
 from stage1_generator.companions.retimed import draw_places
 
-VERSION = 1
+VERSION = 3
 
 APART = 8
 """No frame gets a mouth that is nearer in time than so many frames: that one would nearly be its own."""
