@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bootdub.cli.batch import batch
 from bootdub.cli.clips import curate, occlude
 from bootdub.cli.doctor import doctor
 from bootdub.cli.dub import dub, info
@@ -18,6 +19,7 @@ from bootdub.cli.listening import make, score
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "dub": dub,
+    "batch": batch,
     "info": info,
     "faces": faces,
     "doctor": doctor,

@@ -191,9 +191,7 @@ def check_request(request: DubRequest) -> DubInputs:
     Raises:
         UserError: an input is missing or of the wrong kind, or an output cannot or must not be written.
     """
-    require_file(request.video, "video")
-    require_file(request.audio, "audio")
-    _check_outputs(request)
+    check_paths(request)
     detector, options = request.face_backend()
     info = probe(request.video)
     if detector == "box":
@@ -210,6 +208,17 @@ def check_request(request: DubRequest) -> DubInputs:
     if request.cues is not None:
         audio, warnings = cued_speech(request.cues, audio, info.duration), []
     return DubInputs(info, audio, (*warnings, *lost), lost)
+
+
+def check_paths(request: DubRequest) -> None:
+    """Find what is wrong with the paths of a job; no file is opened.
+
+    Raises:
+        UserError: an input is missing, or an output cannot or must not be written.
+    """
+    require_file(request.video, "video")
+    require_file(request.audio, "audio")
+    _check_outputs(request)
 
 
 def _check_outputs(request: DubRequest) -> None:

@@ -1,0 +1,130 @@
+"""A table of dubbing jobs (CSV): one row per job, a column per option."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.diffusion.options import SamplingOptions
+from common.errors import UserError
+from common.files import fingerprint, require_file
+from stage2_dubber.dub.request import DubRequest, check_paths
+
+REQUIRED = ("video", "audio", "output")
+_PATHS = ("track", "cues", "contact_sheet", "side_by_side", "report")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row.
+
+    Attributes:
+        line: of the table.
+        request: what it asks for.
+        key: names the row's content, whatever its place in the table.
+    """
+
+    line: int
+    request: DubRequest
+    key: str
+
+
+def read_jobs(table: Path, overwrite: bool, finished: Callable[[str], bool]) -> list[Job]:
+    """Read a table and check the paths of all its rows.
+
+    Columns: video, audio and output, and options of a dub by their names in Python. Paths are looked for
+    beside the table; an empty field means the default.
+
+    Args:
+        table: the file.
+        overwrite: outputs that exist are replaced.
+        finished: tells by a job's key whether it is done; its output may exist.
+
+    Raises:
+        UserError: no such table, or rows that cannot be dubbed; all of them are named.
+    """
+    require_file(table, "list of jobs")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            _check_columns(table, list(reader.fieldnames or ()))
+            rows = [(reader.line_num, row) for row in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"The list of jobs '{table}' is no table in UTF-8 (CSV): write it as one.") from error
+    if not rows:
+        raise UserError(f"The list of jobs '{table}' has no row: add one per clip.")
+    jobs: list[Job] = []
+    wrong: list[str] = []
+    outputs: dict[Path, int] = {}
+    for line, row in rows:
+        try:
+            job = _job(table, line, row, overwrite)
+            if not finished(job.key):
+                check_paths(job.request)
+            first = outputs.setdefault(job.request.output.resolve(), line)
+            if first != line:
+                raise UserError(f"its output is that of line {first}")
+            jobs.append(job)
+        except UserError as error:
+            wrong.append(f"line {line}: {error}")
+    if wrong:
+        raise UserError(f"The list of jobs '{table}' has rows that cannot be dubbed: {'; '.join(wrong)}")
+    return jobs
+
+
+def _check_columns(table: Path, columns: list[str]) -> None:
+    known = [*REQUIRED, *_READ]
+    for column in REQUIRED:
+        if column not in columns:
+            raise UserError(f"The list of jobs '{table}' has no column '{column}': add it.")
+    for column in columns:
+        if column not in known:
+            raise UserError(
+                f"The list of jobs '{table}' has an unknown column '{column}': there are {', '.join(known)}."
+            )
+
+
+def _job(table: Path, line: int, row: dict[str, str | None], overwrite: bool) -> Job:
+    if None in row or any(value is None for value in row.values()):
+        raise UserError("it has not as many cells as columns")
+    values = {name: (value or "").strip() for name, value in row.items()}
+    for name in REQUIRED:
+        if not values[name]:
+            raise UserError(f"its '{name}' is empty")
+    given: dict[str, Any] = {}
+    for name, text in values.items():
+        if text and name not in REQUIRED:
+            try:
+                beside = table.parent / text
+                file = name in _PATHS or (name == "face" and beside.is_file())
+                given[name] = str(beside) if file else _READ[name](text)
+            except ValueError as error:
+                raise UserError(f"its {name} '{text}' makes no sense") from error
+    video, audio, output = (table.parent / values[name] for name in REQUIRED)
+    request = DubRequest.of(video, audio, output, overwrite=overwrite, **given)
+    return Job(line, request, fingerprint({name: text for name, text in values.items() if text}))
+
+
+def _box(text: str) -> tuple[float, ...]:
+    x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    return x0, y0, x1, y1
+
+
+def _flag(text: str) -> bool:
+    words = {"yes": True, "true": True, "no": False, "false": False}
+    if text.lower() not in words:
+        raise ValueError(text)
+    return words[text.lower()]
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    **{name: str for name in (*_PATHS, "face", "detector", "compositing", "renderer", "codec", "pix_fmt")},
+    **{name: int for name in ("crf", "audio_track")},
+    **{name: _flag for name in ("follow_box", "lossless")},
+    **SamplingOptions.types(),
+    "box": _box,
+}
+"""Column -> how its text is read."""
