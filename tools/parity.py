@@ -40,7 +40,7 @@ def load_golden(folder: Path) -> tuple[Kind, Golden]:
             tensors[name] = load_file(file)
         except SafetensorError as error:
             raise UserError(f"{file}: not a safetensors file ({error}); fetch it again.") from error
-    return kind, Golden(config, **tensors)
+    return kind, Golden(config, **tensors, folder=folder)
 
 
 def _kind(folder: Path, config: object) -> Kind:
@@ -59,7 +59,8 @@ def compare(folder: Path) -> bool:
     except KeyError as error:
         raise UserError(f"{folder}: lacks the entry {error}; the folder is incomplete.") from error
     passed = True
-    for name, expected in sorted(golden.outputs.items()):
+    derived = {name: golden.inputs[name] for name in kind.derived & golden.inputs.keys()}
+    for name, expected in sorted((derived | golden.outputs).items()):
         if name.startswith(kind.left_out):
             print(f"{name:<40} left out")
             continue

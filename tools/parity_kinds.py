@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from parity_ltx2 import DERIVED, JointCases
 from safetensors.torch import save_file
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -24,6 +25,7 @@ from common.models.conditions import ModelConditions
 from common.models.convert import from_public_state_dict
 from common.models.convert_vae import from_original_vae
 from common.models.convert_whisper import from_openai_whisper
+from common.models.ltx2.convert import write_transformer
 from common.models.transformer import DubbingTransformer
 from common.speech.hubert import HubertEncoder, with_tail
 from common.speech.pretrained import PretrainedEncoder
@@ -47,12 +49,13 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Golden:
-    """A golden folder: its configuration and three tensor files."""
+    """A golden folder: its configuration, three tensor files, and where it lies."""
 
     config: Mapping[str, Any]
     weights: Tensors
     inputs: Tensors
     outputs: Tensors
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class Kind:
 
     tolerances: of outputs, or of all that end in .NAME, where it is not :data:`FORWARD_TOLERANCE`. clamped:
     outputs that are compared within [-1, 1]. weights: whether the folder has any. left_out: how the names of
-    outputs begin that nothing here computes.
+    outputs begin that nothing here computes. derived: inputs that are computed and compared as well, where
+    the folder has them.
     """
 
     keys: frozenset[str]
@@ -70,6 +74,7 @@ class Kind:
     clamped: frozenset[str] = frozenset()
     weights: bool = True
     left_out: tuple[str, ...] = ()
+    derived: frozenset[str] = frozenset()
 
     def tolerance(self, output: str) -> float:
         """The largest difference that is allowed."""
@@ -232,6 +237,15 @@ def compute_boxes(golden: Golden) -> Tensors:
     return outputs
 
 
+def compute_ltx2(golden: Golden) -> Tensors:
+    """The joint transformer of LTX-2, its conditioning, LoRA, sampler, guidance and loss."""
+    with tempfile.TemporaryDirectory() as folder:  # weights come and go as those of a real model do
+        write_transformer(Path(folder), golden.weights, golden.config["diffusers_config"])
+        return JointCases(
+            golden.config, golden.inputs, Path(folder), golden.folder / "lora.safetensors"
+        ).compute(golden.outputs.keys())
+
+
 TBDUB_SAMPLES = (
     *("teacher_sample", "teacher_sample_motion", "student_sample", "student_sample_motion"),
     *("student_clip2", "student_assembled"),
@@ -256,5 +270,6 @@ KINDS = {
         {"sample": SAMPLER_TOLERANCE, "sample_motion": SAMPLER_TOLERANCE},
     ),
     "vae38": Kind(frozenset({"dec_dim", "z_dim", "dim_mult"}), compute_vae38, clamped=frozenset({"decoded"})),
+    "ltx2": Kind(frozenset({"diffusers_config", "cases"}), compute_ltx2, derived=DERIVED),
     "whisper": Kind(frozenset({"n_audio_state", "n_audio_head", "starts"}), compute_whisper),
 }

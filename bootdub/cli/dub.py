@@ -221,14 +221,31 @@ def dub(
         _report(result)
 
 
-def info(model: Annotated[Path, typer.Argument(help="Model package folder.")]) -> None:
-    """Print what a model package says about itself."""
+def info(
+    model: Annotated[
+        Path, typer.Argument(help="Model package folder, or a folder of LTX-2 in diffusers' format.")
+    ],
+    lora: Annotated[
+        Path | None, typer.Option(help="An in-context LoRA: does it fit this LTX-2?", metavar="FILE")
+    ] = None,
+) -> None:
+    """Print what a model package says about itself, or what a folder of LTX-2 holds."""
     with clean_errors():
         import json
 
+        from common.errors import UserError
+        from common.models.ltx2.index import is_joint_folder
         from stage2_dubber.dub.locate import read_metadata
 
-        print(json.dumps(read_metadata(model), indent=2, ensure_ascii=False))
+        if is_joint_folder(model):
+            from common.models.ltx2.described import describe_joint_folder
+
+            found = describe_joint_folder(model, lora)
+        elif lora is not None:
+            raise UserError(f"{model} is no folder of LTX-2, to which alone --lora applies: leave it out.")
+        else:
+            found = read_metadata(model)
+        print(json.dumps(found, indent=2, ensure_ascii=False))
 
 
 def _report(result: Any) -> None:

@@ -24,6 +24,7 @@ from common.autoencoder.codec import VideoCodec, load_vae
 from common.errors import UserError
 from common.files import atomic_dir
 from common.models.adapters import AdapterSwitch, load_adapter, save_adapter
+from common.models.load import load_strictly
 from common.models.package_info import (
     CONTEXT_FILE,
     OWN_SPEECH,
@@ -139,23 +140,7 @@ def load_package(
 
 def load_transformer(folder: Path, dtype: torch.dtype = torch.float32) -> DubbingTransformer:
     """Load a save_pretrained folder strictly: a missing, foreign or misshapen tensor is a UserError."""
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: no transformer there (no config.json); the model is incomplete.")
-    try:
-        model, report = DubbingTransformer.from_pretrained(
-            folder, torch_dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{folder}: the transformer cannot be loaded ({reason}); make the model again."
-        ) from error
-    for kind, words in (("missing_keys", "lacks"), ("unexpected_keys", "holds the foreign")):
-        if report[kind]:
-            raise UserError(
-                f"{folder}: the transformer {words} tensor {sorted(report[kind])[0]}; make it again."
-            )
-    return model
+    return load_strictly(DubbingTransformer, folder, dtype)
 
 
 def _without_adapters(
