@@ -234,6 +234,10 @@ def test_a_step_is_ended_when_the_minutes_of_the_run_are_over(
     assert main([recipe, "--minutes", "0.03"]) == 124
     assert (tmp_path / "started").exists() and not (tmp_path / "b").exists()
     assert capsys.readouterr().err.splitlines()[-1] == "The 0.03 minutes are over: a was ended."
+    spared = Path(recipe).read_text().replace("parameters:", "spare_minutes: 0.02\nparameters:", 1)
+    Path(recipe).write_text(spared)
+    assert main([recipe, "--minutes", "0.01"]) == 124
+    assert capsys.readouterr().err.splitlines()[-1] == "The 0.03 minutes are over: a was ended."
 
 
 def test_labels_take_settings_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,8 +69,7 @@ class _Run:
             for command in self.commands.of(name, minutes, self.plans):
                 code = self._one(command)
                 if code == TIME_IS_UP and self._over():
-                    budget = self.commands.values["minutes"]
-                    print(f"The {budget:g} minutes are over: {part} was ended.", file=sys.stderr)
+                    print(f"The {self._most():g} minutes are over: {part} was ended.", file=sys.stderr)
                     return code
                 if code and self.plans and number and self.recipe.dry_run is DryRun.plans_so_far:
                     print(f"(the steps from {name} on need what earlier ones make)", file=sys.stderr)
@@ -126,7 +125,11 @@ class _Run:
         """Until the whole run must end; None where the recipe has no such limit."""
         if "minutes" not in self.commands.values or self.plans:
             return None
-        return max(0.0, 60 * (float(self.commands.values["minutes"]) - self._gone()))
+        return max(0.0, 60 * (self._most() - self._gone()))
+
+    def _most(self) -> float:
+        """Minutes after which the run is ended."""
+        return float(self.commands.values["minutes"]) + self.recipe.spare_minutes
 
     def _over(self) -> bool:
         return self._left_seconds() == 0.0

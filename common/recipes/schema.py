@@ -151,6 +151,8 @@ class Recipe:
     """key=value without a part's name is allowed, for every part."""
     cpu_threads: int = 0
     """OMP threads of a training's process where there is no GPU (0: as the environment says)."""
+    spare_minutes: float = 0.0
+    """The run is ended so much later than the parameter `minutes` says, which trainings share."""
     parameters: dict[str, Parameter] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     """Names of paths."""
