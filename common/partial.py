@@ -13,9 +13,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 PREFIX = ".part-"
@@ -34,30 +34,35 @@ def owned_file(folder: Path, suffix: str) -> Iterator[Path]:
 
     Before the first one in a folder, those whose owners were killed are removed.
     """
-    folder = folder.resolve()
-    _clear_once(folder)
-    while True:
-        descriptor, name = tempfile.mkstemp(prefix=_prefix(), suffix=suffix, dir=folder)
-        if _locked(descriptor, name):
-            break
-        os.close(descriptor)
-    _mine.add(name)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-        _mine.discard(name)
-        os.close(descriptor)
+    made = partial(tempfile.mkstemp, suffix=suffix)
+    with _owned(folder, made, lambda path: path.unlink(missing_ok=True)) as path:
+        yield path
 
 
 @contextmanager
 def owned_dir(folder: Path) -> Iterator[Path]:
     """The same with an empty folder in ``folder``."""
+
+    def made(prefix: str, dir: Path) -> tuple[int, str]:
+        name = tempfile.mkdtemp(prefix=prefix, dir=dir)
+        return os.open(name, os.O_RDONLY), name
+
+    with _owned(folder, made, partial(shutil.rmtree, ignore_errors=True)) as path:
+        yield path
+
+
+@contextmanager
+def _owned(
+    folder: Path, make: Callable[..., tuple[int, str]], remove: Callable[[Path], object]
+) -> Iterator[Path]:
+    """Yield the path of what ``make(prefix=, dir=)`` makes and opens in ``folder``.
+
+    It is locked, and removed at the end.
+    """
     folder = folder.resolve()
     _clear_once(folder)
     while True:
-        name = tempfile.mkdtemp(prefix=_prefix(), dir=folder)
-        descriptor = os.open(name, os.O_RDONLY)
+        descriptor, name = make(prefix=_prefix(), dir=folder)
         if _locked(descriptor, name):
             break
         os.close(descriptor)
@@ -65,7 +70,7 @@ def owned_dir(folder: Path) -> Iterator[Path]:
     try:
         yield Path(name)
     finally:
-        shutil.rmtree(name, ignore_errors=True)
+        remove(Path(name))
         _mine.discard(name)
         os.close(descriptor)
 

@@ -21,6 +21,7 @@ from av.stream import Disposition, Stream
 
 from common.media.audio import audio_stream
 from common.media.info import VideoInfo
+from common.media.packets import WaitingPackets, decoded_first
 from common.media.soundtrack import FORMATS, Soundtrack
 from common.media.source import Source, moving_streams, open_source, source_name
 
@@ -163,8 +164,7 @@ class FurtherTracksWriter:
         container.metadata.update(dict(plan.tags))
         self._name_pictures(plan.timecode)
         self._chapters = self._input.chapters()
-        self._packets: Iterator[Packet] = iter(())
-        self._waiting: Packet | None = None
+        self._packets: WaitingPackets | None = None  # until begin()
 
     def _name_pictures(self, timecode: str | None) -> None:
         source = moving_streams(self._input)[0]
@@ -183,7 +183,7 @@ class FurtherTracksWriter:
         shift = first_frame - begins
         for sound in self._sounds:
             sound.begin(first_frame)
-        self._packets = self._copied(shift)
+        self._packets = WaitingPackets(self._copied(shift), decoded_first, self._container)
         if self._chapters:
             self._container.set_chapters([self._moved(chapter, shift) for chapter in self._chapters])
 
@@ -213,13 +213,5 @@ class FurtherTracksWriter:
         """Hand over the packets that begin before ``until`` (seconds on the output's clock)."""
         for sound in self._sounds:
             sound.advance(until)
-        while True:
-            packet = self._waiting if self._waiting is not None else next(self._packets, None)
-            self._waiting = None
-            if packet is None:
-                return
-            stamp = packet.dts if packet.dts is not None else packet.pts
-            if stamp is not None and float(stamp * packet.time_base) >= until:
-                self._waiting = packet
-                return
-            self._container.mux(packet)
+        if self._packets is not None:
+            self._packets.advance(until)

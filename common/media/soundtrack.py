@@ -18,6 +18,7 @@ from av.stream import Disposition
 
 from common.errors import UserError
 from common.media.audio import audio_blocks, audio_origin, audio_stream
+from common.media.packets import WaitingPackets, shown_first
 from common.media.source import Source, open_source, source_name
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -111,8 +112,7 @@ class Soundtrack:
             if tag in self._stream.metadata:
                 self._output.metadata[tag] = self._stream.metadata[tag]
         self._container = container
-        self._packets: Iterator[Packet] | None = None
-        self._waiting: Packet | None = None
+        self._packets: WaitingPackets | None = None  # until begin()
 
     def _encoder(self, container: OutputContainer) -> AudioStream:
         encoder = _ENCODERS.get(self._format, "aac")
@@ -137,22 +137,14 @@ class Soundtrack:
 
     def begin(self, first_frame: Fraction) -> None:
         """Set the output's time (seconds) on which the sound's time zero falls."""
-        self._packets = self._copy(first_frame) if self.copied else self._encode(first_frame)
+        packets = self._copy(first_frame) if self.copied else self._encode(first_frame)
+        self._packets = WaitingPackets(packets, shown_first, self._container)
 
     def advance(self, until: float) -> None:
         """Hand over the packets that begin before ``until`` (seconds on the output's clock)."""
         if self._packets is None:
             raise RuntimeError("begin() comes first")
-        while True:
-            packet = self._waiting if self._waiting is not None else next(self._packets, None)
-            self._waiting = None
-            if packet is None:
-                return
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None and float(stamp * packet.time_base) >= until:
-                self._waiting = packet
-                return
-            self._container.mux(packet)
+        self._packets.advance(until)
 
     def _copy(self, first_frame: Fraction) -> Iterator[Packet]:
         base = self._stream.time_base or Fraction(1, self._stream.codec_context.sample_rate)
