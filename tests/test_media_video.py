@@ -70,6 +70,15 @@ def test_round_trip_keeps_pictures_colours_and_facts(
     assert abs(read.astype(float).mean() - source.astype(float).mean()) < 0.25
 
 
+def test_the_same_pictures_give_the_same_file(tmp_path: Path, moving_frames: Frames) -> None:
+    frames, path = moving_frames(), tmp_path / "again.mp4"
+    files = set()
+    for _ in range(8):
+        write_video(path, frames, rate=25)
+        files.add(path.read_bytes())
+    assert len(files) == 1
+
+
 def test_a_flat_colour_comes_back(tmp_path: Path) -> None:
     for colour in ([200, 60, 30], [16, 240, 128], [255, 255, 255], [0, 0, 0]):
         frames = np.full((3, 32, 32, 3), colour, dtype=np.uint8)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import av
 from av.codec.context import Flags
@@ -72,13 +74,26 @@ class Encoding:
         if encoder == "libsvtav1":
             os.environ.setdefault("SVT_LOG", "1")  # else it tells its version and settings on stderr
         told = dict(_QUALITY.get(encoder, {}))
-        if encoder == "libx264" and self.field_order == BOTTOM_FIRST:
-            told["x264-params"] = "bff=1"  # it takes the upper field for the first otherwise
+        if encoder == "libx264":
+            # It takes the upper field for the first otherwise.
+            lower_first = ["bff=1"] if self.field_order == BOTTOM_FIRST else []
+            if parameters := [*lower_first, *_steady_x264()]:
+                told["x264-params"] = ":".join(parameters)
         if encoder not in _WITHOUT_CRF:
             told["crf"] = str(self.crf)
         if self.profile is not None:
             told["profile"] = self.profile
         return told
+
+
+@cache
+def _steady_x264() -> list[str]:
+    """What makes x264 give the same bytes for the same pictures.
+
+    With AVX-512 it does not (build 164: 38 of 40 files of 480x270 differed); AVX2 costs 5 % of its time.
+    """
+    cpu = Path("/proc/cpuinfo")
+    return ["asm=AVX2"] if cpu.is_file() and "avx512" in cpu.read_text("utf-8") else []
 
 
 DEFAULT_ENCODING = Encoding()
