@@ -10,7 +10,7 @@ from common.diffusion.config import DiffusionConfig
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.errors import UserError
 from common.own_mouths.config import Renderer
-from stage2_dubber.dub.compositing import Compositing
+from stage2_dubber.dub.compositing.options import Compositing
 from stage2_dubber.dub.request import DubRequest
 
 PACKAGE = DiffusionConfig(num_steps=4, passes=2, reference_scale=1.5, audio_scale=3.0)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bootdub.cli.main import app
 from common.errors import UserError
-from stage2_dubber.dub.batch import Batch
+from stage2_dubber.dub.lists.batch import Batch
 from stage2_dubber.dub.pipeline import DubResult
 from stage2_dubber.dub.request import DubRequest
 

@@ -8,8 +8,8 @@ from dub_clips import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stage2_dubber.dub.blending import blend_seam, border_alpha
-from stage2_dubber.dub.colour import match_colours
+from stage2_dubber.dub.compositing.blending import blend_seam, border_alpha
+from stage2_dubber.dub.editing.colour import match_colours
 
 
 def _frames(count: int = 2) -> np.ndarray:

@@ -30,8 +30,8 @@ from common.models.package import ModelPackage
 from common.models.package_info import PackageInfo, read_info, write_info
 from common.speech.config import SpeechConfig
 from common.speech.windows import audio_windows
-from stage2_dubber.dub.colour import COLOUR_RULES, match_lab
-from stage2_dubber.dub.editor import WindowEditor
+from stage2_dubber.dub.editing.colour import COLOUR_RULES, match_lab
+from stage2_dubber.dub.editing.editor import WindowEditor
 
 CLIP, SHARED = 13, 5
 CHANNELS = 6

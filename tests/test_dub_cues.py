@@ -13,8 +13,8 @@ from test_shots import Script, film, seen
 from common.errors import UserError
 from common.face.people import track_faces
 from common.media import save_wav
-from stage2_dubber.dub import follow
-from stage2_dubber.dub.cues import cued_speech, read_cues
+from stage2_dubber.dub.faces import follow
+from stage2_dubber.dub.faces.cues import cued_speech, read_cues
 from stage2_dubber.dub.request import DubRequest, check_request
 
 HEADER = "start,end,face,audio\n"

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stage2_dubber.dub.detail import MOST, DetailMatch, matching_strength, sharpened
+from stage2_dubber.dub.compositing.detail import MOST, DetailMatch, matching_strength, sharpened
 
 SIDE = 128
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from common.media import read_frames
 from common.speech.mel import MelEncoder
-from stage2_dubber.dub.ahead import Ahead
-from stage2_dubber.dub.compositing import Compositing
-from stage2_dubber.dub.edit import Edit
-from stage2_dubber.dub.follow import follow_face
+from stage2_dubber.dub.compositing.options import Compositing
+from stage2_dubber.dub.editing.ahead import Ahead
+from stage2_dubber.dub.editing.edit import Edit
+from stage2_dubber.dub.faces.follow import follow_face
 from stage2_dubber.dub.job import Composite, FacePlan, composited_frames, plan_face, plan_followed
 from stage2_dubber.dub.request import DubRequest, check_request
 from stage2_dubber.dub.timeline import Timeline

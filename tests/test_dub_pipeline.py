@@ -16,8 +16,8 @@ from common.diffusion.options import SamplingOptions
 from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import VideoWriter, load_audio, probe, read_frames
-from stage2_dubber.dub.ahead import Ahead
-from stage2_dubber.dub.editor import WindowEditor
+from stage2_dubber.dub.editing.ahead import Ahead
+from stage2_dubber.dub.editing.editor import WindowEditor
 from stage2_dubber.dub.pipeline import DubPipeline
 
 

@@ -18,14 +18,14 @@ from common.face import FaceObservation, build_detector
 from common.face.faces_file import read_boxes, write_faces
 from common.face.people import Faces, track_faces
 from common.media import VideoReader, VideoWriter, load_audio, probe, save_wav
-from stage2_dubber.dub.choose import ChosenFaces, choose_faces
-from stage2_dubber.dub.face_choice import FaceChoice
-from stage2_dubber.dub.faces import list_faces
-from stage2_dubber.dub.follow import FollowedFace
+from stage2_dubber.dub.faces.choice import FaceChoice
+from stage2_dubber.dub.faces.choose import ChosenFaces, choose_faces
+from stage2_dubber.dub.faces.follow import FollowedFace
+from stage2_dubber.dub.faces.sheet import list_faces
+from stage2_dubber.dub.faces.speaker import shapes_agree, speaking
 from stage2_dubber.dub.job import plan_followed
 from stage2_dubber.dub.report import drawn_stretches
 from stage2_dubber.dub.request import DubRequest, check_request
-from stage2_dubber.dub.speaker import shapes_agree, speaking
 from stage2_dubber.dub.untouched import Reason, find_untouched, untouched_warning
 
 FOOTAGE = CASES.parent / "footage" / "dev" / "clean"

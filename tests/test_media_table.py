@@ -17,7 +17,7 @@ from common.media import VideoReader, probe
 from common.media.colour import ColourTags
 from common.media.fields import BOTTOM_FIRST, TOP_FIRST, FieldMarker
 from common.media.matroska import PLACEHOLDER, set_pixel_aspect
-from stage2_dubber.dub.edit import Edit
+from stage2_dubber.dub.editing.edit import Edit
 from stage2_dubber.dub.job import composited_frames, plan_face
 from stage2_dubber.dub.outputs import write_outputs
 from stage2_dubber.dub.request import DubRequest, check_request

@@ -100,7 +100,7 @@ def _no_editor(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("the editor was asked")
 
-    monkeypatch.setattr("stage2_dubber.dub.editor.WindowEditor.__init__", fail)
+    monkeypatch.setattr("stage2_dubber.dub.editing.editor.WindowEditor.__init__", fail)
 
 
 def _stamps(path: Path) -> list[float]:

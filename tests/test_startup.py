@@ -134,7 +134,7 @@ def test_a_dub_by_own_mouths_does_without_the_libraries_of_the_model(tmp_path: P
 
 
 def test_what_finds_and_follows_faces_does_without_torch() -> None:
-    modules = "stage2_dubber.dub.follow, stage2_dubber.dub.ahead, mediapipe"
+    modules = "stage2_dubber.dub.faces.follow, stage2_dubber.dub.editing.ahead, mediapipe"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

@@ -44,7 +44,7 @@ from stage2_dubber.distillation.config import DistillConfig
 from stage2_dubber.distillation.draws import FAKE, STUDENT, WARMUP, plan_step, step_kind
 from stage2_dubber.distillation.losses import matching_gradient, matching_loss
 from stage2_dubber.distillation.strategy import StudentStrategy
-from stage2_dubber.dub.editor import WindowEditor
+from stage2_dubber.dub.editing.editor import WindowEditor
 
 
 @pytest.fixture(scope="module")

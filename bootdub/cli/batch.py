@@ -31,8 +31,8 @@ def batch(
     """Dub all clips of a list with one load of the model. Goes on where it was cut; lists can be shared."""
     with clean_errors():
         from bootdub.messages import quieten_libraries, show_warnings
-        from stage2_dubber.dub.batch import Batch, Outcome, failed
-        from stage2_dubber.dub.job_list import Job
+        from stage2_dubber.dub.lists.batch import Batch, Outcome, failed
+        from stage2_dubber.dub.lists.job_list import Job
         from stage2_dubber.dub.locate import default_model_path
 
         quieten_libraries()

@@ -13,7 +13,7 @@ from bootdub.cli import speed as switch
 from bootdub.cli.errors import clean_errors
 from bootdub.cli.options import Detector, Device, DeviceOption, Dtype, OutputCodec, parse_box
 from common.own_mouths.config import Renderer
-from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 
 
 def dub(
@@ -204,8 +204,8 @@ def dub(
             return
         from bootdub.console import ConsoleProgress
         from common.models.package_info import read_info
-        from stage2_dubber.dub.ahead import Ahead
-        from stage2_dubber.dub.follow import follow_face
+        from stage2_dubber.dub.editing.ahead import Ahead
+        from stage2_dubber.dub.faces.follow import follow_face
 
         # Libraries and weights take seconds to load; the face is followed meanwhile.
         with Ahead() as ahead:

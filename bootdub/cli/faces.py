@@ -31,7 +31,7 @@ def faces(
         require_file(video, "video")
         from bootdub.console import ConsoleProgress
         from bootdub.messages import quieten_libraries, show_warnings
-        from stage2_dubber.dub.faces import list_faces
+        from stage2_dubber.dub.faces.sheet import list_faces
         from stage2_dubber.dub.request import DubRequest
 
         quieten_libraries()

@@ -14,7 +14,7 @@ from common.models.package_info import METADATA_FILE, read_info
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from evaluation.systems.base import System
 from evaluation.systems.given import CopySystem, FolderSystem
-from stage2_dubber.dub.compositing import Compositing
+from stage2_dubber.dub.compositing.options import Compositing
 
 COPY = "copy"
 # What a stage-2 package can be told behind a question mark.

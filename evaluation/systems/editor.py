@@ -17,7 +17,7 @@ from common.models.package_info import read_info
 from common.own_mouths.config import VERSION, OwnMouthsConfig, Renderer
 from evaluation.manifest import Case
 from evaluation.systems.base import DubbedFile
-from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.request import DubRequest
 

@@ -23,11 +23,11 @@ from common.face.release_crops import release_crop_track
 from common.media import Frame, VideoReader
 from common.models.conventions import CropRule
 from common.progress import ProgressCallback
-from stage2_dubber.dub.blending import NEW_RANGE, ChangeAlpha, border_alpha
-from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
-from stage2_dubber.dub.detail import DetailMatch
-from stage2_dubber.dub.edit import Edit
-from stage2_dubber.dub.follow import FollowedFace, follow_face
+from stage2_dubber.dub.compositing.blending import NEW_RANGE, ChangeAlpha, border_alpha
+from stage2_dubber.dub.compositing.detail import DetailMatch
+from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
+from stage2_dubber.dub.editing.edit import Edit
+from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.timeline import Segment, Timeline
 from stage2_dubber.dub.untouched import Untouched, find_untouched, untouched_warning
@@ -39,7 +39,7 @@ MIN_SEGMENT_SECONDS = 0.36
 
 
 class CropEditor(Protocol):
-    """What edits crops; implemented by :class:`stage2_dubber.dub.editor.WindowEditor`."""
+    """What edits crops; implemented by :class:`stage2_dubber.dub.editing.editor.WindowEditor`."""
 
     @property
     def crop_size(self) -> int: ...
@@ -120,7 +120,7 @@ def plan_followed(
 
     Args:
         video: the source.
-        face: of :func:`stage2_dubber.dub.follow.follow_face` for it.
+        face: of :func:`stage2_dubber.dub.faces.follow.follow_face` for it.
         crop_scale: side of the crops over the size of the face.
         fps: the model's frames per second.
         rule: which squares the model's weights have learnt; that of the release has its own scale.

@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.media import VideoReader
 from common.own_mouths.config import Renderer
 from common.own_mouths.renderer import MouthRenderer, build_renderer
-from stage2_dubber.dub.follow import FollowedFace
+from stage2_dubber.dub.faces.follow import FollowedFace
 from stage2_dubber.dub.job import MIN_SEGMENT_SECONDS, Composite, FacePlan
 from stage2_dubber.dub.request import DubRequest
 

@@ -24,8 +24,8 @@ from common.progress import ProgressCallback
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from common.speech.silence import encode_until
-from stage2_dubber.dub.compositing import TELL_CHANGES
-from stage2_dubber.dub.follow import FollowedFace, follow_face
+from stage2_dubber.dub.compositing.options import TELL_CHANGES
+from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import write_outputs
@@ -35,7 +35,7 @@ from stage2_dubber.dub.request import DubInputs, DubRequest, check_request
 
 if TYPE_CHECKING:
     from common.models.package import ModelPackage
-    from stage2_dubber.dub.editor import Advance
+    from stage2_dubber.dub.editing.editor import Advance
 
 # The model and its editor, with the libraries that they stand on, are imported where they are first needed:
 # that takes seconds, and most clips are dubbed with their own mouths alone.
@@ -262,7 +262,7 @@ class DubPipeline:
         seams: tuple[float, ...] = ()
         frames = source_frames(request.video)
         if division.editor is not None:
-            from stage2_dubber.dub.editor import WindowEditor
+            from stage2_dubber.dub.editing.editor import WindowEditor
 
             changes = request.compositing in TELL_CHANGES
             assert audio_features is not None
@@ -317,7 +317,7 @@ class DubPipeline:
             needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SAMPLE_RATE))
             audio_features = encode_until(self.speech, audio, needed)
         assert audio_features is not None
-        from stage2_dubber.dub.editor import WindowEditor
+        from stage2_dubber.dub.editing.editor import WindowEditor
 
         editor = WindowEditor(self.package, sampling, advance)
         edits = editor.stream(iter(crops), len(crops), audio_features, start_frame)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from common.files import PathLike, write_json
 from common.own_mouths.config import Renderer
-from stage2_dubber.dub.follow import FollowedFace
+from stage2_dubber.dub.faces.follow import FollowedFace
 from stage2_dubber.dub.job import FacePlan
 from stage2_dubber.dub.own_mouths import Division
 from stage2_dubber.dub.request import DubInputs

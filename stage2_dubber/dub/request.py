@@ -20,9 +20,9 @@ from common.media.soundtrack import sound_warnings
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.speech.base import SpeechEncoder
 from common.speech.silence import encode_until
-from stage2_dubber.dub.compositing import DEFAULT_COMPOSITING, Compositing
-from stage2_dubber.dub.cues import cued_speech
-from stage2_dubber.dub.face_choice import AUTO, FaceChoice
+from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.faces.choice import AUTO, FaceChoice
+from stage2_dubber.dub.faces.cues import cued_speech
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -47,7 +47,7 @@ class DubRequest:
         box: x0, y0, x1, y1 of the face in pixels of the upright picture, for every frame; implies "box".
         follow_box: the box is that of the first frame and is carried along by optical flow, until a cut.
         track: a file with a box or landmarks per frame; implies "box".
-        cues: a table of who says what when (:mod:`stage2_dubber.dub.cues`); ``audio`` stays the sound.
+        cues: a table of who says what when (:mod:`stage2_dubber.dub.faces.cues`); ``audio`` stays the sound.
         overwrite: replace files that exist.
         lossless: write FFV1 (``output`` must end in .mkv).
         codec: of the output's pictures, a name of :data:`common.media.codecs.OUTPUT_CODECS`; None: the

@@ -27,7 +27,7 @@ from common.speech.pretrained import PretrainedEncoder
 from common.training.flops import Shape, token_counts
 from common.training.peak import measured_peak
 from stage2_dubber.dub.cost import window_cost, window_shape
-from stage2_dubber.dub.editor import WindowEditor
+from stage2_dubber.dub.editing.editor import WindowEditor
 from stage2_dubber.dub.job import FacePlan, composited_frames, plan_face
 from stage2_dubber.dub.request import DubRequest
 

@@ -17,8 +17,8 @@ from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
 from common.parallel import Behind
 from common.progress import ProgressCallback
-from stage2_dubber.dub.choose import ChosenFaces, choose_faces
-from stage2_dubber.dub.cues import Cue, read_cues
+from stage2_dubber.dub.faces.choose import ChosenFaces, choose_faces
+from stage2_dubber.dub.faces.cues import Cue, read_cues
 from stage2_dubber.dub.request import DubRequest
 
 TRACKING = "finding face"
@@ -100,7 +100,7 @@ def _choose(request: DubRequest, detector: str, faces: Faces, times: np.ndarray)
         return ChosenFaces(tuple(range(len(faces.stretches))))
 
     def agreement(faces: Faces) -> dict[int, float] | None:
-        from stage2_dubber.dub.speaker import speaking  # with libraries that few clips need
+        from stage2_dubber.dub.faces.speaker import speaking  # with libraries that few clips need
 
         return speaking(request.video, times, faces)
 

@@ -1,5 +1,5 @@
-"""The choices of how an edit goes back into its frame; apart from their code (blending.py, job.py), so that
-the command line starts quickly."""
+"""How an edit goes back into its frame, as choices; apart from the code that does it, so that the command
+line starts quickly."""
 
 from __future__ import annotations
 

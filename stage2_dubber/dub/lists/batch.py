@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import atomic_path, read_json, require_writable_dir, write_json
-from stage2_dubber.dub.job_list import Job, read_jobs
+from stage2_dubber.dub.lists.job_list import Job, read_jobs
 from stage2_dubber.dub.pipeline import DubResult
 from stage2_dubber.dub.request import DubRequest
 
@@ -62,7 +62,7 @@ class Batch:
         """Read a list and check its paths; rows that are done already are not checked.
 
         Raises:
-            UserError: as :func:`stage2_dubber.dub.job_list.read_jobs`.
+            UserError: as :func:`stage2_dubber.dub.lists.job_list.read_jobs`.
         """
         folder = state_folder(table)
         return cls(table, read_jobs(table, overwrite, lambda key: _is_done(folder / f"{key}.json")))

@@ -21,9 +21,9 @@ from common.models.conditions import ModelConditions
 from common.models.conventions import NoiseRule
 from common.models.package import ModelPackage
 from common.speech.windows import audio_windows
-from stage2_dubber.dub.ahead import Ahead
-from stage2_dubber.dub.edit import Edit
-from stage2_dubber.dub.seams import Edited, Seams, build_seams
+from stage2_dubber.dub.editing.ahead import Ahead
+from stage2_dubber.dub.editing.edit import Edit
+from stage2_dubber.dub.editing.seams import Edited, Seams, build_seams
 
 Advance = Callable[[float], None]
 """Called with the number of frames done since the last call; fractions while a window is being sampled."""
@@ -34,8 +34,8 @@ class WindowEditor:
 
     Neighbouring windows share a few frames. The later one goes on from clean motion latents of them, and
     they become frames of the finished video by the package's conventions
-    (:mod:`stage2_dubber.dub.seams`). A window is decoded once; also unedited where changes are wanted, and
-    once more where windows are joined as latents but go on from pixels.
+    (:mod:`stage2_dubber.dub.editing.seams`). A window is decoded once; also unedited where changes are
+    wanted, and once more where windows are joined as latents but go on from pixels.
 
     On a GPU what need not wait for each other runs at once: a window is made while the edits of the one
     before are taken (then two windows of crops are held), and the untouched source is decoded beside the

@@ -12,8 +12,8 @@ from common.autoencoder.stream import StreamDecoder
 from common.diffusion.windows import Window
 from common.geometry import ceil_clip_length, frames_to_latents
 from common.models.conventions import Conventions, MotionRule, SeamRule
-from stage2_dubber.dub.blending import blend_seam
-from stage2_dubber.dub.colour import COLOUR_RULES, ColourMatch
+from stage2_dubber.dub.compositing.blending import blend_seam
+from stage2_dubber.dub.editing.colour import COLOUR_RULES, ColourMatch
 
 Edited = tuple[np.ndarray, np.ndarray | None]
 """Edits (N, S, S, 3) uint8, and float32 changes of that shape where they are wanted."""

@@ -14,7 +14,7 @@ from common.face.people import Faces
 from common.files import require_writable_dir
 from common.media import VideoReader, contact_sheet
 from common.progress import ProgressCallback
-from stage2_dubber.dub.follow import FollowedFace, follow_face
+from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.request import DubRequest
 
 _COLUMNS = 8

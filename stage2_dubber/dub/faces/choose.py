@@ -10,7 +10,7 @@ import numpy as np
 from common.errors import UserError
 from common.face.people import Faces
 from common.face.types import FloatArray
-from stage2_dubber.dub.face_choice import LARGEST, FaceChoice
+from stage2_dubber.dub.faces.choice import LARGEST, FaceChoice
 
 # Agreement of lips and sound from which somebody is taken for who speaks: a mouth agrees with its own sound
 # by 0.37 and more in nine of ten stretches of 2 s, with another's by less than 0.26 in nine of ten of 4 s

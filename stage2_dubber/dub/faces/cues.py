@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import require_file
 from common.media import SAMPLE_RATE, load_audio
-from stage2_dubber.dub.face_choice import FaceChoice
+from stage2_dubber.dub.faces.choice import FaceChoice
 
 _COLUMNS = ("start", "end", "face", "audio")
 

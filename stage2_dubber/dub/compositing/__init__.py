@@ -1,0 +1,1 @@
+"""From edited crops back into their frames."""

@@ -1,0 +1,1 @@
+"""Which face is dubbed, where it is in every frame, and who speaks when."""
