@@ -302,7 +302,7 @@ LAYERS = [
     (AutoencoderRunConfig, ["tiny_autoencoder"]),
     (AutoencoderRunConfig, ["small_autoencoder"]),
     (LipLabelingConfig, ["small_speech_labels"]),
-    (LipTrainingConfig, ["small_speech", "small_taught"]),
+    (LipTrainingConfig, ["small_speech", "small_speech_teacher"]),
     (PhoneticLabelingConfig, ["small_phonetics_labels"]),
     (PhoneticTrainingConfig, ["small_phonetics"]),
     (SyncTrainingConfig, ["sync", "sync_tiny"]),
@@ -339,5 +339,5 @@ def test_a_section_of_another_command_is_refused_with_those_that_are_read() -> N
         load_config(AutoencoderRunConfig, [CONFIGS / "small.yaml"])
     with pytest.raises(UserError, match="unknown key face"):
         load_config(Stage2Config, [], ["face.detector=box"])
-    with pytest.raises(UserError, match="unknown key listen"):
-        load_config(Stage1Config, [], ["listen.silence=0"])
+    with pytest.raises(UserError, match="unknown key lip_shapes"):
+        load_config(Stage1Config, [], ["lip_shapes.silence=0"])

@@ -69,7 +69,7 @@ def test_every_part_starts_from_the_one_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("teacher", ["", "the teacher.onnx"])
-def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
+def test_the_lip_shape_predictor_takes_a_new_or_the_shipped_phonetic_encoder(
     tmp_path: Path, teacher: str
 ) -> None:
     parts = "teaching,phonetics,speech"
@@ -84,16 +84,16 @@ def test_the_lip_reader_hears_with_a_new_or_the_shipped_phonetic_encoder(
     if teacher:
         assert given["phonetics.teacher"] == teacher
         assert given["phonetics.folders"] == "['my speech']"
-        assert given["listen.phonetics"] == str(tmp_path / "stage1" / "phonetic_encoder" / "package")
+        assert given["lip_shapes.phonetics"] == str(tmp_path / "stage1" / "phonetic_encoder" / "package")
         teaching = [f"'{tmp_path}/stage1/teaching-{seed}/package'" for seed in range(4)]
-        assert given["phonetics.readers"] == f"[{', '.join(teaching)}]"
-        heard, labelled = (f"'{tmp_path}/stage1/{name}'" for name in ("heard", "phonetics"))
-        assert given["data.shards"] == f"[{heard}, {labelled}]"
-        assert given["listen.tune_phonetics"] == "true"
+        assert given["phonetics.lip_predictors"] == f"[{', '.join(teaching)}]"
+        filmed, labelled = (f"'{tmp_path}/stage1/{name}'" for name in ("lip_clips", "phonetics"))
+        assert given["data.shards"] == f"[{filmed}, {labelled}]"
+        assert given["lip_shapes.tune_phonetics"] == "true"
     else:
         assert "phonetics.teacher" not in given and "common.phonetics" not in done.stdout
-        assert "data.shards" not in given and "listen.tune_phonetics" not in given
-        shipped = Path(given["listen.phonetics"])
+        assert "data.shards" not in given and "lip_shapes.tune_phonetics" not in given
+        shipped = Path(given["lip_shapes.phonetics"])
         assert shipped == REPOSITORY / "models" / "bootdub-small" / "speech"
 
 
@@ -157,7 +157,7 @@ def test_an_autoencoder_is_shipped_alone_and_has_no_sampler(tmp_path: Path) -> N
     )
 
 
-def test_a_better_lip_reader_is_put_into_a_trained_package(tmp_path: Path) -> None:
+def test_a_better_lip_shape_predictor_is_put_into_a_trained_package(tmp_path: Path) -> None:
     for name, seed in (("old", 0), ("new", 1)):
         torch.manual_seed(seed)
         LipShapePredictor(80, 16, 1).save_pretrained(tmp_path / name)
@@ -165,7 +165,7 @@ def test_a_better_lip_reader_is_put_into_a_trained_package(tmp_path: Path) -> No
     mark = LipEncoder(tmp_path / "old").fingerprint
     info = PackageInfo(2, "lip", GeometryConfig(crop_size=32), speech, DiffusionConfig(), mark)
     save_package(tmp_path / "trained", info, tiny_transformer(audio_channels=8), tiny_codec())
-    words = ("--output", str(tmp_path / "shipped"), "--lip-reader", str(tmp_path / "new"))
+    words = ("--output", str(tmp_path / "shipped"), "--lip-shape-predictor", str(tmp_path / "new"))
     done = _ship(str(tmp_path / "trained"), *words)
     assert done.returncode == 0, done.stderr
     found = read_info(tmp_path / "shipped")

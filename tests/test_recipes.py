@@ -242,7 +242,9 @@ def test_a_step_is_ended_when_the_minutes_of_the_run_are_over(
 
 def test_labels_take_settings_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     """A label command and the training that reads its shards have different configurations."""
-    words = ["speech:train.weight_decay=0.5", "speech-labels:listen.taught=true"]
-    labels, training = _commands(capsys, "default", "--videos", "clips", "--parts", "speech", *words)
-    assert _settings(labels)["listen.taught"] is True and "train.weight_decay" not in _settings(labels)
-    assert _settings(training)["train.weight_decay"] == 0.5 and "listen.taught" not in _settings(training)
+    words = ["speech:train.weight_decay=0.5", "speech-labels:lip_shapes.teacher_features=true"]
+    labels, training = map(
+        _settings, _commands(capsys, "default", "--videos", "clips", "--parts", "speech", *words)
+    )
+    assert labels["lip_shapes.teacher_features"] is True and "train.weight_decay" not in labels
+    assert training["train.weight_decay"] == 0.5 and "lip_shapes.teacher_features" not in training

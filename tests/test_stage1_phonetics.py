@@ -17,7 +17,7 @@ from training_toys import metrics
 
 from common.data.dataset import ShardDataset
 from common.errors import UserError
-from common.lip_shapes import label as listen
+from common.lip_shapes import label as label_lips
 from common.lip_shapes import train as train_speech
 from common.lip_shapes.encoder import LipEncoder
 from common.lip_shapes.model import LipShapePredictor
@@ -139,14 +139,14 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 
     assert prepare.main(write_config(root, videos, work, "prepare.min_seconds=0.4")) == 0
     # Predictors that are given the teacher's features label all other speech with lips.
-    assert listen.main([*clips_of, "listen.taught=true"]) == 0
-    taught = [*predict, "listen.silence=0", made.shards("taught")]
+    assert label_lips.main([*clips_of, "lip_shapes.teacher_features=true"]) == 0
+    with_teacher = [*predict, "lip_shapes.silence=0", made.shards("lip_clips_teacher")]
     for seed, name in enumerate(("first", "second")):
-        assert train_speech.main([*taught, f"train.output={root / name}", f"train.seed={seed}"]) == 0
+        assert train_speech.main([*with_teacher, f"train.output={root / name}", f"train.seed={seed}"]) == 0
     assert phonetics.main([*speech_of, "phonetics.folders=[]"]) == 0
     shutil.copytree(work / "phonetics", root / "mute")
-    labelled_by = f"phonetics.readers=[{made.package('first')}, {made.package('second')}]"
-    assert phonetics.main([*speech_of, labelled_by]) == 0 and listen.main(clips_of) == 0
+    labelled_by = f"phonetics.lip_predictors=[{made.package('first')}, {made.package('second')}]"
+    assert phonetics.main([*speech_of, labelled_by]) == 0 and label_lips.main(clips_of) == 0
     encoder = [made.shards("phonetics"), f"train.output={root / 'encoder'}", "train.max_steps=40"]
     assert train_phonetics.main([*made.encode, *encoder]) == 0
     assert train_speech.main([*_carrying(made), f"train.output={root / 'predictor'}"]) == 0
@@ -155,12 +155,12 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
 
 def _carrying(chain: Chain) -> list[str]:
     """Words of a training whose predictor carries the phonetic encoder."""
-    encoder = f"listen.phonetics={chain.package('encoder')}"
-    return [*chain.predict, chain.shards("heard", "phonetics"), "listen.input_dropout=0.3", encoder]
+    encoder = f"lip_shapes.phonetics={chain.package('encoder')}"
+    return [*chain.predict, chain.shards("lip_clips", "phonetics"), "lip_shapes.input_dropout=0.3", encoder]
 
 
 def test_labelled_clips_hold_the_teachers_features(chain: Chain) -> None:
-    clips = ShardDataset(chain.root / "work" / "taught")
+    clips = ShardDataset(chain.root / "work" / "lip_clips_teacher")
     assert clips.sample(0).cache["audio_features"].shape[1] == MelEncoder.channels + WIDTH
 
 
@@ -195,7 +195,7 @@ def test_a_predictor_carries_the_encoder_unchanged_or_tuned(chain: Chain) -> Non
     for name, value in encoder.items():
         assert torch.equal(value, carried[name])
     assert LipEncoder(chain.package("predictor")).encode(tone(3200)).shape == (10, 8)
-    words = [*_carrying(chain), "listen.tune_phonetics=true", f"train.output={chain.root / 'tuned'}"]
+    words = [*_carrying(chain), "lip_shapes.tune_phonetics=true", f"train.output={chain.root / 'tuned'}"]
     assert train_speech.main(words) == 0
     tuned = load_phonetics(chain.package("tuned")).state_dict()
     assert not torch.equal(tuned["proj_in.weight"], encoder["proj_in.weight"])
@@ -204,10 +204,10 @@ def test_a_predictor_carries_the_encoder_unchanged_or_tuned(chain: Chain) -> Non
 @pytest.mark.parametrize(
     ("shards", "more", "message"),
     [
-        (("taught",), ("listen.silence=0.1",), "set listen.silence=0"),
+        (("lip_clips_teacher",), ("lip_shapes.silence=0.1",), "set lip_shapes.silence=0"),
         (("mute",), (), "holds no lips"),
-        (("heard", "taught"), (), "labelled with another teacher"),
-        (("phonetics",), ("listen.phonetics=ENCODER",), "no filmed lips"),
+        (("lip_clips", "lip_clips_teacher"), (), "labelled with another teacher"),
+        (("phonetics",), ("lip_shapes.phonetics=ENCODER",), "no filmed lips"),
     ],
 )
 def test_predictors_refuse_shards_that_do_not_fit(
@@ -225,7 +225,7 @@ def test_predictors_refuse_shards_that_do_not_fit(
 
 
 def test_a_run_with_another_encoder_is_not_continued(chain: Chain, capfd: pytest.CaptureFixture[str]) -> None:
-    words = [word for word in _carrying(chain) if not word.startswith("listen.phonetics=")]
+    words = [word for word in _carrying(chain) if not word.startswith("lip_shapes.phonetics=")]
     assert train_speech.main([*words, f"train.output={chain.root / 'predictor'}"]) == 2
     assert "was made with phonetics" in capfd.readouterr().err
 
@@ -233,7 +233,7 @@ def test_a_run_with_another_encoder_is_not_continued(chain: Chain, capfd: pytest
 def test_encoders_refuse_shards_without_teacher_features(
     chain: Chain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*chain.encode, chain.shards("heard"), f"train.output={tmp_path / 'x'}"]
+    words = [*chain.encode, chain.shards("lip_clips"), f"train.output={tmp_path / 'x'}"]
     assert train_phonetics.main(words) == 2
     assert "does not hold labelled speech for a phonetic encoder" in capfd.readouterr().err
 
@@ -243,7 +243,7 @@ def test_labelling_needs_a_teacher_and_predictors_that_take_its_features(
 ) -> None:
     assert phonetics.main([*chain.label, "phonetics.teacher=''"]) == 2
     assert "phonetics.teacher is empty" in capfd.readouterr().err
-    assert phonetics.main([*chain.label, f"phonetics.readers=[{chain.package('predictor')}]"]) == 2
+    assert phonetics.main([*chain.label, f"phonetics.lip_predictors=[{chain.package('predictor')}]"]) == 2
     assert "does not take teacher features" in capfd.readouterr().err
 
 
@@ -267,10 +267,10 @@ def test_speech_in_folders_is_joined_by_directory(tmp_path: Path, capsys: pytest
         list(from_folders([str(tmp_path / "none")]))
 
 
-def test_a_reader_without_phonetics_has_none_to_give(tmp_path: Path) -> None:
-    LipShapePredictor(80, 8, 1).save_pretrained(tmp_path / "reader")
+def test_a_predictor_without_phonetics_has_none_to_give(tmp_path: Path) -> None:
+    LipShapePredictor(80, 8, 1).save_pretrained(tmp_path / "predictor")
     with pytest.raises(UserError, match="has no phonetic encoder"):
-        load_phonetics(tmp_path / "reader")
+        load_phonetics(tmp_path / "predictor")
     with pytest.raises(UserError, match="There is no phonetic encoder"):
         load_phonetics(tmp_path / "nothing")
 

@@ -30,7 +30,7 @@ from common.face.mouth import LIP_SHAPE_UNIT, lip_shape, mouth_opening, mouth_sh
 from common.files import read_json
 from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.encoder import LipEncoder, true_lip_features
-from common.lip_shapes.label import MARGIN
+from common.lip_shapes.label import MARGIN, STEP
 from common.lip_shapes.model import LipShapePredictor
 from common.lip_shapes.network import WEIGHTS_FILE, load_lip_shape_predictor, load_phonetics
 from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, per_frame, silenced
@@ -55,11 +55,11 @@ def talking(opening: np.ndarray) -> np.ndarray:
     return points
 
 
-def write_talkers(folder: Path, count: int) -> ShardDataset:
+def write_talkers(folder: Path, count: int, step: str = STEP) -> ShardDataset:
     """Clips whose mouths open as loud as the sound is, in faces of any size and tilt."""
     rng = np.random.default_rng(1)
     whole = FRAMES + 2 * MARGIN
-    mark = {"speech": MelEncoder().fingerprint, "step": "listen"}
+    mark = {"speech": MelEncoder().fingerprint, "step": step}
     with ShardWriter(folder, "toy", 8, mark) as writer:
         for i in range(count):
             loud = np.clip(np.convolve(rng.normal(size=whole), np.ones(5) / 2, "same"), -1, 1)
@@ -75,7 +75,7 @@ def write_talkers(folder: Path, count: int) -> ShardDataset:
     return ShardDataset(folder)
 
 
-def reader(folder: Path, gain: float = 1.0) -> Path:
+def saved(folder: Path, gain: float = 1.0) -> Path:
     torch.manual_seed(0)
     model = LipShapePredictor(80, 16, 1, 0.0)
     model.gain.fill_(gain)
@@ -98,14 +98,14 @@ def lip_config(folder: Path, *overrides: str) -> LipTrainingConfig:
 def test_it_learns_to_open_the_mouth_with_the_sound(tmp_path: Path) -> None:
     dataset = write_talkers(tmp_path / "clips", 32)
     words = ["train.max_steps=60", "train.global_batch_size=8", "train.micro_batch_size=8"]
-    config = lip_config(tmp_path, *words, "train.learning_rate=5e-3", "listen.spread=1.25")
+    config = lip_config(tmp_path, *words, "train.learning_rate=5e-3", "lip_shapes.spread=1.25")
     result = train(config, LipShapeStrategy(config, dataset), dataset)
     rows = metrics(tmp_path / "run")
     assert rows[0]["opening_r"] < 0.5
     assert np.mean([row["opening_r"] for row in rows[-10:]]) > 0.85
     trained = LipShapePredictor.from_pretrained(result.package)
     assert (trained.gain >= 1.25).all() and trained.offset.abs().sum() > 0
-    assert (trained.gain[3:] == 1.25).all()  # what is no gap is widened by listen.spread alone
+    assert (trained.gain[3:] == 1.25).all()  # what is no gap is widened by lip_shapes.spread alone
     assert LipEncoder(result.package).encode(np.zeros(3200, np.float32)).shape == (10, 8)
 
 
@@ -116,11 +116,21 @@ def test_shards_of_another_step_are_refused(tmp_path: Path) -> None:
         LipShapeStrategy(lip_config(tmp_path), dataset)
 
 
+def test_shards_that_name_the_step_as_it_was_called_before_are_read(tmp_path: Path) -> None:
+    folders = [tmp_path / "before", tmp_path / "today"]
+    for folder, step in zip(folders, ("listen", STEP), strict=True):
+        write_talkers(folder, 2, step)
+    dataset = ShardDataset(folders)
+    strategy = LipShapeStrategy(lip_config(tmp_path), dataset)  # raises where no lips were filmed
+    strategy.save_package(strategy.build_model(), tmp_path / "package")
+    assert LipShapePredictor.from_pretrained(tmp_path / "package").offset.abs().sum() > 0
+
+
 def test_features_do_not_depend_on_where_a_long_recording_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audio = np.random.default_rng(0).normal(size=16000).astype(np.float32) * 0.1
-    encoder = build_speech_encoder(SpeechConfig(encoder="lips", path=str(reader(tmp_path / "r")), channels=8))
+    encoder = build_speech_encoder(SpeechConfig(encoder="lips", path=str(saved(tmp_path / "r")), channels=8))
     whole = encoder.encode(audio)
     monkeypatch.setattr("common.lip_shapes.encoder._CHUNK", 7)
     np.testing.assert_allclose(encoder.encode(audio), whole, atol=1e-4)
@@ -128,13 +138,13 @@ def test_features_do_not_depend_on_where_a_long_recording_is_cut(
 
 
 def test_the_fingerprint_follows_the_weights(tmp_path: Path) -> None:
-    one, same, other = (LipEncoder(reader(tmp_path / n, g)) for n, g in (("a", 1.0), ("b", 1.0), ("c", 2.0)))
+    one, same, other = (LipEncoder(saved(tmp_path / n, g)) for n, g in (("a", 1.0), ("b", 1.0), ("c", 2.0)))
     assert one.fingerprint == same.fingerprint != other.fingerprint
     with pytest.raises(UserError, match="no lip-shape predictor in"):
         LipEncoder(tmp_path / "nothing")
 
 
-def test_a_reader_hears_the_same_however_it_is_loaded(tmp_path: Path) -> None:
+def test_a_predictor_predicts_the_same_however_it_is_loaded(tmp_path: Path) -> None:
     torch.manual_seed(0)
     phonetics = {"width": 8, "channels": 3, "dilations": [1, 2]}
     LipShapePredictor(80, 16, 2, 0.3, 0.4, phonetics).half().save_pretrained(tmp_path)
@@ -148,8 +158,8 @@ def test_a_reader_hears_the_same_however_it_is_loaded(tmp_path: Path) -> None:
     assert torch.equal(plain.calibrated(heard), whole.calibrated(heard))
 
 
-def test_a_reader_that_is_not_whole_is_refused(tmp_path: Path) -> None:
-    weights = reader(tmp_path) / WEIGHTS_FILE
+def test_a_predictor_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    weights = saved(tmp_path) / WEIGHTS_FILE
     whole = load_file(weights)
 
     def message() -> str:
@@ -227,9 +237,9 @@ def test_sound_and_mouth_keep_together_at_another_tempo(factor: float) -> None:
     assert bool(known.all()) == (factor <= 1)
 
 
-def test_an_editor_trains_on_measured_lips_and_its_package_brings_the_reader(tmp_path: Path) -> None:
+def test_an_editor_trains_on_measured_lips_and_its_package_brings_the_saved(tmp_path: Path) -> None:
     toy_vae(tmp_path)
-    path = reader(tmp_path / "reader")
+    path = saved(tmp_path / "predictor")
     words = ["speech.encoder=lips", "speech.channels=8", f"speech.path={path}", "model.audio_channels=8"]
     mark = {"speech": LipEncoder(path).fingerprint}
     write_pairs(tmp_path / "pairs", landmarks=True, audio_channels=8, **mark)
@@ -246,7 +256,7 @@ def test_pairs_that_are_encoded_while_training_bring_the_lips_of_their_bent_wind
     tmp_path: Path, moving_frames: Callable[..., np.ndarray], tone: Callable[..., np.ndarray]
 ) -> None:
     toy_vae(tmp_path)
-    path = reader(tmp_path / "reader")
+    path = saved(tmp_path / "predictor")
     words = ["speech.encoder=lips", "speech.channels=8", f"speech.path={path}", "model.audio_channels=8"]
     points = talking(np.linspace(0, 4, 29)).astype(np.float32)
     write_raw_pairs(tmp_path / "pairs", 1, 29, moving_frames, tone, landmarks=points)
@@ -272,7 +282,7 @@ def test_measured_lips_need_features_that_are_lips_and_landmarks(tmp_path: Path)
     write_pairs(tmp_path / "pairs")
     with pytest.raises(UserError, match=r"speech\.encoder is mel"):
         run_editor(tmp_path, "train.true_lips=0.5")
-    path = reader(tmp_path / "reader")
+    path = saved(tmp_path / "predictor")
     words = ["speech.encoder=lips", "speech.channels=8", f"speech.path={path}", "model.audio_channels=8"]
     mark = {"speech": LipEncoder(path).fingerprint}
     write_pairs(tmp_path / "more", audio_channels=8, **mark)

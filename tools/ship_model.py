@@ -49,23 +49,25 @@ def ship(
         package = load_package(source)
         info = replace(package.info, diffusion=replace(package.info.diffusion, **sampler))
         if predictor is not None:
-            info = _heard_by(info, predictor)
+            info = _with_predictor(info, predictor)
         if renderer is not None:
             info = replace(info, renderer=renderer)
         save_package(output, info, package.transformer, package.codec, package.context, dtype=torch.float16)
     elif sampler or predictor is not None or renderer is not None:
-        given = sorted(sampler)[0] if sampler else "renderer" if predictor is None else "lip-reader"
-        raise UserError(f"{source}: holds no model package: leave {given} out.")
+        options = [*sorted(sampler), "renderer" if predictor is None else "lip_shape_predictor"]
+        given = options[0].replace("_", "-")
+        raise UserError(f"{source}: holds no model package: leave --{given} out.")
     else:
         with atomic_dir(output) as folder:
             load_vae(source).half().save_pretrained(folder)
     return sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
 
 
-def _heard_by(info: PackageInfo, predictor: Path) -> PackageInfo:
+def _with_predictor(info: PackageInfo, predictor: Path) -> PackageInfo:
     if info.speech.encoder != LipEncoder.name:
         raise UserError(
-            f"The model takes features of {info.speech.encoder}, not lip shapes: leave --lip-reader out."
+            f"The model takes features of {info.speech.encoder}, not lip shapes: leave --lip-shape-predictor "
+            "out."
         )
     speech = replace(info.speech, path=str(predictor))
     return replace(info, speech=speech, speech_fingerprint=LipEncoder(predictor).fingerprint)
@@ -77,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder to write; replaced if it is there")
     for name, kind in SAMPLER.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the package's own")
-    parser.add_argument("--lip-reader", type=Path, help="instead of the package's own")
+    parser.add_argument("--lip-shape-predictor", type=Path, help="instead of the package's own")
     parser.add_argument(
         "--renderer", type=Renderer, choices=list(Renderer), metavar="NAME", help="own-mouths, editor or auto"
     )
@@ -85,7 +87,8 @@ def main(argv: list[str] | None = None) -> int:
     sampler = {name: getattr(arguments, name) for name in SAMPLER if getattr(arguments, name) is not None}
 
     def work() -> None:
-        size = ship(arguments.source, arguments.output, sampler, arguments.lip_reader, arguments.renderer)
+        predictor, renderer = arguments.lip_shape_predictor, arguments.renderer
+        size = ship(arguments.source, arguments.output, sampler, predictor, renderer)
         print(f"{arguments.output}: {size / 1e6:.1f} MB")
 
     return exit_code_of(work)

@@ -17,7 +17,7 @@ from common.training.config import OptimisationConfig
 class LipLabelsConfig:
     """What the labelled clips hold."""
 
-    taught: bool = False
+    teacher_features: bool = False
     """With the features of phonetics.teacher beside the bands, for a predictor that labels speech."""
 
 
@@ -43,9 +43,9 @@ class LipShapesConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.tempo < 1:
-            raise UserError(f"listen.tempo is {self.tempo}; give a share from 0 to below 1.")
-        share("listen.silence", self.silence)
-        above("listen.spread", self.spread, 0)
+            raise UserError(f"lip_shapes.tempo is {self.tempo}; give a share from 0 to below 1.")
+        share("lip_shapes.silence", self.silence)
+        above("lip_shapes.spread", self.spread, 0)
 
 
 @dataclass
@@ -58,7 +58,7 @@ class LipLabelingConfig:
     """Frames from one clip's start to the next (0 = geometry.clip_frames, no overlap)."""
     samples_per_shard: int = 256
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
-    listen: LipLabelsConfig = field(default_factory=LipLabelsConfig)
+    lip_shapes: LipLabelsConfig = field(default_factory=LipLabelsConfig)
     phonetics: TeacherConfig = field(default_factory=TeacherConfig)
 
 
@@ -67,9 +67,9 @@ class LipTrainingConfig:
     """Root of ``python -m common.lip_shapes.train``."""
 
     work: str = "outputs/stage1"
-    """Work folder of stage 1, below which files name the data and the output: ``${work}/heard``."""
+    """Work folder of stage 1, below which files name the data and the output: ``${work}/lip_clips``."""
     geometry: GeometryConfig = field(default_factory=GeometryConfig)
-    listen: LipShapesConfig = field(default_factory=LipShapesConfig)
+    lip_shapes: LipShapesConfig = field(default_factory=LipShapesConfig)
     train: OptimisationConfig = field(default_factory=OptimisationConfig)
     data: DataConfig = field(default_factory=DataConfig)
     speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)

@@ -24,13 +24,13 @@ from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import atomic_dir, sampled_digest
 from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.label import MARGIN
-from common.lip_shapes.label import STEP as LISTEN
+from common.lip_shapes.label import STEP as LIP_SHAPES
 from common.lip_shapes.model import LipShapePredictor
 from common.lip_shapes.network import load_phonetics
 from common.phonetics.label import LIPS
 from common.phonetics.label import STEP as PHONETICS
 from common.speech.config import SpeechAugmentConfig
-from common.speech.labelled import require_labelled
+from common.speech.labelled import labelling_step, require_labelled
 from common.speech.mel import MelEncoder
 from common.speech.mel_augment import augment_mel
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
@@ -38,7 +38,7 @@ from common.training.draws import Draw
 from common.training.strategy import SampleLosses
 
 _BANDS = MelEncoder.channels
-_COMMANDS = {LISTEN: "common.lip_shapes.label", PHONETICS: "common.phonetics.label"}
+_COMMANDS = {LIP_SHAPES: "common.lip_shapes.label", PHONETICS: "common.phonetics.label"}
 _MIDDLE = LIP_SHAPE.index("gap")
 _BORDER = 3
 """Frames before and after the beginning and the end of a silence in which the mouth may be anything."""
@@ -180,31 +180,31 @@ class LipShapeStrategy:
         self.config, self.dataset = config, dataset
         require_labelled(dataset, _COMMANDS, "a lip-shape predictor")
         for index in dataset.indices:
-            if index.meta["step"] == PHONETICS and LIPS not in index.meta:
+            if labelling_step(index) == PHONETICS and LIPS not in index.meta:
                 raise UserError(
                     f"'{index.folder}' holds no lips: run `python -m common.phonetics.label` with "
-                    "phonetics.readers."
+                    "phonetics.lip_predictors."
                 )
         if not self._filmed():
             raise UserError(
                 "data.shards has no filmed lips to calibrate on: add those of `common.lip_shapes.label`."
             )
         self._bands = dataset.sample(0).cache["audio_features"].shape[1]
-        if self._bands > _BANDS and config.listen.silence:
-            raise UserError("A teacher's features of silence are not known: set listen.silence=0.")
+        if self._bands > _BANDS and config.lip_shapes.silence:
+            raise UserError("A teacher's features of silence are not known: set lip_shapes.silence=0.")
 
     def build_model(self) -> nn.Module:
-        listen = self.config.listen
-        encoder = load_phonetics(listen.phonetics) if listen.phonetics else None
+        settings = self.config.lip_shapes
+        encoder = load_phonetics(settings.phonetics) if settings.phonetics else None
         predictor = LipShapePredictor(
             self._bands,
-            dropout=listen.dropout,
-            input_dropout=listen.input_dropout,
+            dropout=settings.dropout,
+            input_dropout=settings.input_dropout,
             phonetics=encoder.settings if encoder else None,
         )
         if encoder and predictor.phonetic_encoder:
             predictor.phonetic_encoder.load_state_dict(encoder.state_dict())
-            predictor.phonetic_encoder.requires_grad_(listen.tune_phonetics)
+            predictor.phonetic_encoder.requires_grad_(settings.tune_phonetics)
         return predictor
 
     def collate(self) -> CollateClips:
@@ -213,8 +213,8 @@ class LipShapeStrategy:
             config.train.seed,
             config.speech_augment,
             config.geometry.clip_frames,
-            config.listen.silence,
-            config.listen.tempo,
+            config.lip_shapes.silence,
+            config.lip_shapes.tempo,
         )
 
     def prepare(self, micro: LabelledClips, device: torch.device) -> LabelledClips:
@@ -236,10 +236,10 @@ class LipShapeStrategy:
         return SampleLosses(loss, torch.zeros(len(loss)), {"opening_r": agreement})
 
     def identity(self) -> dict[str, Any]:
-        listen = self.config.listen
+        settings = self.config.lip_shapes
         made_of = {"stage": "speech", "data": [index.meta for index in self.dataset.indices]}
-        if listen.phonetics:
-            made_of["phonetics"] = sampled_digest(sorted(Path(listen.phonetics).glob("*.safetensors")))
+        if settings.phonetics:
+            made_of["phonetics"] = sampled_digest(sorted(Path(settings.phonetics).glob("*.safetensors")))
         return made_of
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
@@ -268,12 +268,12 @@ class LipShapeStrategy:
         # Gaps alone: a wider or rounder mouth than was predicted is seen as a mistake, and followed badly.
         gain = (true.std(dim=0) / read.std(dim=0)).clamp(1.0, _GAIN_LIMIT)
         model.gain[:LIP_GAPS].copy_(gain[:LIP_GAPS])
-        model.gain.mul_(self.config.listen.spread)
+        model.gain.mul_(self.config.lip_shapes.spread)
 
     def _filmed(self) -> list[int]:
         """Samples whose lips were measured."""
         parts = zip(self.dataset.indices, self.dataset.shards, strict=True)
-        filmed = (shard for index, shards in parts if index.meta["step"] == LISTEN for shard in shards)
+        filmed = (shard for index, shards in parts if labelling_step(index) == LIP_SHAPES for shard in shards)
         return [number for shard in filmed for number in shard]
 
 

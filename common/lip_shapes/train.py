@@ -7,26 +7,23 @@ names then. Also under `torchrun --nproc_per_node=N`; the same command again con
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from common.command import run_configured
 from common.lip_shapes.config import LipTrainingConfig
+from common.training.command import training_command
 
 
 def main(argv: list[str] | None = None) -> int:
-    prog = "python -m common.lip_shapes.train"
-    return run_configured(LipTrainingConfig, run, prog=prog, description=__doc__ or "", argv=argv)
+    module, result = "common.lip_shapes.train", "lip-shape predictor"
+    return training_command(
+        LipTrainingConfig, _strategy, module=module, result=result, about=__doc__ or "", argv=argv
+    )
 
 
-def run(config: LipTrainingConfig, dry_run: bool = False) -> None:
-    """Train, or only print what would be trained."""
-    # Seconds of imports that a mistyped key need not wait for.
+def _strategy() -> type[Any]:
     from common.lip_shapes.strategy import LipShapeStrategy
-    from common.training.launch import run_training, training_plan
 
-    if dry_run:
-        print(training_plan("lip_shapes.train", "lip-shape predictor", config.train, config.data))
-    else:
-        run_training("lip_shapes.train", "lip-shape predictor", LipShapeStrategy, config)
+    return LipShapeStrategy
 
 
 if __name__ == "__main__":

@@ -33,9 +33,10 @@ class PhoneticLabelsConfig(TeacherConfig):
     synthesised_minutes: float = 45.0
     synthesised_seconds: float = 6.0
     """Of one synthesised voice."""
-    readers: list[str] = field(default_factory=list)
-    """Folders of lip-shape predictors with teacher features (listen.taught): the mean of the lips that they
-    expect is written beside the teacher's features, and predictors learn from speech without faces, too."""
+    lip_predictors: list[str] = field(default_factory=list)
+    """Folders of lip-shape predictors that take the teacher's features (lip_shapes.teacher_features). The
+    mean of the lip shapes that they predict is written beside those features: predictors can then also learn
+    from speech without faces."""
     folders: list[str] = field(default_factory=list)
     """Of further speech, without faces: audio files, one directory per speaker or language."""
 

@@ -3,8 +3,8 @@
 The speech is that of the prepared faces, played slower and faster as well, synthesised speech of many
 languages, and what lies in `phonetics.folders`. Every sample holds log-mel features, with a margin on both
 sides, and the teacher's features without: what `common.phonetics.train` learns from. With
-`phonetics.readers` there are also the lips that predictors with teacher features expect: what
-`common.lip_shapes.train` learns from.
+`phonetics.lip_predictors` a sample also holds the lip shapes that those predictors expect, from which
+`common.lip_shapes.train` learns.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ import numpy as np
 
 from common.command import alone_in_work_folder, run_configured
 from common.data.prepared import PREPARED, load_prepared
-from common.data.schema import encode_sample
-from common.data.writer import ShardWriter
 from common.files import fingerprint, remove_partial
 from common.phonetics.config import PhoneticLabelingConfig
 from common.phonetics.recordings import Recording, from_folders, played, synthesised
 from common.phonetics.teacher import LabellingPredictors, open_teacher
-from common.progress import StepProgress
 from common.speech.base import HOP, Features
+from common.speech.labelled import LabelledSample, write_labelled
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, clip_features
 
@@ -57,7 +55,7 @@ def dry_run(config: PhoneticLabelingConfig) -> None:
 def run(config: PhoneticLabelingConfig) -> None:
     settings, folder = config.phonetics, _folder(config)
     teacher = open_teacher(settings)
-    predictors = LabellingPredictors(settings.readers, teacher.channels) if settings.readers else None
+    predictors = LabellingPredictors(paths, teacher.channels) if (paths := settings.lip_predictors) else None
     mel_encoder = MelEncoder()
     remove_partial(folder)
     made_by = {
@@ -78,25 +76,17 @@ def run(config: PhoneticLabelingConfig) -> None:
             labels[LIPS] = predictors.lips(mel, labels[TEACHER])
         return mel, labels
 
-    with ShardWriter(folder, STEP, config.samples_per_shard, made_by) as writer:
-        todo = pieces[writer.resume([_key(one, start) for one, start in pieces]) :]
-        progress = StepProgress(STEP, len(todo))
-        for recording, start in todo:
-            mel, labels = labelled(recording)
-            cache = {"audio_features": clip_features(mel, start, FRAMES, MARGIN)}
-            for name, values in labels.items():
-                cache[name] = clip_features(values, start, FRAMES, 0).astype(np.float16)
-            meta = {
-                "kind": STEP,
-                "frames": FRAMES,
-                "fps": config.geometry.fps,
-                "speaker": recording.speaker,
-                "start": start,
-            }
-            encoded = encode_sample(meta, cache=cache, cache_fingerprint=fingerprint(made_by))
-            writer.add(_key(recording, start), encoded)
-            progress.step(FRAMES)
-    progress.finish(Path(config.work))
+    def label(piece: tuple[Recording, int]) -> LabelledSample:
+        recording, start = piece
+        mel, labels = labelled(recording)
+        features = {"audio_features": clip_features(mel, start, FRAMES, MARGIN)}
+        for name, values in labels.items():
+            features[name] = clip_features(values, start, FRAMES, 0).astype(np.float16)
+        meta = {"kind": STEP, "frames": FRAMES, "fps": config.geometry.fps, "speaker": recording.speaker}
+        return LabelledSample({**meta, "start": start}, features)
+
+    work, per_shard = Path(config.work), config.samples_per_shard
+    write_labelled(work, folder, per_shard, made_by, pieces, lambda piece: _key(*piece), label)
     print(f"phonetics: {len(pieces)} samples -> {folder}", file=sys.stderr)
 
 

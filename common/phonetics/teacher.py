@@ -92,7 +92,7 @@ class LabellingPredictors:
             if predictor.bands != MelEncoder.channels + teacher_channels:
                 raise UserError(
                     f"{folder}: the lip-shape predictor does not take teacher features: train it on those of "
-                    "`python -m common.lip_shapes.label ... listen.taught=true`."
+                    "`python -m common.lip_shapes.label ... lip_shapes.teacher_features=true`."
                 )
         self.fingerprint = fingerprint([weight_fingerprint(predictor) for predictor in self._predictors])
 

@@ -1,12 +1,76 @@
-"""Shards of speech with labels, as the commands that label them write them."""
+"""Shards of speech with labels: how the commands that label speech write them, and which a training takes."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 from common.data.dataset import ShardDataset
+from common.data.index import ShardIndex
+from common.data.schema import encode_sample
+from common.data.writer import ShardWriter
 from common.errors import UserError
+from common.files import fingerprint
+from common.progress import StepProgress
 from common.speech.mel import MelEncoder
+
+T = TypeVar("T")
+
+TEACHER_FEATURES = "teacher_features"
+"""In the index of shards whose features include a teacher's: that teacher's fingerprint."""
+# Sets of shards that were made before the steps had today's names say these instead.
+_FORMER_STEPS = {"listen": "lip_shapes"}
+_FORMER_TEACHER_FEATURES = "heard_with"
+
+
+@dataclass(frozen=True)
+class LabelledSample:
+    """What is written for one stretch of speech: its JSON ``meta`` (with "frames"), arrays, and features."""
+
+    meta: Mapping[str, Any]
+    features: Mapping[str, Any]
+    arrays: Mapping[str, Any] | None = None
+
+
+def write_labelled(
+    work: Path,
+    folder: Path,
+    samples_per_shard: int,
+    made_by: Mapping[str, Any],
+    items: Sequence[T],
+    key: Callable[[T], str],
+    label: Callable[[T], LabelledSample],
+) -> None:
+    """Label ``items`` in their order and write them to ``folder``, going on where a run was interrupted.
+
+    Args:
+        work: stage 1's work folder, where the time is noted.
+        made_by: goes into the index; ``made_by["step"]`` names the command.
+        key: of an item's sample.
+        label: makes an item's sample; not asked for those that are written already.
+    """
+    mark, step = fingerprint(made_by), str(made_by["step"])
+    with ShardWriter(folder, folder.name, samples_per_shard, made_by) as writer:
+        todo = items[writer.resume([key(item) for item in items]) :]
+        progress = StepProgress(step, len(todo))
+        for item in todo:
+            sample = label(item)
+            writer.add(
+                key(item),
+                encode_sample(
+                    sample.meta, arrays=sample.arrays, cache=sample.features, cache_fingerprint=mark
+                ),
+            )
+            progress.step(int(sample.meta["frames"]))
+    progress.finish(work)
+
+
+def labelling_step(index: ShardIndex) -> str | None:
+    """Name of the step that labelled a set of shards; None where the index names none."""
+    step = index.meta.get("step")
+    return _FORMER_STEPS.get(step, step) if isinstance(step, str) else None
 
 
 def require_labelled(dataset: ShardDataset, commands: dict[str, str], learner: str) -> None:
@@ -20,15 +84,18 @@ def require_labelled(dataset: ShardDataset, commands: dict[str, str], learner: s
         UserError: naming the folder and what to do.
     """
     for index in dataset.indices:
-        made_by: dict[str, Any] = index.meta
-        if made_by.get("step") not in commands or made_by.get("speech") != MelEncoder().fingerprint:
+        if labelling_step(index) not in commands or index.meta.get("speech") != MelEncoder().fingerprint:
             wanted = " or ".join(f"`python -m {module}`" for module in commands.values())
             raise UserError(
                 f"'{index.folder}' does not hold labelled speech for {learner}: name the shards of {wanted} "
                 "in data.shards."
             )
-        if made_by.get("heard_with") != dataset.indices[0].meta.get("heard_with"):
+        if _teacher_of(index) != _teacher_of(dataset.indices[0]):
             raise UserError(
                 f"'{index.folder}' was labelled with another teacher than '{dataset.indices[0].folder}', or "
                 "with none: name shards that were made alike."
             )
+
+
+def _teacher_of(index: ShardIndex) -> Any:
+    return index.meta.get(TEACHER_FEATURES, index.meta.get(_FORMER_TEACHER_FEATURES))
