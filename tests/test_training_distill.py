@@ -64,7 +64,7 @@ def test_each_step_trains_one_network_and_the_package_dubs_in_few_calls(work: Pa
 
     states = [checkpoint(work, "run", step) for step in range(1, 9)]
     for kind, before, after in zip(kinds[1:], states, states[1:], strict=False):
-        trained, other = ("opponents.", "student.") if kind == FAKE else ("student.", "opponents.")
+        trained, other = ("auxiliary.", "student.") if kind == FAKE else ("student.", "auxiliary.")
         assert same(before["model"], after["model"], other)
         assert not same(before["model"], after["model"], trained)
         held = {name: value for name, value in before["optimizer"].items() if name.startswith(other)}
@@ -186,12 +186,12 @@ def test_a_fake_score_that_equals_the_teacher_gives_no_gradient(work: Path) -> N
     same_score = strategy.loss(model, inputs)
     assert same_score.parts["dmd_gradient"].max() < 1e-4
     with torch.no_grad():
-        model.opponents["fake"].head.head.weight.mul_(0.5)  # type: ignore[operator]
+        model.auxiliary["fake"].head.head.weight.mul_(0.5)  # type: ignore[operator]
     other_score = strategy.loss(model, inputs)
     assert other_score.parts["dmd_gradient"].min() > 1e-2
     other_score.loss.mean().backward()
     assert any(value.grad is not None and value.grad.any() for value in model.student.parameters())
-    assert all(value.grad is None for value in model.opponents["fake"].parameters())
+    assert all(value.grad is None for value in model.auxiliary["fake"].parameters())
 
 
 def test_the_truth_term_looks_at_generated_lips_alone(work: Path) -> None:
@@ -261,7 +261,7 @@ def test_adapters_can_be_distilled_instead(work: Path) -> None:
     lora = ["phase.lora_rank=2", "phase.lora_alpha=2", "phase.lora_targets=[self_attn.to_q,ffn.net.2]"]
     result = distil(work, "lora", *lora, "train.max_steps=5")
     model = checkpoint(work, "lora", 5)["model"]
-    assert {name.split(".")[0] for name in model} == {"student", "opponents"}
+    assert {name.split(".")[0] for name in model} == {"student", "auxiliary"}
     assert all(".lora_" in name for name in model)
     package = load_package(result.package, stage=2)
     assert package.info.adapters == (Adapter("student", (0.0, 1.0)),)
@@ -311,7 +311,7 @@ def test_dry_run_says_what_each_kind_of_step_costs(work: Path, capsys: pytest.Ca
     assert read_info(work / "teacher").phase in out
 
 
-def test_dry_run_counts_what_a_student_without_opponents_asks_for(
+def test_dry_run_counts_what_a_student_without_auxiliary_networks_asks_for(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone = ["distill.matching_weight=0", "distill.teacher_weight=1", "distill.warmup_steps=0"]

@@ -12,10 +12,10 @@ PHASE = "student"
 
 
 @dataclass
-class CriticConfig:
-    """A critic of the student's latents, trained against it in the rounds (distillation_critic.py)."""
+class DiscriminatorConfig:
+    """A discriminator of the student's latents, trained against it in the rounds (discriminator.py)."""
 
-    weight: float = 0.0  # of its verdict in the student's loss; 0: no critic
+    weight: float = 0.0  # of its verdict in the student's loss; 0: there is none
     width: int = 12  # channels of each of the 8 groups
     num_layers: int = 4
     wrong_speech: float = 0.5  # weight of filmed lips with another's speech, which it shall refuse as well
@@ -24,9 +24,9 @@ class CriticConfig:
 
     def __post_init__(self) -> None:
         for name in ("width", "num_layers"):
-            at_least(f"distill.critic.{name}", getattr(self, name), 1)
+            at_least(f"distill.discriminator.{name}", getattr(self, name), 1)
         for name in ("weight", "wrong_speech", "noise", "penalty"):
-            at_least(f"distill.critic.{name}", getattr(self, name), 0)
+            at_least(f"distill.discriminator.{name}", getattr(self, name), 0)
 
 
 @dataclass
@@ -34,7 +34,7 @@ class DistillConfig:
     """How a student is made from a teacher (strategy.py).
 
     ``train.max_steps`` counts all kinds of optimiser steps: ``warmup_steps`` of the student first, then
-    ``opponents_steps`` of the fake-score network and the discriminator (``critic``), then rounds of
+    ``auxiliary_steps`` of the fake-score network and the discriminator (``discriminator``), then rounds of
     ``fake_steps`` of theirs and one of the student.
     """
 
@@ -44,26 +44,26 @@ class DistillConfig:
     warmup_face_weight: float = 0.3
     warmup_lip_weight: float = 2.0  # few steps blur the lips first
     teacher_substeps: int = 4  # of the teacher for one of the student
-    opponents_steps: int = 0  # an untrained discriminator leads nowhere
-    opponents_rate: float = 1.0  # times train.learning_rate (Heusel et al. 2017, two time scales)
+    auxiliary_steps: int = 0  # an untrained discriminator leads nowhere
+    auxiliary_rate: float = 1.0  # times train.learning_rate (Heusel et al. 2017, two time scales)
     fake_steps: int = 5
     score_range: list[float] = field(default_factory=lambda: [0.02, 0.98])  # t of scoring, before the shift
     matching_weight: float = 1.0  # of the distribution matching in the rounds; 0: no fake score
     teacher_weight: float = 0.0  # in the rounds: squared error to the teacher's velocity where the student is
     truth_weight: float = 0.0  # in the rounds: squared error of the student's lips to the real clip's
-    critic: CriticConfig = field(default_factory=CriticConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
     def __post_init__(self) -> None:
         if not self.steps or min(self.steps) < 1:
             raise UserError(f"distill.steps is {self.steps}; give numbers of steps such as [2, 4].")
         for name, least in (
             ("warmup_steps", 0),
-            ("opponents_steps", 0),
+            ("auxiliary_steps", 0),
             ("teacher_substeps", 1),
             ("fake_steps", 1),
         ):
             at_least(f"distill.{name}", getattr(self, name), least)
-        above("distill.opponents_rate", self.opponents_rate, 0)
+        above("distill.auxiliary_rate", self.auxiliary_rate, 0)
         weights = (
             "warmup_face_weight",
             "warmup_lip_weight",
@@ -73,10 +73,10 @@ class DistillConfig:
         )
         for name in weights:
             at_least(f"distill.{name}", getattr(self, name), 0)
-        if not any((self.matching_weight, self.teacher_weight, self.truth_weight, self.critic.weight)):
+        if not any((self.matching_weight, self.teacher_weight, self.truth_weight, self.discriminator.weight)):
             raise UserError(
-                "distill.matching_weight, teacher_weight, truth_weight and critic.weight are all 0: the "
-                "student would have nothing to learn after its warm-up; set one of them."
+                "distill.matching_weight, teacher_weight, truth_weight and discriminator.weight are all 0: "
+                "the student would have nothing to learn after its warm-up; set one of them."
             )
         span = self.score_range
         if len(span) != 2 or not 0 < span[0] < span[1] <= 1:
@@ -85,7 +85,7 @@ class DistillConfig:
     @property
     def has_auxiliary(self) -> bool:
         """Whether there is a fake score or a discriminator; without, the student is trained alone."""
-        return bool(self.matching_weight or self.critic.weight)
+        return bool(self.matching_weight or self.discriminator.weight)
 
 
 @dataclass

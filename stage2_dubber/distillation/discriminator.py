@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from common.models.audio_projector import AudioProjector
 from common.models.config import ModelConfig
-from stage2_dubber.distillation.config import CriticConfig
+from stage2_dubber.distillation.config import DiscriminatorConfig
 
 _GROUPS = 8
 
@@ -44,17 +44,17 @@ class DiscriminatorBlock(nn.Module):
 class LatentDiscriminator(nn.Module):
     """forward: latents (B, C, F, h, w) and audio_features (B, F, W, A) -> logits (B, F, h, w), high: filmed.
 
-    The width is ``critic.width`` times the groups of its norms.
+    The width is ``config.width`` times the groups of its norms.
     """
 
-    def __init__(self, model: ModelConfig, critic: CriticConfig) -> None:
+    def __init__(self, model: ModelConfig, config: DiscriminatorConfig) -> None:
         super().__init__()
-        dim = _GROUPS * critic.width
+        dim = _GROUPS * config.width
         self.proj_in = nn.Conv3d(model.latent_channels, dim, 1)
         self.audio_embedding = AudioProjector(
             model.audio_channels, model.audio_dim, model.audio_heads, model.audio_layers, dim
         )
-        self.blocks = nn.ModuleList(DiscriminatorBlock(dim) for _ in range(critic.num_layers))
+        self.blocks = nn.ModuleList(DiscriminatorBlock(dim) for _ in range(config.num_layers))
         self.norm = nn.GroupNorm(_GROUPS, dim)
         self.proj_out = nn.Conv3d(dim, 1, 1)
 
@@ -72,7 +72,7 @@ def discriminator_inputs(
     audio_features: Tensor,
     others: Tensor,
     noise: Tensor,
-    config: CriticConfig,
+    config: DiscriminatorConfig,
 ) -> dict[str, Tensor]:
     """The arguments of one step, (4 B, ...): filmed, made, filmed with others' speech, filmed with noise.
 
@@ -88,7 +88,7 @@ def discriminator_inputs(
     }
 
 
-def discriminator_loss(logits: Tensor, weights: Tensor, config: CriticConfig) -> Tensor:
+def discriminator_loss(logits: Tensor, weights: Tensor, config: DiscriminatorConfig) -> Tensor:
     """(B,) losses from logits (4 B, F, h, w) of :func:`discriminator_inputs`; ``weights`` (B, 1, F, h, w)."""
     filmed, made, mistaken, noisy = logits.float().chunk(4)
     wrong = F.softplus(made) + config.wrong_speech * F.softplus(mistaken)

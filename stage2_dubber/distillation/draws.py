@@ -22,7 +22,7 @@ def step_kind(config: DistillConfig, step: int) -> str:
         return WARMUP
     if not config.has_auxiliary:
         return STUDENT
-    of_rounds = step - config.warmup_steps - config.opponents_steps
+    of_rounds = step - config.warmup_steps - config.auxiliary_steps
     if of_rounds < 0:
         return FAKE
     return STUDENT if of_rounds % (config.fake_steps + 1) == config.fake_steps else FAKE

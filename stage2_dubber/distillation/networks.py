@@ -16,8 +16,8 @@ from stage2_dubber.distillation.config import DistillConfig
 from stage2_dubber.distillation.discriminator import LatentDiscriminator
 
 # Names of submodules, and so of tensors in checkpoints, which must not change.
-STUDENT, AUXILIARY = "student", "opponents"
-FAKE_SCORE, DISCRIMINATOR = "fake", "critic"
+STUDENT, AUXILIARY = "student", "auxiliary"
+FAKE_SCORE, DISCRIMINATOR = "fake", "discriminator"
 
 
 class DistillationNetworks(nn.Module):
@@ -35,11 +35,11 @@ class DistillationNetworks(nn.Module):
         """The fake score starts as the student; without a weight it or the discriminator is left out."""
         super().__init__()
         self.student = student
-        self.opponents = nn.ModuleDict()
+        self.auxiliary = nn.ModuleDict()
         if distill.matching_weight:
-            self.opponents[FAKE_SCORE] = deepcopy(student)
-        if distill.critic.weight:
-            self.opponents[DISCRIMINATOR] = LatentDiscriminator(model, distill.critic)
+            self.auxiliary[FAKE_SCORE] = deepcopy(student)
+        if distill.discriminator.weight:
+            self.auxiliary[DISCRIMINATOR] = LatentDiscriminator(model, distill.discriminator)
 
     def forward(self, net: str = STUDENT, **inputs: Any) -> Any:
         """The output of the network ``net``: ``STUDENT``, ``FAKE_SCORE`` or ``DISCRIMINATOR``.
@@ -48,8 +48,8 @@ class DistillationNetworks(nn.Module):
         all that has some must be one call.
         """
         if net == AUXILIARY:
-            return {name: self.opponents[name](**given) for name, given in inputs.items()}
-        return (self.student if net == STUDENT else self.opponents[net])(**inputs)
+            return {name: self.auxiliary[name](**given) for name, given in inputs.items()}
+        return (self.student if net == STUDENT else self.auxiliary[net])(**inputs)
 
 
 @contextmanager

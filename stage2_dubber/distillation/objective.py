@@ -85,7 +85,7 @@ class Objective:
         asked: dict[str, dict[str, Any]] = {}
         if self.distill.matching_weight:
             asked[FAKE_SCORE] = self._scored(self._noised(sample, inputs), inputs)
-        if self.distill.critic.weight:
+        if self.distill.discriminator.weight:
             filmed, audio_features = inputs.batch.target_latents, conditions.audio_features
             asked[DISCRIMINATOR] = discriminator_inputs(
                 filmed,
@@ -93,7 +93,7 @@ class Objective:
                 audio_features,
                 others_speech(audio_features),
                 rows.score_noise,
-                self.distill.critic,
+                self.distill.discriminator,
             )
         outputs = model(AUXILIARY, **asked)
         weights, losses = self._weights(inputs, self.train.face_weight, self.train.lip_weight), {}
@@ -102,7 +102,9 @@ class Objective:
             given = _given(conditions, sample)
             losses["fake"] = weighted_flow_loss(outputs[FAKE_SCORE], wanted, weights, given)
         if DISCRIMINATOR in outputs:
-            losses["critic"] = discriminator_loss(outputs[DISCRIMINATOR], weights, self.distill.critic)
+            losses["discriminator"] = discriminator_loss(
+                outputs[DISCRIMINATOR], weights, self.distill.discriminator
+            )
         total = torch.stack([*losses.values()]).sum(dim=0)
         return SampleLosses(total, rows.score_sigma, {name: one.detach() for name, one in losses.items()})
 
@@ -131,12 +133,12 @@ class Objective:
             )
             losses.append(loss)
             parts["truth"] = loss.detach()
-        if distill.critic.weight:
+        if distill.discriminator.weight:
             with by_itself(model):
                 values, gradient = student_gradient(
                     partial(model, DISCRIMINATOR), made.sample, inputs.conditions.audio_features, weights
                 )
-            weight = distill.critic.weight
+            weight = distill.discriminator.weight
             losses.append(with_gradient(weight * values, made.sample, weight * gradient))
             # Per value, not per mean: as the gradients of the other terms, whatever the size of a clip.
             slope = root_mean_square(gradient, generated) * gradient[0].numel()

@@ -80,7 +80,7 @@ class StudentStrategy(EditorStrategy):
         return self.packaged if self._is_students(step) else f"{AUXILIARY}."
 
     def rate_at(self, step: int) -> float:
-        return 1.0 if self._is_students(step) else self.config.distill.opponents_rate
+        return 1.0 if self._is_students(step) else self.config.distill.auxiliary_rate
 
     def _is_students(self, step: int) -> bool:
         return step_kind(self.config.distill, step) != FAKE

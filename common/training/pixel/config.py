@@ -1,4 +1,4 @@
-"""Losses on decoded frames: their weights and their frozen critic networks."""
+"""Losses on decoded frames: their weights and the frozen networks that compute them."""
 
 from __future__ import annotations
 

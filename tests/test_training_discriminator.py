@@ -26,7 +26,7 @@ from training_toys import metrics, toy_file
 from common.autoencoder.codec import VideoCodec
 from common.models.config import ModelConfig
 from common.models.package import load_package, save_package
-from stage2_dubber.distillation.config import CriticConfig, DistillConfig
+from stage2_dubber.distillation.config import DiscriminatorConfig, DistillConfig
 from stage2_dubber.distillation.discriminator import (
     LatentDiscriminator,
     discriminator_inputs,
@@ -36,14 +36,18 @@ from stage2_dubber.distillation.discriminator import (
 )
 from stage2_dubber.distillation.draws import FAKE, STUDENT, WARMUP, step_kind
 
-CRITIC = ["distill.critic.weight=0.1", "distill.critic.width=2", "distill.critic.num_layers=2"]
-ALONE = [*CRITIC, "distill.matching_weight=0", "distill.teacher_weight=1", "distill.warmup_steps=0"]
+DISCRIMINATED = [
+    "distill.discriminator.weight=0.1",
+    "distill.discriminator.width=2",
+    "distill.discriminator.num_layers=2",
+]
+ALONE = [*DISCRIMINATED, "distill.matching_weight=0", "distill.teacher_weight=1", "distill.warmup_steps=0"]
 MODEL = ModelConfig(latent_channels=4, audio_channels=3, audio_dim=16, audio_heads=2, audio_layers=1)
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("critic")
+    folder = tmp_path_factory.mktemp("discriminator")
     write_pairs_and_teachers(folder)
     return folder
 
@@ -58,7 +62,7 @@ def clips(seed: int, batch: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     return 2 * said + detail, 2 * said + soft, speech
 
 
-def trained_discriminator(config: CriticConfig, steps: int = 60) -> LatentDiscriminator:
+def trained_discriminator(config: DiscriminatorConfig, steps: int = 60) -> LatentDiscriminator:
     torch.manual_seed(0)
     discriminator = LatentDiscriminator(MODEL, config)
     optimizer = torch.optim.Adam(discriminator.parameters(), 3e-3)
@@ -74,7 +78,7 @@ def trained_discriminator(config: CriticConfig, steps: int = 60) -> LatentDiscri
 
 
 def test_it_tells_soft_clips_and_others_speech_and_points_the_way_back() -> None:
-    config = CriticConfig(weight=1.0, width=3, num_layers=2, wrong_speech=1.0)
+    config = DiscriminatorConfig(weight=1.0, width=3, num_layers=2, wrong_speech=1.0)
     discriminator = trained_discriminator(config)
     filmed, soft, speech = clips(1000, batch=32)
     with torch.no_grad():
@@ -94,7 +98,9 @@ def test_it_tells_soft_clips_and_others_speech_and_points_the_way_back() -> None
 
 
 def test_without_wrong_speech_it_does_not_mind_what_is_said() -> None:
-    discriminator = trained_discriminator(CriticConfig(weight=1.0, width=3, num_layers=2, wrong_speech=0.0))
+    discriminator = trained_discriminator(
+        DiscriminatorConfig(weight=1.0, width=3, num_layers=2, wrong_speech=0.0)
+    )
     filmed, _, speech = clips(1000, batch=32)
     with torch.no_grad():
         right, wrong = discriminator(filmed, speech).mean(), discriminator(filmed, speech.roll(1, 0)).mean()
@@ -107,7 +113,7 @@ def test_a_penalty_makes_its_logits_steady() -> None:
 
     def shaken(penalty: float) -> float:
         discriminator = trained_discriminator(
-            CriticConfig(weight=1.0, width=3, num_layers=2, noise=0.1, penalty=penalty)
+            DiscriminatorConfig(weight=1.0, width=3, num_layers=2, noise=0.1, penalty=penalty)
         )
         with torch.no_grad():
             difference = discriminator(filmed, speech) - discriminator(filmed + 0.1 * noise, speech)
@@ -118,18 +124,18 @@ def test_a_penalty_makes_its_logits_steady() -> None:
 
 def test_cells_without_weight_are_not_looked_at() -> None:
     torch.manual_seed(0)
-    discriminator = LatentDiscriminator(MODEL, CriticConfig(width=2, num_layers=1))
+    discriminator = LatentDiscriminator(MODEL, DiscriminatorConfig(width=2, num_layers=1))
     filmed, soft, speech = clips(0, batch=2)
     weights = torch.zeros(2, 1, 3, 6, 6)
     weights[..., :2, :2] = 1.0
     _, gradient = student_gradient(discriminator, soft, speech, weights)
     assert gradient[..., :2, :2].abs().sum() > 0
-    given = discriminator_inputs(filmed, soft, speech, speech, torch.zeros_like(soft), CriticConfig())
+    given = discriminator_inputs(filmed, soft, speech, speech, torch.zeros_like(soft), DiscriminatorConfig())
     logits = discriminator(**given).detach().clone()
-    expected = discriminator_loss(logits, weights, CriticConfig())
+    expected = discriminator_loss(logits, weights, DiscriminatorConfig())
     logits[..., 2:, :] = 1e3
     logits[..., 2:] = -1e3
-    torch.testing.assert_close(discriminator_loss(logits, weights, CriticConfig()), expected)
+    torch.testing.assert_close(discriminator_loss(logits, weights, DiscriminatorConfig()), expected)
 
 
 def test_a_value_carries_the_gradient_that_it_is_given() -> None:
@@ -142,32 +148,39 @@ def test_a_value_carries_the_gradient_that_it_is_given() -> None:
 
 
 def test_the_auxiliary_networks_learn_alone_first_and_at_their_own_rate(work: Path) -> None:
-    plan = ["distill.opponents_steps=2", "distill.fake_steps=1", "distill.opponents_rate=4"]
+    plan = ["distill.auxiliary_steps=2", "distill.fake_steps=1", "distill.auxiliary_rate=4"]
     several = ["train.max_steps=6", "train.save_every=1", "train.keep_checkpoints=9", "train.warmup_steps=0"]
     result = distil(work, "run", *ALONE, *plan, *several)
     rows = metrics(work / "run")
     kinds = [FAKE, FAKE, FAKE, STUDENT, FAKE, STUDENT]
-    names = {FAKE: {"critic"}, STUDENT: {"teacher", "adversarial", "adversarial_gradient"}}
+    names = {FAKE: {"discriminator"}, STUDENT: {"teacher", "adversarial", "adversarial_gradient"}}
     known = set.union(*names.values()) | {"fake", "dmd"}
     assert [names[kind] for kind in kinds] == [set(row) & known for row in rows]
     rate = min(row["learning_rate"] for row in rows)
     np.testing.assert_allclose([row["learning_rate"] / rate for row in rows], [4, 4, 4, 1, 4, 1])
     states = [checkpoint(work, "run", step)["model"] for step in range(1, 7)]
-    assert {name.split(".")[1] for name in states[0] if name.startswith("opponents.")} == {"critic"}
+    assert {name.split(".")[1] for name in states[0] if name.startswith("auxiliary.")} == {"discriminator"}
     for kind, before, after in zip(kinds[1:], states, states[1:], strict=False):
-        trained, other = ("opponents.", "student.") if kind == FAKE else ("student.", "opponents.")
+        trained, other = ("auxiliary.", "student.") if kind == FAKE else ("student.", "auxiliary.")
         assert same(before, after, other) and not same(before, after, trained)
     assert load_package(result.package, stage=2).info.phase == "student"
 
 
 def test_the_discriminator_goes_beside_distribution_matching(work: Path) -> None:
-    distil(work, "both", *CRITIC, "distill.warmup_steps=1", "distill.fake_steps=1", "train.max_steps=3")
+    distil(
+        work, "both", *DISCRIMINATED, "distill.warmup_steps=1", "distill.fake_steps=1", "train.max_steps=3"
+    )
     rows = metrics(work / "both")
-    assert {"fake", "critic"} <= set(rows[1]) and {"dmd", "adversarial"} <= set(rows[2])
+    assert {"fake", "discriminator"} <= set(rows[1]) and {"dmd", "adversarial"} <= set(rows[2])
 
 
 def test_two_processes_give_the_losses_of_one(work: Path) -> None:
-    steps = ["train.max_steps=5", "distill.fake_steps=1", "distill.critic.wrong_speech=0", *CRITIC]
+    steps = [
+        "train.max_steps=5",
+        "distill.fake_steps=1",
+        "distill.discriminator.wrong_speech=0",
+        *DISCRIMINATED,
+    ]
     distil(work, "one", *steps, "distill.warmup_steps=0", "train.micro_batch_size=4")
     files = ["--config", str(OVERLAY), str(toy_file(work))]
     several_processes(
@@ -186,12 +199,12 @@ def test_the_students_step_leaves_the_discriminator_without_a_gradient(work: Pat
     assert result.parts["adversarial_gradient"].min() > 0
     result.loss.mean().backward()
     assert any(value.grad is not None and value.grad.any() for value in model.student.parameters())
-    assert all(value.grad is None for value in model.opponents.parameters())
+    assert all(value.grad is None for value in model.auxiliary.parameters())
     plan = replace(inputs.plan, kind=FAKE)
     model.zero_grad(set_to_none=True)
     strategy.loss(model, replace(inputs, plan=plan)).loss.mean().backward()
     assert all(value.grad is None for value in model.student.parameters())
-    assert all(value.grad is not None for value in model.opponents.parameters())
+    assert all(value.grad is not None for value in model.auxiliary.parameters())
 
 
 def test_the_teacher_may_be_another_than_the_start(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,7 +228,7 @@ def test_a_teacher_with_other_encoders_is_refused(work: Path, capsys: pytest.Cap
 
 
 def test_the_steps_come_in_their_order() -> None:
-    config = DistillConfig(warmup_steps=2, opponents_steps=3, fake_steps=2)
+    config = DistillConfig(warmup_steps=2, auxiliary_steps=3, fake_steps=2)
     kinds = [step_kind(config, step) for step in range(11)]
     assert kinds == [WARMUP] * 2 + [FAKE] * 5 + [STUDENT] + [FAKE] * 2 + [STUDENT]
 
@@ -226,8 +239,8 @@ def test_without_auxiliary_networks_the_student_follows_its_teacher_on_its_own_w
     assert step_kind(DistillConfig(matching_weight=0, teacher_weight=1, warmup_steps=1), 1) == STUDENT
     distil(work, "alone", *alone, *fewer, "train.max_steps=40")
     rows = metrics(work / "alone")
-    assert all({"teacher"} == set(row) & {"teacher", "fake", "critic", "dmd"} for row in rows)
-    assert not any(name.startswith("opponents.") for name in checkpoint(work, "alone", 40)["model"])
+    assert all({"teacher"} == set(row) & {"teacher", "fake", "discriminator", "dmd"} for row in rows)
+    assert not any(name.startswith("auxiliary.") for name in checkpoint(work, "alone", 40)["model"])
     strategy, model, inputs = prepared(work, 0, *alone, *fewer)
     plan = replace(inputs.plan, num_steps=2, stop=1)
     own = strategy.objective.rollout(model, replace(inputs, plan=plan)).latents
@@ -242,10 +255,10 @@ def test_without_auxiliary_networks_the_student_follows_its_teacher_on_its_own_w
     ("overrides", "message"),
     [
         (["distill.matching_weight=0"], "all 0"),
-        (["distill.critic.weight=-1"], "distill.critic.weight"),
-        (["distill.critic.num_layers=0"], "distill.critic.num_layers"),
-        (["distill.opponents_rate=0"], "distill.opponents_rate"),
-        (["distill.opponents_steps=-1"], "distill.opponents_steps"),
+        (["distill.discriminator.weight=-1"], "distill.discriminator.weight"),
+        (["distill.discriminator.num_layers=0"], "distill.discriminator.num_layers"),
+        (["distill.auxiliary_rate=0"], "distill.auxiliary_rate"),
+        (["distill.auxiliary_steps=-1"], "distill.auxiliary_steps"),
     ],
 )
 def test_auxiliary_networks_that_cannot_be_are_refused_in_one_line(
