@@ -28,8 +28,15 @@ _TRUTH_WORDS = ("yes", "no", "on", "off", "true", "false")
 _HERE = re.compile(r"\$\{here:([^{}]*)\}")
 
 
-def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: Iterable[str] = ()) -> T:
+def load_config(
+    schema: type[T],
+    files: Iterable[Path | str] = (),
+    overrides: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+) -> T:
     """Build ``schema``: its defaults, then the YAML ``files`` in order, then ``key.path=value`` overrides.
+
+    ``defaults``: nested values in the place of the schema's own.
 
     Paths are relative to the working directory. In a file ``${here:../models/x}`` is a path relative to that
     file, so that it works from anywhere. Words such as ``no`` and ``on`` are words where the schema wants a
@@ -39,7 +46,7 @@ def load_config(schema: type[T], files: Iterable[Path | str] = (), overrides: It
         UserError: a missing or unreadable file, an unknown key, a value of the wrong type, or numbers that
             contradict each other across sections.
     """
-    config = OmegaConf.structured(schema)
+    config = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(defaults or {})))
     for file in files:
         config = _merge(config, schema, _read(Path(file), schema), str(file))
     for word in overrides:

@@ -24,6 +24,7 @@ def test_a_package_is_estimated_beside_the_public_ones() -> None:
     found = json.loads(done.stdout)
     assert found["machine"]["tflops"] > 0 and found["machine"]["cores"] >= 1
     own, public, student = found["estimates"]
+    assert found["preset"].startswith("standard (a small model)")
     # Twelve steps; its reference scale of 1 leaves two branches.
     assert (own["steps"], own["branches"]) == (12, 2)
     # Five billion weights of two or four bytes, and an autoencoder of 700 million in float32.

@@ -112,8 +112,9 @@ def test_the_command_dubs_a_list(folder: Path) -> None:
     (folder / "clips" / "broken.mp4").write_bytes(b"no video")
     table.write_text(table.read_text() + f"{_row('out/c.mp4', video='clips/broken.mp4')},1\n")
     dry = CliRunner().invoke(app, ["batch", str(table), "--model", str(model), "--dry-run"])
+    assert dry.stdout.startswith("preset standard")
     assert (
-        dry.exit_code == 0 and len(dry.stdout.splitlines()) == 3 and not (folder / "out" / "a.mp4").exists()
+        dry.exit_code == 0 and len(dry.stdout.splitlines()) == 4 and not (folder / "out" / "a.mp4").exists()
     )
     done = CliRunner().invoke(app, ["batch", str(table), "--model", str(model)])
     assert done.exit_code == 1 and "2 done here, 1 failed" in done.stdout

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Device, DeviceOption, Dtype
+from bootdub.cli.options import Device, DeviceOption, Dtype, PresetOption
 
 SOME_FAILED = 1
 
@@ -20,6 +20,7 @@ def batch(
         Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
     ] = None,
     device: DeviceOption = Device.auto,
+    preset: PresetOption = None,
     dtype: Annotated[Dtype, typer.Option(help="Of the weights, as of dub.")] = Dtype.auto,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Replace outputs that exist.")
@@ -40,13 +41,22 @@ def batch(
         todo = Batch.read(jobs, overwrite)
         folder = model or default_model_path()
         if dry_run:
+            from stage2_dubber.dub.pipeline import choose_device
+            from stage2_dubber.dub.presets.choose import choose_preset
+
+            print(f"preset {choose_preset(preset, folder, choose_device(device.value)).described()}")
             for job in todo.waiting():
                 print(f"line {job.line}: {job.request.video} + {job.request.audio} -> {job.request.output}")
             return
         from bootdub.console import ConsoleProgress
         from stage2_dubber.dub.pipeline import DubPipeline
+        from stage2_dubber.dub.presets.names import AUTO_PRESET
 
-        pipeline = DubPipeline.from_pretrained(folder, device.value, dtype.value)
+        pipeline = DubPipeline.from_pretrained(
+            folder, device.value, dtype.value, preset=preset or AUTO_PRESET
+        )
+        if pipeline.preset is not None and pipeline.preset.changes:
+            print(f"preset {pipeline.preset.described()}", file=sys.stderr)
 
         def tell(job: Job, outcome: Outcome) -> None:
             said = f": {outcome.message}" if outcome.message else ""

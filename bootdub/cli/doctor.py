@@ -25,12 +25,17 @@ def doctor(
         quieten_libraries()
         from stage2_dubber.dub.doctor import examine, report_lines
         from stage2_dubber.dub.pipeline import choose_device
+        from stage2_dubber.dub.presets.choose import choose_preset
 
-        found = examine(choose_device(device.value), model)
+        place = choose_device(device.value)
+        found = examine(place, model)
+        preset = None if model is None else choose_preset(None, model, place).described()
         if json:
             from json import dumps
 
-            print(dumps(found.as_dict(), indent=2))
+            print(dumps(found.as_dict() | {"preset": preset}, indent=2))
             return
         for line in report_lines(found):
             print(line)
+        if preset is not None:
+            print(f"  {model} is dubbed here with --preset {preset}")

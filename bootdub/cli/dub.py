@@ -11,7 +11,15 @@ import typer
 
 from bootdub.cli import speed as switch
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Detector, Device, DeviceOption, Dtype, OutputCodec, parse_box
+from bootdub.cli.options import (
+    Detector,
+    Device,
+    DeviceOption,
+    Dtype,
+    OutputCodec,
+    PresetOption,
+    parse_box,
+)
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 
@@ -24,9 +32,14 @@ def dub(
         Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
     ] = None,
     device: DeviceOption = Device.auto,
+    preset: PresetOption = None,
     dtype: Annotated[
-        Dtype, typer.Option(help="Of the weights; auto: bfloat16 where the device computes in it natively.")
-    ] = Dtype.auto,
+        Dtype | None,
+        typer.Option(
+            help="Of the weights; auto: bfloat16 where the device computes in it natively. Default: the "
+            "preset's, auto except for best."
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -126,6 +139,7 @@ def dub(
     cache: switch.CacheOption = None,
     cache_threshold: switch.ThresholdOption = None,
     cache_interval: switch.CacheIntervalOption = None,
+    short_windows: switch.ShortWindowsOption = None,
     compile: switch.CompileOption = None,
     attention: switch.AttentionOption = None,
     quantization: switch.QuantizationOption = None,
@@ -173,35 +187,42 @@ def dub(
             report=report,
         )
         inputs = check_request(request)
+        from stage2_dubber.dub.locate import default_model_path
+        from stage2_dubber.dub.pipeline import choose_device, choose_dtype
+        from stage2_dubber.dub.presets.choose import choose_preset
+
+        folder, place = model or default_model_path(), choose_device(device.value)
+        settings = choose_preset(preset, folder, place)
+        request = settings.applied(request)
         switches = switch.read_speed(
             speed,
+            settings.speed,
             guidance_branches=branches,
             guidance_interval=guidance_interval,
             step_cache=cache,
             cache_threshold=cache_threshold,
             cache_interval=cache_interval,
+            short_windows=short_windows,
             compile=compile,
             attention_backend=attention,
             quantization=quantization,
             offload=offload,
         )
-        from stage2_dubber.dub.locate import default_model_path
-
-        folder = model or default_model_path()
+        weights = choose_dtype(settings.dtype if dtype is None else dtype.value, place)
         if dry_run:
             from stage2_dubber.dub.dry_run import plan_lines
-            from stage2_dubber.dub.pipeline import choose_device, choose_dtype
 
-            place = choose_device(device.value)
-            weights = choose_dtype(dtype.value, place)
             if switches.changes():
                 # The libraries of the switches take seconds to import, and none is on by default.
                 from common.models.switches import check_switches
 
                 check_switches(switches, place, weights)
-            for line in plan_lines(request, inputs, folder, switches):
+            named = str(weights).removeprefix("torch.")
+            for line in plan_lines(request, inputs, folder, switches, settings.described(), named):
                 print(line)
             return
+        if settings.changes:
+            print(f"preset {settings.described()}", file=sys.stderr)
         from bootdub.console import ConsoleProgress
         from common.models.package_info import read_info
         from stage2_dubber.dub.editing.ahead import Ahead
@@ -210,12 +231,12 @@ def dub(
         # Libraries and weights take seconds to load; the face is followed meanwhile.
         with Ahead() as ahead:
             progress = ConsoleProgress()
-            chosen = renderer or read_info(folder).renderer
+            chosen = request.renderer or read_info(folder).renderer
             own = None if chosen is Renderer.editor else request.own_mouths
             followed = ahead.start(partial(follow_face, request, progress, ahead.stopping, own))
             from stage2_dubber.dub.pipeline import DubPipeline
 
-            pipeline = DubPipeline.from_pretrained(folder, device.value, dtype.value, speed=switches)
+            pipeline = DubPipeline.from_pretrained(folder, place, weights, switches)
             with progress:
                 result = pipeline.run(request, inputs=inputs, face=followed, progress=progress)
         _report(result)

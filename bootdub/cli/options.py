@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from common.errors import UserError
+from stage2_dubber.dub.presets.names import Preset
 
 
 class Device(str, Enum):
@@ -47,6 +48,13 @@ class OutputCodec(str, Enum):
     ffv1 = "ffv1"
 
 
+PresetOption = Annotated[
+    Preset | None,
+    typer.Option(
+        help="Quality: draft (fewer steps, some extrapolated), standard (as the package says) or best (more "
+        "steps); other options win. Default: by model, device and free memory; --dry-run tells."
+    ),
+]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")]
 
 

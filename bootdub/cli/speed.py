@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +43,13 @@ ThresholdOption = Annotated[
 CacheIntervalOption = Annotated[
     int | None, _option(help="taylorseer: every so many steps are computed in full (3).")
 ]
+ShortWindowsOption = Annotated[
+    bool | None,
+    _option(
+        "--short-windows/--full-windows",
+        help="Windows as short as the clip allows, where the package's are always full.",
+    ),
+]
 CompileOption = Annotated[bool | None, _option("--compile/--no-compile", help="torch.compile the blocks.")]
 AttentionOption = Annotated[
     str | None, _option(help="Attention kernel: native, xformers, flash or sage (GPU only but for native).")
@@ -56,8 +64,12 @@ OffloadOption = Annotated[
 ]
 
 
-def read_speed(files: list[Path] | None, **options: Any) -> SpeedConfig:
+def read_speed(
+    files: list[Path] | None, preset: Mapping[str, Any] | None = None, **options: Any
+) -> SpeedConfig:
     """The ``speed`` section of ``files`` with the given options on top; None: not given.
+
+    ``preset``: fields in whose place both stand.
 
     Raises:
         UserError: a file cannot be read, a key is unknown, or a value makes no sense.
@@ -69,4 +81,4 @@ def read_speed(files: list[Path] | None, **options: Any) -> SpeedConfig:
     if "guidance_interval" in given:
         given["guidance_interval"] = f"[{given['guidance_interval']}]"
     words = [f"speed.{name}={value}" for name, value in given.items()]
-    return load_config(DubConfig, files or (), words).speed
+    return load_config(DubConfig, files or (), words, {"speed": dict(preset or {})}).speed

@@ -10,7 +10,7 @@ frames of the same length, so that no window is a short rest with hardly any new
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -73,13 +73,17 @@ class Window:
 
 
 def plan_windows(
-    num_frames: int, window: int = 77, overlap: int = 5, rule: WindowRule = WindowRule.fitted
+    num_frames: int,
+    window: int = 77,
+    overlap: int = 5,
+    rule: WindowRule = WindowRule.fitted,
+    short: bool = False,
 ) -> list[Window]:
     """Cover ``num_frames`` frames by as few windows of at most ``window`` frames as possible.
 
     Each window begins with the last ``overlap`` frames of the one before. The new frames of all windows, in
     order, are every frame of the clip exactly once; padding follows in the last one, at most three frames
-    where windows are fitted.
+    where windows are fitted or ``short``. These are as long as fitted ones, and go on as ``rule`` says.
 
     Raises:
         UserError for a clip without frames and for lengths that are no 4k + 1.
@@ -91,8 +95,37 @@ def plan_windows(
             f"Windows of {window} frames with {overlap} in common cannot be cut; use one more than multiples "
             "of 4, the overlap below the window (or 0)."
         )
-    if rule is not WindowRule.fitted:
-        return _full_windows(num_frames, window, overlap, overlap if rule is WindowRule.pre_rolled else 0)
+    copies = overlap if rule is WindowRule.pre_rolled else 0
+    if rule is not WindowRule.fitted and not short:
+        return _full_windows(num_frames, window, overlap, copies)
+    first, *others = _fitted_windows(num_frames + copies, window, overlap)
+    windows = [replace(first, new_from=copies), *others]
+    return [replace(one, start=one.start - copies) for one in windows]
+
+
+def saved_by_short_windows(num_frames: int, window: int, overlap: int, rule: WindowRule) -> float:
+    """Share of the frames that pass through the model which short windows save; attention saves more."""
+    whole, short = (
+        sum(one.length for one in plan_windows(num_frames, window, overlap, rule, short))
+        for short in (False, True)
+    )
+    return 1 - short / whole
+
+
+def check_short_windows(wanted: bool, rule: WindowRule) -> None:
+    """Refuse short windows where they would change nothing.
+
+    Raises:
+        UserError: they are wanted, and those of ``rule`` are short already.
+    """
+    if wanted and rule is WindowRule.fitted:
+        raise UserError(
+            "speed.short_windows changes nothing here: the windows of this model are as short as the clip "
+            "allows already; leave it out."
+        )
+
+
+def _fitted_windows(num_frames: int, window: int, overlap: int) -> list[Window]:
     if num_frames <= window:
         return [Window(0, ceil_clip_length(num_frames), 0, num_frames)]
     count = -(-(num_frames - overlap) // (window - overlap))

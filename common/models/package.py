@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from common.autoencoder.codec import VideoCodec, load_vae
+from common.diffusion.windows import check_short_windows
 from common.errors import UserError
 from common.files import atomic_dir
 from common.models.adapters import AdapterSwitch, load_adapter, save_adapter
@@ -119,6 +120,7 @@ def load_package(
     folder, device, speed = Path(folder), torch.device(device), speed or SpeedConfig()
     info = read_info(folder)
     check_switches(speed, device, dtype)
+    check_short_windows(speed.short_windows, info.conventions.windows)
     if not adapters:
         info = replace(info, adapters=())
     if stage is not None and info.stage != stage:

@@ -36,6 +36,8 @@ class SpeedConfig:
     """taylorseer: steps at the start, and behind every change of guidance or adapters, computed in full."""
     cache_order: int = 1
     """taylorseer: order of the extrapolation."""
+    short_windows: bool = False
+    """Windows as short as the clip allows, where the package's are always full; its weights have seen few."""
     compile: bool = False
     """torch.compile of the blocks; the first window of each length waits for the compiler."""
     attention_backend: str = "native"

@@ -77,6 +77,7 @@ class DubEstimate:
 
     Attributes:
         model: which one.
+        on_gpu: whether that is a GPU.
         steps, branches: sampler steps, and calls of the transformer for each.
         weights_gib: of transformer and autoencoder.
         working_gib: upper estimate of what the transformer holds beside its weights.
@@ -87,6 +88,7 @@ class DubEstimate:
     """
 
     model: str
+    on_gpu: bool
     steps: int
     branches: int
     weights_gib: float
@@ -131,12 +133,21 @@ def examine(device: torch.device, model: Path | None) -> Examination:
     dtype = resolve_precision("auto", device)
     estimates = []
     if model is not None:
-        estimates.append(_of_package(model, machine, dtype, rate))
+        estimates.append(_of_package(model, machine, dtype))
     public = _public_cost(dtype)
     for name, steps, branches in (("public 5B editor", 30, 3), ("public 5B two-step student", 2, 1)):
         estimates.append(_estimate(name, public, steps, branches, GeometryConfig().fps, machine, rate))
     parts = [OptionalPart(name, find_spec(name) is not None, gives, get) for name, gives, get in _PARTS]
     return Examination(machine, parts, estimates)
+
+
+def estimate_package(folder: Path, device: torch.device) -> DubEstimate:
+    """What the editor of one package would take; its weights are not read.
+
+    Raises:
+        UserError: the package cannot be read.
+    """
+    return _of_package(folder, _machine(device), resolve_precision("auto", device))
 
 
 def _machine(device: torch.device) -> Machine:
@@ -166,7 +177,7 @@ def _cpu_name() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def _of_package(folder: Path, machine: Machine, dtype: torch.dtype, rate: float) -> DubEstimate:
+def _of_package(folder: Path, machine: Machine, dtype: torch.dtype) -> DubEstimate:
     info = read_info(folder)
     config = DubbingTransformer.load_config(folder / "transformer", local_files_only=True)
     with torch.device("meta"):
@@ -174,7 +185,8 @@ def _of_package(folder: Path, machine: Machine, dtype: torch.dtype, rate: float)
     codec = VideoCodec(hollow_vae(folder / "vae"))
     cost = window_cost(_narrowed(transformer, dtype), codec, info.geometry, info.speech.extra_window)
     steps = info.diffusion.num_steps * info.diffusion.passes
-    return _estimate(str(folder), cost, steps, _branches(info.diffusion), info.geometry.fps, machine, rate)
+    fps, rate = info.geometry.fps, 1e12 * machine.tflops
+    return _estimate(str(folder), cost, steps, _branches(info.diffusion), fps, machine, rate)
 
 
 @cache
@@ -195,11 +207,11 @@ def _estimate(
     transformer, autoencoder = cost.transformer_bytes / _GIB, cost.autoencoder_bytes / _GIB
     working = cost.activation_bytes / _GIB
     weights = transformer + autoencoder
-    offloaded = machine.device.startswith("cuda") and (
-        autoencoder + working < machine.free_gib and transformer < machine.main_free_gib
-    )
+    on_gpu = machine.device.startswith("cuda")
+    offloaded = on_gpu and (autoencoder + working < machine.free_gib and transformer < machine.main_free_gib)
     return DubEstimate(
         model=name,
+        on_gpu=on_gpu,
         steps=steps,
         branches=branches,
         weights_gib=weights,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.diffusion.options import resolve_sampling
-from common.diffusion.windows import plan_windows
+from common.diffusion.windows import check_short_windows, plan_windows, saved_by_short_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
 from common.media import SAMPLE_RATE, frame_times, model_frame_count
@@ -14,7 +14,9 @@ from common.models.speed import SpeedConfig
 from stage2_dubber.dub.request import DubInputs, DubRequest
 
 
-def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, speed: SpeedConfig) -> list[str]:
+def plan_lines(
+    request: DubRequest, inputs: DubInputs, model: Path, speed: SpeedConfig, preset: str, dtype: str
+) -> list[str]:
     """Lines that describe the job; the model's metadata are read, its weights are not.
 
     Args:
@@ -22,11 +24,14 @@ def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, speed: Speed
         inputs: the results of the checks.
         model: the package's folder.
         speed: switches; those that are on are listed.
+        preset: what was resolved of it, for people.
+        dtype: of the weights.
 
     Raises:
         UserError: the model is no package of the second stage, or a setting makes no sense.
     """
     info = read_info(model)
+    check_short_windows(speed.short_windows, info.conventions.windows)
     if info.stage != 2:
         raise UserError(
             f"{model}: the model is of stage {info.stage}, but stage 2 is needed; choose another."
@@ -35,7 +40,9 @@ def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, speed: Speed
     geometry, video = info.geometry, inputs.info
     frames = model_frame_count(frame_times(request.video), geometry.fps)
     overlap = latents_to_frames(geometry.motion_latents)
-    windows = plan_windows(frames, geometry.clip_frames, overlap, info.conventions.windows)
+    cut = (frames, geometry.clip_frames, overlap, info.conventions.windows)
+    windows, saved = plan_windows(*cut, speed.short_windows), saved_by_short_windows(*cut)
+    saved = 0.0 if speed.short_windows else saved
     detector, options = request.face_backend()
     given = "".join(f", {name} {value}" for name, value in options.items())
     seconds = len(inputs.audio) / SAMPLE_RATE
@@ -46,13 +53,20 @@ def plan_lines(request: DubRequest, inputs: DubInputs, model: Path, speed: Speed
         f"speech    {request.audio}: {seconds:.2f} s",
         f"face      {detector}{given}",
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
+        f"preset    {preset}",
+        f"dtype     {dtype}",
         f"sampler   {settings.passes} x {settings.num_steps} steps, shift {settings.shift:g}, "
         f"reference scale {settings.reference_scale:g}, audio scale {settings.audio_scale:g}, "
         f"seed {info.conventions.seed if request.sampling.seed is None else request.sampling.seed}",
         f"renderer  {(request.renderer or info.renderer).value}",
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "
-        f"{steps} sampler steps (if every frame shows the face)",
+        f"{steps} sampler steps (if every frame shows the face)"
+        + (
+            f"; short windows save {saved:.0%} of the frames that the model sees"
+            if saved > 0 and not speed.short_windows
+            else ""
+        ),
         f"output    {request.output}" + (" (lossless)" if request.lossless else ""),
     ]
     lines += [

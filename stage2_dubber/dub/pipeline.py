@@ -30,8 +30,11 @@ from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frame
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import write_outputs
 from stage2_dubber.dub.own_mouths import Division, divide, source_frames, with_own_mouths
+from stage2_dubber.dub.presets.choose import choose_preset
+from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
+from stage2_dubber.dub.presets.table import PresetSettings
 from stage2_dubber.dub.report import DubReport
-from stage2_dubber.dub.request import DubInputs, DubRequest, check_request
+from stage2_dubber.dub.request import DubInputs, DubRequest, check_request, choice
 
 if TYPE_CHECKING:
     from common.models.package import ModelPackage
@@ -101,9 +104,15 @@ class DubPipeline:
         pipeline(video="clip.mp4", audio="speech.wav", output="dubbed.mp4")
     """
 
-    def __init__(self, package: ModelPackage | DeferredPackage, speech: SpeechEncoder) -> None:
+    def __init__(
+        self,
+        package: ModelPackage | DeferredPackage,
+        speech: SpeechEncoder,
+        preset: PresetSettings | None = None,
+    ) -> None:
         self.info = package.info
         self.speech = speech
+        self.preset = preset
         self._package = package
         self._lips: SpeechEncoder | None = speech if speech.name == OWN_SPEECH else None
         if not isinstance(package, DeferredPackage):
@@ -128,6 +137,7 @@ class DubPipeline:
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "auto",
         speed: SpeedConfig | None = None,
+        preset: Preset | str | None = None,
     ) -> DubPipeline:
         """Load a model package.
 
@@ -138,12 +148,21 @@ class DubPipeline:
                 that computes in it, else float32.
             speed: switches that trade pictures or memory for time (docs/speed.md), for example
                 ``SpeedConfig(step_cache="first-block", offload=True)``; None: exact.
+            preset: "draft", "standard" or "best" (docs/speed.md), or "auto" for what suits the model and
+                the free memory of the device. Dtype, switches and a job's own options come before it.
+                None: as the package says.
 
         Raises:
             UserError: there is no package of the second stage at ``path``, its parts do not fit each other,
-                the device is not there, or a switch needs what is not there.
+                the device is not there, a switch needs what is not there, or there is no such preset.
         """
         chosen = choose_device(device)
+        settings = None
+        if preset is not None:
+            named = None if preset == AUTO_PRESET else choice(Preset, preset)
+            settings = choose_preset(named, Path(path), chosen)
+            speed = settings.with_speed(speed)
+            dtype = settings.dtype if dtype == "auto" else dtype
         weights = choose_dtype(dtype, chosen)
         info = read_info(Path(path))
         if info.phase == BASE_PHASE:
@@ -153,7 +172,7 @@ class DubPipeline:
             )
         deferred = DeferredPackage(Path(path), info, chosen, weights, speed)
         own = info.stage == STAGE and info.renderer is not Renderer.editor
-        return cls(deferred if own else deferred.load(), build_speech_encoder(info.speech, chosen))
+        return cls(deferred if own else deferred.load(), build_speech_encoder(info.speech, chosen), settings)
 
     def __call__(
         self,
@@ -204,6 +223,8 @@ class DubPipeline:
         Raises:
             UserError: bad input; nothing is written then.
         """
+        if self.preset is not None:
+            request = self.preset.applied(request)
         clock = _Clock()
         tell = progress or _say_nothing
         geometry = self.info.geometry
@@ -319,6 +340,8 @@ class DubPipeline:
         assert audio_features is not None
         from stage2_dubber.dub.editing.editor import WindowEditor
 
+        if self.preset is not None:
+            sampling = self.preset.sampled(sampling or SamplingOptions())
         editor = WindowEditor(self.package, sampling, advance)
         edits = editor.stream(iter(crops), len(crops), audio_features, start_frame)
         return np.stack([edit.image for edit in edits])

@@ -115,7 +115,7 @@ class DubRequest:
                 options[name] = Path(options[name])
         for name, kind in (("compositing", Compositing), ("renderer", Renderer)):
             if options.get(name) is not None:
-                options[name] = _choice(kind, options[name])
+                options[name] = choice(kind, options[name])
         sampling = replace(options.pop("sampling", None) or SamplingOptions(), **changes)
         return cls(Path(video), Path(audio), Path(output), sampling=sampling, **options)
 
@@ -281,7 +281,12 @@ def _length_warnings(video: float, speech: float) -> list[str]:
     return []
 
 
-def _choice(kind: type[Choice], value: Choice | str) -> Choice:
+def choice(kind: type[Choice], value: Choice | str) -> Choice:
+    """The member of ``kind`` that ``value`` names.
+
+    Raises:
+        UserError: none; the known ones are listed.
+    """
     try:
         return kind(value)
     except ValueError as error:

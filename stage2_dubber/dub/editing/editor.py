@@ -89,7 +89,8 @@ class WindowEditor:
     def windows(self, count: int) -> list[Window]:
         """How a run of ``count`` crops is cut."""
         overlap = latents_to_frames(self._geometry.motion_latents)
-        return plan_windows(count, self._geometry.clip_frames, overlap, self._conventions.windows)
+        short = self._package.speed.short_windows
+        return plan_windows(count, self._geometry.clip_frames, overlap, self._conventions.windows, short)
 
     def stream(
         self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int

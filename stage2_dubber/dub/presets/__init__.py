@@ -1,0 +1,1 @@
+"""Quality presets: their names, what they mean for a package, and which is taken where none is named."""
