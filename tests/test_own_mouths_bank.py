@@ -117,6 +117,19 @@ def test_what_is_seldom_is_kept() -> None:
     assert (~shown).sum() >= 20
 
 
+def test_grimaces_do_not_push_speech_out() -> None:
+    """A mouth drawn aside differs most from all others: a full bank was filled with it."""
+    image, draw = _picture(), np.random.default_rng(3)
+    runs = np.repeat(np.arange(24), RUN_FRAMES)
+    aside = np.where(runs % 2, draw.uniform(0.06, 0.1, 24)[runs] * (-1.0) ** (runs // 2), 0.0)
+    gaps = draw.uniform(0.0, 0.2, len(runs))
+    points = [_points(gap, yaw=yaw) for gap, yaw in zip(gaps, draw.uniform(-12, 12, 24)[runs], strict=True)]
+    for face, shift in zip(points, aside, strict=True):
+        face[48:68, 0] += shift * np.linalg.norm(face[36, :2] - face[45, :2])
+    bank = _bank(((i, image, face) for i, face in enumerate(points)), max_moments=300)
+    assert (aside[bank.frames] == 0).mean() > 0.65
+
+
 def test_other_turns_of_the_head_are_kept() -> None:
     image = _picture()
     yaws = np.where((np.arange(400) >= 200) & (np.arange(400) < 225), 20.0, 0.0)

@@ -286,6 +286,16 @@ class TestLight:
         middle = (slice(50, 70), slice(60, 100))
         assert np.abs((shown - piece)[middle].mean() - 10) < 3
 
+    def test_paper_that_both_show_stays_white_where_strokes_differ(self):
+        """A drawing whose border has more strokes than the piece was given a grey chin."""
+        strokes = np.random.default_rng(7).random((120, 160, 1)) < 0.5
+        base = np.where(strokes, 180, 255).astype(np.float32).repeat(3, axis=-1)
+        piece = np.full_like(base, 255)
+        piece[50:70, 60:100] = 120
+        shown = lit(base, piece, _alpha(), self.unit)
+        np.testing.assert_array_equal(shown[piece == 255], 255)
+        assert shown[60, 80, 0] < 115
+
     def test_without_a_border_nothing_is_done(self):
         base, piece = _texture(), _texture(seed=5)
         np.testing.assert_array_equal(lit(base, piece, np.ones((120, 160), np.float32), self.unit), piece)

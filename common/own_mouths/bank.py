@@ -41,6 +41,8 @@ _LOOK_LEVELS = 40.0
 # The picture by which sharpness is measured: columns, rows, pixels to the eye-corner distance, and where the
 # mouth lies in it.
 _LIPS_SIZE, _LIPS_SCALE, _LIPS_MOUTH = (64, 23), 64.0, (32.0, 9.0)
+# An expression that is plainly not the clip's usual one, in eye-corner distances.
+_GRIMACE_UNITS = np.array([0.04, 0.04, 0.05])
 # A full bank is thinned to this share.
 _THINNED = 0.8
 
@@ -228,19 +230,30 @@ class BankBuilder:
         return size > self._config.max_megabytes * 2**20 and len(self._runs) > 1
 
     def _thin(self) -> None:
-        """Keep the runs that differ most: each time the one whose moments lie farthest from those kept."""
+        """Keep the runs that differ most: each time the one whose moments lie farthest from those kept.
+
+        Mouths that are drawn aside differ most of all and are of least use: a run's distance is divided by 1
+        and its grimaces.
+        """
         sizes = [len(run.frames) for run in self._runs]
         heads = Heads.of(np.stack([points for run in self._runs for points in run.landmarks]))
         values = features(heads.lip_shapes(), heads.angles)
-        parts = np.split(values, np.cumsum(sizes)[:-1])
+        starts = np.cumsum(sizes)[:-1]
+        parts = np.split(values, starts)
+        expressions = heads.expressions()
+        # Wide openings lower the lips' middles, as smiles do: what is told by them is left out.
+        expressions[:, 2] = 0.0
+        grimace = grimaces(expressions - np.median(expressions, axis=0))
+        worth = [1 / (1 + float(part.mean())) for part in np.split(grimace, starts)]
         size = [sum(patch.picture.nbytes for patch in run.patches) for run in self._runs]
         most_moments = _THINNED * self._config.max_moments
         most_bytes = _THINNED * self._config.max_megabytes * 2**20
-        kept = [int(np.argmax([part.var(axis=0).sum() for part in parts]))]
+        spreads = [part.var(axis=0).sum() for part in parts]
+        kept = [int(np.argmax(np.multiply(spreads, worth)))]
         nearest = [_nearest(part, parts[kept[0]]) for part in parts]
         while len(kept) < len(parts):
             rest = [i for i in range(len(parts)) if i not in kept]
-            best = max(rest, key=lambda i: float(nearest[i].mean()))
+            best = max(rest, key=lambda i: worth[i] * float(nearest[i].mean()))
             chosen = [*kept, best]
             if sum(sizes[i] for i in chosen) > most_moments or sum(size[i] for i in chosen) > most_bytes:
                 break
@@ -249,6 +262,12 @@ class BankBuilder:
                 np.minimum(old, _nearest(p, parts[best])) for old, p in zip(nearest, parts, strict=True)
             ]
         self._runs = [self._runs[i] for i in sorted(kept)]
+
+
+def grimaces(expressions: Array) -> Array:
+    """(M,) how far expressions (M, 3), less the usual one, are from speech: squared, in units of which one
+    is plainly seen."""
+    return np.asarray(np.square(expressions / _GRIMACE_UNITS).sum(axis=1))
 
 
 def head_motion(landmarks: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.mouth import LIP_GAPS
-from common.own_mouths.bank import POSE_TOLERANCES, SHAPE_WEIGHTS, Bank, features
+from common.own_mouths.bank import POSE_TOLERANCES, SHAPE_WEIGHTS, Bank, features, grimaces
 from common.own_mouths.goal import filmed_gap, frontality, mean_gap
 from common.own_mouths.shots import STRANGER
 from common.own_mouths.wanted import closedness, silence
@@ -30,9 +30,8 @@ _BEYOND, _BEYOND_FREE = 1.5, 0.25
 _CLOSED, _CLOSED_FREE, _SILENT = 0.7, 0.1, 6.0
 # Blur: cost per squared difference of log sharpness of a moment that is softer than the frame.
 _SOFTER, _SOFTER_FREE = 16.0, 0.25
-# A grimace is no speech: cost of an expression that is not the clip's usual one, in these units (eye-corner
-# distances), and the most that it costs.
-_GRIMACE, _GRIMACE_UNITS, _GRIMACE_MOST = 0.5, np.array([0.04, 0.04, 0.05]), 6.0
+# A grimace is no speech: cost of an expression that is not the clip's usual one, and the most that it costs.
+_GRIMACE, _GRIMACE_MOST = 0.5, 6.0
 # Frames that are planned together, and those after them that are looked at and planned again.
 _BLOCK, _AHEAD = 750, 50
 _FORBIDDEN = 1e6
@@ -189,8 +188,7 @@ def _costs(
     tolerance = _PROFILE_TOLERANCE + (1 - _PROFILE_TOLERANCE) * frontality(angles[:, 0])
     turned = (angles[:, None] - bank.heads.angles[None]) / POSE_TOLERANCES / tolerance[:, None, None]
     cost += _POSE * np.square(turned).sum(axis=-1)
-    grimace = np.square(bank.expressions / _GRIMACE_UNITS).sum(axis=1)
-    cost += np.minimum(_GRIMACE * grimace, _GRIMACE_MOST)
+    cost += np.minimum(_GRIMACE * grimaces(bank.expressions), _GRIMACE_MOST)
     if sharpness is not None:
         softer = np.log(np.maximum(sharpness, 1e-3))[:, None] - np.log(np.maximum(bank.sharpness, 1e-3))[None]
         cost += _SOFTER * np.square(np.maximum(softer - _SOFTER_FREE, 0))

@@ -17,6 +17,8 @@ _LEAST_SIDE = 12  # pixels; the optical flow needs so many
 _LIGHT_TOLERANCE = 14.0
 # Eye-corner distances in pixels at which light and flow are computed.
 _LIGHT_UNIT, _FLOW_UNIT = 40.0, 80.0
+# Paper of a drawing: from these grey levels on; seen on this share of the border it is all there is.
+_PAPER, _PAPER_SHARE = (235.0, 250.0), 0.05
 _FLOW_EDGE = 20.0  # a gradient of so many levels counts in full
 
 
@@ -25,6 +27,7 @@ def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
 
     L = G * (k (base - piece)) / G * k with G a Gaussian of 0.22 eye-corner distances and k the border's
     pixels, those that differ otherwise than most weighing less (a hair, an edge that does not fit).
+    White that both show stays white: where strokes differ paper has no other light.
 
     Args:
         base, piece: (h, w, 3) or (h, w) float32.
@@ -48,7 +51,19 @@ def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
     # One channel needs no axis of its own.
     weight, spread = (x.reshape(*x.shape, *[1] * (difference.ndim - 2)) for x in (weight, spread))
     light = cv2.GaussianBlur(difference * weight, (0, 0), sigma) / spread
-    return piece + cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
+    light = cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
+    coloured = piece.ndim == 3
+    paper = float(_paper(below[border], coloured).mean()) / _PAPER_SHARE
+    if paper > 0:
+        light *= 1 - min(1.0, paper) * _paper(piece, coloured)
+    return piece + light
+
+
+def _paper(levels: NDArray, coloured: bool) -> Picture:
+    """How white pixels are, 0 to 1: (..., 1) of colours (..., 3), (...) of luma (...)."""
+    low, high = _PAPER
+    darkest = levels.min(axis=-1, keepdims=True) if coloured else levels
+    return np.asarray(np.clip((darkest - low) / (high - low), 0, 1), np.float32)
 
 
 class Aligner:
