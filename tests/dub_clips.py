@@ -60,11 +60,16 @@ def write_speech(path: Path, seconds: float) -> Path:
 
 
 def write_package(
-    folder: Path, stage: int = 2, clip_frames: int = 13, adapter_at: float | None = None
+    folder: Path,
+    stage: int = 2,
+    clip_frames: int = 13,
+    adapter_at: float | None = None,
+    encoder: tuple[str, int] = ("mel", 80),
 ) -> Path:
     """A randomly initialised model package: crops of 32 px, latents of 4x4.
 
-    ``adapter_at``: with an adapter that acts within .05 of this noise level.
+    ``encoder``: name and channels of its speech encoder. ``adapter_at``: with an adapter that acts within .05
+    of this noise level.
     """
     import torch
     from model_toys import LATENT_CHANNELS, tiny_codec, tiny_transformer
@@ -77,9 +82,10 @@ def write_package(
     from common.speech.build import build_speech_encoder
     from common.speech.config import SpeechConfig
 
-    speech = SpeechConfig(encoder="mel", channels=80, extra_window=2)
+    name, channels = encoder
+    speech = SpeechConfig(encoder=name, channels=channels, extra_window=2)
     painter = {"reference_layout": "temporal", "condition_channels": LATENT_CHANNELS} if stage == 1 else {}
-    transformer = tiny_transformer(num_layers=1, audio_channels=80, **painter)
+    transformer = tiny_transformer(num_layers=1, audio_channels=channels, **painter)
     adapters: tuple[Adapter, ...] = ()
     if adapter_at is not None:
         add_adapter(transformer, "lip", 2, 2.0, ["ffn.net.2"])

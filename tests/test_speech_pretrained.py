@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ from golden import GOLDEN, REASON
 from transformers import Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperModel
 
 from common.errors import UserError
-from common.speech.build import build_speech_encoder
+from common.speech.build import build_speech_encoder, speech_fingerprint
 from common.speech.chunks import hard_chunks, overlapping_chunks
 from common.speech.config import SpeechConfig
-from common.speech.pretrained import PretrainedEncoder, pretrained_fingerprint
+from common.speech.pretrained import PretrainedEncoder
 from common.speech.recording_norm import share_norm
 from common.speech.whisper_mel import whisper_filters, whisper_log_mel
 
@@ -224,8 +225,9 @@ def test_the_release_hears_long_recordings_with_wav2vec2_in_one_pass(models):
 
 
 def test_the_fingerprint_needs_no_loading(models):
-    assert pretrained_fingerprint(models, "overlap") == PretrainedEncoder(models).fingerprint
-    assert pretrained_fingerprint(models, "release") != PretrainedEncoder(models).fingerprint
+    config = SpeechConfig(path=str(models))
+    assert speech_fingerprint(config) == PretrainedEncoder(models).fingerprint
+    assert speech_fingerprint(replace(config, chunking="release")) != PretrainedEncoder(models).fingerprint
 
 
 def test_seams_against_a_single_pass(tmp_path, capsys):

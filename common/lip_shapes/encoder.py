@@ -22,12 +22,12 @@ from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import PathLike, fingerprint, sha256_file
 from common.lip_shapes.network import CONFIG_FILE, WEIGHTS_FILE, load_lip_shape_predictor
-from common.speech.base import Audio, Features
+from common.speech.base import Audio, Features, SilenceRule
 from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder
+from common.speech.registry import LIP_SHAPES
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 
-NAME = "lips"
 CHANNELS = len(LIP_SHAPE) + 1
 """The shape and a constant 1: the zeros that stand for no speech (R, guidance) are no closed mouth."""
 _CHUNK = 3000  # features (one minute) that are read at once
@@ -48,8 +48,11 @@ class LipEncoder:
         UserError: there is none, or it cannot be loaded.
     """
 
-    name = NAME
+    name = LIP_SHAPES
     channels = CHANNELS
+    silence = SilenceRule.together
+    travels = True
+    chunkings = ("overlap",)  # a minute at a time, with what was heard before and after
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu") -> None:
         folder = _require(path)
@@ -61,8 +64,15 @@ class LipEncoder:
             )
         self._device = torch.device(device)
         self._predictor = predictor.to(self._device)
-        files = [sha256_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
-        self._fingerprint = fingerprint([NAME, 1, self._mel.fingerprint, *files])
+        self._fingerprint = _fingerprint(folder)
+
+    @classmethod
+    def of(cls, config: SpeechConfig, device: torch.device | str) -> LipEncoder:
+        return cls(config.path, device)
+
+    @classmethod
+    def fingerprint_of(cls, config: SpeechConfig) -> str:
+        return _fingerprint(_require(config.path))
 
     @property
     def fingerprint(self) -> str:
@@ -138,12 +148,17 @@ def true_lip_features(landmarks: Tensor, predicted: Tensor) -> Tensor:
 
 def require_true_lips(share: float, speech: SpeechConfig) -> float:
     """``train.true_lips``, if the features are lips. Raises UserError where they are not."""
-    if share and speech.encoder != NAME:
+    if share and speech.encoder != LIP_SHAPES:
         raise UserError(
             f"train.true_lips puts measured lips in the place of predicted ones, but speech.encoder is "
             f"{speech.encoder}: set train.true_lips=0."
         )
     return share
+
+
+def _fingerprint(folder: Path) -> str:
+    files = [sha256_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    return fingerprint([LIP_SHAPES, 1, MelEncoder().fingerprint, *files])
 
 
 def _require(path: PathLike) -> Path:

@@ -28,7 +28,6 @@ from common.models.adapters import AdapterSwitch, load_adapter, save_adapter
 from common.models.load import load_strictly
 from common.models.package_info import (
     CONTEXT_FILE,
-    OWN_SPEECH,
     SPEECH_FOLDER,
     PackageInfo,
     adapter_file,
@@ -38,6 +37,7 @@ from common.models.package_info import (
 from common.models.speed import SpeedConfig
 from common.models.switches import check_switches, place_transformer
 from common.models.transformer import DubbingTransformer
+from common.speech.build import encoder_class
 
 
 @dataclass
@@ -82,7 +82,8 @@ def save_package(
 
     The fingerprint of the autoencoder, as it is stored, is filled in here. ``info.adapters`` names the peft
     adapters to store. ``weights`` (our names) are stored instead of the transformer's own, for a moving
-    average. A lip-shape predictor is copied from ``info.speech.path``. ``dtype`` narrows the stored
+    average. A speech encoder that travels is copied from
+    ``info.speech.path``. ``dtype`` narrows the stored
     transformer and autoencoder, except for what must stay float32.
     """
     if transformer.text_embedding is not None and context is None:
@@ -93,7 +94,7 @@ def save_package(
         vae.save_pretrained(temporary / "vae")
         if context is not None:
             save_file({"context": context.detach().cpu().contiguous()}, temporary / CONTEXT_FILE)
-        if info.speech.encoder == OWN_SPEECH:
+        if encoder_class(info.speech.encoder).travels:
             shutil.copytree(info.speech.path, temporary / SPEECH_FOLDER)
             info = replace(info, speech=replace(info.speech, path=""))
         for adapter in info.adapters:

@@ -19,9 +19,6 @@ METADATA_FILE = "bootdub.json"
 CONTEXT_FILE = "context.safetensors"
 SPEECH_FOLDER = "speech"
 
-OWN_SPEECH = "lips"
-"""The speech encoder that is small enough to lie in every package that needs it."""
-
 RELEASED_PHASE = "released"
 """The phase of a package that was published to dub with."""
 

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import UserError
+from common.speech.config import SpeechConfig
+
+if TYPE_CHECKING:
+    import torch
 
 HOP = 320  # samples per feature: 50 Hz
 
 Audio = npt.NDArray[np.floating[Any]]
 Features = npt.NDArray[np.float32]
+
+
+class SilenceRule(str, Enum):
+    """How an encoder is told of silence after a recording."""
+
+    together = "together"
+    """It is appended to the sound: features depend on the sound about them alone, so that only the end of the
+    speech hears it."""
+    apart = "apart"
+    """It is encoded by itself and its features follow: the encoder hears the whole recording at once, and
+    appended silence would change the features of the speech by up to 30 %."""
+    own = "own"
+    """The encoder appends its own, as its weights' publisher does."""
 
 
 class SpeechEncoder(Protocol):
@@ -22,10 +40,14 @@ class SpeechEncoder(Protocol):
         name: as in the configuration.
         channels: features per step.
         fingerprint: changes whenever the same sound would give other features.
+        silence: how it is told of silence after a recording.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def silence(self) -> SilenceRule: ...
 
     @property
     def channels(self) -> int: ...
@@ -35,6 +57,29 @@ class SpeechEncoder(Protocol):
 
     def encode(self, audio: Audio) -> Features:
         """(samples,) in [-1, 1] at 16 kHz -> (ceil(samples / 320), channels); raises UserError when empty."""
+        ...
+
+
+class RegisteredEncoder(SpeechEncoder, Protocol):
+    """What a class in :data:`common.speech.registry.ENCODERS` promises besides: what is known without one.
+
+    Attributes:
+        travels: whether its weights are small enough to lie in every package that was trained on them.
+        chunkings: values of ``speech.chunking`` that it knows. "overlap" is a must: recordings of any length
+            in bounded memory and without a seam.
+    """
+
+    travels: ClassVar[bool]
+    chunkings: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, config: SpeechConfig, device: torch.device | str) -> SpeechEncoder:
+        """The encoder with the weights in ``config.path``; raises UserError where there are none."""
+        ...
+
+    @classmethod
+    def fingerprint_of(cls, config: SpeechConfig) -> str:
+        """What :meth:`of` would call itself, without loading weights; raises UserError like it."""
         ...
 
 

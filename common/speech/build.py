@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import torch
 
 from common.errors import UserError
-from common.speech.base import SpeechEncoder
+from common.speech.base import RegisteredEncoder, SpeechEncoder
 from common.speech.config import SpeechConfig
+from common.speech.registry import ENCODERS
+
+
+def encoder_class(name: str) -> type[RegisteredEncoder]:
+    """The class of a registered encoder. Importing it imports its libraries, which may take seconds."""
+    module, _, attribute = ENCODERS[name].rpartition(".")
+    found: type[RegisteredEncoder] = getattr(import_module(module), attribute)
+    return found
 
 
 def build_speech_encoder(config: SpeechConfig, device: torch.device | str = "cpu") -> SpeechEncoder:
     """The encoder that ``config`` names.
 
     Raises:
-        UserError: its weights are not in ``config.path``, or it does not have ``config.channels`` channels.
+        UserError: its weights are not in ``config.path``, it does not have ``config.channels`` channels, or
+            does not know ``config.chunking``.
     """
-    encoder: SpeechEncoder
-    # The libraries of each encoder take seconds to import: only those that are used.
-    if config.encoder == "mel":
-        from common.speech.mel import MelEncoder
-
-        encoder = MelEncoder()
-    elif config.encoder == "lips":
-        from common.lip_shapes.encoder import LipEncoder
-
-        encoder = LipEncoder(config.path, device)
-    elif config.encoder == "hubert":
-        from common.speech.hubert import HubertEncoder
-
-        encoder = HubertEncoder(config.path, device, chunking=config.chunking)
-    else:
-        from common.speech.pretrained import PretrainedEncoder
-
-        encoder = PretrainedEncoder(config.path, device, chunking=config.chunking)
+    kind = encoder_class(config.encoder)
+    if config.chunking not in kind.chunkings:
+        raise UserError(
+            f"speech.chunking is {config.chunking}, but the encoder {config.encoder} knows "
+            f"{', '.join(kind.chunkings)} alone: set it to that."
+        )
+    encoder = kind.of(config, device)
     if encoder.channels != config.channels:
         raise UserError(
             f"speech.channels is {config.channels}, but the encoder {config.encoder} has {encoder.channels}: "
             "set speech.channels and model.audio_channels to that."
         )
     return encoder
+
+
+def speech_fingerprint(config: SpeechConfig) -> str:
+    """What the encoder that ``config`` names calls itself; no weights are loaded.
+
+    Raises:
+        UserError: they are not in ``config.path``.
+    """
+    return encoder_class(config.encoder).fingerprint_of(config)

@@ -8,7 +8,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from common.files import PathLike, atomic_path, require_writable_dir
-from common.speech.base import Audio, Features, SpeechEncoder, check_audio
+from common.speech.base import Audio, Features, SilenceRule, SpeechEncoder, check_audio
 
 
 class CachedEncoder:
@@ -25,6 +25,10 @@ class CachedEncoder:
     @property
     def name(self) -> str:
         return self.encoder.name
+
+    @property
+    def silence(self) -> SilenceRule:
+        return self.encoder.silence
 
     @property
     def channels(self) -> int:

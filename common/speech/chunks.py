@@ -8,6 +8,9 @@ import numpy as np
 
 from common.speech.base import Features
 
+CHUNKINGS = ("overlap", "release")
+"""Ways of long recordings: without a seam in bounded memory (ours), and as the weights were published (R)."""
+
 EncodeChunk = Callable[[int, int], Features]
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, fields
 
 from common.checks import at_least, one_of
 from common.random_change import ChangeConfig, check_change
+from common.speech.registry import ENCODERS
 
 
 @dataclass
 class SpeechConfig:
     """Which speech features drive the lips."""
 
-    encoder: str = "whisper+wav2vec2"  # | "hubert" | "mel" (no weights) | "lips" (shapes read from mel)
+    encoder: str = "whisper+wav2vec2"  # a name of common/speech/registry.py
     path: str = ""  # folder with whisper/ and wav2vec2/, or of the lip-shape predictor; unused by mel
     extra_window: int = 0  # feature frames (50 Hz) added on each side of the eight (P: 4 in stage 1; R: 0)
     channels: int = 2048
@@ -20,7 +21,7 @@ class SpeechConfig:
 
     def __post_init__(self) -> None:
         one_of("speech.chunking", self.chunking, ("overlap", "release"))
-        one_of("speech.encoder", self.encoder, ("mel", "lips", "whisper+wav2vec2", "hubert"))
+        one_of("speech.encoder", self.encoder, tuple(ENCODERS))
         at_least("speech.extra_window", self.extra_window, 0)
 
 

@@ -11,8 +11,9 @@ from transformers import HubertModel
 
 from common.errors import UserError
 from common.files import PathLike, fingerprint, sampled_digest
-from common.speech.base import HOP, Audio, Features, check_audio
-from common.speech.chunks import hard_chunks, overlapping_chunks
+from common.speech.base import HOP, Audio, Features, SilenceRule, check_audio
+from common.speech.chunks import CHUNKINGS, hard_chunks, overlapping_chunks
+from common.speech.config import SpeechConfig
 
 LAYERS = (9, 10, 11, 12)
 """Of ``hidden_states``, where 0 is what enters the first block."""
@@ -46,6 +47,9 @@ class HubertEncoder:
     """
 
     name = "hubert"
+    silence = SilenceRule.own
+    travels = False
+    chunkings = CHUNKINGS
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu", chunking: str = "overlap") -> None:
         folder = _require_model(path)
@@ -61,7 +65,15 @@ class HubertEncoder:
         self.chunking = chunking
         # eval(): in training mode LayerDrop leaves out whole blocks.
         self._model = model.eval().requires_grad_(False).to(self.device)
-        self._fingerprint = hubert_fingerprint(path, chunking)
+        self._fingerprint = _fingerprint(path, chunking)
+
+    @classmethod
+    def of(cls, config: SpeechConfig, device: torch.device | str) -> HubertEncoder:
+        return cls(config.path, device, chunking=config.chunking)
+
+    @classmethod
+    def fingerprint_of(cls, config: SpeechConfig) -> str:
+        return _fingerprint(config.path, config.chunking)
 
     @property
     def channels(self) -> int:
@@ -99,12 +111,7 @@ def with_tail(audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.concatenate([audio, tail])
 
 
-def hubert_fingerprint(path: PathLike, chunking: str) -> str:
-    """What :class:`HubertEncoder` calls itself, without loading it.
-
-    Raises:
-        UserError: the model is missing.
-    """
+def _fingerprint(path: PathLike, chunking: str) -> str:
     folder = _require_model(path)
     digest = sampled_digest([folder / "config.json", *sorted(folder.glob("*.safetensors"))])
     return fingerprint([HubertEncoder.name, 1, chunking, _WINDOW, _OVERLAP, digest])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from common.files import fingerprint
 from common.media import SAMPLE_RATE
-from common.speech.base import HOP, Audio, Features, check_audio, feature_count
+from common.speech.base import HOP, Audio, Features, SilenceRule, check_audio, feature_count
+from common.speech.config import SpeechConfig
+
+if TYPE_CHECKING:
+    import torch
 
 BANDS = 80
 WINDOW = 512  # 32 ms Hann
@@ -45,12 +50,23 @@ class MelEncoder:
 
     name = "mel"
     channels = BANDS
+    silence = SilenceRule.together
+    travels = False  # there are no weights
+    chunkings = ("overlap",)  # blocks: every feature depends on its own 32 ms alone
     floor = (FLOOR_DB - CENTRE_DB) / SCALE_DB
 
     @property
     def fingerprint(self) -> str:
         levels = (TARGET_DB, GATE_DB, MAX_GAIN_DB, FLOOR_DB, CENTRE_DB, SCALE_DB)
         return fingerprint(["mel", 1, BANDS, WINDOW, FFT, LOW_HZ, levels])
+
+    @classmethod
+    def of(cls, config: SpeechConfig, device: torch.device | str) -> MelEncoder:
+        return cls()
+
+    @classmethod
+    def fingerprint_of(cls, config: SpeechConfig) -> str:
+        return cls().fingerprint
 
     def encode(self, audio: Audio) -> Features:
         """(samples,) at 16 kHz -> (ceil(samples / 320), 80)."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.speech.config import SpeechAugmentConfig, SpeechConfig
-from common.speech.mel import CENTRE_DB, FLOOR_DB, SCALE_DB
+from common.speech.mel import CENTRE_DB, FLOOR_DB, SCALE_DB, MelEncoder
 
 FEATURE_SECONDS = 0.02
 _FLOOR = (FLOOR_DB - CENTRE_DB) / SCALE_DB
@@ -29,7 +29,7 @@ def mel_changes(config: SpeechAugmentConfig, speech: SpeechConfig) -> SpeechAugm
     """
     if not config.active:
         return None
-    if speech.encoder != "mel":
+    if speech.encoder != MelEncoder.name:
         raise UserError(
             f"speech_augment changes mel bands, but speech.encoder is {speech.encoder}: leave its "
             "probabilities at 0."

@@ -15,8 +15,9 @@ from transformers import Wav2Vec2Model, WhisperModel
 
 from common.errors import UserError
 from common.files import PathLike, fingerprint, sampled_digest
-from common.speech.base import HOP, Audio, Features, check_audio, feature_count
-from common.speech.chunks import EncodeChunk, hard_chunks, overlapping_chunks
+from common.speech.base import HOP, Audio, Features, SilenceRule, check_audio, feature_count
+from common.speech.chunks import CHUNKINGS, EncodeChunk, hard_chunks, overlapping_chunks
+from common.speech.config import SpeechConfig
 from common.speech.recording_norm import share_norm
 from common.speech.whisper_mel import whisper_filters, whisper_log_mel
 
@@ -48,6 +49,9 @@ class PretrainedEncoder:
     """
 
     name = "whisper+wav2vec2"
+    silence = SilenceRule.apart
+    travels = False
+    chunkings = CHUNKINGS
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu", chunking: str = "overlap") -> None:
         whisper_path, wav2vec2_path = (_require_model(path, name) for name in ("whisper", "wav2vec2"))
@@ -67,7 +71,15 @@ class PretrainedEncoder:
         self._wav2vec2 = wav2vec2.eval().requires_grad_(False).to(self.device)
         self._window = int(whisper.config.max_source_positions)
         self._filters = whisper_filters(int(whisper.config.num_mel_bins))
-        self._fingerprint = pretrained_fingerprint(path, chunking)
+        self._fingerprint = _fingerprint(path, chunking)
+
+    @classmethod
+    def of(cls, config: SpeechConfig, device: torch.device | str) -> PretrainedEncoder:
+        return cls(config.path, device, chunking=config.chunking)
+
+    @classmethod
+    def fingerprint_of(cls, config: SpeechConfig) -> str:
+        return _fingerprint(config.path, config.chunking)
 
     @property
     def channels(self) -> int:
@@ -126,12 +138,7 @@ class PretrainedEncoder:
         return nn.functional.pad(piece, (0, padding))[None].to(self.device)
 
 
-def pretrained_fingerprint(path: PathLike, chunking: str) -> str:
-    """What :class:`PretrainedEncoder` calls itself, without loading it.
-
-    Raises:
-        UserError: a model is missing in ``path``.
-    """
+def _fingerprint(path: PathLike, chunking: str) -> str:
     folders = (_require_model(path, name) for name in ("whisper", "wav2vec2"))
     parts = [
         sampled_digest([folder / "config.json", *sorted(folder.glob("*.safetensors"))]) for folder in folders

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import numpy as np
 
-from common.speech.base import HOP, Audio, Features, SpeechEncoder, feature_count
-
-
-class SilenceRule(str, Enum):
-    """How an encoder is told of it."""
-
-    together = "together"
-    """It is appended to the sound: features depend on the sound about them alone, so that only the end of the
-    speech hears it."""
-    apart = "apart"
-    """It is encoded by itself and its features follow: the encoder hears the whole recording at once, and
-    appended silence would change the features of the speech by up to 30 %."""
-    own = "own"
-    """The encoder appends its own, as its weights' publisher does."""
-
-
-RULES = {
-    "mel": SilenceRule.together,
-    "lips": SilenceRule.together,
-    "whisper+wav2vec2": SilenceRule.apart,
-    "hubert": SilenceRule.own,
-}
+from common.speech.base import HOP, Audio, Features, SilenceRule, SpeechEncoder, feature_count
 
 
 def encode_until(encoder: SpeechEncoder, audio: Audio, samples: int) -> Features:
     """Features of a recording that is followed by silence.
 
     Args:
-        encoder: one of :data:`RULES`.
+        encoder: says by which rule.
         audio: (samples,) in [-1, 1] at 16 kHz.
         samples: with the silence; a recording that is longer is encoded as it is.
 
@@ -44,7 +21,7 @@ def encode_until(encoder: SpeechEncoder, audio: Audio, samples: int) -> Features
     Raises:
         UserError: there is no sound.
     """
-    missing, rule = samples - len(audio), RULES[encoder.name]
+    missing, rule = samples - len(audio), encoder.silence
     if missing <= 0 or rule is SilenceRule.own:
         return encoder.encode(audio)
     if rule is SilenceRule.together:

@@ -17,12 +17,13 @@ from common.arithmetic import resolve_precision
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.media import SAMPLE_RATE
-from common.models.package_info import BASE_PHASE, OWN_SPEECH, PackageInfo, read_info
+from common.models.package_info import BASE_PHASE, PackageInfo, read_info
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
 from common.progress import ProgressCallback
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
+from common.speech.registry import LIP_SHAPES
 from common.speech.silence import encode_until
 from stage2_dubber.dub.compositing.options import TELL_CHANGES
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
@@ -114,7 +115,7 @@ class DubPipeline:
         self.speech = speech
         self.preset = preset
         self._package = package
-        self._lips: SpeechEncoder | None = speech if speech.name == OWN_SPEECH else None
+        self._lips: SpeechEncoder | None = speech if speech.name == LIP_SHAPES else None
         if not isinstance(package, DeferredPackage):
             package.require_speech(speech.name, speech.fingerprint)
 

@@ -7,7 +7,7 @@ import fcntl
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,7 @@ from common.models.package_info import (
 )
 from common.models.shards import plan_shards, write_shards
 from common.models.stored import open_folder
-from common.speech.build import build_speech_encoder
-from common.speech.hubert import hubert_fingerprint
-from common.speech.pretrained import pretrained_fingerprint
+from common.speech.build import speech_fingerprint
 from stage2_dubber.importing.config import PackageConfig
 from stage2_dubber.importing.sources import Given, Sources
 
@@ -101,19 +99,14 @@ def _info(sources: Sources, config: PackageConfig, folder: Path, mark: str) -> P
     vae = sources.part("vae")
     stored = open_folder(folder / vae.folder, vae.stem)
     pieces = ((name, tensor.pieces()) for name, tensor in sorted(stored.items()))
-    if sources.speech.encoder == "mel":
-        speech = build_speech_encoder(sources.speech).fingerprint
-    elif sources.speech.encoder == "hubert":
-        speech = hubert_fingerprint(folder / SPEECH_FOLDER, sources.speech.chunking)
-    else:
-        speech = pretrained_fingerprint(folder / SPEECH_FOLDER, sources.speech.chunking)
+    placed = replace(sources.speech, path=str(folder / SPEECH_FOLDER))
     return PackageInfo(
         stage=STAGE,
         phase=sources.phase,
         geometry=config.geometry,
         speech=sources.speech,
         diffusion=config.diffusion,
-        speech_fingerprint=speech,
+        speech_fingerprint=speech_fingerprint(placed),
         vae_fingerprint=autoencoder_fingerprint(vae.facts, pieces),
         conventions=sources.conventions,
         training={"imported": {"mark": mark, "files": sorted({file.name for file in sources.files})}},

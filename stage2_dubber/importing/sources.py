@@ -19,6 +19,7 @@ from common.models.package_info import BASE_PHASE, RELEASED_PHASE
 from common.models.shards import made_entry
 from common.models.stored import Stored, StoredTensor, open_folder, open_safetensors
 from common.speech.config import SpeechConfig
+from common.speech.mel import MelEncoder
 from stage2_dubber.importing.config import ImportConfig, PackageConfig, head_count
 from stage2_dubber.importing.parts import (
     SPEECH_WEIGHTS,
@@ -100,8 +101,8 @@ def open_sources(folder: Path, config: ImportConfig, given: Given) -> Sources:
 def _open_release(folder: Path, config: ImportConfig, given: Given) -> Sources:
     if config.speech.encoder != "whisper+wav2vec2":
         raise UserError("speech.encoder must be whisper+wav2vec2: the release was trained on its features.")
-    ears = given.speech or folder
-    wanted = [folder / TRANSFORMER_FILE, folder / VAE_FILE, ears / WHISPER_FILE, ears / WAV2VEC2_FOLDER]
+    ears, source = given.speech or folder, SPEECH_SOURCES[config.speech.encoder]
+    wanted = [folder / TRANSFORMER_FILE, folder / VAE_FILE, *(ears / name for name in source.files)]
     missing = [
         str(file.relative_to(folder if folder in file.parents else ears))
         for file in wanted
@@ -114,7 +115,7 @@ def _open_release(folder: Path, config: ImportConfig, given: Given) -> Sources:
         )
     transformer = public_transformer(folder / TRANSFORMER_FILE, config, given)
     vae = original_vae_part(folder / VAE_FILE, given.latent_statistics)
-    speech = _speech_parts(ears)
+    speech = source.parts(ears)
     context = _context(folder / TEXT_FILE, folder / TOKENIZER_FOLDER, open_safetensors, given)
     channels = sum(part.facts["channels"] for part in speech)
     return Sources(
@@ -151,18 +152,8 @@ def _open_base(folder: Path, config: ImportConfig, given: Given) -> Sources:
         raise UserError(f"{folder / 'vae'} says its own statistics: leave --latent-statistics out.")
     speech: tuple[Part, ...] = ()
     settings = replace(config.speech, path="")
-    if config.speech.encoder != "mel":
-        if given.speech is None:
-            wanted = (
-                HUBERT_FOLDER
-                if config.speech.encoder == "hubert"
-                else f"{WHISPER_FILE} and {WAV2VEC2_FOLDER}"
-            )
-            raise UserError(
-                f"{folder} is a video model without speech encoders: give --speech FOLDER with {wanted}/, or "
-                "speech.encoder=mel speech.channels=80."
-            )
-        speech = _speech_parts(given.speech, config.speech.encoder)
+    if config.speech.encoder != MelEncoder.name:
+        speech = speech_parts(folder, given.speech, config.speech.encoder)
         settings = replace(settings, channels=sum(part.facts["channels"] for part in speech))
     fresh = config.fresh
     audio = {
@@ -183,10 +174,47 @@ def _open_base(folder: Path, config: ImportConfig, given: Given) -> Sources:
     return Sources(BASE_PHASE, (transformer, vae, *speech), context, settings, Conventions())
 
 
-def _speech_parts(folder: Path, encoder: str = "whisper+wav2vec2") -> tuple[Part, ...]:
-    if encoder == "hubert":
-        return (hubert_part(folder / HUBERT_FOLDER),)
-    return whisper_part(folder / WHISPER_FILE), wav2vec2_part(folder / WAV2VEC2_FOLDER)
+@dataclass(frozen=True)
+class SpeechSource:
+    """The public files of a speech encoder.
+
+    Attributes:
+        files: what they are called.
+        parts: opens those in a folder.
+    """
+
+    files: tuple[str, ...]
+    parts: Callable[[Path], tuple[Part, ...]]
+
+
+SPEECH_SOURCES = {
+    "whisper+wav2vec2": SpeechSource(
+        (WHISPER_FILE, WAV2VEC2_FOLDER),
+        lambda folder: (whisper_part(folder / WHISPER_FILE), wav2vec2_part(folder / WAV2VEC2_FOLDER)),
+    ),
+    "hubert": SpeechSource((HUBERT_FOLDER,), lambda folder: (hubert_part(folder / HUBERT_FOLDER),)),
+}
+"""Encoders whose published weights become part of a package."""
+
+
+def speech_parts(model: Path, folder: Path | None, encoder: str) -> tuple[Part, ...]:
+    """The parts of a speech encoder that joins the video model in ``model``.
+
+    Raises:
+        UserError: nobody has published weights of it, or no ``folder`` of them is given.
+    """
+    if encoder not in SPEECH_SOURCES:
+        raise UserError(
+            f"speech.encoder is {encoder}, whose weights are not imported: use one of "
+            f"{', '.join([MelEncoder.name, *SPEECH_SOURCES])}."
+        )
+    source = SPEECH_SOURCES[encoder]
+    if folder is None:
+        raise UserError(
+            f"{model} is a video model without speech encoders: give --speech FOLDER with "
+            f"{' and '.join(source.files)}/, or speech.encoder=mel speech.channels=80."
+        )
+    return source.parts(folder)
 
 
 def _context(place: Path, tokenizer: Path, opened: Callable[[Path], Stored], given: Given) -> ContextSource:

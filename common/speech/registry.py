@@ -1,0 +1,14 @@
+"""All speech encoders. A new one is a class in a file of its own, and a line here."""
+
+from __future__ import annotations
+
+LIP_SHAPES = "lips"
+"""The encoder whose features are lip shapes, which own mouths are drawn after."""
+
+ENCODERS = {
+    "mel": "common.speech.mel.MelEncoder",
+    LIP_SHAPES: "common.lip_shapes.encoder.LipEncoder",
+    "whisper+wav2vec2": "common.speech.pretrained.PretrainedEncoder",
+    "hubert": "common.speech.hubert.HubertEncoder",
+}
+"""Name -> class, a :class:`common.speech.base.RegisteredEncoder`; imported when it is used."""
