@@ -24,7 +24,7 @@ from evaluation.metrics.perception import load_measures as load_perception
 from evaluation.metrics.pooled_lag import PooledLag
 from evaluation.metrics.presence import Presence
 from evaluation.metrics.quality import Quality
-from evaluation.metrics.seams import Seams
+from evaluation.metrics.seams import SeamJump
 from evaluation.metrics.sharpness import Sharpness
 from evaluation.metrics.silence import Silence
 from evaluation.metrics.straight_seams import StraightSeams
@@ -94,7 +94,7 @@ def picture_measures() -> tuple[Measure, ...]:
         Colour(),
         Flicker(),
         MouthSteadiness(),
-        Seams(),
+        SeamJump(),
         Presence(),
     )
 

@@ -22,7 +22,7 @@ from evaluation.previews import write_preview, write_strip
 from evaluation.registry import Measures
 from evaluation.results import ALL, Results, Row
 from evaluation.store import Contents, Store, key_of
-from evaluation.success import judge, rule_sentences
+from evaluation.success import rule_sentences, success_of
 from evaluation.systems.base import DubbedFile, System
 
 log = logging.getLogger("bootdub.evaluation")
@@ -84,7 +84,7 @@ class Evaluation:
                 rows.append(row)
                 self._progress("evaluating", len(rows), total)
         rows = _with_lsd(rows, self.plan.cases)
-        rows = [self._judged(row) for row in rows]
+        rows = [self._with_success(row) for row in rows]
         groups = tuple(dict.fromkeys(case.group for case in self.plan.cases))
         return Results(
             self.plan.title,
@@ -193,10 +193,10 @@ class Evaluation:
         write_strip(strip, [(label, crops[:, low, side]) for label, crops in versions])
         return replace(row, preview=self.store.relative(preview), strip=self.store.relative(strip))
 
-    def _judged(self, row: Row) -> Row:
+    def _with_success(self, row: Row) -> Row:
         if row.error is not None:
             return replace(row, success=False, reasons=(row.error,))
-        success, reasons = judge(row.values, row.kind)
+        success, reasons = success_of(row.values, row.kind)
         return replace(row, success=success, reasons=reasons)
 
     def _pooled(self, rows: Sequence[Row], groups: Sequence[str]) -> dict[str, dict[str, Values]]:

@@ -148,16 +148,16 @@ def verdicts(sensitivity: Sensitivity) -> list[str]:
     """One sentence per failure: who catches it, whether those who are meant to do, and who does not."""
     lines = []
     for failure in sensitivity.failures:
-        judged = {
+        measured = {
             m.key: sensitivity.cells[m.key, failure.name]
             for m in sensitivity.metrics
             if (m.key, failure.name) in sensitivity.cells
         }
-        caught = sorted((k for k, c in judged.items() if c.caught), key=lambda k: -judged[k].worse)
-        missed = [k for k in failure.meant if k in judged and not judged[k].caught]
-        absent = [k for k in failure.meant if k not in judged]
+        caught = sorted((k for k, c in measured.items() if c.caught), key=lambda k: -measured[k].worse)
+        missed = [k for k in failure.meant if k in measured and not measured[k].caught]
+        absent = [k for k in failure.meant if k not in measured]
         line = f"{failure.title}: caught by {_listed(caught, failure)}"
-        line += f"; not by {_listed([k for k in judged if k not in caught and k not in missed], failure)}"
+        line += f"; not by {_listed([k for k in measured if k not in caught and k not in missed], failure)}"
         if missed:
             line += f"; MISSED by {_listed(missed, failure)}"
         if absent:

@@ -95,7 +95,7 @@ def badness(value: float, better: Better) -> float:
     """A number that is smaller the better ``value`` is.
 
     Raises:
-        ValueError: the metric does not judge.
+        ValueError: the metric has no best value.
     """
     if better is Better.higher:
         return -value
@@ -118,7 +118,7 @@ def compare(first: Sequence[float], other: Sequence[float], better: Better) -> C
         better: where the good end is.
 
     Returns:
-        None where fewer than :data:`FEWEST_PAIRS` pairs differ, or where the metric does not judge.
+        None where fewer than :data:`FEWEST_PAIRS` pairs differ, or where the metric has no best value.
     """
     a, b = _finite(first), _finite(other)
     if len(a) != len(b):

@@ -218,7 +218,7 @@ def rule_sentences(limits: Limits | None = None) -> list[str]:
     return [frames, *(rule.sentence(limits) for rule in RULES)]
 
 
-def judge(
+def success_of(
     values: Values, kind: Kind | str, facts: Facts | None = None, limits: Limits | None = None
 ) -> tuple[bool | None, tuple[str, ...]]:
     """Whether a row is a success.

@@ -10,7 +10,7 @@ ARROWS = {Better.higher: "up", Better.lower: "down", Better.zero: "to 0", Better
 
 
 def summary_lines(results: Results, tables: Tables) -> list[str]:
-    """Means of every metric that judges, a column per system, and how many dubs succeeded."""
+    """Means of every metric that has a best value, a column per system, and how many dubs succeeded."""
     width = max(14, *(len(name) + 2 for name in results.systems))
     block = tables.overall
     lines = [" " * 40 + "".join(name.rjust(width) for name in results.systems)]

@@ -21,7 +21,7 @@ class Cell:
         interval: 95 %; None with fewer than three clips and of pooled values.
         count: clips that it was taken from; None of pooled values.
         against: the test that the first system is better than this one; None of the first system itself,
-            of metrics that do not judge, of pooled values and where too few pairs differ.
+            of metrics without a best value, of pooled values and where too few pairs differ.
         off: mean distance of the clips from 0 or 1, of metrics that have their good end there: late and
             early clips do not make up for each other.
         best: no other system is better (by ``off``, where there is one). Nothing is best where only one

@@ -79,7 +79,7 @@ def run(config: Stage1Config) -> None:
     own_mouths = config.pairs.own_mouths is not OwnMouths.none
     others = config.pairs.retimed or own_mouths or config.pack.rendered_pairs
     if (paths.companions / "index.json").is_file() or not others:
-        packer.write_judged(paths.pairs, _accepted(config), packer.load_generated)
+        packer.write_filtered(paths.pairs, _accepted(config), packer.load_generated)
     else:
         print(f"pack: no generated companions in {paths.companions}, only other pairs", file=sys.stderr)
     if config.pairs.retimed:
@@ -87,7 +87,7 @@ def run(config: Stage1Config) -> None:
         keys, prints = [pair.plan.key for pair in pairs], [pair.made["fingerprint"] for pair in pairs]
         packer.write(paths.retimed_pairs, pairs, keys, prints, packer.load_retimed)
     if own_mouths:
-        packer.write_judged(paths.own_mouths_pairs, _own_mouths(config), packer.load_own_mouths)
+        packer.write_filtered(paths.own_mouths_pairs, _own_mouths(config), packer.load_own_mouths)
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
         keys, prints = [clip.key for clip in clips], [clip.fingerprint for clip in clips]
@@ -201,7 +201,7 @@ class _Packer:
         progress.finish(Path(config.work))
         print(f"pack: {len(planned)} pairs -> {folder}", file=sys.stderr)
 
-    def write_judged(self, folder: Path, pairs: Sequence[_Pair], load: Any) -> None:
+    def write_filtered(self, folder: Path, pairs: Sequence[_Pair], load: Any) -> None:
         """Write pairs whose companions were filtered."""
         contents = [[pair.made["fingerprint"], pair.verdict["fingerprint"]] for pair in pairs]
         self.write(folder, pairs, [pair.plan.key for pair in pairs], contents, load)

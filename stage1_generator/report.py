@@ -85,12 +85,12 @@ def _planned(paths: WorkPaths) -> dict[str, Any] | None:
 
 def _own_mouths(paths: WorkPaths) -> dict[str, Any] | None:
     """As the filters' part, and the clips that are too short."""
-    judged = _filtered(paths.own_mouths, lambda key: paths.own_mouths / key / VERDICT)
+    own_mouths = _filtered(paths.own_mouths, lambda key: paths.own_mouths / key / VERDICT)
     if not (paths.own_mouths / "index.json").is_file():
         return None
     short = read_plan(paths.own_mouths).unpaired
     return {
-        **(judged or {"judged": 0, "accepted": 0, "filters": {}, "rejected": []}),
+        **(own_mouths or {"judged": 0, "accepted": 0, "filters": {}, "rejected": []}),
         "without_companion": [{"key": item.key, "reason": item.reason} for item in short],
     }
 
@@ -145,7 +145,7 @@ def _shards(folder: Path, frames: int, config: Stage1Config) -> dict[str, Any] |
 def to_markdown(report: dict[str, Any]) -> str:
     """The report for people."""
     lines = ["# Stage 1", ""]
-    prepared, planned, judged = report["prepare"], report["synthesize"], report["filter"]
+    prepared, planned, filtered = report["prepare"], report["synthesize"], report["filter"]
     own = report["own_mouths"]
     if prepared:
         lines.append(
@@ -159,8 +159,8 @@ def to_markdown(report: dict[str, Any]) -> str:
             f"- synthesize: {planned['companions']} companions for {planned['clips']} clips, "
             f"{planned['silent']} of them silent, {len(planned['without_companion'])} clips without"
         )
-    if judged:
-        lines.append(f"- filter: {judged['accepted']} of {judged['judged']} accepted")
+    if filtered:
+        lines.append(f"- filter: {filtered['accepted']} of {filtered['judged']} accepted")
     if own:
         lines.append(
             f"- own mouths: {own['accepted']} of {own['judged']} accepted, {len(own['without_companion'])} "
@@ -170,7 +170,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines += _shard_line("pack, retimed", "pairs", report["pack_retimed"])
     lines += _shard_line("pack, own mouths", "pairs", report["pack_own_mouths"])
     lines += _shard_line("pack, rendered", "pairs", report["pack_rendered"])
-    lines += _filter_table("filter", judged)
+    lines += _filter_table("filter", filtered)
     lines += _filter_table("filter, own mouths", own)
     if report["timings"]:
         lines += ["", "| step | last run | frames | frames/s |", "|---|---|---|---|"]
@@ -183,19 +183,19 @@ def to_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _filter_table(title: str, judged: dict[str, Any] | None) -> list[str]:
-    if not judged or not judged["filters"]:
+def _filter_table(title: str, filtered: dict[str, Any] | None) -> list[str]:
+    if not filtered or not filtered["filters"]:
         return []
     lines = [
         "",
         f"| {title} | passed | rejected | not measured | least | median | greatest |",
         "|---" * 7 + "|",
     ]
-    for name, row in judged["filters"].items():
+    for name, row in filtered["filters"].items():
         numbers = ["-" if row[key] is None else f"{row[key]:.3f}" for key in ("least", "median", "greatest")]
         skipped = sum(row["not_measured"].values())
         lines.append(f"| {name} | {row['passed']} | {row['rejected']} | {skipped} | {' | '.join(numbers)} |")
-    reasons = {why: n for row in judged["filters"].values() for why, n in row["not_measured"].items()}
+    reasons = {why: n for row in filtered["filters"].values() for why, n in row["not_measured"].items()}
     return lines + (["", *(f"{count} x {why}" for why, count in reasons.items())] if reasons else [])
 
 
@@ -207,7 +207,7 @@ def _shard_line(step: str, unit: str, shards: dict[str, Any] | None) -> list[str
 
 
 def _left_out(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    prepared, planned, judged = report["prepare"], report["synthesize"], report["filter"]
+    prepared, planned, filtered = report["prepare"], report["synthesize"], report["filter"]
     own = report["own_mouths"]
     parts = [
         ("Left out by prepare", [_place(row) for row in prepared["left_out"]] if prepared else []),
@@ -215,7 +215,7 @@ def _left_out(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
             "Clips without a companion",
             [f"{row['key']}: {row['reason']}" for row in planned["without_companion"]] if planned else [],
         ),
-        ("Rejected companions", _rejected(judged)),
+        ("Rejected companions", _rejected(filtered)),
         (
             "Clips without own mouths",
             [f"{row['key']}: {row['reason']}" for row in own["without_companion"]] if own else [],
@@ -225,8 +225,8 @@ def _left_out(report: dict[str, Any]) -> list[tuple[str, list[str]]]:
     return [part for part in parts if part[1]]
 
 
-def _rejected(judged: dict[str, Any] | None) -> list[str]:
-    return [f"{row['key']}: {'; '.join(row['reasons'])}" for row in judged["rejected"]] if judged else []
+def _rejected(filtered: dict[str, Any] | None) -> list[str]:
+    return [f"{row['key']}: {'; '.join(row['reasons'])}" for row in filtered["rejected"]] if filtered else []
 
 
 def _place(row: dict[str, Any]) -> str:

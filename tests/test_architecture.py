@@ -158,6 +158,16 @@ def test_common_names_no_stage() -> None:
     assert not wrong, "\n".join(sorted(wrong))
 
 
+def test_public_classes_have_names_of_their_own() -> None:
+    homes: dict[str, list[str]] = {}
+    for module in modules():
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    wrong = {name: found for name, found in homes.items() if len(found) > 1}
+    assert not wrong, "\n".join(f"{name}: {', '.join(found)}" for name, found in wrong.items())
+
+
 def functions(module: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools" / "bench
 
 import dub_bench
 import dub_sizes
-from dub_measure import Memory, Parts
+from dub_measure import Parts, PeakMemory
 from dub_window import EXACT, PER_TOKEN, floors, latent_shape
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -87,7 +87,7 @@ def test_the_floor_counts_what_the_exact_mode_computes() -> None:
 
 
 def test_memory_is_that_above_the_beginning() -> None:
-    memory = Memory(CPU)
+    memory = PeakMemory(CPU)
     if "VmHWM" not in memory.method:
         pytest.skip("this system does not reset its peak")
     parts = Parts(CPU, memory)
@@ -104,7 +104,7 @@ def test_memory_is_that_above_the_beginning() -> None:
 
 
 def test_time_of_the_bench_itself_belongs_to_no_part() -> None:
-    parts = Parts(CPU, Memory(CPU))
+    parts = Parts(CPU, PeakMemory(CPU))
     parts.start("work")
     with parts.apart():
         sum(range(1 << 20))

@@ -8,7 +8,7 @@ import pytest
 from film_toys import COUNT, Film, dubbed_clip, film, paste_mouth, talk
 
 from evaluation.metrics.patch import PatchEdge, step_across
-from evaluation.metrics.seams import Seams, jumps, seam_excess
+from evaluation.metrics.seams import SeamJump, jumps, seam_excess
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_step_is_measured_and_a_ramp_is_not():
 
 
 def jump(source: Film, made: Film, seams: tuple[int, ...]) -> float:
-    return Seams()(dubbed_clip(source, made, seams=seams))["seam_jump"]
+    return SeamJump()(dubbed_clip(source, made, seams=seams))["seam_jump"]
 
 
 def test_a_jump_is_found_at_its_seam_and_nowhere_else(source, dub):
@@ -115,8 +115,8 @@ def test_without_a_jump_there_is_no_seam(source, dub):
 
 
 def test_clips_without_seams_are_left_out(source, dub):
-    assert Seams()(dubbed_clip(source, dub)) == {}
-    assert Seams()(dubbed_clip(source, dub, seams=(0,))) == {}
+    assert SeamJump()(dubbed_clip(source, dub)) == {}
+    assert SeamJump()(dubbed_clip(source, dub, seams=(0,))) == {}
 
 
 def test_a_step_of_h_is_a_jump_of_h():

@@ -24,7 +24,7 @@ from evaluation.mos.control import (
     mouth_boxes,
 )
 from evaluation.mos.footage import Form
-from evaluation.mos.key import CRITERIA, Page, RatedVideo, Role
+from evaluation.mos.key import CRITERIA, Page, RatedVideo, VideoRole
 from evaluation.mos.pages import plan
 from evaluation.mos.statistics import bootstrap
 from evaluation.results import Results, Row
@@ -118,9 +118,9 @@ def test_every_page_has_each_system_the_truth_and_a_control_in_an_order_of_its_o
     folder, key = made
     reader = parsed(folder)
     assert reader.clips == [[entry.token for entry in page.videos] for page in key.pages]
-    wanted = {*((Role.system, name) for name in SYSTEMS)} | {
-        (Role.truth, "ground truth"),
-        (Role.control, "control"),
+    wanted = {*((VideoRole.system, name) for name in SYSTEMS)} | {
+        (VideoRole.truth, "ground truth"),
+        (VideoRole.control, "control"),
     }
     for page in key.pages:
         assert {(entry.role, entry.system) for entry in page.videos} == wanted
@@ -173,11 +173,11 @@ def test_dubs_say_the_speech_and_the_original_its_own(made, clips):
         item = items[page.clip]
         for entry in page.videos:
             heard = load_audio(folder / "videos" / f"{entry.token}.mp4")[: 2 * 16000 - 2048]
-            expected = load_audio(item.speech if entry.role is Role.system else item.original)
+            expected = load_audio(item.speech if entry.role is VideoRole.system else item.original)
             assert np.corrcoef(heard, expected[: len(heard)])[0, 1] > 0.98
             frames = read_frames(folder / "videos" / f"{entry.token}.mp4")
-            shown = {Role.truth: item.original}.get(entry.role) or item.videos.get(entry.system)
-            if shown == item.videos[SYSTEMS[0]] or entry.role is Role.truth:
+            shown = {VideoRole.truth: item.original}.get(entry.role) or item.videos.get(entry.system)
+            if shown == item.videos[SYSTEMS[0]] or entry.role is VideoRole.truth:
                 assert np.abs(frames.astype(int) - read_frames(shown)[:50]).mean() < 4
 
 
@@ -312,8 +312,8 @@ def test_items_come_from_the_rows_that_have_all_dubs(clips, make_clip, tmp_path)
 
 
 def toy_key(clips=4, systems=("ours", "theirs")):
-    kinds = [(Role.system, s) for s in systems]
-    kinds += [(Role.truth, "ground truth"), (Role.control, "control")]
+    kinds = [(VideoRole.system, s) for s in systems]
+    kinds += [(VideoRole.truth, "ground truth"), (VideoRole.control, "control")]
     pages = []
     for i in range(clips):
         videos = tuple(RatedVideo(f"{i:04d}{j:08d}", *kind) for j, kind in enumerate(kinds))
@@ -413,9 +413,9 @@ def test_the_thresholds_at_their_borders(score, criterion):
             first = entry.token.startswith("0000")
             if c != criterion:
                 return LEVEL[entry.system]
-            if entry.role is Role.truth:
+            if entry.role is VideoRole.truth:
                 return 6 + (truth if first else 0)
-            if entry.role is Role.control:
+            if entry.role is VideoRole.control:
                 return 4 + (control if first else 0)
             return 7
 

@@ -3,7 +3,7 @@
 import pytest
 
 from evaluation.metrics.base import Kind
-from evaluation.success import RULES, Facts, Limits, judge, rule_sentences
+from evaluation.success import RULES, Facts, Limits, rule_sentences, success_of
 
 GOOD = {
     "mouth_r": 0.8,
@@ -19,10 +19,10 @@ SAME = Facts(made=True, source_frames=50, made_frames=50)
 
 
 def test_a_good_row_is_a_success_and_nothing_known_is_neither():
-    assert judge(GOOD, Kind.cross, SAME) == (True, ())
-    assert judge({**GOOD, "silence_closed": 1.0}, "silence", SAME) == (True, ())
-    assert judge({}, "cross") == (None, ())
-    assert judge({"fid": 3.0}, "cross", Facts(made=True)) == (None, ())
+    assert success_of(GOOD, Kind.cross, SAME) == (True, ())
+    assert success_of({**GOOD, "silence_closed": 1.0}, "silence", SAME) == (True, ())
+    assert success_of({}, "cross") == (None, ())
+    assert success_of({"fid": 3.0}, "cross", Facts(made=True)) == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -40,43 +40,43 @@ def test_a_good_row_is_a_success_and_nothing_known_is_neither():
     ],
 )
 def test_each_rule_breaks_alone_and_says_why(kind, change, word):
-    success, reasons = judge({**GOOD, **change}, kind, SAME)
+    success, reasons = success_of({**GOOD, **change}, kind, SAME)
     assert success is False
     assert len(reasons) == 1 and word in reasons[0]
 
 
 def test_rules_bind_only_where_they_are_meant():
     still = {**GOOD, "mouth_gain": 0.0, "mouth_r": 0.0, "mouth_lag": 5.0, "silence_closed": 1.0}
-    assert judge(still, "silence", SAME)[0] is True
-    assert judge({**still, "silence_closed": 0.0}, "cross", Facts(speech=False))[0] is True
-    assert judge({**GOOD, "mouth_gain": 0.1}, "self", SAME)[0] is True
+    assert success_of(still, "silence", SAME)[0] is True
+    assert success_of({**still, "silence_closed": 0.0}, "cross", Facts(speech=False))[0] is True
+    assert success_of({**GOOD, "mouth_gain": 0.1}, "self", SAME)[0] is True
 
 
 def test_lag_and_correlation_excuse_each_other_and_one_alone_decides():
-    assert judge({"mouth_lag": 5.0, "mouth_r": 0.5}, "cross")[0] is True
-    assert judge({"mouth_lag": -2.0, "mouth_r": 0.0}, "cross")[0] is True
-    assert judge({"mouth_lag": -3.0}, "cross")[0] is False
-    assert judge({"mouth_r": 0.39}, "cross") == (False, ("the lips do not follow the speech (r 0.39)",))
+    assert success_of({"mouth_lag": 5.0, "mouth_r": 0.5}, "cross")[0] is True
+    assert success_of({"mouth_lag": -2.0, "mouth_r": 0.0}, "cross")[0] is True
+    assert success_of({"mouth_lag": -3.0}, "cross")[0] is False
+    assert success_of({"mouth_r": 0.39}, "cross") == (False, ("the lips do not follow the speech (r 0.39)",))
 
 
 def test_facts_come_first():
-    assert judge(GOOD, "cross", Facts(made=False)) == (False, ("there is no dub",))
-    assert judge({}, "cross", Facts(source_frames=50, made_frames=51)) == (True, ())
-    success, reasons = judge(GOOD, "cross", Facts(source_frames=50, made_frames=40))
+    assert success_of(GOOD, "cross", Facts(made=False)) == (False, ("there is no dub",))
+    assert success_of({}, "cross", Facts(source_frames=50, made_frames=51)) == (True, ())
+    success, reasons = success_of(GOOD, "cross", Facts(source_frames=50, made_frames=40))
     assert success is False and reasons == ("the dub has 40 frames, the source 50",)
 
 
 def test_all_broken_rules_are_named_and_limits_can_be_moved():
     bad = {**GOOD, "sharpness_mouth": 0.1, "psnr_outside": 20.0, "patch_edge": 9.0}
-    assert len(judge(bad, "cross", SAME)[1]) == 3
+    assert len(success_of(bad, "cross", SAME)[1]) == 3
     mild = Limits(sharpness_mouth=0.05, psnr_outside=10.0, patch_edge=10.0)
-    assert judge(bad, "cross", SAME, mild) == (True, ())
+    assert success_of(bad, "cross", SAME, mild) == (True, ())
 
 
 @pytest.mark.parametrize("key", ["face_found", "silence_closed"])
 def test_a_percentage_is_refused_where_a_share_is_meant(key):
     with pytest.raises(ValueError, match=key):
-        judge({key: 85.0}, "silence")
+        success_of({key: 85.0}, "silence")
 
 
 def test_the_table_says_every_rule_with_its_limit():

@@ -14,7 +14,7 @@ from test_media_table import PatchEditor, dub
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
-from bootdub.cli.options import OutputCodec
+from bootdub.cli.options import CodecName
 from common.errors import UserError
 from common.media import VideoReader, VideoWriter, load_audio, probe
 from common.media.codecs import OUTPUT_CODECS
@@ -142,7 +142,7 @@ def test_damage_that_a_decoder_hides_is_told_once(tmp_path: Path, caplog: pytest
 
 
 def test_the_command_knows_the_codecs() -> None:
-    assert [item.value for item in OutputCodec] == list(OUTPUT_CODECS)
+    assert [item.value for item in CodecName] == list(OUTPUT_CODECS)
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,7 @@ def test_looks_cannot_be_judged_without_models_or_landmarks(tmp_path: Path) -> N
         ("phase.identity.pack=absent", r"'absent' is not installed.*phase\.identity"),
         (f"phase.perceptual.model={tmp_path / 'none'}", r"phase\.perceptual\.model"),
         ("phase.perceptual.model=", r"phase\.perceptual\.model is empty"),
-        ("phase.identity.frame_stride=17", r"phase\.judged_latents"),
+        ("phase.identity.frame_stride=17", r"phase\.decoded_latents"),
         ("phase.identity.weight=-1", r"phase\.identity\.weight"),
     )
     for word, message in cases:

@@ -45,7 +45,7 @@ FEWEST_OCCLUDED_PIXELS = 200
 
 
 @dataclass(frozen=True)
-class Case:
+class HeldOutCharacter:
     """One held-back character. Frames are crops (N, S, S, 3); masks (N, S, S) bool."""
 
     name: str
@@ -79,7 +79,7 @@ class Scores:
     seconds: float
 
 
-def load_case(folder: Path, name: str, size: int, scale: float) -> Case:
+def load_case(folder: Path, name: str, size: int, scale: float) -> HeldOutCharacter:
     side = read_json(folder / f"{name}.json")
     videos = {letter: folder / side["clips"][letter]["video"] for letter in "ab"}
     tracks = {letter: load_file(folder / f"{name}_{letter}.track.safetensors") for letter in "ab"}
@@ -96,7 +96,7 @@ def load_case(folder: Path, name: str, size: int, scale: float) -> Case:
     covered = np.stack(
         [crops.extract(np.repeat(alpha[i, ..., None], 3, axis=2), i, size)[..., 0] for i in range(count)]
     )
-    return Case(
+    return HeldOutCharacter(
         name=name,
         scene=sample_scene(
             side["scene_seed"], style=side["style"], occluder=side["occluder"], size=frames["a"].shape[1]
@@ -125,8 +125,8 @@ def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-class SyncJudge:
-    """A sync expert that listens to the speech of a case. Never the one that a training's loss used."""
+class CaseSync:
+    """Sync of a case by a sync expert. Never the one that a training's loss used."""
 
     REACH = 5
 
@@ -136,7 +136,7 @@ class SyncJudge:
             raise UserError("--expert was trained on another speech encoder's features: name another expert.")
         self.expert, self.speech = expert.eval(), speech
 
-    def __call__(self, case: Case, made: Frames) -> tuple[float, int]:
+    def __call__(self, case: HeldOutCharacter, made: Frames) -> tuple[float, int]:
         """(cosine at no shift, best shift in frames)."""
         features = clip_features(self.speech.encode(case.speech), 0, len(made), self.REACH)
         video = to_video(made[None])[0]
@@ -145,13 +145,13 @@ class SyncJudge:
         return found.score, found.offset
 
 
-def score(case: Case, made: Frames, seconds: float, judge: SyncJudge | None = None) -> Scores:
+def score(case: HeldOutCharacter, made: Frames, seconds: float, sync_of: CaseSync | None = None) -> Scores:
     (curve,) = opening_curves(case.scene, [list(made)], case.matrices)
     seen = np.isfinite(curve)  # where an occluder hides the mouth nobody can know
     # Only where the generator paints: every system keeps occluders elsewhere.
     inside = case.occluder & clip_masks(case.landmarks, made.shape[1]).lower_face
     enough = int(inside.sum()) >= FEWEST_OCCLUDED_PIXELS
-    sync, offset = judge(case, made) if judge is not None else (None, None)
+    sync, offset = sync_of(case, made) if sync_of is not None else (None, None)
     return Scores(
         mouth_r=correlation(curve[seen], case.opening_truth[seen]),
         psnr_outside_db=masked_psnr(made, case.truth, ~case.mouth),
@@ -216,9 +216,9 @@ def evaluate(
     pipeline = DubPipeline.from_pretrained(editor)
     geometry = pipeline.package.info.geometry
     first = Inpainter(generator) if generator else None
-    judge = None
+    sync_of = None
     if expert is not None:
-        judge = SyncJudge(load_expert(expert), build_speech_encoder(pipeline.package.info.speech))
+        sync_of = CaseSync(load_expert(expert), build_speech_encoder(pipeline.package.info.speech))
     names = sorted(p.stem for p in clips.glob("*.json") if "b" in read_json(p).get("clips", {}))
     if not names:
         raise UserError(f"{clips}: holds no rendered pair; make some with common.rendered --pairs.")
@@ -229,7 +229,7 @@ def evaluate(
         case = load_case(clips, name, geometry.crop_size, geometry.crop_scale)
         started = time.monotonic()
         edited = pipeline.edit_crops(case.source, case.speech, sampling=sampling)
-        scores = score(case, edited, time.monotonic() - started, judge)
+        scores = score(case, edited, time.monotonic() - started, sync_of)
         ceiling = reconstruct(pipeline, case.truth)
         row: dict[str, Any] = {
             "name": name,
@@ -239,8 +239,8 @@ def evaluate(
             "psnr_mouth_input_db": masked_psnr(case.source, case.truth, case.mouth),
             "autoencoder_psnr_outside_db": masked_psnr(ceiling, case.truth, ~case.mouth),
             "autoencoder_sharpness": sharpness_ratio(case.truth, ceiling, case.mouth),
-            "sync_truth": judge(case, case.truth)[0] if judge is not None else None,
-            "sync_input": judge(case, case.source)[0] if judge is not None else None,
+            "sync_truth": sync_of(case, case.truth)[0] if sync_of is not None else None,
+            "sync_input": sync_of(case, case.source)[0] if sync_of is not None else None,
             "stage2": asdict(scores),
         }
         lines = [("source", case.source), ("truth", case.truth)]
@@ -248,7 +248,7 @@ def evaluate(
             started = time.monotonic()
             features = first.speech.encode(case.speech)
             painted = first(case.name, case.source, case.landmarks, features)
-            row["stage1"] = asdict(score(case, painted, time.monotonic() - started, judge))
+            row["stage1"] = asdict(score(case, painted, time.monotonic() - started, sync_of))
             lines.append(("stage 1", painted))
         lines.append(("stage 2", edited))
         sheet += [(f"{name} {label}", frames) for label, frames in lines]

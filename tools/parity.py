@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
     sys.path.insert(0, str(ROOT))
 
-from parity_kinds import KINDS, Golden, Kind  # noqa: E402
+from parity_kinds import KINDS, Golden, ParityKind  # noqa: E402
 
 from common.errors import EXIT_CODE, UserError  # noqa: E402
 from common.files import read_json, require_file  # noqa: E402
 
 
-def load_golden(folder: Path) -> tuple[Kind, Golden]:
+def load_golden(folder: Path) -> tuple[ParityKind, Golden]:
     """Read a golden folder. Raises UserError where it is missing, incomplete or of no known kind."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder of golden vectors.")
@@ -43,7 +43,7 @@ def load_golden(folder: Path) -> tuple[Kind, Golden]:
     return kind, Golden(config, **tensors, folder=folder)
 
 
-def _kind(folder: Path, config: object) -> Kind:
+def _kind(folder: Path, config: object) -> ParityKind:
     for kind in KINDS.values():
         if isinstance(config, dict) and kind.keys <= config.keys():
             return kind

@@ -59,7 +59,7 @@ class Golden:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ParityKind:
     """keys: entries of ``config.json`` that tell the kind. compute: outputs by name.
 
     tolerances: of outputs, or of all that end in .NAME, where it is not :data:`FORWARD_TOLERANCE`. clamped:
@@ -151,15 +151,15 @@ def compute_tbdub(golden: Golden) -> Tensors:
     steps, motion = config["teacher"], inputs["motion_latents"]
     # (T, layers, channels): the layer runs fastest in what the transformer takes.
     features = inputs["hubert_features"].transpose(1, 2).flatten(1)
-    heard = [audio_windows(features, start, config["f"])[None] for start in config["starts"]]
-    given = ModelConditions(heard[0], inputs["ref_latents"], inputs["context"])
+    windows = [audio_windows(features, start, config["f"])[None] for start in config["starts"]]
+    given = ModelConditions(windows[0], inputs["ref_latents"], inputs["context"])
     moving = replace(given, motion=motion)
     noise = inputs["noise"]
     started = noise.clone()
     started[:, :, : motion.shape[2]] = motion
     first = student.sample(model, noise, moving)
     following = ModelConditions(
-        heard[1], inputs["ref_latents_clip2"], inputs["context"], motion=first[:, :, -motion.shape[2] :]
+        windows[1], inputs["ref_latents_clip2"], inputs["context"], motion=first[:, :, -motion.shape[2] :]
     )
     second = student.sample(model, inputs["noise_clip2"], following)
     grid = torch.linspace(0, 1, 101, dtype=torch.float64).tolist()
@@ -251,25 +251,29 @@ TBDUB_SAMPLES = (
     *("student_clip2", "student_assembled"),
 )
 KINDS = {
-    "tbdub": Kind(
+    "tbdub": ParityKind(
         frozenset({"cfg", "teacher", "student"}),
         compute_tbdub,
         dict.fromkeys(TBDUB_SAMPLES, SAMPLER_TOLERANCE),
     ),
-    # Windows that are heard one by one are an option of the release alone.
-    "hubert": Kind(frozenset({"model_type", "golden", "conv_dim"}), compute_hubert, left_out=("perchunk_",)),
-    "boxes": Kind(
+    # Windows that are encoded one by one are an option of the release alone.
+    "hubert": ParityKind(
+        frozenset({"model_type", "golden", "conv_dim"}), compute_hubert, left_out=("perchunk_",)
+    ),
+    "boxes": ParityKind(
         frozenset({"clips"}),
         compute_boxes,
         {"landmarks_smoothed": 1e-2, "boxes_before_planning": 1e-2, "boxes": 1.0},
         weights=False,
     ),
-    "xdub": Kind(
+    "xdub": ParityKind(
         frozenset({"cfg", "steps"}),
         compute_xdub,
         {"sample": SAMPLER_TOLERANCE, "sample_motion": SAMPLER_TOLERANCE},
     ),
-    "vae38": Kind(frozenset({"dec_dim", "z_dim", "dim_mult"}), compute_vae38, clamped=frozenset({"decoded"})),
-    "ltx2": Kind(frozenset({"diffusers_config", "cases"}), compute_ltx2, derived=DERIVED),
-    "whisper": Kind(frozenset({"n_audio_state", "n_audio_head", "starts"}), compute_whisper),
+    "vae38": ParityKind(
+        frozenset({"dec_dim", "z_dim", "dim_mult"}), compute_vae38, clamped=frozenset({"decoded"})
+    ),
+    "ltx2": ParityKind(frozenset({"diffusers_config", "cases"}), compute_ltx2, derived=DERIVED),
+    "whisper": ParityKind(frozenset({"n_audio_state", "n_audio_head", "starts"}), compute_whisper),
 }

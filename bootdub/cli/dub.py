@@ -12,11 +12,11 @@ import typer
 from bootdub.cli import speed as switch
 from bootdub.cli.errors import clean_errors
 from bootdub.cli.options import (
+    CodecName,
     Detector,
     Device,
     DeviceOption,
     Dtype,
-    OutputCodec,
     PresetOption,
     parse_box,
 )
@@ -93,7 +93,7 @@ def dub(
         bool, typer.Option("--lossless", help="Write FFV1 in .mkv: every pixel outside the face is kept.")
     ] = False,
     codec: Annotated[
-        OutputCodec | None,
+        CodecName | None,
         typer.Option(help="Of the output's pictures. Default: the source's, where it can be had."),
     ] = None,
     crf: Annotated[

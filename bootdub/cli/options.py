@@ -36,7 +36,7 @@ class Detector(str, Enum):
     box = "box"
 
 
-class OutputCodec(str, Enum):
+class CodecName(str, Enum):
     """What an output's pictures are coded with."""
 
     h264 = "h264"

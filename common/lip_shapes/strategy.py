@@ -132,7 +132,7 @@ def silenced(features: Tensor, shapes: Tensor, middle: float, share: float) -> t
     Args:
         middle, share: place and length of the stretch over the clip's; it may reach beyond the clip.
 
-    Filmed clips of speech hold few silences. Frames about either end of the stretch are not judged.
+    Filmed clips of speech hold few silences. Frames about either end of the stretch count in no loss.
     """
     features, shapes = features.clone(), shapes.clone()
     frames = len(shapes)
@@ -156,7 +156,7 @@ def at_tempo(features: Tensor, shapes: Tensor, factor: float) -> tuple[Tensor, T
     """A clip played ``factor`` times as fast about its middle, at the length that it had.
 
     Faster: sound and mouth before its beginning and after its end are not known. Sound goes on as it was
-    there, and the mouth, NaN, is not judged.
+    there, and the mouth, NaN, counts in no loss.
     """
 
     def played(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Models that judge and are not trained."""
+"""Frozen networks: those that losses and metrics compute with, and their fingerprints."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """ONNX graphs of convolutional networks as torch modules, so that gradients pass through them.
 
-The judges that others publish as ONNX (ArcFace in insightface's packs) run in onnxruntime without gradients.
+Networks that others publish as ONNX (ArcFace in insightface's packs) run in onnxruntime without gradients.
 Here the graph is walked node by node with torch operations; the semantics are those of the ONNX operator
 specification. Tensors of integers (shapes and what is computed from them) stay on the CPU.
 """

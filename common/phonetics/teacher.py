@@ -54,7 +54,7 @@ class OnnxWhisper:
 
         def encode(first: int, end: int) -> Features:
             # What is shorter than the window stands at its end: so does the last thing said, for a teacher
-            # that judges turns, and others do not mind.
+            # that detects ends of turns, and others do not mind.
             piece = np.pad(sound[HOP * first : HOP * end], (HOP * (self._window - (end - first)), 0))
             if self._unit_variance:
                 piece = (piece - piece.mean()) / np.sqrt(piece.var() + 1e-7)

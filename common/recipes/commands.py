@@ -16,7 +16,7 @@ from common.recipes.options import Request, parse
 from common.recipes.schema import (
     ROOT,
     DryRun,
-    Kind,
+    ParameterKind,
     Recipe,
     Step,
     StepKind,
@@ -28,7 +28,7 @@ from common.recipes.templates import fill, holds, to_yaml_word
 
 
 @dataclass(frozen=True)
-class Machine:
+class Host:
     """Where the commands run."""
 
     python: str
@@ -61,7 +61,7 @@ class Command:
 class Commands:
     """The commands of the steps that a user asked for."""
 
-    def __init__(self, recipe: Recipe, request: Request, machine: Machine) -> None:
+    def __init__(self, recipe: Recipe, request: Request, machine: Host) -> None:
         self.recipe, self.request, self.machine = recipe, request, machine
         self.values = {**request.values, "cores": machine.cores}
         for name, step in recipe.steps.items():
@@ -132,7 +132,7 @@ class Commands:
         theirs = {
             Path(file).name
             for parameter, about in self.recipe.parameters.items()
-            if about.kind is Kind.configs
+            if about.kind is ParameterKind.configs
             for file in values[parameter]
         }
         files: list[str] = []
@@ -221,7 +221,7 @@ def read_commands(recipe: str, words: list[str]) -> Commands:
         UserError: no such recipe, or a bad option.
     """
     loaded = load_recipe(recipe)
-    machine = Machine(os.environ.get("PYTHON") or sys.executable, os.cpu_count() or 1)
+    machine = Host(os.environ.get("PYTHON") or sys.executable, os.cpu_count() or 1)
     commands = Commands(loaded, parse(loaded, words), machine)
     commands.check()
     return commands

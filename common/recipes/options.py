@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import require_file
-from common.recipes.schema import ROOT, Kind, Parameter, Recipe
+from common.recipes.schema import ROOT, Parameter, ParameterKind, Recipe
 from common.recipes.templates import fill
 
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")
@@ -73,30 +73,30 @@ def _shown(name: str) -> str:
 
 
 def _value(name: str, parameter: Parameter, queue: deque[str]) -> Any:
-    if parameter.kind is Kind.flag:
+    if parameter.kind is ParameterKind.flag:
         return True
     text = _next(name, queue)
-    if parameter.kind is Kind.configs:
+    if parameter.kind is ParameterKind.configs:
         files = [text]
         while queue and not queue[0].startswith("--") and "=" not in queue[0]:
             files.append(queue.popleft())
         return files
-    if parameter.kind is Kind.file:
+    if parameter.kind is ParameterKind.file:
         return str(require_file(text, name).resolve())
-    if parameter.kind is Kind.folder:
+    if parameter.kind is ParameterKind.folder:
         return str(Path(text).resolve())
-    if parameter.kind is Kind.text:
+    if parameter.kind is ParameterKind.text:
         return text
     try:
-        number = int(text) if parameter.kind is Kind.integer else float(text)
+        number = int(text) if parameter.kind is ParameterKind.integer else float(text)
     except ValueError:
         number = math.nan
-    if parameter.kind is Kind.number and not (0 < number < math.inf):
+    if parameter.kind is ParameterKind.number and not (0 < number < math.inf):
         raise UserError(f"--{_shown(name)} is '{text}': give a number above 0.")
     if parameter.choices and number not in parameter.choices:
         *most, last = map(str, parameter.choices)
         raise UserError(f"--{_shown(name)} is '{text}': give {', '.join(most)} or {last}.")
-    if parameter.kind is Kind.integer and not number >= parameter.least:
+    if parameter.kind is ParameterKind.integer and not number >= parameter.least:
         raise UserError(f"--{_shown(name)} is '{text}': give a number from {parameter.least} on.")
     return number
 
@@ -144,8 +144,8 @@ def _complete(recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
         value = given.get(name, parameter.default)
         if name not in given:
             value = fill(value, values, f"parameters.{name}.default")
-            value = False if parameter.kind is Kind.flag else value
-        if parameter.kind is Kind.configs:
+            value = False if parameter.kind is ParameterKind.flag else value
+        if parameter.kind is ParameterKind.configs:
             files = [str(ROOT / file) for file in value] if name not in given else value
             value, values[f"{name}.size"], values[f"{name}.overlays"] = files, files[0], files[1:]
         values[name] = value

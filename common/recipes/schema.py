@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _FOLDER = ROOT / "configs" / "recipes"
 
 
-class Kind(str, Enum):
+class ParameterKind(str, Enum):
     """What an option of the command line takes."""
 
     text = "text"
@@ -51,7 +51,7 @@ class Parameter:
     """Empty: it is for other programs, and --help passes over it."""
     value: str = ""
     """What --help calls its value, such as DIR."""
-    kind: Kind = Kind.text
+    kind: ParameterKind = ParameterKind.text
     default: Any = ""
     required: bool = False
     least: int = 0

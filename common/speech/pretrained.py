@@ -125,7 +125,7 @@ class PretrainedEncoder:
     def _hear_wav2vec2(self, level: npt.NDArray[np.float32], first: int, end: int) -> Features:
         """(end - first, channels) from the sound of these features and what the last of them reaches into."""
         stop = HOP * (end - 1) + _WAV2VEC2_FIELD
-        # Samples that make no further feature are heard all the same: the network normalises over time.
+        # Samples that make no further feature are encoded all the same: the network normalises over time.
         sound = level[HOP * first : stop if stop + HOP <= len(level) else None]
         sound = np.pad(sound, (0, max(0, _WAV2VEC2_FIELD - len(sound))))
         features = self._wav2vec2(torch.from_numpy(sound)[None].to(self.device)).last_hidden_state

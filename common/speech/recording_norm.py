@@ -37,7 +37,7 @@ class RecordingNorm(nn.Module):
 
     @contextmanager
     def over(self, sound: Tensor) -> Iterator[None]:
-        """Within, windows are normalised as if the whole of ``sound`` (samples,) were heard at once."""
+        """Within, windows are normalised as if the whole of ``sound`` (samples,) were encoded at once."""
         self._statistics = self._measure(sound)
         try:
             yield

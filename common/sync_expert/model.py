@@ -34,7 +34,7 @@ class SyncExpert(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         crop_size: side S of the face crops in pixels.
-        frames: video frames N (25 per second) that are judged at once.
+        frames: video frames N (25 per second) that it sees at once.
         audio_channels: size A of a speech feature (50 per second).
         widths: channels per level; every level but the last halves height and width.
         embed_dim: size D of the embeddings.

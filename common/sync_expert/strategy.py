@@ -194,7 +194,7 @@ class SyncStrategy:
 class SyncReport:
     """What an expert is worth on clips that it never saw.
 
-    accuracy: share of (true, shifted) pairs judged rightly. offsets: shift in frames -> clips whose best
+    accuracy: share of (true, shifted) pairs told apart rightly. offsets: shift in frames -> clips whose best
     match it is. loss: mean cross-entropy; at ln 2 = 0.693 nothing was learnt.
     """
 

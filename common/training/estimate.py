@@ -19,8 +19,8 @@ FP32, BF16 = 4, 2
 ASSUMED_MFU = 0.40
 USABLE = 0.90
 GIB = 2**30
-# Latent frames that a pixel loss decodes: the four judged ones and the one before.
-_JUDGED_LATENTS = 5
+# Latent frames that a pixel loss decodes: the four of phase.decoded_latents and the one before.
+_DECODED_LATENTS = 5
 # Feature maps that autograd keeps per residual block of the autoencoder's decoder: inputs and outputs of two
 # norms, two activations and two convolutions, the latter once more with their padding (measured: 12.6 to 15).
 _KEPT_MAPS = 14
@@ -29,7 +29,7 @@ _CARRIED_FRAMES = 4
 
 
 @dataclass(frozen=True)
-class Memory:
+class GpuMemory:
     """Bytes per GPU by what they hold."""
 
     parts: Mapping[str, float]
@@ -97,7 +97,7 @@ class Run:
         rate = self.world * DATA_SHEET[device.upper()] * mfu
         return self.config.train.max_steps * self.cost().flops / rate / 3600
 
-    def memory(self, sharding: str, checkpointing: bool) -> Memory:
+    def memory(self, sharding: str, checkpointing: bool) -> GpuMemory:
         """Bytes per GPU with "ddp" (all of it everywhere) or "fsdp2" (parameter state in ``world`` parts)."""
         train = self.config.train
         sharded = sharding == "fsdp2"
@@ -128,7 +128,7 @@ class Run:
             parts["decoding"] = decode_bytes(
                 self.config.vae, self._side, train.micro_batch_size, BF16 if half else FP32, checkpointing
             )
-        return Memory(parts)
+        return GpuMemory(parts)
 
     def activation_bytes(self, checkpointing: bool) -> float:
         """What autograd keeps of one micro-batch: of all blocks, or their inputs and one block's rest."""
@@ -178,7 +178,7 @@ class Run:
 def decode_bytes(
     vae: Any, side: int, samples: int = 1, width: int = FP32, checkpointing: bool = False
 ) -> float:
-    """What autograd keeps of decoding the judged latents of ``samples``, side x side cells.
+    """What autograd keeps of decoding latents of ``samples``, side x side cells.
 
     The decoder has a middle of two residual blocks, then levels of ``num_res_blocks`` + 1; every level but
     the last doubles the picture, and time where the encoder halves it. Values are ``width`` bytes wide.
@@ -188,7 +188,7 @@ def decode_bytes(
     """
     widths = [vae.decoder_base_dim * factor for factor in reversed(vae.dim_mult)]
     longer = list(reversed(vae.temperal_downsample))
-    frames, area = _JUDGED_LATENTS, 2.0 * widths[0] * side * side
+    frames, area = _DECODED_LATENTS, 2.0 * widths[0] * side * side
     values, carried = area * frames, area
     for level, channels in enumerate(widths):
         area = (vae.num_res_blocks + 1) * channels * float(side * side)
@@ -199,7 +199,7 @@ def decode_bytes(
     whole = _KEPT_MAPS * values
     if not checkpointing:
         return width * whole * samples
-    return width * (_CARRIED_FRAMES * _JUDGED_LATENTS * carried * samples + whole / _JUDGED_LATENTS)
+    return width * (_CARRIED_FRAMES * _DECODED_LATENTS * carried * samples + whole / _DECODED_LATENTS)
 
 
 def estimate_rows(run: Run) -> list[tuple[str, str]]:

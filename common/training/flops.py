@@ -109,7 +109,7 @@ def linear_layers(model: Any, shape: Shape) -> dict[str, Product]:
     b, d, f, a = shape.batch, model.dim, model.ffn_dim, model.audio_dim
     reference, own = token_counts(model, shape)
     target, every = b * own, b * (reference + own)
-    heard = b * shape.frames * shape.window
+    speech = b * shape.frames * shape.window
     patch = math.prod(model.patch_size)
     latent = model.latent_channels + model.condition_channels
     layers = {
@@ -118,18 +118,18 @@ def linear_layers(model: Any, shape: Shape) -> dict[str, Product]:
         "time_embedding.linear_1": Product(b + 1, model.freq_dim, d),
         "time_embedding.linear_2": Product(b + 1, d, d),
         "time_projection": Product(b + 1, d, 6 * d),
-        "audio_embedding.proj_in": Product(heard, model.audio_channels, a),
-        "audio_embedding.proj_out": Product(heard, a, d),
+        "audio_embedding.proj_in": Product(speech, model.audio_channels, a),
+        "audio_embedding.proj_out": Product(speech, a, d),
         "head.head": Product(target, d, model.latent_channels * patch),
     }
     for i in range(model.audio_layers):
         name = f"audio_embedding.layers.{i}"
         layers |= {
-            f"{name}.attn.{part}": Product(heard, a, a) for part in ("to_q", "to_k", "to_v", "to_out.0")
+            f"{name}.attn.{part}": Product(speech, a, a) for part in ("to_q", "to_k", "to_v", "to_out.0")
         }
         # A gated unit: twice the width goes in, once comes out.
-        layers[f"{name}.ff.net.0.proj"] = Product(heard, a, 8 * a)
-        layers[f"{name}.ff.net.2"] = Product(heard, 4 * a, a)
+        layers[f"{name}.ff.net.0.proj"] = Product(speech, a, 8 * a)
+        layers[f"{name}.ff.net.2"] = Product(speech, 4 * a, a)
     if model.text_tokens:
         # The text states are the same for all samples until the blocks.
         layers["text_embedding.linear_1"] = Product(model.text_tokens, model.text_dim, d)
@@ -138,7 +138,7 @@ def linear_layers(model: Any, shape: Shape) -> dict[str, Product]:
         layers |= _attention(f"blocks.{i}.self_attn", every, every, d)
         if model.text_tokens:
             layers |= _attention(f"blocks.{i}.cross_attn", target, b * model.text_tokens, d)
-        layers |= _attention(f"blocks.{i}.audio_attn", target, heard, d)
+        layers |= _attention(f"blocks.{i}.audio_attn", target, speech, d)
         layers[f"blocks.{i}.ffn.net.0.proj"] = Product(every, d, f)
         layers[f"blocks.{i}.ffn.net.2"] = Product(every, f, d)
     return layers

@@ -58,7 +58,7 @@ def _expert(config: FlowTrainingConfig, speech: str) -> SyncExpert:
     if config.loss_expert and Path(config.loss_expert).resolve() == Path(named).resolve():
         raise UserError(
             f"train.sample_expert is {named}, the expert of a loss of this training: a model that was "
-            "trained to please it must be judged by another one."
+            "trained to please it must be measured by another one."
         )
     expert = load_expert(named)
     if expert.speech and expert.speech != speech:

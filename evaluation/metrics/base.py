@@ -28,7 +28,7 @@ class Better(Enum):
     one = "one"
     """the nearer to 1, on either side: ratios to the source"""
     none = "none"
-    """describes, does not judge"""
+    """describes; no value is best"""
 
 
 class Kind(str, Enum):

@@ -42,7 +42,7 @@ class LipLeak:
             ),
             Metric(
                 "lip_leak_heard",
-                "Lip leak, heard",
+                "Lip leak, by loudness",
                 "",
                 Better.zero,
                 text.format("the loudness of the speech") + " explain, for speech that nobody was filmed at",
@@ -56,9 +56,9 @@ class LipLeak:
         if Kind(clip.kind) is not Kind.cross:
             return {}
         made, source = clip.made.opening, clip.source.opening
-        heard = loudness(clip.speech, len(clip))
+        loud = loudness(clip.speech, len(clip))
         values: Values = {}
-        for key, driver in (("lip_leak", clip.driver_opening), ("lip_leak_heard", heard)):
+        for key, driver in (("lip_leak", clip.driver_opening), ("lip_leak_heard", loud)):
             found = None if driver is None else part_correlation(made, source, driver)
             if found is not None:
                 values[key] = found
@@ -93,7 +93,7 @@ def lsd(matched: Values, mismatched: Values) -> Values:
 
     Returns:
         ``lsd_<judge>`` for every judge whose LSE-C both rows have: matched minus mismatched. About 0 for a
-        system that listens; large where the lips are the video's own.
+        system that follows the speech; large where the lips are the video's own.
     """
     return {
         key.replace(_CONFIDENCE, "lsd_", 1): matched[key] - mismatched[key]

@@ -15,7 +15,7 @@ from evaluation.metrics.base import Better, Metric, Values
 Array = NDArray[np.float32]
 
 # Frames whose mean is one picture: moving lips and noise average out, a head hardly turns. Pictures of a
-# group are judged together: what a patch does lasts, what a mistimed movement does goes away.
+# group are taken together: what a patch does lasts, what a mistimed movement does goes away.
 _CHUNK = 10
 _GROUP = 2
 # In crop sides: the strips on both sides of a line, and the length of line that makes an edge of a patch.

@@ -49,7 +49,7 @@ def load_measures(
     """What can be measured with these files.
 
     Returns:
-        Measures, pooled measures, and facts for the report: heading -> what judges, or which file is missing.
+        Measures, pooled measures, and facts for the report: heading -> the network, or which file is missing.
 
     Raises:
         UserError: a file that was given is missing, damaged or another network's; half of a pair was given.

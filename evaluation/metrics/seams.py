@@ -95,7 +95,7 @@ def seam_excess(found: Curve, seams: Sequence[int]) -> float | None:
     return float(np.mean(excess)) if excess else None
 
 
-class Seams:
+class SeamJump:
     """``seam_jump``: how far window borders stand out, in the face without the mouth.
 
     Left out where the system does not tell its seams or has none.

@@ -1,8 +1,8 @@
 """Is generated speech like the speech that it takes the place of?
 
 The metrics of audio-visual dubbing in JUST-DUB-IT: Dur-Err, Int-Corr, V-SIM, WER. What is public of it names
-them without formulas; those here are ours. Visual dubbers are not judged: their sound is the source's or the
-one that they were given (:func:`is_generated`).
+them without formulas; those here are ours. Visual dubbers are not measured: their sound is the source's or
+the one that they were given (:func:`is_generated`).
 
 All sounds are (samples,) float32 mono at 16 kHz.
 """

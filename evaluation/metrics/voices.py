@@ -118,13 +118,13 @@ class WhisperTranscriber:
         self.fingerprint = fingerprint([self.name, weight_fingerprint(model)])
 
     def transcribe(self, sound: Sound) -> str:
-        heard = self._pipeline(
+        found = self._pipeline(
             {"raw": np.asarray(sound, np.float32), "sampling_rate": SAMPLE_RATE},
-            # Longer sounds are heard window by window, each from the last time stamp of the one before.
+            # Longer sounds are transcribed window by window, each from the last time stamp of the one before.
             return_timestamps=len(sound) > WINDOW,
             generate_kwargs=dict(self._options),
         )
-        return str(heard["text"]).strip()
+        return str(found["text"]).strip()
 
 
 def _load(kind: Any, folder: Path, what: str) -> Any:

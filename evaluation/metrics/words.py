@@ -28,7 +28,7 @@ def edit_distance(a: list[str], b: list[str]) -> int:
     return row[-1]
 
 
-def word_error_rate(reference: str, heard: str) -> float | None:
+def word_error_rate(reference: str, transcript: str) -> float | None:
     """Edit distance of the words over the number of words in the reference; None where it has none."""
     wanted = words(reference)
-    return edit_distance(wanted, words(heard)) / len(wanted) if wanted else None
+    return edit_distance(wanted, words(transcript)) / len(wanted) if wanted else None

@@ -16,7 +16,7 @@ CRITERIA = ("naturalness", "sync")
 LOWEST, HIGHEST = 1, 10
 
 
-class Role(str, Enum):
+class VideoRole(str, Enum):
     """What a video is in the test."""
 
     system = "system"
@@ -24,7 +24,7 @@ class Role(str, Enum):
     control = "control"
 
 
-ROLE_NAMES = {Role.truth: "ground truth", Role.control: "control"}
+ROLE_NAMES = {VideoRole.truth: "ground truth", VideoRole.control: "control"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RatedVideo:
     """One video: its random name, its role, and what it is called in the tables."""
 
     token: str
-    role: Role
+    role: VideoRole
     system: str
 
 
@@ -89,5 +89,5 @@ class Key:
 
 
 def _page(data: dict[str, Any]) -> Page:
-    videos = tuple(RatedVideo(v["token"], Role(v["role"]), v["system"]) for v in data["videos"])
+    videos = tuple(RatedVideo(v["token"], VideoRole(v["role"]), v["system"]) for v in data["videos"])
     return Page(data["clip"], data["group"], videos)

@@ -27,7 +27,7 @@ from evaluation.mos.key import (
     Key,
     Page,
     RatedVideo,
-    Role,
+    VideoRole,
 )
 
 
@@ -145,8 +145,8 @@ def _chosen(items: Sequence[ListeningItem], limit: int, rng: np.random.Generator
 def plan(items: Sequence[ListeningItem], seed: int, rng: np.random.Generator) -> Key:
     """Draw names and orders. No page has the order of the page before it."""
     systems = tuple(items[0].videos)
-    kinds = [(Role.system, name) for name in systems]
-    kinds += [(role, ROLE_NAMES[role]) for role in (Role.truth, Role.control)]
+    kinds = [(VideoRole.system, name) for name in systems]
+    kinds += [(role, ROLE_NAMES[role]) for role in (VideoRole.truth, VideoRole.control)]
     used: set[str] = set()
 
     def fresh() -> str:
@@ -203,9 +203,9 @@ def _write_clip(
     # In the order of the names, not of the page: nothing that disks and archives keep tells the systems.
     for entry in sorted(page.videos, key=lambda entry: entry.token):
         sound = item.original
-        if entry.role is Role.system:
+        if entry.role is VideoRole.system:
             frames, sound = shown_frames(item.videos[entry.system], form), item.speech
-        elif entry.role is Role.control:
+        elif entry.role is VideoRole.control:
             frames = corrupted_frames(item.original, form, detector, rng)
         else:
             frames = shown_frames(item.original, form)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
 from evaluation.mos.answers import Answers
-from evaluation.mos.key import CRITERIA, Key, Page, Role
+from evaluation.mos.key import CRITERIA, Key, Page, VideoRole
 from evaluation.results import ALL
 
 LEAST_FOR_TRUTH = 6.0
@@ -33,7 +33,7 @@ class Mean:
     """
 
     system: str
-    role: Role
+    role: VideoRole
     group: str
     criterion: str
     ratings: int
@@ -74,7 +74,7 @@ def screen(answers: Answers, key: Key) -> list[str]:
     for criterion in CRITERIA:
         truth, control = (
             float(np.mean(_marks([answers], key.pages, role, _only(key, role), criterion)))
-            for role in (Role.truth, Role.control)
+            for role in (VideoRole.truth, VideoRole.control)
         )
         if truth < LEAST_FOR_TRUTH:
             reasons.append(f"Mean {criterion} of the ground truth is {truth:.2f}, below {LEAST_FOR_TRUTH:g}.")
@@ -95,7 +95,9 @@ def means(kept: Sequence[Answers], key: Key) -> list[Mean]:
     return rows
 
 
-def _mean(marks: NDArray[np.float64], system: str, role: Role, group: str, criterion: str, seed: int) -> Mean:
+def _mean(
+    marks: NDArray[np.float64], system: str, role: VideoRole, group: str, criterion: str, seed: int
+) -> Mean:
     low, high = bootstrap(marks, seed)
     error = float(marks.std(ddof=1) / np.sqrt(marks.size)) if marks.size > 1 else None
     return Mean(system, role, group, criterion, marks.size, float(marks.mean()), error, low, high)
@@ -120,7 +122,8 @@ def comparisons(kept: Sequence[Answers], key: Key) -> list[SystemComparison]:
             for other in key.systems[1:]:
                 if kept:
                     a, b = (
-                        _marks(kept, pages, Role.system, name, criterion) for name in (key.systems[0], other)
+                        _marks(kept, pages, VideoRole.system, name, criterion)
+                        for name in (key.systems[0], other)
                     )
                     rows.append(_comparison((a - b).ravel(), key.systems[0], other, group, criterion))
     return rows
@@ -140,13 +143,13 @@ def _comparison(
     )
 
 
-def _entries(key: Key) -> list[tuple[Role, str]]:
+def _entries(key: Key) -> list[tuple[VideoRole, str]]:
     """Systems in their order, then truth and control."""
-    others = [(role, _only(key, role)) for role in (Role.truth, Role.control)]
-    return [(Role.system, name) for name in key.systems] + others
+    others = [(role, _only(key, role)) for role in (VideoRole.truth, VideoRole.control)]
+    return [(VideoRole.system, name) for name in key.systems] + others
 
 
-def _only(key: Key, role: Role) -> str:
+def _only(key: Key, role: VideoRole) -> str:
     return next(entry.system for entry in key.pages[0].videos if entry.role is role)
 
 
@@ -159,7 +162,7 @@ def _groups(key: Key) -> dict[str, list[Page]]:
 
 
 def _marks(
-    answers: Sequence[Answers], pages: Sequence[Page], role: Role, system: str, criterion: str
+    answers: Sequence[Answers], pages: Sequence[Page], role: VideoRole, system: str, criterion: str
 ) -> NDArray[np.float64]:
     """(raters, clips) marks."""
     tokens = [

@@ -60,11 +60,11 @@ class OwnJudge:
 
     Args:
         folder: a saved expert; None takes :func:`default_judge_path`.
-        speech: the encoder whose features it hears; None takes log-mel, which needs no weights.
+        speech: the encoder whose features it takes; None takes log-mel, which needs no weights.
         device: where it runs.
 
     Raises:
-        UserError: no expert there, or one that hears the features of another encoder.
+        UserError: no expert there, or one that was trained on features of another encoder.
     """
 
     key, reach, cosine = "own", 15, True
@@ -81,8 +81,9 @@ class OwnJudge:
         self.expert = load_expert(place).float().eval()
         if self.expert.speech and self.expert.speech != self.speech.fingerprint:
             raise UserError(
-                f"The sync judge '{place}' hears another speech encoder ({self.expert.speech}) "
-                f"than '{self.speech.name}' ({self.speech.fingerprint}): give the one it was trained with."
+                f"The sync judge '{place}' was trained on features of another speech encoder "
+                f"({self.expert.speech}) than '{self.speech.name}' ({self.speech.fingerprint}): give "
+                "the one it was trained with."
             )
         self.expert.to(device)  # type: ignore[arg-type]
         self.name = f"own {place.resolve().name}"
@@ -101,21 +102,21 @@ class OwnJudge:
         small = np.stack([cv2.resize(f, (side, side), interpolation=cv2.INTER_AREA) for f in frames])
         video = to_video(small)
         features = torch.from_numpy(self.speech.encode(sound))
-        heard = min(starts, (len(features) - wide) // FEATURES_PER_FRAME + 1)
-        if heard < 1:
+        spoken = min(starts, (len(features) - wide) // FEATURES_PER_FRAME + 1)
+        if spoken < 1:
             return np.zeros((0, 2 * self.reach + 1))
         lips, words = [], []
         for first in range(0, starts, _BATCH):
             part = range(first, min(first + _BATCH, starts))
             pictures = torch.stack([video[:, s : s + self.window] for s in part])
             lips.append(self.expert.embed_frames(pictures.to(device)).cpu())
-        for first in range(0, heard, _BATCH):
-            part = range(first, min(first + _BATCH, heard))
+        for first in range(0, spoken, _BATCH):
+            part = range(first, min(first + _BATCH, spoken))
             sounds = torch.stack([features[FEATURES_PER_FRAME * s :][:wide] for s in part])
             words.append(self.expert.embed_features(sounds.to(device)).cpu())
         cosines = (torch.cat(lips) @ torch.cat(words).T).double().numpy()
         result = np.full((starts, 2 * self.reach + 1), np.nan)
         for shift in range(-self.reach, self.reach + 1):
-            rows = np.arange(max(0, -shift), min(starts, heard - shift))
+            rows = np.arange(max(0, -shift), min(starts, spoken - shift))
             result[rows, shift + self.reach] = 1 - cosines[rows, rows + shift]
         return result

@@ -162,14 +162,14 @@ class SyncNetJudge:
         video = torch.from_numpy(np.ascontiguousarray(small[..., ::-1])).movedim(-1, 0)
         cepstra = torch.from_numpy(mfcc(sound).astype(np.float32).T)[None]
         wide = CEPSTRA_PER_FRAME * FRAMES
-        lips, heard = [], []
+        lips, speech = [], []
         for first in range(0, starts, _BATCH):
             part = range(first, min(first + _BATCH, starts))
             pictures = torch.stack([video[:, s : s + FRAMES] for s in part]).float()
             sounds = torch.stack([cepstra[..., 4 * s : 4 * s + wide] for s in part])
             lips.append(self.net.embed_frames(pictures.to(device)).cpu())
-            heard.append(self.net.embed_sound(sounds.to(device)).cpu())
-        visual, audio = torch.cat(lips), torch.cat(heard)
+            speech.append(self.net.embed_sound(sounds.to(device)).cpu())
+        visual, audio = torch.cat(lips), torch.cat(speech)
         padded = torch.nn.functional.pad(audio, (0, 0, self.reach, self.reach))
         around = padded.unfold(0, 2 * self.reach + 1, 1).movedim(-1, 1)
         # pairwise_distance adds 1e-6 to each difference; kept, so that numbers agree to the last digit.

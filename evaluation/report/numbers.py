@@ -26,7 +26,7 @@ DIRECTIONS = {
     Better.lower: "lower is better",
     Better.zero: "the nearer to 0 the better",
     Better.one: "the nearer to 1 the better",
-    Better.none: "describes, does not judge",
+    Better.none: "describes; no value is best",
 }
 KINDS = {
     Kind.cross: "other speech",
@@ -118,13 +118,13 @@ def of_cell(metric: Metric, cell: Cell | None, digits: int, rows: int, reason: s
 
 def of_rate(found: Rate) -> Shown:
     if found.interval is None:
-        return missing("No row was judged.")
+        return missing("No row has a verdict.")
     percent = 100 * found.successes / found.count
     low, high = (f"{100 * end:.0f}" for end in found.interval)
     detail = [f"{found.successes} of {found.count}", f"[{low}, {high}]"]
     if found.errors:
         detail.append(f"{found.errors} without a dub")
-    return Shown(f"{percent:.0f} %", percent, f"{found.count} rows were judged", "\n".join(detail))
+    return Shown(f"{percent:.0f} %", percent, f"{found.count} rows have a verdict", "\n".join(detail))
 
 
 def of_speed(found: Rate) -> Shown:

@@ -39,7 +39,7 @@ def write_report(
 
     Of ``results.facts`` three keys have a meaning, the others are listed: "rules" (list of sentences: what
     success is), "missing" (metric key -> why it was not measured), "main" (keys of the metrics that are
-    drawn; default: the first of each family that judges).
+    drawn; default: the first of each family that has a best value).
 
     Args:
         folder: ``Row.preview``, ``Row.strip`` and ``Row.video`` are relative to it.

@@ -114,12 +114,12 @@ def rate_lines(results: Results, tables: Tables) -> list[Line]:
 
 
 def main_metrics(results: Results) -> list[Metric]:
-    """Those that ``facts["main"]`` names, else the first of each family that judges."""
+    """Those that ``facts["main"]`` names, else the first of each family that has a best value."""
     named = results.facts.get("main")
     if named is not None:
         return [metric for metric in results.metrics if metric.key in named]
-    judging = families([metric for metric in results.metrics if metric.better is not Better.none])
-    return [metrics[0] for metrics in judging.values()]
+    ranked = families([metric for metric in results.metrics if metric.better is not Better.none])
+    return [metrics[0] for metrics in ranked.values()]
 
 
 def charts(results: Results, tables: Tables) -> list[tuple[Metric, Markup]]:

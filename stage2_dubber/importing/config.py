@@ -56,7 +56,7 @@ class Variant(str, Enum):
 
 
 @dataclass
-class StudentConfig(PackageConfig):
+class StudentImportConfig(PackageConfig):
     """Root of ``bootdub import-tbdub`` for the two-step student, which runs without guidance."""
 
     diffusion: DiffusionConfig = field(
@@ -68,7 +68,7 @@ class StudentConfig(PackageConfig):
 
 
 @dataclass
-class TeacherConfig(PackageConfig):
+class TeacherImportConfig(PackageConfig):
     """Root of ``bootdub import-tbdub`` for the teacher."""
 
     diffusion: DiffusionConfig = field(

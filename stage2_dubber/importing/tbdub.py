@@ -12,7 +12,7 @@ from common.geometry import frames_to_latents
 from common.models.conventions import TBDUB_STUDENT, TBDUB_TEACHER, Conventions, MotionRule
 from common.models.package_info import RELEASED_PHASE
 from common.models.stored import open_safetensors, open_tensor
-from stage2_dubber.importing.config import PackageConfig, StudentConfig, TeacherConfig, Variant
+from stage2_dubber.importing.config import PackageConfig, StudentImportConfig, TeacherImportConfig, Variant
 from stage2_dubber.importing.parts import hubert_part, original_vae_part
 from stage2_dubber.importing.sources import (
     HUBERT_FOLDER,
@@ -29,8 +29,8 @@ CONTEXT_FILE = "null_prompt_emb.pt"
 FORMAT = 2
 
 CONFIGS: dict[Variant, type[PackageConfig]] = {
-    Variant.student: StudentConfig,
-    Variant.teacher: TeacherConfig,
+    Variant.student: StudentImportConfig,
+    Variant.teacher: TeacherImportConfig,
 }
 _CONVENTIONS: dict[Variant, Conventions] = {
     Variant.student: TBDUB_STUDENT,

@@ -113,7 +113,7 @@ class EditorStrategy(FlowStrategy):
         phase = asdict(self.config.phase)
         phase.pop("active_range")  # acts at inference only
         phase.pop("own_references")  # how, not what: may change from one run to the next
-        for name in ("identity", "perceptual", "judged_latents"):  # under "judges", where there are any
+        for name in ("identity", "perceptual", "decoded_latents"):  # below, where there are any
             phase.pop(name)
         phase["sync"].pop("model")  # a path; other places may hold the same expert
         return {

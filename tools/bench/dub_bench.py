@@ -34,7 +34,7 @@ from dub_window import (  # noqa: E402
     PER_TOKEN,
     RELEASED_STEPS,
     WINDOW,
-    Job,
+    WindowRun,
     describe,
     floors,
     run_window,
@@ -144,7 +144,7 @@ def _work(options: argparse.Namespace) -> None:
     """What a child does."""
     device = choose_device(options.device)
     keep, warmup = options.baseline != "none", device.type == "cuda"
-    job = Job(options.variant, _size(options), device, _dtype(options), options.work, keep, warmup)
+    job = WindowRun(options.variant, _size(options), device, _dtype(options), options.work, keep, warmup)
     _result_file(options.work, options.variant).write_text(json.dumps(run_window(job)))
 
 

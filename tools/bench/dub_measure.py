@@ -19,7 +19,7 @@ STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # what the kernel wants to hear to forget the highest resident size so far (proc(5))
 
 
-class Memory:
+class PeakMemory:
     """The highest use of memory since the last reset, above what was in use when this was made.
 
     On a GPU it is what PyTorch has allocated there. On a CPU it is the resident size of this process, which
@@ -84,7 +84,7 @@ class Reading:
 class Parts:
     """Readings by part; one part is open at a time."""
 
-    def __init__(self, device: torch.device, memory: Memory) -> None:
+    def __init__(self, device: torch.device, memory: PeakMemory) -> None:
         self._device, self._memory = device, memory
         self._open: tuple[str, float, float] | None = None
         self._apart = (0.0, 0.0)

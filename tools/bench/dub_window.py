@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from dub_measure import Memory, Parts, Tape
+from dub_measure import Parts, PeakMemory, Tape
 from dub_sizes import Size, hollow_codec, hollow_transformer, random_autoencoder, random_transformer
 from numpy.typing import NDArray
 from per_token import PerTokenTransformer, TwiceDecodedCodec
@@ -38,7 +38,7 @@ WINDOW = ("encode", "step", "decode")
 
 
 @dataclass(frozen=True)
-class Job:
+class WindowRun:
     """What to run. ``folder`` holds the inputs of ``dub_sizes.write_inputs``; outputs are kept there too if
     ``keep``."""
 
@@ -81,7 +81,7 @@ class TimedCodec(VideoCodec):
             yield piece
 
 
-def run_window(job: Job) -> dict[str, Any]:
+def run_window(job: WindowRun) -> dict[str, Any]:
     """Dub the one window and say what its parts took. All code but the baseline's is what dubs for users."""
     size, device = job.size, job.device
     exact = job.variant == EXACT
@@ -96,7 +96,7 @@ def run_window(job: Job) -> dict[str, Any]:
     )
     plan = plan_face(request, size.geometry.crop_scale, size.geometry.fps, lambda *_: None)
     assert plan.model_frames == size.geometry.clip_frames
-    memory = Memory(device)
+    memory = PeakMemory(device)
     parts = Parts(device, memory)
 
     parts.start("text")
@@ -142,7 +142,7 @@ def empty_prompt(size: Size) -> torch.Tensor:
     return states
 
 
-def _report(job: Job, parts: Parts, memory: Memory) -> dict[str, Any]:
+def _report(job: WindowRun, parts: Parts, memory: PeakMemory) -> dict[str, Any]:
     # After the last step another one was begun and never done: it holds nothing but a few copies.
     steps = job.size.diffusion.num_steps
     readings = {name: each[:steps] if name == "step" else each for name, each in parts.readings.items()}

@@ -29,7 +29,7 @@ for _folder in (ROOT, ROOT / "tools" / "bench"):  # also runs from a checkout th
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
 
-from dub_measure import Memory, clock  # noqa: E402
+from dub_measure import PeakMemory, clock  # noqa: E402
 from switch_material import SIZES, Loaded, Material, PackageMaterial, RandomMaterial  # noqa: E402
 
 from common.config import load_config  # noqa: E402
@@ -152,7 +152,7 @@ def measure(
     steps: int | None = None,
 ) -> Measured:
     """Load, warm up, sample one window (in ``steps`` steps; None: the material's)."""
-    memory = Memory(device)
+    memory = PeakMemory(device)
     loaded = material.load(speed, device, dtype)
     memory.reset()  # loading is done: only what comes now counts, on top of what was loaded
     shape, frames = loaded.noise.shape, loaded.noise.shape[2]

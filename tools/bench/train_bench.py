@@ -56,7 +56,7 @@ LORA = (
 
 
 @dataclass(frozen=True)
-class Variant:
+class StepVariant:
     """How a step is computed; the geometry is the same for all."""
 
     name: str
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: there is no GPU here.")
     model, shape = geometry(options)
-    asked = Variant("asked", options.precision, options.checkpointing, options.compile)
+    asked = StepVariant("asked", options.precision, options.checkpointing, options.compile)
     variants = [asked] if options.baseline == "none" else [baseline_of(asked, options.baseline), asked]
     rows = [measure(variant, model, shape, device, options) for variant in variants]
     ratios = {}
@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def baseline_of(asked: Variant, name: str) -> Variant:
+def baseline_of(asked: StepVariant, name: str) -> StepVariant:
     """The asked variant with one thing, or with ``plain`` everything, as it is without the options."""
     changes: dict[str, dict[str, Any]] = {
         "plain": {"precision": "float32", "checkpointing": False, "compiled": False},
@@ -141,7 +141,7 @@ def geometry(options: argparse.Namespace) -> tuple[ModelConfig, Shape]:
 
 
 def measure(
-    variant: Variant, config: ModelConfig, shape: Shape, device: torch.device, options: argparse.Namespace
+    variant: StepVariant, config: ModelConfig, shape: Shape, device: torch.device, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Seconds by part, rates and peak memory of ``options.steps`` steps after ``options.warmup``."""
     _reset_memory(device)

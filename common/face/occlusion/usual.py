@@ -62,7 +62,7 @@ def learn(kept: Sequence[LowerFace]) -> Usual | None:
         features_of(face.picture, skin_in_light(own, skin)) for face, own in zip(kept, skins, strict=True)
     ]
     lips = np.stack([lip_measures(f, view) for f, view in zip(features, views, strict=True)])
-    # Seen well: both of its values are among the best.
+    # Visible well: both of its values are among the best.
     ranks = lips.argsort(axis=0).argsort(axis=0).min(axis=1)
     core = np.argsort(-ranks, kind="stable")[: max(round(_CORE * len(kept)), 1)]
     usual_lips = np.median(lips[core], axis=0).astype(np.float32)

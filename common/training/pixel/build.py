@@ -43,7 +43,7 @@ def build_decoded_losses(
     """
     losses: list[tuple[PixelLoss, float]] = []
     if phase.sync.weight:
-        frames = phase.judged_latents * TEMPORAL_STRIDE
+        frames = phase.decoded_latents * TEMPORAL_STRIDE
         losses.append((SyncLoss(load_expert(phase.sync.model), speech, frames), phase.sync.weight))
     if phase.identity.weight:
         # Imported where wanted: insightface and transformers take seconds.
@@ -64,7 +64,7 @@ def build_decoded_losses(
     autocast = dtype if dtype == torch.bfloat16 else None
     # A codec of its own around the same weights: what encodes the data keeps its precision.
     own = VideoCodec(codec.vae, autocast)
-    return DecodedFrameLosses(own, losses, extra_window, seed, phase.judged_latents, checkpointing)
+    return DecodedFrameLosses(own, losses, extra_window, seed, phase.decoded_latents, checkpointing)
 
 
 def check_landmarks(losses: DecodedFrameLosses | None, dataset: ShardDataset) -> None:

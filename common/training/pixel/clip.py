@@ -12,7 +12,7 @@ from torch import Tensor
 class DecodedClip:
     """N decoded frames of each of B samples, (B, 3, N, S, S) in [-1, 1].
 
-    The frames are those of whole latent frames after the first: N = 4 * ``phase.judged_latents``.
+    The frames are those of whole latent frames after the first: N = 4 * ``phase.decoded_latents``.
     """
 
     made: Tensor

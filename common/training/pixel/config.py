@@ -10,7 +10,7 @@ from common.errors import UserError
 
 @dataclass
 class PixelLossConfig:
-    """A loss on decoded frames: its weight (0: off) and the folder of the frozen model that judges."""
+    """A loss on decoded frames: its weight (0: off) and the folder of its frozen network."""
 
     weight: float = 0.0
     model: str = ""
@@ -23,7 +23,7 @@ class IdentityLossConfig:
     weight: float = 0.0
     pack: str = "buffalo_l"
     root: str = ""  # folder that holds models/<pack>; empty: ~/.insightface
-    frame_stride: int = 4  # one of so many decoded frames is judged
+    frame_stride: int = 4  # the loss takes one of so many decoded frames
 
     def __post_init__(self) -> None:
         at_least("phase.identity.weight", self.weight, 0.0)
@@ -36,7 +36,7 @@ class PerceptualLossConfig:
 
     weight: float = 0.0
     model: str = ""
-    frame_stride: int = 4  # one of so many decoded frames is judged
+    frame_stride: int = 4  # the loss takes one of so many decoded frames
 
     def __post_init__(self) -> None:
         at_least("phase.perceptual.weight", self.weight, 0.0)
@@ -55,7 +55,7 @@ class DecodedFrameLossesConfig:
     sync: PixelLossConfig = field(default_factory=PixelLossConfig)  # P: .05 in the lip phase
     identity: IdentityLossConfig = field(default_factory=IdentityLossConfig)  # P: .05 in the texture phase
     perceptual: PerceptualLossConfig = field(default_factory=PerceptualLossConfig)  # P: as identity
-    judged_latents: int = 4  # latent frames that these losses look at: 4 frames of video each
+    decoded_latents: int = 4  # latent frames that these losses look at: 4 frames of video each
 
     def __post_init__(self) -> None:
         at_least("phase.sync.weight", self.sync.weight, 0.0)
@@ -64,10 +64,10 @@ class DecodedFrameLossesConfig:
                 "phase.sync.weight is set but phase.sync.model is empty: name the folder of a sync expert "
                 "(common/sync_expert/train.py), or set the weight to 0."
             )
-        at_least("phase.judged_latents", self.judged_latents, 1)
-        if self.judged_latents * 4 < max(self.identity.frame_stride, self.perceptual.frame_stride):
+        at_least("phase.decoded_latents", self.decoded_latents, 1)
+        if self.decoded_latents * 4 < max(self.identity.frame_stride, self.perceptual.frame_stride):
             raise UserError(
-                f"phase.judged_latents is {self.judged_latents}, less than one frame_stride: raise it or "
+                f"phase.decoded_latents is {self.decoded_latents}, less than one frame_stride: raise it or "
                 "lower phase.identity.frame_stride and phase.perceptual.frame_stride."
             )
 

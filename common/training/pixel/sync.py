@@ -27,7 +27,7 @@ class SyncLoss:
         if expert.frames != frames:
             raise UserError(
                 f"phase.sync.model looks at {expert.frames} frames at once, training decodes {frames}: "
-                f"train an expert with sync.frames={frames}, or set phase.judged_latents."
+                f"train an expert with sync.frames={frames}, or set phase.decoded_latents."
             )
         if expert.speech and expert.speech != speech:
             raise UserError(

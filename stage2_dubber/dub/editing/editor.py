@@ -123,7 +123,7 @@ class WindowEditor:
                 window,
                 source[indices - first],
                 following[0].new_from if following else 0,
-                self._heard(window, audio_features, start_frame),
+                self._speech_of(window, audio_features, start_frame),
                 start_frame + window.start,
             )
             return ahead.start(partial(self._edit, part, seams, ahead.stopping))
@@ -142,7 +142,7 @@ class WindowEditor:
                 if more and not self._overlap:
                     pending = begin(number + 1)
 
-    def _heard(self, window: Window, audio_features: np.ndarray, start_frame: int) -> np.ndarray:
+    def _speech_of(self, window: Window, audio_features: np.ndarray, start_frame: int) -> np.ndarray:
         """(F, W, C) speech features of a window."""
         extra = self._package.info.speech.extra_window
         return audio_windows(audio_features, start_frame + window.start, window.latent_frames, extra)
