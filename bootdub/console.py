@@ -47,6 +47,7 @@ class ConsoleProgress:
             )
         self._tasks: dict[str, TaskID] = {}
         self._started: dict[str, float] = {}
+        self._first: dict[str, float] = {}  # what was done already: a job may go on from its middle
         self._shown: dict[str, float] = {}
         self._finished: set[str] = set()
         self._entered = False
@@ -70,6 +71,7 @@ class ConsoleProgress:
 
     def __call__(self, stage: str, done: float, total: float | None) -> None:
         with self._lock:
+            self._first.setdefault(stage, done)
             if self._entered:
                 self._show(stage, done, total)
             else:
@@ -96,8 +98,8 @@ class ConsoleProgress:
         if finished:
             self._finished.add(stage)
         text = f"{stage}: {done:.0f}" + (f"/{total:.0f}" if total else "") + f" {self.unit}"
-        if now > started and done > 0:
-            rate = done / (now - started)
+        if now > started and done > self._first[stage]:
+            rate = (done - self._first[stage]) / (now - started)
             text += f", {rate:.2g} {self.unit}/s"
             if total and not finished:
                 text += f", {(total - done) / rate:.0f} s left"

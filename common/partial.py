@@ -1,5 +1,8 @@
 """Temporary files and folders that are locked by their owner, so that those of killed owners can be told.
 
+Those that another process is to go on with (:func:`kept_dir`) stay, until nobody has touched them for
+:data:`KEPT_DAYS`.
+
 The lock is the kernel's (``flock``): it ends with the process, however that ends, and holds between
 containers that share a folder. Names hold the owner's process number as well: some libraries (safetensors)
 put another, unlocked file in the place of the one that they are given. File systems without locks are left
@@ -13,6 +16,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -22,7 +26,10 @@ PREFIX = ".part-"
 """What every half-written file's name begins with. The leading dot: listings and globs for finished files
 pass over it."""
 
+KEPT_DAYS = 30
+
 _OWNED = f"{PREFIX}bootdub-"
+_KEPT = f"{_OWNED}job-"
 _NAMED = re.compile(re.escape(_OWNED) + r"(\d+)-[a-z0-9_]{8}(\.[^.]*)?")
 _mine: set[str] = set()
 """Names that this process uses."""
@@ -49,6 +56,37 @@ def owned_dir(folder: Path) -> Iterator[Path]:
 
     with _owned(folder, made, partial(shutil.rmtree, ignore_errors=True)) as path:
         yield path
+
+
+def kept_path(folder: Path, name: str) -> Path:
+    """Where the folder lies in ``folder`` that :func:`kept_dir` is to open for a job of this ``name``."""
+    return folder / f"{_KEPT}{name}"
+
+
+@contextmanager
+def kept_dir(path: Path) -> Iterator[Path]:
+    """Hold a folder (:func:`kept_path`), new or as another process left it, for this process alone.
+
+    It stays at the end unless it was removed meanwhile.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    _clear_once(path.parent.resolve())
+    while True:
+        path.mkdir(exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            if _locked(descriptor, str(path), fcntl.LOCK_NB):
+                break
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    try:
+        yield path
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -78,8 +116,7 @@ def _owned(
 def clear_abandoned(folder: Path) -> None:
     """Remove the temporary files and folders of killed owners in ``folder``; what is in use stays."""
     for path in folder.resolve().glob(f"{_OWNED}*"):
-        named = _NAMED.fullmatch(path.name)
-        if named is None or path.is_symlink() or _alive(int(named[1]), path):
+        if path.is_symlink() or not (_is_killed(path) or _is_forgotten(path)):
             continue
         try:
             descriptor = os.open(path, os.O_RDONLY)
@@ -96,6 +133,20 @@ def clear_abandoned(folder: Path) -> None:
             continue
         finally:
             os.close(descriptor)
+
+
+def _is_killed(path: Path) -> bool:
+    """Whether it is the temporary path of a process that is no more."""
+    named = _NAMED.fullmatch(path.name)
+    return named is not None and not _alive(int(named[1]), path)
+
+
+def _is_forgotten(path: Path) -> bool:
+    """Whether it is a kept folder with which nobody goes on."""
+    try:
+        return path.name.startswith(_KEPT) and time.time() - path.stat().st_mtime > KEPT_DAYS * 86_400
+    except OSError:  # gone meanwhile
+        return False
 
 
 def _prefix() -> str:
@@ -121,10 +172,16 @@ def _clear_once(folder: Path) -> None:
     clear_abandoned(folder)
 
 
-def _locked(descriptor: int, name: str) -> bool:
-    """Lock a new file or folder; False where somebody has removed it before that."""
+def _locked(descriptor: int, name: str, flags: int = 0) -> bool:
+    """Lock a file or folder; False where somebody has removed it before that.
+
+    Raises:
+        BlockingIOError: with ``LOCK_NB``, another one holds it.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | flags)
+    except BlockingIOError:
+        raise
     except OSError:  # a file system without locks: nobody can clear there either
         return True
     try:

@@ -21,6 +21,7 @@ from bootdub.cli.main import app
 from bootdub.console import ConsoleProgress
 from common.media import probe
 from stage2_dubber.dub.locate import default_model_path
+from stage2_dubber.dub.resume.folder import GOES_ON, folder_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PLACE = ",".join(str(round(value)) for value in BOX)
@@ -181,7 +182,7 @@ def test_help_and_version_load_nothing_heavy() -> None:
     assert version.exit_code == 0 and version.stdout.startswith("bootdub 0")
 
 
-def test_ctrl_c_leaves_no_file(tmp_path: Path, job: dict[str, str]) -> None:
+def test_ctrl_c_leaves_no_output_and_says_how_to_go_on(tmp_path: Path, job: dict[str, str]) -> None:
     job["--video"] = str(write_clip(tmp_path / "long.mp4", steady(100, 25)))
     job["--num-steps"] = "500"
     arguments = [part for pair in job.items() for part in pair]
@@ -195,23 +196,17 @@ def test_ctrl_c_leaves_no_file(tmp_path: Path, job: dict[str, str]) -> None:
         # A suite that runs in the background of a shell has Ctrl-C switched off and would hand that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    folder = Path(job["--output"]).parent
+    output = Path(job["--output"])
     deadline = time.monotonic() + 240
-    while not _is_writing(folder):
+    while not list(folder_of(output).glob("faces-*")):
+        time.sleep(0.05)
         assert process.poll() is None and time.monotonic() < deadline
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert list(folder.iterdir()) == []
-    assert "Traceback" not in err
+    assert list(output.parent.iterdir()) == [folder_of(output)]
+    assert "Traceback" not in err and GOES_ON in err
     assert err.strip().splitlines()[-1] == "interrupted: the output was not written"
-
-
-def _is_writing(folder: Path) -> bool:
-    """Whether a hidden temporary file stays: the checks make one too, but only for a moment."""
-    before = set(folder.iterdir()) if folder.is_dir() else set()
-    time.sleep(0.3)
-    return bool(before & set(folder.iterdir())) if before else False
 
 
 def test_a_termination_signal_unwinds() -> None:
@@ -242,6 +237,17 @@ def test_progress_tells_rate_and_time_left(terminal: bool, monkeypatch: pytest.M
         assert lines[0] == "dubbing: 25/100 frames, 2.5 frames/s, 30 s left"
         assert lines[-1] == "dubbing: 100/100 frames, 2.5 frames/s"
         assert len(lines) == 4
+
+
+def test_the_rate_of_a_job_that_goes_on_is_of_what_is_done_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("bootdub.console.time.monotonic", lambda: now[0])
+    shown = io.StringIO()
+    with ConsoleProgress(Console(file=shown, width=120)) as progress:
+        for done in range(50, 101, 5):
+            progress("dubbing", done, 100)
+            now[0] += 2
+    assert shown.getvalue().splitlines()[0] == "dubbing: 75/100 frames, 2.5 frames/s, 10 s left"
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -17,6 +17,7 @@ from common.media.colour import ToRGB
 from common.media.info import VideoInfo, scan, whole_packets
 from common.media.samples import carried
 from common.media.source import Source, open_source, source_name, video_stream, warn_once
+from common.media.stamps import Stamps
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,10 @@ class VideoReader:
         stamps = self._scan.stamps
         base = self.info.time_base
         return (stamps - stamps[0]) * base.numerator / base.denominator
+
+    def stamps(self) -> Stamps:
+        """When all frames are shown, on the file's clock."""
+        return Stamps(self._scan.stamps, self._scan.last_duration)
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """Frames ``start`` to ``stop`` (exclusive; None: to the end), decoded from the file's beginning.

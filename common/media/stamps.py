@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 _TRUSTED = 0.02
 """How far a container's average rate may be from the time stamps, as a share."""
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """When the frames of a video are shown.
+
+    Attributes:
+        starts: (N,) int64 ticks, increasing.
+        last_duration: ticks of the last frame.
+    """
+
+    starts: np.ndarray
+    last_duration: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def since(self, tick: int) -> Stamps:
+        """On a clock that begins at ``tick``, or at the first frame where that comes before."""
+        return Stamps(self.starts - min(tick, int(self.starts[0])), self.last_duration)
 
 
 def unwrapped(decoded: Sequence[int], step: int, tolerance: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import cast
+from typing import TypeVar, cast
 
 import av
 import numpy as np
@@ -43,6 +43,8 @@ class Tracks:
 
 
 NO_TRACKS = Tracks()
+
+W = TypeVar("W", bound="VideoWriter")
 
 
 class VideoWriter:
@@ -106,7 +108,7 @@ class VideoWriter:
         self._mark: FieldMarker | None = None
         self._title: str | None = None
 
-    def __enter__(self) -> VideoWriter:
+    def __enter__(self: W) -> W:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             self._container = self._open(temporary)

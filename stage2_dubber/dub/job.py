@@ -157,8 +157,9 @@ def composited_frames(
     editor: CropEditor,
     audio_features: np.ndarray,
     compositing: Compositing = DEFAULT_COMPOSITING,
+    start: int = 0,
 ) -> Iterator[Composite]:
-    """Second pass: all frames of the source, in order, with the edits put back.
+    """Second pass: the frames of the source, in order, with the edits put back.
 
     Every source frame takes the edit of the model frame that is nearest in time, at the frame's own place of
     the face. Pixels outside the face's square, at its very border, and where the edit changed nothing are the
@@ -170,13 +171,16 @@ def composited_frames(
         editor: edits the crops.
         audio_features: (T, C) speech features at 50 Hz, on the clock of the video's first frame.
         compositing: how edits go back. "residual" and "fused" want an editor that tells changes.
+        start: the first frame that is wanted. Where it lies within a segment, frames come from the first one
+            of that segment on: an edit depends on those before it.
     """
-    waiting = deque(plan.segments)
-    position = 0
+    waiting = deque(segment for segment in plan.segments if segment.source.stop > start)
+    start = min([start, *(segment.source.start for segment in waiting)])
+    position = plan.dubbed_frames - sum(len(segment.source) for segment in waiting)
     with VideoReader(video, samples=True) as behind, VideoReader(video) as ahead:
-        cutter = _Cutter(ahead, plan, editor.crop_size)
+        cutter = _Cutter(ahead.frames(start), plan, editor.crop_size)
         segment: Segment | None = None
-        for frame in behind:
+        for frame in behind.frames(start):
             if segment is None and waiting and frame.index == waiting[0].source.start:
                 segment = waiting.popleft()
                 edits = _Edits(editor, cutter.crops(segment), segment.model, audio_features, compositing)
@@ -205,10 +209,10 @@ def _square(crops: CropTrack, image: np.ndarray, index: int) -> np.ndarray:
 
 
 class _Cutter:
-    """Crops of the model's frames, from a reader that only goes forward."""
+    """Crops of the model's frames, from frames that only go forward."""
 
-    def __init__(self, reader: VideoReader, plan: FacePlan, size: int) -> None:
-        self._frames = iter(reader)
+    def __init__(self, frames: Iterator[Frame], plan: FacePlan, size: int) -> None:
+        self._frames = frames
         self._plan = plan
         self._size = size
 

@@ -4,56 +4,139 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from av.video.frame import VideoFrame
 
-from common.media import Encoding, VideoInfo, VideoWriter, contact_sheet, tile
-from common.media.encoding import DEFAULT_ENCODING
+from common.media import VideoInfo, VideoReader, VideoWriter, contact_sheet, tile
 from common.media.following import following
 from common.media.further_tracks import further_tracks
+from common.media.pieces import PIECE_FRAMES, Form, join
 from common.media.samples import with_change
 from common.media.writer import Tracks
 from stage2_dubber.dub.job import Composite, FacePlan
 from stage2_dubber.dub.request import DubRequest
+from stage2_dubber.dub.resume.folder import JobFolder, passing_folder
 
 SHEET_COLUMNS = 12
+
+_LABELS = ("source", "dubbed")
+
+
+@dataclass(frozen=True)
+class Film:
+    """One of the videos that a job writes.
+
+    Attributes:
+        name: of its pieces.
+        path: of the finished file.
+        form: of the pieces and the file.
+        tracks: what goes beside its pictures.
+    """
+
+    name: str
+    path: Path
+    form: Form
+    tracks: Tracks
+
+
+class JobOutputs:
+    """The videos of a job and how far they are.
+
+    Args:
+        request: the job.
+        info: of its video.
+        work: keeps the pieces.
+    """
+
+    def __init__(self, request: DubRequest, info: VideoInfo, work: JobFolder) -> None:
+        self._request, self._info, self.work = request, info, work
+        encoding, _ = following(info, request.output.suffix, request.pictures)
+        form = Form(info.width, info.height, info.average_rate, info.time_base, encoding, info)
+        further = further_tracks(request.video, request.output.suffix.lower())
+        sound = request.audio_track
+        self._films = [_film("dubbed", request.output, form, Tracks(sound, further))]
+        if request.side_by_side is not None:
+            empty = np.zeros((info.height, info.width, 3), np.uint8)
+            height, width = tile((empty, empty), _LABELS).shape[:2]
+            form = Form(width, height, info.average_rate, info.time_base, like=info)
+            self._films.append(_film("beside", request.side_by_side, form, Tracks(sound)))
+
+    @property
+    def first_frame(self) -> int:
+        """The first frame of the video that is in no finished piece."""
+        finished = self.work.finished(*((film.name, film.form.suffix) for film in self._films))
+        return min(finished * PIECE_FRAMES, self._info.frame_count)
+
+    def write(self, plan: FacePlan, composites: Iterable[Composite]) -> int:
+        """Write all files while ``composites`` come in; the number of frames is returned.
+
+        The dubbed video has the source's frames at the source's time stamps and the speech file's own audio
+        stream. It is encoded in pieces of :data:`PIECE_FRAMES` frames, which are joined when the last one is
+        finished: every file is whole or absent.
+
+        Args:
+            plan: which frames are dubbed.
+            composites: from a frame on that is not after :attr:`first_frame`; those before it are passed
+                over.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
+        request, work = self._request, self.work
+        sheet = None if request.contact_sheet is None else _Sheet(plan.dubbed_frames, work)
+        done = self._write_pieces(composites, sheet)
+        work.publish()
+        with VideoReader(request.video) as reader:
+            # As ffmpeg does: the output's clock starts where the source's does, at 0.
+            stamps = reader.stamps().since(self._info.clock_start)
+        for film in reversed(self._films):
+            pieces = [
+                work.piece(film.name, number, film.form.suffix) for number in range(-(-done // PIECE_FRAMES))
+            ]
+            join(film.path, pieces, film.form, stamps, request.audio, film.tracks)
+        if sheet is not None and request.contact_sheet is not None:
+            sheet.save(request.contact_sheet)
+        return done
+
+    def _write_pieces(self, composites: Iterable[Composite], sheet: _Sheet | None) -> int:
+        """Encode what is missing; the number of frames in all pieces is returned."""
+        first = done = self.first_frame
+        with ExitStack() as last:
+            stack, writers = ExitStack(), list[VideoWriter]()
+            last.push(lambda *error: stack.__exit__(*error))
+            for item in composites:
+                if item.frame.index < first:
+                    continue
+                number, within = divmod(item.frame.index, PIECE_FRAMES)
+                if within == 0:
+                    stack.close()
+                    stack, writers = ExitStack(), []
+                    for film in self._films:
+                        piece = self.work.piece(film.name, number, film.form.suffix)
+                        writers.append(stack.enter_context(film.form.writer(piece)))
+                pts = item.frame.pts - self._info.clock_start
+                writers[0].write(_as_coded(item, self._info), pts, item.frame.duration)
+                for beside in writers[1:]:
+                    beside.write(tile((item.frame.image, item.image), _LABELS), pts, item.frame.duration)
+                if sheet is not None:
+                    sheet.look(item)
+                done += 1
+        return done
 
 
 def write_outputs(
     request: DubRequest, info: VideoInfo, plan: FacePlan, composites: Iterable[Composite]
 ) -> int:
-    """Write all files of ``request`` while ``composites`` come in; the number of frames is returned.
+    """Write all files of a job that nobody will go on with, as :meth:`JobOutputs.write`."""
+    with passing_folder(request.output) as work:
+        return JobOutputs(request, info, work).write(plan, composites)
 
-    The dubbed video has the source's frames at the source's time stamps and the speech file's own audio
-    stream. Every file is whole or absent: it takes its name when the last frame is in.
 
-    Raises:
-        UserError: a file cannot be written.
-    """
-    sheet = _Sheet(plan.dubbed_frames)
-    done = 0
-    kept, _ = following(info, request.output.suffix, request.pictures)
-    tracks = Tracks(request.audio_track, further_tracks(request.video, request.output.suffix.lower()))
-    with ExitStack() as stack:
-        dubbed = stack.enter_context(_writer(request.output, request, info, encoding=kept, tracks=tracks))
-        beside: VideoWriter | None = None
-        for item in composites:
-            # As ffmpeg does: the output's clock starts where the source's does, at 0.
-            pts = item.frame.pts - info.clock_start
-            dubbed.write(_as_coded(item, info), pts, item.frame.duration)
-            if request.side_by_side is not None:
-                picture = tile((item.frame.image, item.image), ("source", "dubbed"))
-                if beside is None:
-                    height, width = picture.shape[:2]
-                    beside = stack.enter_context(_writer(request.side_by_side, request, info, width, height))
-                beside.write(picture, pts, item.frame.duration)
-            sheet.look(item)
-            done += 1
-    if request.contact_sheet is not None:
-        sheet.save(request.contact_sheet)
-    return done
+def _film(name: str, path: Path, form: Form, tracks: Tracks) -> Film:
+    return Film(name, path, form.of_pieces(path), tracks)
 
 
 def _as_coded(item: Composite, info: VideoInfo) -> np.ndarray | VideoFrame:
@@ -63,40 +146,18 @@ def _as_coded(item: Composite, info: VideoInfo) -> np.ndarray | VideoFrame:
     return with_change(item.frame.samples, item.frame.image, item.image, info.colour)
 
 
-def _writer(
-    path: Path,
-    request: DubRequest,
-    info: VideoInfo,
-    width: int | None = None,
-    height: int | None = None,
-    encoding: Encoding = DEFAULT_ENCODING,
-    tracks: Tracks | None = None,
-) -> VideoWriter:
-    return VideoWriter(
-        path,
-        width or info.width,
-        height or info.height,
-        rate=info.average_rate,
-        time_base=info.time_base,
-        audio_from=request.audio,
-        like=info,
-        encoding=encoding,
-        tracks=tracks or Tracks(request.audio_track),
-    )
-
-
 class _Sheet:
     """Keeps a few evenly spread pairs of crops; how many there will be is known before the first."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, work: JobFolder) -> None:
         columns = min(SHEET_COLUMNS, count)
-        self._wanted = set(np.linspace(0, count - 1, columns).round().astype(int).tolist())
-        self._pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        self._wanted = sorted(set(np.linspace(0, count - 1, columns).round().astype(int).tolist()))
+        self.work = work
 
     def look(self, item: Composite) -> None:
         if item.position in self._wanted and item.before is not None and item.after is not None:
-            self._pairs.append((item.before, item.after))
+            self.work.keep(f"pair-{item.position}", np.stack([item.before, item.after]))
 
     def save(self, path: Path) -> None:
-        before, after = (np.stack(column) for column in zip(*self._pairs, strict=True))
-        contact_sheet([("source", before), ("dubbed", after)], path, columns=SHEET_COLUMNS)
+        pairs = np.stack([self.work.kept(f"pair-{position}") for position in self._wanted])
+        contact_sheet([("source", pairs[:, 0]), ("dubbed", pairs[:, 1])], path, columns=SHEET_COLUMNS)

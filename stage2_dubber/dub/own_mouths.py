@@ -95,10 +95,10 @@ def divide(
     return Division(renderer, replace(plan, segments=segments) if segments else None, opacity)
 
 
-def source_frames(video: Path) -> Iterator[Composite]:
-    """All frames of the source, untouched."""
+def source_frames(video: Path, start: int = 0) -> Iterator[Composite]:
+    """The frames of the source from ``start`` on, untouched."""
     with VideoReader(video, samples=True) as reader:
-        for frame in reader:
+        for frame in reader.frames(start):
             yield Composite(frame, frame.image)
 
 
@@ -108,7 +108,8 @@ def with_own_mouths(
     """Frames with own mouths laid over what the editor made of them.
 
     Args:
-        items: all frames, edited where the division says so.
+        items: all frames from one on, edited where the division says so. Whether something lies before a
+            face is told by :data:`common.own_mouths.occluders.REACH` frames on either side, too.
         division: who draws what.
         plan: all frames that are dubbed.
         crops: also give crops of source and result, for pictures to look at.
@@ -121,7 +122,7 @@ def with_own_mouths(
             waiting.append(item)
             yield item.frame.index, item.frame.image
 
-    position = 0
+    position: int | None = None
     unseen = {frame for frame, share in division.opacity.items() if share == 0}
     for image in division.renderer.draw_all(sources(), _WORKERS, unseen):
         item = waiting.popleft()
@@ -129,6 +130,8 @@ def with_own_mouths(
         if share is None:
             yield item
             continue
+        if position is None:
+            position = sum(frame < item.frame.index for frame in division.opacity)
         if share < 1:
             mixed = item.image.astype(np.float32) * (1 - share) + image.astype(np.float32) * share
             image = np.rint(mixed).astype(np.uint8)

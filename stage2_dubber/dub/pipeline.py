@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,12 @@ import torch
 from common.arithmetic import resolve_precision
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
+from common.files import sampled_digest
 from common.media import SAMPLE_RATE
 from common.models.package_info import BASE_PHASE, PackageInfo, read_info
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
+from common.own_mouths.occluders import REACH
 from common.progress import ProgressCallback
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
@@ -29,13 +32,16 @@ from stage2_dubber.dub.compositing.options import TELL_CHANGES
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
 from stage2_dubber.dub.locate import shipped_lip_encoder
-from stage2_dubber.dub.outputs import write_outputs
+from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.own_mouths import Division, divide, source_frames, with_own_mouths
 from stage2_dubber.dub.presets.choose import choose_preset
 from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
 from stage2_dubber.dub.presets.table import PresetSettings
 from stage2_dubber.dub.report import DubReport
-from stage2_dubber.dub.request import DubInputs, DubRequest, check_request, choice
+from stage2_dubber.dub.request import DubInputs, DubRequest, check_paths, check_request, choice
+from stage2_dubber.dub.resume.folder import JobFolder, job_folder
+from stage2_dubber.dub.resume.key import job_key
+from stage2_dubber.dub.telling import FramesDone, told
 
 if TYPE_CHECKING:
     from common.models.package import ModelPackage
@@ -114,7 +120,7 @@ class DubPipeline:
         self.info = package.info
         self.speech = speech
         self.preset = preset
-        self._package = package
+        self._package = self._given = package
         self._lips: SpeechEncoder | None = speech if speech.name == LIP_SHAPES else None
         if not isinstance(package, DeferredPackage):
             package.require_speech(speech.name, speech.fingerprint)
@@ -228,13 +234,47 @@ class DubPipeline:
             request = self.preset.applied(request)
         clock = _Clock()
         tell = progress or _say_nothing
-        geometry = self.info.geometry
-        renderer = request.renderer or self.info.renderer
         with clock.part("checks"):
             inputs = inputs or check_request(request)
+        with job_folder(request.output) as work:
+            self._begin(request, inputs, work)
+            return self._run(request, inputs, work, face, tell, clock)
+
+    def _begin(self, request: DubRequest, inputs: DubInputs, work: JobFolder) -> None:
+        """Go on with the work of a job like this, or begin it.
+
+        Raises:
+            UserError: an output stands already, of a job that is not like this.
+        """
+        if not work.begin(job_key(request, inputs.audio, self._identity)):
+            check_paths(request)
+
+    @cached_property
+    def _identity(self) -> list[Any]:
+        """Which model it is and how it is computed."""
+        package = self._given
+        files = sorted(path for path in package.folder.rglob("*") if path.is_file())
+        if isinstance(package, DeferredPackage):
+            device, dtype = package.device, package.dtype
+        else:
+            device, dtype = package.codec.device, next(package.transformer.parameters()).dtype
+        return [sampled_digest(files), str(device), str(dtype), package.speed or SpeedConfig()]
+
+    def _run(
+        self,
+        request: DubRequest,
+        inputs: DubInputs,
+        work: JobFolder,
+        face: Callable[[], FollowedFace] | None,
+        tell: ProgressCallback,
+        clock: _Clock,
+    ) -> DubResult:
+        geometry = self.info.geometry
+        renderer = request.renderer or self.info.renderer
         with clock.part("face"):
             own = None if renderer is Renderer.editor else request.own_mouths
             followed = face() if face is not None else follow_face(request, tell, own_mouths=own)
+            followed.keep(work)
             plan = plan_followed(
                 request.video, followed, geometry.crop_scale, geometry.fps, self.info.conventions.crops
             )
@@ -247,8 +287,9 @@ class DubPipeline:
             if division.editor is not None and audio_features is None:
                 audio_features = inputs.features(self.speech, seconds)
         with clock.part("dubbing"), _memory_errors():
-            frames, seams = self._frames(request, plan, division, audio_features, tell)
-            count = write_outputs(request, inputs.info, plan, frames)
+            outputs = JobOutputs(request, inputs.info, work)
+            frames, seams = self._frames(request, plan, division, audio_features, tell, outputs)
+            count = outputs.write(plan, frames)
             if division.renderer is None:
                 tell(DUBBING, plan.model_frames, plan.model_frames)
         report = DubReport.of(followed, plan, division, count, inputs)
@@ -279,19 +320,26 @@ class DubPipeline:
         division: Division,
         audio_features: np.ndarray | None,
         tell: ProgressCallback,
+        outputs: JobOutputs,
     ) -> tuple[Iterator[Composite], tuple[float, ...]]:
-        """All frames of the job, and the seconds at which the editor's second and later windows begin."""
+        """The frames of the job that are missing, with some before them, and the seconds at which the
+        editor's second and later windows begin.
+        """
         seams: tuple[float, ...] = ()
-        frames = source_frames(request.video)
+        # What lies before a face is told by the frames about it, too.
+        start = max(0, outputs.first_frame - (REACH if division.renderer is not None else 0))
+        frames = source_frames(request.video, start)
         if division.editor is not None:
             from stage2_dubber.dub.editing.editor import WindowEditor
 
             changes = request.compositing in TELL_CHANGES
             assert audio_features is not None
-            advance = _advance(plan.model_frames, tell) if division.renderer is None else None
-            editor = WindowEditor(self.package, request.sampling, advance, changes)
+            advance = FramesDone(plan.model_frames, tell) if division.renderer is None else None
+            editor = WindowEditor(self.package, request.sampling, advance, changes, kept=outputs.work.window)
+            if advance is not None:
+                advance(sum(editor.kept_frames(part.model) for part in division.editor.segments))
             frames = composited_frames(
-                request.video, division.editor, editor, audio_features, request.compositing
+                request.video, division.editor, editor, audio_features, request.compositing, start
             )
             seams = tuple(
                 (segment.model.start + window.start) / self.info.geometry.fps
@@ -300,7 +348,8 @@ class DubPipeline:
             )
         if division.renderer is not None:
             frames = with_own_mouths(frames, division, plan, request.contact_sheet is not None)
-            frames = _told(frames, plan.dubbed_frames, tell)
+            before = sum(frame < outputs.first_frame for frame in division.opacity)
+            frames = told(frames, before, plan.dubbed_frames, tell)
         return frames, seams
 
     def edit_crops(
@@ -399,28 +448,6 @@ def _memory_errors() -> Iterator[None]:
             "The memory of the GPU is too small for this model: free some, use --device cpu or a smaller "
             "model."
         ) from error
-
-
-def _advance(total: int, tell: ProgressCallback) -> Advance:
-    """Tells how many of the model's frames are done, also while a window is being sampled."""
-    done = 0.0
-    tell(DUBBING, 0, total)
-
-    def advance(frames: float) -> None:
-        nonlocal done
-        done = min(done + frames, total)
-        tell(DUBBING, done, total)
-
-    return advance
-
-
-def _told(frames: Iterator[Composite], total: int, tell: ProgressCallback) -> Iterator[Composite]:
-    """``frames``, telling how many of the dubbed ones are done."""
-    tell(DUBBING, 0, total)
-    for item in frames:
-        yield item
-        if item.position is not None:
-            tell(DUBBING, item.position + 1, total)
 
 
 def _say_nothing(stage: str, done: float, total: float | None) -> None:

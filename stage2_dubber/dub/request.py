@@ -23,6 +23,7 @@ from common.speech.silence import encode_until
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.faces.choice import AUTO, FaceChoice
 from stage2_dubber.dub.faces.cues import cued_speech
+from stage2_dubber.dub.resume.folder import has_published
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -234,7 +235,7 @@ def _check_outputs(request: DubRequest) -> None:
             raise UserError(f"The output '{path}' is named twice: give every output its own name.")
         if path.is_dir():
             raise UserError(f"The output '{path}' is a folder: give the name of a file to write.")
-        if path.exists() and not request.overwrite:
+        if path.exists() and not request.overwrite and not has_published(request.output, path):
             raise UserError(f"The output '{path}' exists already: give --overwrite to replace it.")
     for video in (request.output, request.side_by_side):
         if video is not None and Path(video).suffix.lower() not in _CONTAINERS:

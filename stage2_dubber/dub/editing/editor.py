@@ -7,15 +7,18 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from threading import Event
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from common.diffusion.branches import batch_branches
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.diffusion.sampler import EulerSampler, build_sampler
 from common.diffusion.windows import Window, plan_windows
+from common.files import atomic_path
 from common.geometry import latents_to_frames
 from common.models.conditions import ModelConditions
 from common.models.conventions import NoiseRule
@@ -50,6 +53,7 @@ class WindowEditor:
         changes: also say what the edit adds.
         sampler: instead of the one that package and options describe.
         overlap: whether work that may overlap does; None: where there is a second stream, on a GPU.
+        kept: where the latents of a window lie, by its name. Those that lie there are not sampled again.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class WindowEditor:
         changes: bool = False,
         sampler: EulerSampler | None = None,
         overlap: bool | None = None,
+        kept: Callable[[str], Path] | None = None,
     ) -> None:
         options = options or SamplingOptions()
         self._package = package
@@ -69,7 +74,7 @@ class WindowEditor:
         self._changes = changes
         self._geometry = package.info.geometry
         self._device = package.codec.device
-        self._given = sampler
+        self._given, self._kept = sampler, kept
         settings = resolve_sampling(options, package.info.diffusion)
         self._sampler = sampler or build_sampler(
             settings, package.speed, before_step=package.adapter_switch()
@@ -91,6 +96,17 @@ class WindowEditor:
         overlap = latents_to_frames(self._geometry.motion_latents)
         short = self._package.speed.short_windows
         return plan_windows(count, self._geometry.clip_frames, overlap, self._conventions.windows, short)
+
+    def kept_frames(self, run: range) -> int:
+        """How many of a ``run`` of frames on the clock of the speech need no sampling any more."""
+        kept = self._kept
+        if kept is None:
+            return 0
+        return sum(
+            window.valid - window.new_from
+            for number, window in enumerate(self.windows(len(run)))
+            if kept(_name(run.start, number)).is_file()
+        )
 
     def stream(
         self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
@@ -125,6 +141,7 @@ class WindowEditor:
                 following[0].new_from if following else 0,
                 self._speech_of(window, audio_features, start_frame),
                 start_frame + window.start,
+                _name(start_frame, number),
             )
             return ahead.start(partial(self._edit, part, seams, ahead.stopping))
 
@@ -162,11 +179,26 @@ class WindowEditor:
         with Ahead(self._overlap, self._device) as beside:
             untouched = partial(seams.unedited, window, reference, part.shared)
             plain = beside.start(untouched) if self._changes else None
-            progress = self._progress(window, stopping)
-            noise = self._noise(reference, part)
-            sampler = self._sampler_for(reference)
-            latents = sampler.sample(self._package.transformer, noise, conditions, progress)
+            latents = self._latents(part, reference, conditions, self._progress(window, stopping))
             return seams.join(window, latents, source, None if plain is None else plain(), part.shared)
+
+    def _latents(
+        self,
+        part: _Part,
+        reference: torch.Tensor,
+        conditions: ModelConditions,
+        progress: Callable[[int, int], None],
+    ) -> torch.Tensor:
+        """What becomes of a window: sampled, or kept from a run that was interrupted."""
+        path = None if self._kept is None else self._kept(part.name)
+        if path is not None and path.is_file():
+            return load_file(path)["latents"].to(self._device)
+        noise, sampler = self._noise(reference, part), self._sampler_for(reference)
+        latents = sampler.sample(self._package.transformer, noise, conditions, progress)
+        if path is not None:
+            with atomic_path(path) as temporary:
+                save_file({"latents": latents.cpu().contiguous()}, temporary)
+        return latents
 
     def _sampler_for(self, reference: torch.Tensor) -> EulerSampler:
         """Whether branches fit in one batch is asked anew for every window: others take memory meanwhile."""
@@ -199,6 +231,11 @@ class WindowEditor:
         return torch.randn(like.shape, generator=generator).to(self._device)
 
 
+def _name(start_frame: int, number: int) -> str:
+    """Of a window among all of a clip: where its run begins, and its number there."""
+    return f"{start_frame}-{number}"
+
+
 @dataclass(frozen=True)
 class _Part:
     """What a window is made from.
@@ -210,6 +247,7 @@ class _Part:
         shared: how many of its last frames the next window has, too.
         audio_features: (F, W, C) float32.
         first_frame: its position on the clock of the speech.
+        name: of the window among all of the clip.
     """
 
     number: int
@@ -218,3 +256,4 @@ class _Part:
     shared: int
     audio_features: np.ndarray
     first_frame: int
+    name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from common.face import FaceTrack, build_detector, require_face
 from common.face.people import Faces, track_faces
+from common.face.recorded import RecordedDetector
 from common.media import VideoInfo, VideoReader
 from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
@@ -20,6 +22,8 @@ from common.progress import ProgressCallback
 from stage2_dubber.dub.faces.choose import ChosenFaces, choose_faces
 from stage2_dubber.dub.faces.cues import Cue, read_cues
 from stage2_dubber.dub.request import DubRequest
+from stage2_dubber.dub.resume.folder import JobFolder, folder_of
+from stage2_dubber.dub.resume.key import faces_key
 
 TRACKING = "finding face"
 
@@ -37,6 +41,7 @@ class FollowedFace:
         times: (N,) float64 seconds of the frames.
         info: of the video.
         mouths: what the clip's own mouths look like, where they were collected and there are enough.
+        seen: what the detector saw, and its key.
     """
 
     track: FaceTrack
@@ -45,6 +50,13 @@ class FollowedFace:
     times: np.ndarray
     info: VideoInfo
     mouths: ClipMouths | None = None
+    seen: tuple[RecordedDetector, str] | None = None
+
+    def keep(self, work: JobFolder) -> None:
+        """Save what the detector saw until the job is finished."""
+        if self.seen is not None:
+            detector, key = self.seen
+            detector.save(work.faces(key))
 
 
 def follow_face(
@@ -61,6 +73,7 @@ def follow_face(
         stopping: once it is set nobody wants the result, and the next frame is the last.
         own_mouths: also collect the clip's own mouths, within these bounds.
 
+    What the detector saw is taken from the folder of an interrupted job of the same output, if it is there.
     Where several people are seen the video is decoded once more if the face that is dubbed was not the one
     whose mouths were collected meanwhile.
 
@@ -71,7 +84,9 @@ def follow_face(
     if name == "box" and own_mouths is not None:
         # Own mouths need lips that were seen, not a neutral face in a box.
         options = {**options, "mesh": True}
-    detector = build_detector(name, **options)
+    key = faces_key(request, name, options)
+    kept = JobFolder(folder_of(request.output)).faces(key)
+    detector = RecordedDetector(kept, partial(build_detector, name, **options))
     collector = None if own_mouths is None else MouthCollector(own_mouths)
     stopping = stopping or Event()
     # Mouths are collected beside the search for faces in the next frames.
@@ -92,7 +107,7 @@ def follow_face(
         # Somebody else was watched: who is dubbed is known only now.
         collector = _watched(request.video, dubbed, MouthCollector(own_mouths), stopping)
     mouths = None if collector is None else collector.finish()
-    return FollowedFace(track, faces, chosen, times, info, mouths)
+    return FollowedFace(track, faces, chosen, times, info, mouths, (detector, key))
 
 
 def _choose(request: DubRequest, detector: str, faces: Faces, times: np.ndarray) -> ChosenFaces:

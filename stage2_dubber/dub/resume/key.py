@@ -1,0 +1,64 @@
+"""What the pictures of a dub depend on, in one number: work of another job is not gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.files import fingerprint, sampled_digest
+from stage2_dubber.dub.request import DubRequest
+
+_WHERE_ONLY = ("output", "overwrite", "report")  # of a request: change nothing in the pictures
+_PICTURES = ("contact_sheet", "side_by_side")  # whether and in what form they are made counts
+_PROGRAMS = ("bootdub", "torch", "av", "numpy", "opencv-contrib-python", "mediapipe")
+
+
+def job_key(request: DubRequest, audio: np.ndarray, model: Any) -> str:
+    """Fingerprint of all that the pieces of a dub depend on.
+
+    Args:
+        request: the job. Every field counts but those that say where outputs lie; of files that are named
+            name, size, date and samples of the content.
+        audio: (samples,) what is said; with cues more than the request's own file.
+        model: what says which model it is and how it is computed.
+
+    Raises:
+        UserError: an input cannot be read.
+    """
+    asked: dict[str, Any] = {}
+    for item in fields(request):
+        value = getattr(request, item.name)
+        if item.name in _WHERE_ONLY:
+            continue
+        if item.name in _PICTURES:
+            value = None if value is None else Path(value).suffix.lower()
+        elif isinstance(value, Path) or (item.name == "face" and request.face_choice.file is not None):
+            value = _digest(Path(value))
+        asked[item.name] = value
+    spoken = hashlib.sha256(np.ascontiguousarray(audio).tobytes()).hexdigest()
+    programs = [version(name) for name in _PROGRAMS]
+    return fingerprint([asked, spoken, request.output.suffix.lower(), model, programs])
+
+
+def faces_key(request: DubRequest, detector: str, options: Mapping[str, Any]) -> str:
+    """Fingerprint of what a face detector sees in a video.
+
+    Args:
+        detector, options: of :func:`common.face.build_detector`.
+
+    Raises:
+        UserError: an input cannot be read.
+    """
+    looks = {name: _digest(Path(x)) if name == "track_file" else x for name, x in options.items()}
+    programs = [version(name) for name in _PROGRAMS]
+    return fingerprint([_digest(request.video), detector, looks, programs])
+
+
+def _digest(path: Path) -> list[Any]:
+    return [sampled_digest([path]), path.stat().st_mtime_ns]
