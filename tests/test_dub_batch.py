@@ -85,6 +85,23 @@ def test_a_failed_job_stops_no_other_and_is_tried_again(folder: Path) -> None:
     assert asked[3:] == ["b.mp4"] and again.state == "done"
 
 
+def test_a_job_that_was_killed_with_its_output_there_is_made_again(folder: Path) -> None:
+    """A file that was there before, of somebody else, is not."""
+    table = _list(folder, _row("a.mp4"), _row("b.mp4"))
+
+    def dies(request: DubRequest) -> DubResult:
+        _made(request)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Batch.read(table).run(dies)
+    rows = Batch.read(table).run(_made)
+    assert [outcome.state for outcome in rows] == ["done", "done"]
+    (folder / "c.mp4").write_bytes(b"mine")
+    with pytest.raises(UserError, match="exists already"):
+        Batch.read(_list(folder, _row("a.mp4"), _row("c.mp4")))
+
+
 def test_two_that_share_a_list_do_each_job_once(folder: Path) -> None:
     table = _list(folder, *(_row(f"{number}.mp4") for number in range(12)))
     asked: list[str] = []

@@ -17,7 +17,6 @@ import torch
 from common.arithmetic import resolve_precision
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
-from common.files import sampled_digest
 from common.media import SAMPLE_RATE
 from common.models.package_info import BASE_PHASE, PackageInfo, read_info
 from common.models.speed import SpeedConfig
@@ -40,7 +39,7 @@ from stage2_dubber.dub.presets.table import PresetSettings
 from stage2_dubber.dub.report import DubReport
 from stage2_dubber.dub.request import DubInputs, DubRequest, check_paths, check_request, choice
 from stage2_dubber.dub.resume.folder import JobFolder, job_folder
-from stage2_dubber.dub.resume.key import job_key
+from stage2_dubber.dub.resume.key import job_key, model_identity
 from stage2_dubber.dub.telling import FramesDone, told
 
 if TYPE_CHECKING:
@@ -251,14 +250,11 @@ class DubPipeline:
 
     @cached_property
     def _identity(self) -> list[Any]:
-        """Which model it is and how it is computed."""
         package = self._given
-        files = sorted(path for path in package.folder.rglob("*") if path.is_file())
         if isinstance(package, DeferredPackage):
-            device, dtype = package.device, package.dtype
-        else:
-            device, dtype = package.codec.device, next(package.transformer.parameters()).dtype
-        return [sampled_digest(files), str(device), str(dtype), package.speed or SpeedConfig()]
+            return model_identity(package.folder, package.device, package.dtype, package.speed)
+        dtype = next(package.transformer.parameters()).dtype
+        return model_identity(package.folder, package.codec.device, dtype, package.speed)
 
     def _run(
         self,

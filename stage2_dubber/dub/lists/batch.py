@@ -20,7 +20,7 @@ from stage2_dubber.dub.lists.job_list import Job, read_jobs
 from stage2_dubber.dub.pipeline import DubResult
 from stage2_dubber.dub.request import DubRequest
 
-DONE, FAILED = "done", "failed"
+DONE, FAILED, RUNNING = "done", "failed", "running"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Outcome:
 
     Attributes:
         output: its video.
-        state: "done" or "failed".
+        state: "done" or "failed"; "running" until then, also after a kill.
         frames, dubbed_frames: of the video; 0 where it failed.
         seconds: wall-clock time that it took.
         message: why it failed, or the warnings.
@@ -65,7 +65,15 @@ class Batch:
             UserError: as :func:`stage2_dubber.dub.lists.job_list.read_jobs`.
         """
         folder = state_folder(table)
-        return cls(table, read_jobs(table, overwrite, lambda key: _is_done(folder / f"{key}.json")))
+        return cls(
+            table,
+            read_jobs(
+                table,
+                overwrite,
+                lambda key: _is_done(folder / f"{key}.json"),
+                lambda job: _is_cut(folder / f"{job.key}.json", job.request.output),
+            ),
+        )
 
     @property
     def results(self) -> Path:
@@ -96,6 +104,7 @@ class Batch:
             with _claimed(folder / f"{job.key}.lock") as mine:
                 if not mine or _is_done(record) or _ended_after(record, begun):
                     continue
+                write_json(record, asdict(Outcome(str(job.request.output), RUNNING, 0, 0, 0, "", 0)))
                 outcome = _outcome(job, dub)
                 write_json(record, asdict(outcome))
             outcomes.append(outcome)
@@ -161,6 +170,13 @@ def _is_done(record: Path) -> bool:
         return False
     known = read_json(record)
     return bool(known["state"] == DONE and Path(known["output"]).is_file())
+
+
+def _is_cut(record: Path, output: Path) -> bool:
+    """Whether a job was killed between its output and the record of it."""
+    if not record.is_file() or read_json(record)["state"] != RUNNING or not output.is_file():
+        return False
+    return output.stat().st_mtime_ns >= record.stat().st_mtime_ns
 
 
 def _ended_after(record: Path, moment: float) -> bool:

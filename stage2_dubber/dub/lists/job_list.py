@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ class Job:
     key: str
 
 
-def read_jobs(table: Path, overwrite: bool, finished: Callable[[str], bool]) -> list[Job]:
+def read_jobs(
+    table: Path, overwrite: bool, finished: Callable[[str], bool], cut: Callable[[Job], bool]
+) -> list[Job]:
     """Read a table and check the paths of all its rows.
 
     Columns: video, audio and output, and options of a dub by their names in Python. Paths are looked for
@@ -42,6 +44,7 @@ def read_jobs(table: Path, overwrite: bool, finished: Callable[[str], bool]) -> 
         table: the file.
         overwrite: outputs that exist are replaced.
         finished: tells by a job's key whether it is done; its output may exist.
+        cut: tells whether a job was killed with its output there already; that is made anew.
 
     Raises:
         UserError: no such table, or rows that cannot be dubbed; all of them are named.
@@ -63,6 +66,8 @@ def read_jobs(table: Path, overwrite: bool, finished: Callable[[str], bool]) -> 
         try:
             job = _job(table, line, row, overwrite)
             if not finished(job.key):
+                if cut(job):
+                    job = replace(job, request=replace(job.request, overwrite=True))
                 check_paths(job.request)
             first = outputs.setdefault(job.request.output.resolve(), line)
             if first != line:

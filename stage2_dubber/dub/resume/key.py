@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.files import fingerprint, sampled_digest
+from common.models.speed import SpeedConfig
 from stage2_dubber.dub.request import DubRequest
 
 _WHERE_ONLY = ("output", "overwrite", "report")  # of a request: change nothing in the pictures
@@ -44,6 +45,21 @@ def job_key(request: DubRequest, audio: np.ndarray, model: Any) -> str:
     spoken = hashlib.sha256(np.ascontiguousarray(audio).tobytes()).hexdigest()
     programs = [version(name) for name in _PROGRAMS]
     return fingerprint([asked, spoken, request.output.suffix.lower(), model, programs])
+
+
+def model_identity(folder: Path, device: object, dtype: object, speed: SpeedConfig | None) -> list[Any]:
+    """Which model it is and how it is computed, for :func:`job_key`.
+
+    Args:
+        folder: of its package.
+        device, dtype: of torch, where and in what it computes.
+        speed: switches; None: exact.
+
+    Raises:
+        UserError: a file of the package cannot be read.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [sampled_digest(files), str(device), str(dtype), speed or SpeedConfig()]
 
 
 def faces_key(request: DubRequest, detector: str, options: Mapping[str, Any]) -> str:
