@@ -11,13 +11,13 @@ from dub_clips import picture, steady, uneven
 
 from common.errors import UserError
 from common.media import Encoding, VideoReader
-from common.media.pieces import Form, join
+from common.media.pieces import PieceForm, join
 from common.media.stamps import Stamps
 
 FRAMES, PIECE, LAST = 30, 12, 24
 
 
-def _pieces(folder: Path, form: Form, stamps: list[int]) -> list[Path]:
+def _pieces(folder: Path, form: PieceForm, stamps: list[int]) -> list[Path]:
     pieces, ends = [], [*stamps[1:], stamps[-1] + LAST]
     for first in range(0, len(stamps), PIECE):
         pieces.append(folder / f"{first}{form.suffix}")
@@ -29,7 +29,7 @@ def _pieces(folder: Path, form: Form, stamps: list[int]) -> list[Path]:
 
 
 def _joined(path: Path, stamps: list[int], encoding: Encoding | None = None) -> list[Path]:
-    form = Form(160, 120, Fraction(20), Fraction(1, 600), encoding or Encoding()).of_pieces(path)
+    form = PieceForm(160, 120, Fraction(20), Fraction(1, 600), encoding or Encoding()).of_pieces(path)
     pieces = _pieces(path.parent, form, stamps)
     join(path, pieces, form, Stamps(np.array(stamps), LAST))
     return pieces
@@ -75,7 +75,7 @@ def test_the_same_pictures_give_the_same_bytes(tmp_path: Path, codec: str) -> No
 
 def test_damaged_pieces_are_told_in_one_sentence(tmp_path: Path) -> None:
     stamps = steady(FRAMES, 25)
-    form = Form(160, 120, Fraction(25), Fraction(1, 600)).of_pieces(tmp_path / "o.mp4")
+    form = PieceForm(160, 120, Fraction(25), Fraction(1, 600)).of_pieces(tmp_path / "o.mp4")
     pieces, when = _pieces(tmp_path, form, stamps), Stamps(np.array(stamps), LAST)
     with pytest.raises(UserError, match="delete the folder"):
         join(tmp_path / "o.mp4", pieces[:-1], form, when)

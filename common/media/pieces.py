@@ -32,7 +32,7 @@ _NOT_IN_NUT = ("prores_ks", "dnxhd")
 
 
 @dataclass(frozen=True)
-class Form:
+class PieceForm:
     """What all pieces of a video have in common, and the video itself.
 
     Attributes:
@@ -50,7 +50,7 @@ class Form:
     encoding: Encoding = DEFAULT_ENCODING
     like: VideoInfo | None = None
 
-    def of_pieces(self, path: Path) -> Form:
+    def of_pieces(self, path: Path) -> PieceForm:
         """The form of the pieces of a video ``path``: its suffix chooses the codec."""
         return replace(self, encoding=replace(self.encoding, codec=self.encoding.encoder(path.suffix)))
 
@@ -113,7 +113,7 @@ class _Joiner(VideoWriter):
 def join(
     path: PathLike,
     pieces: Sequence[Path],
-    form: Form,
+    form: PieceForm,
     stamps: Stamps,
     audio_from: Source | None = None,
     tracks: Tracks = NO_TRACKS,
@@ -122,8 +122,8 @@ def join(
 
     Args:
         path: output.
-        pieces: files by :meth:`Form.writer`, in order.
-        form: of them (:meth:`Form.of_pieces`).
+        pieces: files by :meth:`PieceForm.writer`, in order.
+        form: of them (:meth:`PieceForm.of_pieces`).
         stamps: of all frames; the first is not negative.
         audio_from, tracks: what goes beside the pictures, as :class:`VideoWriter` takes it.
 

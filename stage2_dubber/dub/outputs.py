@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from common.media import VideoInfo, VideoReader, VideoWriter, contact_sheet, tile
 from common.media.following import following
 from common.media.further_tracks import further_tracks
-from common.media.pieces import PIECE_FRAMES, Form, join
+from common.media.pieces import PIECE_FRAMES, PieceForm, join
 from common.media.samples import with_change
 from common.media.writer import Tracks
 from stage2_dubber.dub.job import Composite, FacePlan
@@ -38,7 +38,7 @@ class Film:
 
     name: str
     path: Path
-    form: Form
+    form: PieceForm
     tracks: Tracks
 
 
@@ -54,14 +54,14 @@ class JobOutputs:
     def __init__(self, request: DubRequest, info: VideoInfo, work: JobFolder) -> None:
         self._request, self._info, self.work = request, info, work
         encoding, _ = following(info, request.output.suffix, request.pictures)
-        form = Form(info.width, info.height, info.average_rate, info.time_base, encoding, info)
+        form = PieceForm(info.width, info.height, info.average_rate, info.time_base, encoding, info)
         further = further_tracks(request.video, request.output.suffix.lower())
         sound = request.audio_track
         self._films = [_film("dubbed", request.output, form, Tracks(sound, further))]
         if request.side_by_side is not None:
             empty = np.zeros((info.height, info.width, 3), np.uint8)
             height, width = tile((empty, empty), _LABELS).shape[:2]
-            form = Form(width, height, info.average_rate, info.time_base, like=info)
+            form = PieceForm(width, height, info.average_rate, info.time_base, like=info)
             self._films.append(_film("beside", request.side_by_side, form, Tracks(sound)))
 
     @property
@@ -135,7 +135,7 @@ def write_outputs(
         return JobOutputs(request, info, work).write(plan, composites)
 
 
-def _film(name: str, path: Path, form: Form, tracks: Tracks) -> Film:
+def _film(name: str, path: Path, form: PieceForm, tracks: Tracks) -> Film:
     return Film(name, path, form.of_pieces(path), tracks)
 
 
