@@ -160,7 +160,8 @@ def read_json(path: PathLike) -> Any:
     source = require_file(path, "JSON file")
     try:
         return json.loads(source.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # Besides what is no JSON or no UTF-8: numbers of thousands of digits, lists in lists without end.
         raise UserError(
             f"The file '{source}' is not valid JSON ({error}): repair it or make it again."
         ) from error

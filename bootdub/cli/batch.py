@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Device, DeviceOption, Dtype, PresetOption
+from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption, PresetOption, use_limits
 
 SOME_FAILED = 1
 
@@ -25,12 +25,14 @@ def batch(
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Replace outputs that exist.")
     ] = False,
+    limit: LimitOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check all paths and print what is left to do.")
     ] = False,
 ) -> None:
     """Dub all clips of a list with one load of the model. Goes on where it was cut; lists can be shared."""
     with clean_errors():
+        use_limits(limit)
         from bootdub.messages import quieten_libraries, show_warnings
         from stage2_dubber.dub.lists.batch import Batch, Outcome, failed
         from stage2_dubber.dub.lists.job_list import Job

@@ -17,8 +17,10 @@ from bootdub.cli.options import (
     Device,
     DeviceOption,
     Dtype,
+    LimitOption,
     PresetOption,
     parse_box,
+    use_limits,
 )
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
@@ -144,12 +146,14 @@ def dub(
     attention: switch.AttentionOption = None,
     quantization: switch.QuantizationOption = None,
     offload: switch.OffloadOption = None,
+    limit: LimitOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan, but do not dub.")
     ] = False,
 ) -> None:
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
     with clean_errors():
+        use_limits(limit)
         from bootdub.messages import quieten_libraries, show_warnings
         from common.diffusion.options import SamplingOptions
         from stage2_dubber.dub.request import DubRequest, check_request

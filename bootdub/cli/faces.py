@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Detector
+from bootdub.cli.options import Detector, LimitOption, use_limits
 from common.files import require_file
 
 
@@ -22,6 +22,7 @@ def faces(
         str, typer.Option(help="Which faces are marked as to be dubbed, as in 'bootdub dub'.")
     ] = "auto",
     detector: Annotated[Detector, typer.Option(help="Face detector.")] = Detector.mediapipe,
+    limit: LimitOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Replace files that exist.")
     ] = False,
@@ -29,6 +30,7 @@ def faces(
     """List a video's faces: a picture with their numbers and a file for 'bootdub dub --face'."""
     with clean_errors():
         require_file(video, "video")
+        use_limits(limit)
         from bootdub.console import ConsoleProgress
         from bootdub.messages import quieten_libraries, show_warnings
         from stage2_dubber.dub.faces.sheet import list_faces

@@ -55,7 +55,29 @@ PresetOption = Annotated[
         "steps); other options win. Default: by model, device and free memory; --dry-run tells."
     ),
 ]
+LimitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="Bounds for files of strangers: pixels (67108864), hours (12), streams (100); of their decoder: "
+        "memory in GB (4), seconds of computing without a result (120).",
+    ),
+]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")]
+
+
+def use_limits(words: list[str] | None) -> None:
+    """Set the bounds of ``--limit`` for this process, and start what decodes while libraries are loaded.
+
+    Raises:
+        UserError: a word is not understood.
+    """
+    from common.media.isolation.isolated import start_decoding
+    from common.media.isolation.limits import limits, set_limits
+
+    set_limits(limits().with_words(words or ()))
+    start_decoding()
 
 
 def parse_box(text: str | None) -> tuple[float, float, float, float] | None:

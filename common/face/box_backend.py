@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.face.box_flow import BoxFlow
 from common.face.canonical import face_in_box
-from common.face.faces_file import is_faces_file, read_boxes
+from common.face.faces_file import LARGEST, is_faces_file, read_boxes
 from common.face.track import load_arrays
 from common.face.types import FaceObservation, FloatArray, ImageArray, box_iou, landmarks_box
 from common.files import PathLike, read_json, require_file
@@ -177,7 +177,7 @@ def _words(box: FloatArray) -> str:
 def _valid_box(box: Any) -> FloatArray:
     try:
         values = np.asarray(list(box), np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"The face box {box!r} is not four numbers x0, y0, x1, y1 in pixels.") from error
     if values.shape != (4,) or not np.isfinite(values).all():
         raise UserError(f"The face box {box!r} is not four numbers x0, y0, x1, y1 in pixels.")
@@ -207,6 +207,11 @@ def _read_track(source: Path) -> tuple[FloatArray | None, FloatArray | None]:
                 f"The face track '{source}' has '{key}' of shape {raw[key].shape}: "
                 f"it must be {wanted} numbers."
             )
+        if key in raw and (np.abs(raw[key]) > LARGEST).any():
+            raise UserError(
+                f"The face track '{source}' has '{key}' with numbers beyond {LARGEST:g}: give pixels, NaN "
+                "where there is no face."
+            )
     if len({len(rows) for rows in raw.values()}) > 1:
         raise UserError(
             f"The face track '{source}' has 'boxes' and 'landmarks' of different lengths: make them equal."
@@ -230,7 +235,7 @@ def _rows(value: Any, source: Path, key: str) -> NDArray:
     try:
         rows = [np.full(shape, np.nan) if row is None else np.asarray(row, np.float64) for row in value]
         return np.stack(rows) if rows else np.zeros((0, *shape))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"The face track '{source}' has '{key}' with rows that are not all {shape} numbers."
         ) from error

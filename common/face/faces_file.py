@@ -15,6 +15,10 @@ from common.files import PathLike, read_json, write_json
 FORMAT = "bootdub.faces.1"
 _EVERY = 10
 """Frames between two boxes that are written; between them they go on a straight line."""
+LARGEST = 1e6
+"""Pixels; a number beyond that is no place in a picture."""
+_MOST_FRAMES = 10_000_000
+"""Two days at 60 per second."""
 
 
 def write_faces(path: PathLike, faces: Faces, size: tuple[int, int], chosen: tuple[int, ...]) -> None:
@@ -58,7 +62,7 @@ def read_boxes(path: Path) -> NDArray[np.float32]:
     if not is_faces_file(content):
         raise UserError(f"The file '{path}' holds no 'faces': give one that 'bootdub faces' has written.")
     frames, entries = content.get("frames"), content["faces"]
-    if not _is_count(frames) or frames < 1 or not isinstance(entries, list):
+    if not _is_count(frames) or not 1 <= frames <= _MOST_FRAMES or not isinstance(entries, list):
         raise UserError(
             f"The faces file '{path}' must give 'frames', a number, and 'faces', a list: mend it."
         )
@@ -94,9 +98,11 @@ def _entry(entry: Any, frames: int, name: str) -> tuple[slice, NDArray[np.float6
             raise ValueError
         known = {int(frame): np.asarray(box, np.float64) for frame, box in boxes.items()}
         table = np.stack([known[frame] for frame in sorted(known)])
-        if table.shape[1:] != (4,) or not np.isfinite(table).all() or (table[:, 2:] <= table[:, :2]).any():
+        if table.shape[1:] != (4,) or not (np.abs(table) <= LARGEST).all():
             raise ValueError
-    except (TypeError, ValueError) as error:
+        if (table[:, 2:] <= table[:, :2]).any():
+            raise ValueError
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(
             f"{name} must give 'boxes', at least one frame with x0, y0, x1, y1 in pixels, x1 above x0 and "
             "y1 above y0: mend it."

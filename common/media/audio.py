@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import av
 import numpy as np
 import soundfile
 from av.audio.frame import AudioFrame
@@ -20,6 +21,8 @@ from av.stream import Disposition
 from common.errors import UserError
 from common.files import PathLike, atomic_path
 from common.media.info import first_picture_time
+from common.media.isolation.isolated import isolated
+from common.media.isolation.limits import limits
 from common.media.source import Source, open_source, source_name, warn_once
 
 SAMPLE_RATE = 16000
@@ -52,6 +55,7 @@ def audio_stream(container: InputContainer, name: str, track: int | None = None)
     return stream
 
 
+@isolated
 def audio_origin(source: Source, track: int | None = None) -> float:
     """Seconds on the file's clock of what this module calls time zero.
 
@@ -66,6 +70,7 @@ def audio_origin(source: Source, track: int | None = None) -> float:
     raise UserError(f"The audio '{source_name(source)}' has length zero: give a file with sound in it.")
 
 
+@isolated
 def audio_blocks(
     source: Source, rate: int, layout: str, sample_format: str, track: int | None = None
 ) -> Iterator[np.ndarray]:
@@ -101,6 +106,7 @@ def audio_blocks(
                     yield from _from_zero(block, position)
                     position += block.shape[1]
             hole = round((begins - origin) * rate) - position
+            limits().require_seconds((position + max(hole, 0)) / rate, "sound", source_name(source))
             if resampler is None and hole < 0:
                 position = hole
             elif hole > 0:
@@ -114,6 +120,7 @@ def audio_blocks(
             yield from _from_zero(block, position)
             position += block.shape[1]
         expected = begins + frame.samples / frame.sample_rate
+        limits().require_seconds(position / rate, "sound", source_name(source))
     if resampler is not None:
         for block in _arrays(resampler, None):
             yield from _from_zero(block, position)
@@ -143,6 +150,8 @@ def _decoded(source: Source, track: int | None) -> Iterator[AudioFrame]:
     name = source_name(source)
     with open_source(source, "audio") as container:
         stream = audio_stream(container, name, track)
+        if not container.streams.video and container.duration is not None:
+            limits().require_seconds(container.duration / av.time_base, "sound", name)
         damaged = 0
         packets = container.demux(stream)
         while True:
@@ -150,6 +159,8 @@ def _decoded(source: Source, track: int | None) -> Iterator[AudioFrame]:
                 packet = next(packets)
             except (StopIteration, EOFError):
                 break
+            except MemoryError:
+                raise
             except FFmpegError:
                 warn_once(f"The sound of '{name}' breaks off: what comes before is used.")
                 break
@@ -157,6 +168,8 @@ def _decoded(source: Source, track: int | None) -> Iterator[AudioFrame]:
                 frames = stream.codec_context.decode(packet if packet.size else None)
             except EOFError:
                 break
+            except MemoryError:
+                raise
             except FFmpegError:
                 damaged += 1
                 continue

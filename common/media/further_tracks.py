@@ -21,6 +21,7 @@ from av.stream import Disposition, Stream
 
 from common.media.audio import audio_stream
 from common.media.info import VideoInfo
+from common.media.isolation.isolated import isolated
 from common.media.packets import WaitingPackets, decoded_first
 from common.media.soundtrack import FORMATS, Soundtrack
 from common.media.source import Source, moving_streams, open_source, source_name
@@ -65,6 +66,7 @@ class FurtherTracks:
         )
 
 
+@isolated
 def further_tracks(video: Source, suffix: str) -> FurtherTracks:
     """What of ``video`` goes into a file that ends in ``suffix``; its default sound is being replaced.
 

@@ -18,6 +18,8 @@ from av.video.stream import VideoStream
 from common.errors import UserError
 from common.media.colour import ColourTags
 from common.media.fields import field_order
+from common.media.isolation.isolated import isolated
+from common.media.isolation.limits import limits
 from common.media.orientation import Orientation
 from common.media.samples import chroma_is_placed
 from common.media.source import (
@@ -110,6 +112,7 @@ class Scan:
     stored_size: tuple[int, int]
 
 
+@isolated
 def scan(source: Source) -> Scan:
     """Count and date the frames of a video.
 
@@ -122,6 +125,14 @@ def scan(source: Source) -> Scan:
     name = source_name(source)
     with open_source(source, "video") as container:
         stream = video_stream(container, name)
+        time_base, rate = _tick(stream), _rate(stream)
+        clock_start = Fraction(max(container.start_time or 0, 0), av.time_base) // time_base
+        found = _stamps(whole_packets(container, stream, name, tell=True), stream, rate)
+    if found is not None:
+        lasting = float((int(found[0][-1] - found[0][0]) + found[1]) * time_base)
+        limits().require_seconds(lasting, "video", name)
+    with open_source(source, "video") as container:
+        stream = video_stream(container, name)
         first = _first_picture(container, stream, name)
         orientation = Orientation.of(first)
         colour = ColourTags.of(stream.codec_context)
@@ -129,11 +140,6 @@ def scan(source: Source) -> Scan:
         has_audio = bool(container.streams.audio)
         codec, profile = stream.codec_context.codec.canonical_name, stream.codec_context.profile
         order = field_order(stream.codec_context, first)
-    with open_source(source, "video") as container:
-        stream = video_stream(container, name)
-        time_base, rate = _tick(stream), _rate(stream)
-        clock_start = Fraction(max(container.start_time or 0, 0), av.time_base) // time_base
-        found = _stamps(whole_packets(container, stream, name, tell=True), stream, rate)
     if found is None:
         raise UserError(f"The video '{name}' holds no picture that can be shown: give another file.")
     stamps, last_duration, by_order, labels = found
@@ -148,7 +154,7 @@ def scan(source: Source) -> Scan:
         frame_count=len(stamps),
         time_base=time_base,
         average_rate=rate,
-        duration=float((int(stamps[-1] - stamps[0]) + last_duration) * time_base),
+        duration=lasting,
         has_audio=has_audio,
         rotation=orientation.degrees,
         start=float(int(stamps[0]) * time_base),
@@ -182,6 +188,8 @@ def whole_packets(
             packet = next(packets)
         except (StopIteration, EOFError):
             return
+        except MemoryError:
+            raise
         except FFmpegError as error:
             if tell:
                 warn_once(f"The video '{name}' breaks off ({reason(error)}): what comes before is used.")
@@ -201,6 +209,8 @@ def _first_picture(container: InputContainer, stream: VideoStream, name: str) ->
         try:
             for picture in stream.codec_context.decode(packet):
                 return picture
+        except MemoryError:
+            raise
         except FFmpegError as error:
             last_error = reason(error)
     raise UserError(f"The video '{name}' cannot be decoded ({last_error}): it is damaged or has no pictures.")
@@ -278,6 +288,7 @@ def _stamps(
     return increasing(labels, step), lasting, by_order, labels
 
 
+@isolated
 def first_picture_time(source: Source) -> float | None:
     """Seconds of the first video frame on the file's clock; None for a file without moving pictures."""
     name = source_name(source)

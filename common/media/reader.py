@@ -14,7 +14,9 @@ from av.video.frame import VideoFrame
 
 from common.errors import UserError
 from common.media.colour import ToRGB
-from common.media.info import VideoInfo, scan, whole_packets
+from common.media.info import Scan, VideoInfo, scan, whole_packets
+from common.media.isolation.bounds import still_working
+from common.media.isolation.isolated import isolated
 from common.media.samples import carried
 from common.media.source import Source, open_source, source_name, video_stream, warn_once
 from common.media.stamps import Stamps
@@ -61,7 +63,6 @@ class VideoReader:
     def __init__(self, source: Source, samples: bool = False) -> None:
         self._source = source
         self._samples = samples
-        self._name = source_name(source)
         self._scan = scan(source)
         self._running: Generator[Frame, None, None] | None = None
         self.info: VideoInfo = self._scan.info
@@ -103,15 +104,25 @@ class VideoReader:
         """
         self.close()
         total = self.info.frame_count
-        self._running = self._frames(start, total if stop is None else min(stop, total))
+        last = total if stop is None else min(stop, total)
+        self._running = decoded_frames(self._source, self._scan, start, last, self._samples)
         return self._running
 
-    def _frames(self, start: int, stop: int) -> Generator[Frame, None, None]:
+
+class _Decoding:
+    """One run through a video, from its beginning; arguments as of :class:`VideoReader`."""
+
+    def __init__(self, source: Source, found: Scan, samples: bool) -> None:
+        self._source, self._scan, self._samples = source, found, samples
+        self._name = source_name(source)
+
+    def frames(self, start: int, stop: int) -> Iterator[Frame]:
         to_rgb = ToRGB(*self._scan.stored_size)
         position, repeated, concealed = 0, 0, 0
         shown: VideoFrame | None = None
         image: np.ndarray | None = None
         for picture, index in self._placed():
+            still_working()
             while position < index:
                 # Nothing came for these: the picture before stays; at the very beginning the first one.
                 shown, image = (picture, None) if shown is None else (shown, image)
@@ -176,16 +187,26 @@ class VideoReader:
         pts = int(stamps[index])
         last = index + 1 == len(stamps)
         duration = self._scan.last_duration if last else int(stamps[index + 1]) - pts
-        base = self.info.time_base
+        base = self._scan.info.time_base
         time = (pts - int(stamps[0])) * base.numerator / base.denominator
         whole = self._samples and (picture.width, picture.height) == self._scan.stored_size
         samples = carried(picture, self._scan.orientation) if whole else None
         return Frame(index, pts, time, image, duration, samples)
 
 
+@isolated
+def decoded_frames(
+    source: Source, found: Scan, start: int, stop: int, samples: bool
+) -> Generator[Frame, None, None]:
+    """Frames ``start`` to ``stop`` of a video that was scanned; arguments as of :class:`VideoReader`."""
+    yield from _Decoding(source, found, samples).frames(start, stop)
+
+
 def _decode(decoder: VideoCodecContext, packet: Packet | None) -> list[VideoFrame]:
     try:
         return decoder.decode(packet)
+    except MemoryError:
+        raise
     except FFmpegError:
         # One damaged packet; the gap that it leaves is filled and counted by the reader.
         return []

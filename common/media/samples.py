@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from common.media.colour import TO_RGB, ColourTags, matrix_of
 from common.media.orientation import Orientation
+from common.media.planes import assembled, planes_of
 
 _PLANAR = re.compile(r"yuva?(420|422|444|440|411)p(9|10|12|14|16)?(le)?")
 # Semi-planar formats of hardware decoders; the samples are the same, their order is not.
@@ -58,7 +59,7 @@ def carried(picture: VideoFrame, orientation: Orientation) -> VideoFrame | None:
         return picture
     else:
         planar = picture
-    return _assembled(wanted, [orientation.apply(plane) for plane in _planes(planar)])
+    return assembled(wanted, [orientation.apply(plane) for plane in planes_of(planar)])
 
 
 def chroma_is_placed(picture: VideoFrame) -> bool:
@@ -69,7 +70,7 @@ def chroma_is_placed(picture: VideoFrame) -> bool:
     """
     if picture.format.is_rgb or not _PLANAR.fullmatch(picture.format.name) or "444" in picture.format.name:
         return False
-    copy = _assembled(picture.format.name, _planes(picture))
+    copy = assembled(picture.format.name, planes_of(picture))
     copy.colorspace, copy.color_range = picture.colorspace, picture.color_range
     said, unsaid = (
         VideoReformatter().reformat(item, format="rgb24", interpolation=TO_RGB).to_ndarray()
@@ -101,7 +102,7 @@ def with_change(
     matrix = matrix_of(tags.matrix, before.shape[1], before.shape[0])
     convert = VideoReformatter()
     new, old = (_yuv(image[rows, columns], matrix, tags, convert) for image in (after, before))
-    planes = _planes(picture)
+    planes = planes_of(picture)
     depth = picture.format.components[0].bits
     # Transparency, a fourth plane, stays as it is.
     for plane, change in zip(planes, (a - b for a, b in zip(new, old, strict=True)), strict=False):
@@ -111,7 +112,7 @@ def with_change(
         ]
         added = _averaged(change, down, across, part.shape) / (1 << (16 - depth))
         part[...] = np.clip(np.rint(part + added), 0, (1 << depth) - 1).astype(part.dtype)
-    return _assembled(picture.format.name, planes)
+    return assembled(picture.format.name, planes)
 
 
 def _span(changed: NDArray[np.bool_]) -> slice:
@@ -142,24 +143,4 @@ def _yuv(
         interpolation=_EXACT,
         threads=1,
     )
-    return [plane.astype(np.float32) for plane in _planes(fine)]
-
-
-def _planes(picture: VideoFrame) -> list[NDArray]:
-    """Copies of the planes, (h, w) uint8 or uint16."""
-    kind = np.uint8 if picture.format.components[0].bits == 8 else np.dtype("<u2")
-    found = []
-    for plane in picture.planes:
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
-        found.append(rows[:, : plane.width * np.dtype(kind).itemsize].copy().view(kind))
-    return found
-
-
-def _assembled(name: str, planes: list[NDArray]) -> VideoFrame:
-    height, width = planes[0].shape
-    picture = VideoFrame(width, height, name)
-    for plane, samples in zip(picture.planes, planes, strict=True):
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-        raw = np.ascontiguousarray(samples).view(np.uint8)
-        rows[: plane.height, : raw.shape[1]] = raw
-    return picture
+    return [plane.astype(np.float32) for plane in planes_of(fine)]

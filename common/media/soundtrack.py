@@ -18,6 +18,7 @@ from av.stream import Disposition
 
 from common.errors import UserError
 from common.media.audio import audio_blocks, audio_origin, audio_stream
+from common.media.isolation.isolated import isolated
 from common.media.packets import WaitingPackets, shown_first
 from common.media.source import Source, open_source, source_name
 
@@ -55,6 +56,7 @@ def takes_sound(stream: AudioStream, container: OutputContainer) -> bool:
     return plain in listed if listed is not None else codec in container.supported_codecs
 
 
+@isolated
 def sound_warnings(source: Source, suffix: str, track: int | None = None) -> tuple[str, ...]:
     """What happens to the sound of ``source`` in a file that ends in ``suffix``, where it is not copied.
 

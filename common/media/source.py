@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from common.errors import UserError
 from common.files import PathLike, require_file
+from common.media.isolation.limits import limits
 
 Source = PathLike | BinaryIO
 
@@ -31,6 +32,7 @@ def warn_once(message: str) -> None:
 
 # FFmpeg opens these, but not as something that moves: text files and still pictures.
 _TEXT_FORMATS = ("tty", "srt", "ass", "webvtt", "subviewer", "lrc", "concat", "ffmetadata")
+_LISTS = ("hls", "dash", "sdp", "rtsp", "imf", "rtp", "sap")
 _STILL_FORMATS = ("image2",)
 
 
@@ -55,6 +57,8 @@ def open_source(source: Source, what: str) -> Iterator[InputContainer]:
     name = source_name(source)
     if isinstance(source, (str, os.PathLike)):
         path = require_file(source, what)
+        if not path.is_file():
+            raise UserError(f"The {what} '{name}' is a pipe or device: copy it into a file first.")
         if path.stat().st_size == 0:
             raise UserError(f"The {what} '{name}' is empty (0 bytes): copy or download it again.")
         # FFmpeg takes a relative name with a colon in it for the address of a protocol.
@@ -62,9 +66,14 @@ def open_source(source: Source, what: str) -> Iterator[InputContainer]:
     else:
         source.seek(0)
         target = source
+    bounds = limits()
+    # One stream more than is allowed, so that the refusal is ours; and no file may name an address to fetch.
+    options = {"max_streams": str(int(bounds.streams) + 1), "protocol_whitelist": "file"}
     try:
         # Metadata of old files is often not UTF-8; nothing here reads it.
-        container = av.open(target, "r", metadata_errors="ignore")
+        container = av.open(target, "r", options=options, metadata_errors="ignore")
+    except MemoryError:
+        raise
     except (FFmpegError, ValueError) as error:
         raise UserError(
             f"The {what} '{name}' is not media or is cut short ({reason(error)}): give another file."
@@ -72,6 +81,9 @@ def open_source(source: Source, what: str) -> Iterator[InputContainer]:
     with container:
         if container.format.name in _TEXT_FORMATS:
             raise UserError(f"The {what} '{name}' is a text file: give a media file.")
+        if container.format.name in _LISTS:
+            raise UserError(f"The {what} '{name}' is a list of other files: give a media file.")
+        bounds.require_streams(len(container.streams), what, name)
         yield container
 
 
@@ -97,6 +109,10 @@ def video_stream(container: InputContainer, name: str) -> VideoStream:
     streams = moving_streams(container)
     if not streams:
         raise UserError(f"The file '{name}' has no video stream: give a file with moving pictures.")
-    if streams[0].codec_context is None:
+    codec = streams[0].codec_context
+    if codec is None:
         raise UserError(f"The video '{name}' has a codec that cannot be decoded here: convert it to H.264.")
+    limits().require_pixels(codec.width, codec.height, name)
+    # Pictures may become larger on the way.
+    codec.options = {**codec.options, "max_pixels": str(int(limits().pixels))}
     return streams[0]

@@ -256,11 +256,13 @@ def _check_outputs(request: DubRequest) -> None:
 
 def _require_name(path: Path) -> None:
     try:
-        path.exists()
+        path.resolve().exists()
     except OSError as error:
         raise UserError(
             f"The output '{path}' is no name for a file ({error.strerror}): shorten it."
         ) from error
+    except ValueError as error:
+        raise UserError(f"The output '{path}' is no name for a file ({error}): give another.") from error
 
 
 def _same_file(path: Path, other: Path) -> bool:

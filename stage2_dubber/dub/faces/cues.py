@@ -96,6 +96,10 @@ def cued_speech(path: Path, audio: NDArray[np.float32], seconds: float) -> NDArr
 
 def _cue(row: dict[str, str | None], path: Path, line: int) -> Cue:
     where = f"The cue file '{path}', line {line},"
+    if None in row:
+        raise UserError(
+            f"{where} has more cells than the first line has names: add the name or quote commas."
+        )
     try:
         start, end = (float(row[name] or "") for name in ("start", "end"))
     except ValueError as error:

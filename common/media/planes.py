@@ -1,0 +1,28 @@
+"""The samples of pictures as arrays, one per plane."""
+
+from __future__ import annotations
+
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+
+def planes_of(picture: VideoFrame) -> list[NDArray]:
+    """Copies of the planes of a planar picture, (h, w) uint8, or uint16 where samples have more bits."""
+    kind = np.uint8 if picture.format.components[0].bits == 8 else np.dtype("<u2")
+    found = []
+    for plane in picture.planes:
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
+        found.append(rows[:, : plane.width * np.dtype(kind).itemsize].copy().view(kind))
+    return found
+
+
+def assembled(name: str, planes: list[NDArray]) -> VideoFrame:
+    """A picture of the planar format ``name`` (FFmpeg's) with a copy of these planes."""
+    height, width = planes[0].shape
+    picture = VideoFrame(width, height, name)
+    for plane, samples in zip(picture.planes, planes, strict=True):
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        raw = np.ascontiguousarray(samples).view(np.uint8)
+        rows[: plane.height, : raw.shape[1]] = raw
+    return picture
