@@ -48,7 +48,7 @@ def read_job_list(path: Path) -> None:
     """Rows of a list of jobs."""
     from stage2_dubber.dub.lists.job_list import read_jobs
 
-    read_jobs(path, overwrite=False, finished=lambda _: False)
+    read_jobs(path, overwrite=False, finished=lambda _: False, cut=lambda _: False)
 
 
 def read_cue_file(path: Path) -> None:
