@@ -125,7 +125,7 @@ def _systems(request: EvaluationRequest) -> list[System]:
 
 def _measures(request: EvaluationRequest) -> Measures:
     from evaluation.registry import load_measures
-    from stage2_dubber.dub.pipeline import choose_device
+    from stage2_dubber.dub.device import choose_device
 
     return load_measures(request.weights, request.judge, str(choose_device(request.device)))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 from own_mouth_clips import head, mouth, talker
+from scipy.stats import theilslopes
 
 from common.errors import UserError
 from common.face.types import FaceObservation, landmarks_box
@@ -15,7 +16,7 @@ from common.own_mouths.bank import RUN_FRAMES, Bank, BankBuilder, head_motion
 from common.own_mouths.clip import LEAST_MOMENTS, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
-from common.own_mouths.sharpness import compared_at_one_opening
+from common.own_mouths.sharpness import compared_at_one_opening, theil_sen_slope
 
 SIZE = (120, 140)
 
@@ -287,3 +288,11 @@ def test_open_lips_are_no_sharper_than_closed_ones() -> None:
     np.testing.assert_allclose(level, usual * blur, rtol=1e-6)
     assert compared_at_one_opening({7: (3.0, 0.1)}) == {7: pytest.approx(3.0)}
     assert compared_at_one_opening({}) == {}
+
+
+def test_slopes_are_those_of_the_library() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 20, 60) / 4.0  # with ties
+    y = 0.7 * x + rng.normal(size=60)
+    assert theil_sen_slope(x, y) == pytest.approx(theilslopes(y, x)[0])
+    assert theil_sen_slope(np.ones(5), np.arange(5.0)) == 0

@@ -95,10 +95,20 @@ def test_bad_input_is_told_before_torch_is_imported(tmp_path: Path) -> None:
     assert not modules & {"torch", "scipy", "mediapipe", *MODEL_LIBRARIES}
 
 
+def test_a_model_that_is_not_there_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "clip.mkv", steady(3, 25), lossless=True)
+    audio = write_speech(tmp_path / "speech.wav", 0.1)
+    words = ("--video", str(video), "--audio", str(audio), "--output", str(tmp_path / "o.mp4"))
+    modules, printed = run("dub", *words, "--model", str(tmp_path / "none"), code=2)
+    assert "no model package there" in printed
+    assert not modules & {"torch", "scipy", "mediapipe", *MODEL_LIBRARIES}
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("info", "none"),
+        ("batch", "none.csv"),
         ("import-xdub", "none", "--output", "new"),
         ("evaluate", "--manifest", "none.csv", "--output", "new"),
         ("curate", "none", "--output", "new.csv", "--rule", "front"),

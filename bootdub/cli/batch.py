@@ -10,6 +10,7 @@ import typer
 
 from bootdub.cli.errors import clean_errors
 from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption, PresetOption, use_limits
+from common.files import require_file
 
 SOME_FAILED = 1
 
@@ -33,6 +34,7 @@ def batch(
     """Dub all clips of a list with one load of the model. Goes on where it was cut; lists can be shared."""
     with clean_errors():
         use_limits(limit)
+        require_file(jobs, "list of jobs")
         from bootdub.messages import quieten_libraries, show_warnings
         from stage2_dubber.dub.lists.batch import Batch, Outcome, failed
         from stage2_dubber.dub.lists.job_list import Job
@@ -43,10 +45,9 @@ def batch(
         todo = Batch.read(jobs, overwrite)
         folder = model or default_model_path()
         if dry_run:
-            from stage2_dubber.dub.pipeline import choose_device
             from stage2_dubber.dub.presets.choose import choose_preset
 
-            print(f"preset {choose_preset(preset, folder, choose_device(device.value)).described()}")
+            print(f"preset {choose_preset(preset, folder, device.value).described()}")
             for job in todo.waiting():
                 print(f"line {job.line}: {job.request.video} + {job.request.audio} -> {job.request.output}")
             return

@@ -23,8 +23,8 @@ def doctor(
         from bootdub.messages import quieten_libraries
 
         quieten_libraries()
+        from stage2_dubber.dub.device import choose_device
         from stage2_dubber.dub.doctor import examine, report_lines
-        from stage2_dubber.dub.pipeline import choose_device
         from stage2_dubber.dub.presets.choose import choose_preset
 
         place = choose_device(device.value)

@@ -191,53 +191,55 @@ def dub(
             report=report,
         )
         inputs = check_request(request)
+        from common.models.package_info import read_info
         from stage2_dubber.dub.locate import default_model_path
-        from stage2_dubber.dub.pipeline import choose_device, choose_dtype
         from stage2_dubber.dub.presets.choose import choose_preset
 
-        folder, place = model or default_model_path(), choose_device(device.value)
-        settings = choose_preset(preset, folder, place)
+        folder = model or default_model_path()
+        settings = choose_preset(preset, folder, device.value)
         request = settings.applied(request)
-        switches = switch.read_speed(
-            speed,
-            settings.speed,
-            guidance_branches=branches,
-            guidance_interval=guidance_interval,
-            step_cache=cache,
-            cache_threshold=cache_threshold,
-            cache_interval=cache_interval,
-            short_windows=short_windows,
-            compile=compile,
-            attention_backend=attention,
-            quantization=quantization,
-            offload=offload,
-        )
-        weights = choose_dtype(settings.dtype if dtype is None else dtype.value, place)
-        if dry_run:
-            from stage2_dubber.dub.dry_run import plan_lines
-
-            if switches.changes():
-                # The libraries of the switches take seconds to import, and none is on by default.
-                from common.models.switches import check_switches
-
-                check_switches(switches, place, weights)
-            named = str(weights).removeprefix("torch.")
-            for line in plan_lines(request, inputs, folder, switches, settings.described(), named):
-                print(line)
-            return
-        if settings.changes:
-            print(f"preset {settings.described()}", file=sys.stderr)
         from bootdub.console import ConsoleProgress
-        from common.models.package_info import read_info
         from stage2_dubber.dub.editing.ahead import Ahead
         from stage2_dubber.dub.faces.follow import follow_face
 
         # Libraries and weights take seconds to load; the face is followed meanwhile.
-        with Ahead() as ahead:
+        with Ahead(active=not dry_run) as ahead:
             progress = ConsoleProgress()
             chosen = request.renderer or read_info(folder).renderer
             own = None if chosen is Renderer.editor else request.own_mouths
             followed = ahead.start(partial(follow_face, request, progress, ahead.stopping, own))
+            from stage2_dubber.dub.device import choose_device, choose_dtype
+
+            place = choose_device(device.value)
+            switches = switch.read_speed(
+                speed,
+                settings.speed,
+                guidance_branches=branches,
+                guidance_interval=guidance_interval,
+                step_cache=cache,
+                cache_threshold=cache_threshold,
+                cache_interval=cache_interval,
+                short_windows=short_windows,
+                compile=compile,
+                attention_backend=attention,
+                quantization=quantization,
+                offload=offload,
+            )
+            weights = choose_dtype(settings.dtype if dtype is None else dtype.value, place)
+            if dry_run:
+                from stage2_dubber.dub.dry_run import plan_lines
+
+                if switches.changes():
+                    # The libraries of the switches take seconds to import, and none is on by default.
+                    from common.models.switches import check_switches
+
+                    check_switches(switches, place, weights)
+                named = str(weights).removeprefix("torch.")
+                for line in plan_lines(request, inputs, folder, switches, settings.described(), named):
+                    print(line)
+                return
+            if settings.changes:
+                print(f"preset {settings.described()}", file=sys.stderr)
             from stage2_dubber.dub.pipeline import DubPipeline
 
             pipeline = DubPipeline.from_pretrained(folder, place, weights, switches)

@@ -14,7 +14,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
 
 from common.face.crops import CropTrack
 from common.face.track import FaceTrack
@@ -169,6 +168,8 @@ def moving_average(values: Array, window: int) -> Array:
 
 def _savgol(values: Array, window: int, ends: str) -> Array:
     """Savitzky-Golay of order 2 over time; the window is odd and at most the clip's length."""
+    from scipy.signal import savgol_filter  # a quarter of a second, for the release's packages alone
+
     window = min(window, len(values) - 1 + len(values) % 2)
     return values if window < 3 else np.asarray(savgol_filter(values, window, 2, axis=0, mode=ends))
 

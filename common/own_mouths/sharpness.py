@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import theilslopes
 
 Array = NDArray[np.float64]
 
@@ -20,6 +19,17 @@ def picture_sharpness(lips: NDArray[np.uint8]) -> float:
     """Mean square of the Laplacian of a picture (h, w, 3) of the lips."""
     grey = cv2.cvtColor(lips, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return float(np.square(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 0.7), cv2.CV_32F)).mean())
+
+
+def theil_sen_slope(x: Array, y: Array) -> float:
+    """Median slope of the lines through two points of other ``x``; 0 where there are none.
+
+    As `scipy.stats.theilslopes`, without its half a second of imports at the start of every dub.
+    """
+    first, second = np.triu_indices(len(x), 1)
+    run = x[second] - x[first]
+    some = run != 0
+    return float(np.median((y[second] - y[first])[some] / run[some])) if some.any() else 0.0
 
 
 def compared_at_one_opening(seen: Mapping[int, tuple[float, float]]) -> dict[int, float]:
@@ -38,9 +48,5 @@ def compared_at_one_opening(seen: Mapping[int, tuple[float, float]]) -> dict[int
     values = np.array(list(seen.values()))
     level, root = np.log(np.maximum(values[:, 0], _LEAST)), np.sqrt(np.maximum(values[:, 1], 0))
     some = np.unique(np.linspace(0, len(level) - 1, min(len(level), _MOST_FRAMES)).astype(int))
-    slope = 0.0
-    if np.ptp(root[some]) > 0:
-        with np.errstate(invalid="ignore"):  # of its confidence limits, which mean nothing here
-            slope = max(float(theilslopes(level[some], root[some])[0]), 0.0)
-    level -= slope * (root - np.median(root))
+    level -= max(theil_sen_slope(root[some], level[some]), 0.0) * (root - np.median(root))
     return {frame: float(value) for frame, value in zip(seen, np.exp(level), strict=True)}

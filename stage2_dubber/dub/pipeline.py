@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from common.arithmetic import resolve_precision
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.media import SAMPLE_RATE
@@ -28,6 +27,7 @@ from common.speech.build import build_speech_encoder
 from common.speech.registry import LIP_SHAPES
 from common.speech.silence import encode_until
 from stage2_dubber.dub.compositing.options import TELL_CHANGES
+from stage2_dubber.dub.device import choose_device, choose_dtype
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
 from stage2_dubber.dub.locate import shipped_lip_encoder
@@ -391,35 +391,6 @@ class DubPipeline:
         editor = WindowEditor(self.package, sampling, advance)
         edits = editor.stream(iter(crops), len(crops), audio_features, start_frame)
         return np.stack([edit.image for edit in edits])
-
-
-def choose_device(name: str | torch.device) -> torch.device:
-    """The device that ``name`` means: "auto" is the GPU where there is one.
-
-    Raises:
-        UserError: there is no such device here.
-    """
-    if isinstance(name, str) and name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"There is no device '{name}': choose auto, cpu or cuda.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("The device 'cuda' is not there (no GPU, or a build without CUDA): use --device cpu.")
-    return device
-
-
-def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The dtype of the weights that ``wanted`` means: "auto" is bfloat16 where the device computes in it
-    natively, else float32.
-
-    Raises:
-        UserError: there is no such dtype.
-    """
-    if isinstance(wanted, torch.dtype):
-        return wanted
-    return resolve_precision(wanted, device, "dtype")
 
 
 class _Clock:

@@ -43,7 +43,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from common.errors import EXIT_CODE, UserError  # noqa: E402
 from common.geometry import is_clip_length  # noqa: E402
-from stage2_dubber.dub.pipeline import choose_device  # noqa: E402
+from stage2_dubber.dub.device import choose_device  # noqa: E402
 
 PARTS = ("text", "audio", "crops", *WINDOW, "composite")
 

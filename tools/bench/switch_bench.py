@@ -39,7 +39,7 @@ from common.errors import EXIT_CODE, UserError  # noqa: E402
 from common.models.speed import SpeedConfig  # noqa: E402
 from common.psnr import psnr_of_mse  # noqa: E402
 from stage2_dubber.dub.config import DubConfig  # noqa: E402
-from stage2_dubber.dub.pipeline import choose_device, choose_dtype  # noqa: E402
+from stage2_dubber.dub.device import choose_device, choose_dtype  # noqa: E402
 
 EXACT = ("guidance_branches=sequential",)
 VARIANTS: tuple[tuple[str, ...], ...] = (

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.files import atomic_path, read_json, require_writable_dir, write_json
 from stage2_dubber.dub.lists.job_list import Job, read_jobs
-from stage2_dubber.dub.pipeline import DubResult
 from stage2_dubber.dub.request import DubRequest
+
+if TYPE_CHECKING:
+    from stage2_dubber.dub.pipeline import DubResult
 
 DONE, FAILED, RUNNING = "done", "failed", "running"
 

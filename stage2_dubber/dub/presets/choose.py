@@ -6,32 +6,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from stage2_dubber.dub.presets.names import Preset
 from stage2_dubber.dub.presets.table import PresetSettings, is_light, preset_settings
 
 if TYPE_CHECKING:
+    import torch
+
     from stage2_dubber.dub.doctor import DubEstimate
 
 PATIENCE = 60.0
 """Seconds of arithmetic per second of video beyond which a CPU makes a draft."""
 
 
-def choose_preset(preset: Preset | None, folder: Path, device: torch.device) -> PresetSettings:
+def choose_preset(preset: Preset | None, folder: Path, device: str | torch.device) -> PresetSettings:
     """The settings of ``preset``, or of the one that suits model and device.
 
     Raises:
-        UserError: there is no package in ``folder``, or it cannot be read.
+        UserError: there is no package in ``folder``, it cannot be read, or the device is not there.
     """
     if preset is not None:
         return preset_settings(preset, folder)
     if is_light(folder):
         return preset_settings(Preset.standard, folder, "a small model")
     # The libraries of the model, which a light one may never need.
+    from stage2_dubber.dub.device import choose_device
     from stage2_dubber.dub.doctor import estimate_package
 
-    return settings_for(estimate_package(folder, device), folder)
+    return settings_for(estimate_package(folder, choose_device(device)), folder)
 
 
 def settings_for(estimate: DubEstimate, folder: Path) -> PresetSettings:
