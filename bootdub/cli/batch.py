@@ -33,8 +33,8 @@ def batch(
 ) -> None:
     """Dub all clips of a list with one load of the model. Goes on where it was cut; lists can be shared."""
     with clean_errors():
-        use_limits(limit)
         require_file(jobs, "list of jobs")
+        use_limits(limit)
         from bootdub.messages import quieten_libraries, show_warnings
         from stage2_dubber.dub.lists.batch import Batch, Outcome, failed
         from stage2_dubber.dub.lists.job_list import Job
