@@ -199,7 +199,7 @@ def dub(request: DubRequest) -> tuple[str, ...]:
     plan = plan_face(request, 1.45, 25.0, lambda *_: None)
     features = np.zeros((1, 4), np.float32)
     frames = composited_frames(request.video, plan, PatchEditor(), features, request.compositing)
-    write_outputs(request, inputs.info, plan, frames)
+    write_outputs(request, inputs, plan, frames)
     return inputs.warnings
 
 

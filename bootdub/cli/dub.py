@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bootdub.cli import length as times
 from bootdub.cli import speed as switch
 from bootdub.cli.errors import clean_errors
 from bootdub.cli.options import (
@@ -24,6 +25,7 @@ from bootdub.cli.options import (
 )
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.length.options import Length, Outside, Timing
 
 
 def dub(
@@ -88,6 +90,11 @@ def dub(
     track: Annotated[
         Path | None, typer.Option(help="File with a box or landmarks per frame (JSON or safetensors).")
     ] = None,
+    length: times.LengthOption = Length.silence,
+    start: times.StartOption = None,
+    end: times.EndOption = None,
+    offset: times.OffsetOption = 0.0,
+    outside: times.OutsideOption = Outside.own,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Replace an output that exists.")
     ] = False,
@@ -164,6 +171,7 @@ def dub(
             video=video,
             audio=audio,
             output=output,
+            timing=Timing(length, start, end, offset, outside),
             sampling=SamplingOptions(
                 seed=seed,
                 num_steps=num_steps,
@@ -207,7 +215,7 @@ def dub(
             progress = ConsoleProgress()
             chosen = request.renderer or read_info(folder).renderer
             own = None if chosen is Renderer.editor else request.own_mouths
-            followed = ahead.start(partial(follow_face, request, progress, ahead.stopping, own))
+            followed = ahead.start(partial(follow_face, request, progress, ahead.stopping, own, inputs))
             from stage2_dubber.dub.device import choose_device, choose_dtype
 
             place = choose_device(device.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -158,7 +158,11 @@ class Faces:
 
 
 def track_faces(
-    images: Iterable[ImageArray], detector: FaceDetector, max_gap: int = 10, watch: Watch | None = None
+    images: Iterable[ImageArray],
+    detector: FaceDetector,
+    max_gap: int = 10,
+    watch: Watch | None = None,
+    cuts: Collection[int] = (),
 ) -> Faces:
     """Follow all faces of a clip, frame by frame; of the pictures nothing is kept.
 
@@ -173,6 +177,7 @@ def track_faces(
         max_gap: frames.
         watch: called with one face per frame: the largest of a shot's first frame with a face for as long as
             it stays, then the next.
+        cuts: frames before which there is a cut, whether it is found or not.
     """
     detector.reset()
     shots: list[int] = []
@@ -181,7 +186,7 @@ def track_faces(
     leader: _Growing | None = None
     shot = 0
     for index, (image, cut) in enumerate(with_cuts(images)):
-        if cut:
+        if cut or index in cuts:
             shot += 1
             detector.new_shot()
             active = []

@@ -20,9 +20,14 @@ class RecordedDetector:
     Args:
         path: of the file; whoever names it sees to it that it is of the same clip and detector.
         build: makes the detector that looks; called only where there is no file.
+        shown: (M,) which frame of the clip each picture shows, where some are shown again; a frame is seen
+            first in its order. None: every frame once.
     """
 
-    def __init__(self, path: Path, build: Callable[[], FaceDetector]) -> None:
+    def __init__(
+        self, path: Path, build: Callable[[], FaceDetector], shown: NDArray[np.int64] | None = None
+    ) -> None:
+        self._shown = shown
         self._detector = None if path.is_file() else build()
         self._seen = _read(path) if self._detector is None else []
         self._next = 0
@@ -45,14 +50,15 @@ class RecordedDetector:
             self._detector.new_shot()
 
     def detect(self, image: ImageArray) -> list[FaceObservation]:
-        """Faces of the clip's next frame."""
-        if self._detector is not None:
+        """Faces of the next picture."""
+        frame = self._next if self._shown is None else int(self._shown[self._next])
+        if self._detector is not None and frame == len(self._seen):
             self._seen.append(self._detector.detect(image))
         self._next += 1
-        return self._seen[self._next - 1]
+        return self._seen[frame]
 
     def save(self, path: Path) -> None:
-        """Write what was seen in all frames of the clip, unless it was read from there."""
+        """Write what was seen in the frames of the clip, unless it was read from there."""
         if self._detector is not None:
             _write(path, self._seen)
 

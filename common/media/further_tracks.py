@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from common.media.audio import audio_stream
 from common.media.info import VideoInfo
 from common.media.isolation.isolated import isolated
 from common.media.packets import WaitingPackets, decoded_first
-from common.media.soundtrack import FORMATS, Soundtrack
+from common.media.soundtrack import FORMATS, SoundPlace, Soundtrack
 from common.media.source import Source, moving_streams, open_source, source_name
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class FurtherTracks:
         lost: what the output cannot hold, a noun each.
         tags: titles and the like of the file.
         timecode: of the first frame; None where there is none.
+        chapters: whether they are carried over.
+        end: seconds after the first frame at which what is carried over ends; None: as in the source.
     """
 
     sounds: tuple[int, ...] = ()
@@ -55,6 +57,13 @@ class FurtherTracks:
     lost: tuple[str, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
     timecode: str | None = None
+    chapters: bool = True
+    end: Fraction | None = None
+
+    @property
+    def untimed(self) -> FurtherTracks:
+        """What of it holds at whatever times the frames are shown."""
+        return replace(self, sounds=(), streams=(), chapters=False)
 
     def warnings(self, suffix: str) -> tuple[str, ...]:
         """Sentences for the user."""
@@ -161,11 +170,15 @@ class FurtherTracksWriter:
         self._container = container
         self._info = info
         self._input: InputContainer = stack.enter_context(open_source(video, "video"))
-        self._sounds = [Soundtrack(video, container, stack, number, default=False) for number in plan.sounds]
+        self._end = plan.end
+        place = SoundPlace(end=plan.end)
+        self._sounds = [
+            Soundtrack(video, container, stack, number, default=False, place=place) for number in plan.sounds
+        ]
         self._streams = {index: _added(container, self._input.streams[index]) for index in plan.streams}
         container.metadata.update(dict(plan.tags))
         self._name_pictures(plan.timecode)
-        self._chapters = self._input.chapters()
+        self._chapters = self._input.chapters() if plan.chapters else []
         self._packets: WaitingPackets | None = None  # until begin()
 
     def _name_pictures(self, timecode: str | None) -> None:
@@ -185,17 +198,19 @@ class FurtherTracksWriter:
         shift = first_frame - begins
         for sound in self._sounds:
             sound.begin(first_frame)
-        self._packets = WaitingPackets(self._copied(shift), decoded_first, self._container)
-        if self._chapters:
-            self._container.set_chapters([self._moved(chapter, shift) for chapter in self._chapters])
+        last = None if self._end is None else first_frame + self._end
+        self._packets = WaitingPackets(self._copied(shift, last), decoded_first, self._container)
+        chapters = [self._moved(chapter, shift, last) for chapter in self._chapters]
+        if kept := [chapter for chapter in chapters if chapter["start"] < chapter["end"]]:
+            self._container.set_chapters(kept)
 
     @staticmethod
-    def _moved(chapter: Chapter, shift: Fraction) -> Chapter:
-        ticks = round(shift / (chapter["time_base"] or Fraction(1, 1000)))
-        start, end = (max(0, moment + ticks) for moment in (chapter["start"], chapter["end"]))
-        return {**chapter, "start": start, "end": end}
+    def _moved(chapter: Chapter, shift: Fraction, last: Fraction | None) -> Chapter:
+        base = chapter["time_base"] or Fraction(1, 1000)
+        start, end = (max(0, moment + round(shift / base)) for moment in (chapter["start"], chapter["end"]))
+        return {**chapter, "start": start, "end": end if last is None else min(end, round(last / base))}
 
-    def _copied(self, shift: Fraction) -> Iterator[Packet]:
+    def _copied(self, shift: Fraction, last: Fraction | None) -> Iterator[Packet]:
         sources = [self._input.streams[index] for index in self._streams]
         if not sources:
             return
@@ -208,6 +223,8 @@ class FurtherTracksWriter:
                 packet.pts = max(0, packet.pts + ticks)
             if packet.dts is not None:
                 packet.dts = max(0, packet.dts + ticks)
+            if last is not None and packet.pts is not None and packet.pts * packet.time_base >= last:
+                continue
             packet.stream = target
             yield packet
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
 import av
+import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
@@ -75,6 +77,24 @@ def sound_warnings(source: Source, suffix: str, track: int | None = None) -> tup
         )
 
 
+@dataclass(frozen=True)
+class SoundPlace:
+    """Where a sound lies on the clock of the pictures, in seconds after the first frame.
+
+    Attributes:
+        zero: of the sound's time zero; where that comes before 0, its beginning is not heard.
+        begin: what comes before is not heard.
+        end: what comes after is not heard; None: nothing.
+    """
+
+    zero: Fraction = Fraction(0)
+    begin: Fraction = Fraction(0)
+    end: Fraction | None = None
+
+
+AT_START = SoundPlace()
+
+
 class Soundtrack:
     """Feeds an output container with a file's first audio stream, interleaved with what else is written.
 
@@ -88,6 +108,7 @@ class Soundtrack:
         stack: keeps the source open until the output is closed.
         track: number of the sound track, from 1; None: the one that players choose.
         default: whether players shall choose it.
+        place: where it lies; packets are kept or left out as a whole.
     """
 
     def __init__(
@@ -97,8 +118,9 @@ class Soundtrack:
         stack: ExitStack,
         track: int | None = None,
         default: bool = True,
+        place: SoundPlace = AT_START,
     ) -> None:
-        self._source, self._track = source, track
+        self._source, self._track, self._place = source, track, place
         self._origin = audio_origin(source, track)
         self._format = container.format.name
         name = source_name(source)
@@ -138,7 +160,7 @@ class Soundtrack:
         return cast(AudioStream, stream)
 
     def begin(self, first_frame: Fraction) -> None:
-        """Set the output's time (seconds) on which the sound's time zero falls."""
+        """Set the output's time (seconds) on which the first frame falls, and the sound with it."""
         packets = self._copy(first_frame) if self.copied else self._encode(first_frame)
         self._packets = WaitingPackets(packets, shown_first, self._container)
 
@@ -150,10 +172,14 @@ class Soundtrack:
 
     def _copy(self, first_frame: Fraction) -> Iterator[Packet]:
         base = self._stream.time_base or Fraction(1, self._stream.codec_context.sample_rate)
-        shift = round((first_frame - Fraction(self._origin)) / base)
+        place = self._place
+        shift = round((first_frame + place.zero - Fraction(self._origin)) / base)
         # Matroska has no way to say "not to be heard" but for codecs that bring their own delay.
         marks_delay = self._format in _MOV or self._stream.codec_context.name in ("opus", "libopus", "vorbis")
         floor = -round(_PREROLL_SECONDS / base) if marks_delay else 0
+        if place.begin:
+            floor = round((first_frame + place.begin) / base)
+        end = None if place.end is None else round((first_frame + place.end) / base)
         for packet in self._input.demux(self._stream):
             if packet.size == 0:
                 continue
@@ -163,14 +189,20 @@ class Soundtrack:
                 packet.dts += shift
             if packet.pts is not None and (packet.pts < floor or (packet.is_discard and packet.pts >= 0)):
                 continue
+            if packet.pts is not None and end is not None and packet.pts >= end:
+                break
             packet.stream = self._output
             yield packet
 
     def _encode(self, first_frame: Fraction) -> Iterator[Packet]:
         context = self._output.codec_context
         rate, layout = context.sample_rate, context.layout.name
-        position = round(first_frame * rate)
-        for block in audio_blocks(self._source, rate, layout, "fltp", self._track):
+        place = self._place
+        heard = max(place.begin, place.zero, Fraction(0))
+        first = round((heard - place.zero) * rate)
+        last = None if place.end is None else round((place.end - place.zero) * rate)
+        position = round((first_frame + heard) * rate)
+        for block in _between(audio_blocks(self._source, rate, layout, "fltp", self._track), first, last):
             frame = AudioFrame.from_ndarray(block, format="fltp", layout=layout)
             frame.sample_rate = rate
             frame.time_base = Fraction(1, rate)
@@ -178,3 +210,16 @@ class Soundtrack:
             position += block.shape[1]
             yield from self._output.encode(frame)
         yield from self._output.encode(None)
+
+
+def _between(blocks: Iterator[np.ndarray], first: int, last: int | None) -> Iterator[np.ndarray]:
+    """The samples from ``first`` to before ``last`` of blocks (channels, samples)."""
+    position = 0
+    for block in blocks:
+        end = len(block[0]) if last is None else last - position
+        part = block[:, max(0, first - position) : max(0, end)]
+        position += block.shape[1]
+        if part.shape[1]:
+            yield np.ascontiguousarray(part)
+        if last is not None and position >= last:
+            return

@@ -26,7 +26,7 @@ from common.media.fields import FieldMarker
 from common.media.further_tracks import FurtherTracks, FurtherTracksWriter
 from common.media.info import VideoInfo
 from common.media.matroska import PLACEHOLDER, set_pixel_aspect
-from common.media.soundtrack import Soundtrack
+from common.media.soundtrack import AT_START, SoundPlace, Soundtrack
 from common.media.source import Source, reason
 
 # Only for what an encoder plans by (levels, buffers); time stamps say when frames are shown.
@@ -36,10 +36,12 @@ _FINE_CLOCK = 48_000
 
 @dataclass(frozen=True)
 class Tracks:
-    """What goes beside the pictures: the number of the sound track (None: the usual one), further tracks."""
+    """What goes beside the pictures: the number of the sound track (None: the usual one), further tracks, and
+    where the sound lies."""
 
     audio_track: int | None = None
     further: FurtherTracks | None = None
+    place: SoundPlace = AT_START
 
 
 NO_TRACKS = Tracks()
@@ -129,7 +131,8 @@ class VideoWriter:
     def _add_tracks(self, stack: ExitStack) -> list[Soundtrack | FurtherTracksWriter]:
         added: list[Soundtrack | FurtherTracksWriter] = []
         if self._audio_from is not None:
-            added.append(Soundtrack(self._audio_from, self._container, stack, self._tracks.audio_track))
+            track, place = self._tracks.audio_track, self._tracks.place
+            added.append(Soundtrack(self._audio_from, self._container, stack, track, place=place))
         if self._tracks.further is not None and self._like is not None:
             source, plan = self._like.path, self._tracks.further
             added.append(FurtherTracksWriter(source, self._like, plan, self._container, stack))

@@ -89,7 +89,7 @@ class GeneratorSystem:
             plan = plan_face(request, geometry.crop_scale, geometry.fps, _say_nothing)
             audio_features = inputs.features(self._inpainter.speech, plan.timeline.duration)
             frames = composited_frames(video, plan, _PlannedEditor(self._inpainter, plan), audio_features)
-            write_outputs(request, inputs.info, plan, frames)
+            write_outputs(request, inputs, plan, frames)
         return DubbedFile(output, time.monotonic() - started)
 
 

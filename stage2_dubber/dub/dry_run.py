@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from enum import Enum
 from pathlib import Path
 
 from common.diffusion.options import resolve_sampling
 from common.diffusion.windows import check_short_windows, plan_windows, saved_by_short_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
-from common.media import SAMPLE_RATE, frame_times, model_frame_count
+from common.media import SAMPLE_RATE, model_frame_count
+from common.media.retiming import open_video
 from common.models.package_info import read_info
 from common.models.speed import SpeedConfig
+from stage2_dubber.dub.length.options import Timing
 from stage2_dubber.dub.request import DubInputs, DubRequest
 
 
@@ -38,7 +42,7 @@ def plan_lines(
         )
     settings = resolve_sampling(request.sampling, info.diffusion)
     geometry, video = info.geometry, inputs.info
-    frames = model_frame_count(frame_times(request.video), geometry.fps)
+    frames = _model_frames(inputs, geometry.fps)
     overlap = latents_to_frames(geometry.motion_latents)
     cut = (frames, geometry.clip_frames, overlap, info.conventions.windows)
     windows, saved = plan_windows(*cut, speed.short_windows), saved_by_short_windows(*cut)
@@ -50,7 +54,7 @@ def plan_lines(
     lines = [
         f"video     {request.video}: {video.width}x{video.height}, {video.frame_count} frames at "
         f"{float(video.average_rate):.3f} frames/s, {video.duration:.2f} s",
-        f"speech    {request.audio}: {seconds:.2f} s",
+        f"speech    {request.audio}: {seconds:.2f} s{_timed(request.timing)}",
         f"face      {detector}{given}",
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
         f"preset    {preset}",
@@ -73,3 +77,22 @@ def plan_lines(
         f"also      {path}" for path in (request.contact_sheet, request.side_by_side) if path is not None
     ]
     return lines + [f"warning   {warning}" for warning in inputs.warnings]
+
+
+def _model_frames(inputs: DubInputs, rate: float) -> int:
+    """Frames at the model's rate of the part that is dubbed."""
+    with open_video(inputs.video) as reader:
+        times = reader.times()
+    part = inputs.place.frames(times)
+    return model_frame_count(times[part.start : part.stop], rate) if part else 0
+
+
+def _timed(timing: Timing) -> str:
+    """What is not as usual about times."""
+    usual = Timing()
+    changes = [
+        f"{item.name} {value.value if isinstance(value, Enum) else value}"
+        for item in fields(Timing)
+        if (value := getattr(timing, item.name)) != getattr(usual, item.name)
+    ]
+    return f", {', '.join(changes)}" if changes else ""

@@ -20,7 +20,8 @@ import numpy as np
 from common.errors import UserError
 from common.face import CropTrack, FaceTrack, plan_crops
 from common.face.release_crops import release_crop_track
-from common.media import Frame, VideoReader
+from common.media import Frame
+from common.media.retiming import RetimedVideo, open_video
 from common.models.conventions import CropRule
 from common.progress import ProgressCallback
 from stage2_dubber.dub.compositing.blending import NEW_RANGE, ChangeAlpha, border_alpha
@@ -138,21 +139,23 @@ def plan_followed(
     ]
     if not segments:
         raise UserError(
-            f"No face stays in view for {MIN_SEGMENT_SECONDS} s in '{video}': use a clip in which it does, "
-            "or give its place with --box or --track."
+            f"No face stays in view for {MIN_SEGMENT_SECONDS} s in '{video}'"
+            + (" between --start and --end" if face.part is not None else "")
+            + ": use a clip in which it does, or give its place with --box or --track."
         )
     if rule is CropRule.release:
         crops: CropTrack = release_crop_track(track, face.info.width, face.info.height)
     else:
         crops = plan_crops(track, scale=crop_scale, fps=float(face.info.average_rate))
     runs = [segment.source for segment in segments]
-    untouched = find_untouched(face.faces, track.present, runs, timeline.times, face.info.duration)
+    end = face.info.duration
+    untouched = find_untouched(face.faces, track.present, runs, timeline.times, end, face.part)
     warnings = (*face.chosen.warnings, *untouched_warning(untouched, len(track)))
     return FacePlan(timeline, segments, crops, track, tuple(untouched), warnings)
 
 
 def composited_frames(
-    video: Path,
+    video: Path | RetimedVideo,
     plan: FacePlan,
     editor: CropEditor,
     audio_features: np.ndarray,
@@ -177,7 +180,7 @@ def composited_frames(
     waiting = deque(segment for segment in plan.segments if segment.source.stop > start)
     start = min([start, *(segment.source.start for segment in waiting)])
     position = plan.dubbed_frames - sum(len(segment.source) for segment in waiting)
-    with VideoReader(video, samples=True) as behind, VideoReader(video) as ahead:
+    with open_video(video, samples=True) as behind, open_video(video) as ahead:
         cutter = _Cutter(ahead.frames(start), plan, editor.crop_size)
         segment: Segment | None = None
         for frame in behind.frames(start):

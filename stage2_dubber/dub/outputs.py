@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from av.video.frame import VideoFrame
 
-from common.media import VideoInfo, VideoReader, VideoWriter, contact_sheet, tile
+from common.media import VideoInfo, VideoWriter, contact_sheet, tile
 from common.media.following import following
-from common.media.further_tracks import further_tracks
+from common.media.patched import write_patched
 from common.media.pieces import PIECE_FRAMES, PieceForm, join
+from common.media.retiming import open_video
 from common.media.samples import with_change
 from common.media.writer import Tracks
 from stage2_dubber.dub.job import Composite, FacePlan
-from stage2_dubber.dub.request import DubRequest
+from stage2_dubber.dub.request import DubInputs, DubRequest
 from stage2_dubber.dub.resume.folder import JobFolder, passing_folder
 
 SHEET_COLUMNS = 12
@@ -47,22 +48,22 @@ class JobOutputs:
 
     Args:
         request: the job.
-        info: of its video.
+        inputs: the results of its checks.
         work: keeps the pieces.
     """
 
-    def __init__(self, request: DubRequest, info: VideoInfo, work: JobFolder) -> None:
-        self._request, self._info, self.work = request, info, work
+    def __init__(self, request: DubRequest, inputs: DubInputs, work: JobFolder) -> None:
+        self._request, self.inputs, self.work = request, inputs, work
+        self._info = info = inputs.info
         encoding, _ = following(info, request.output.suffix, request.pictures)
         form = PieceForm(info.width, info.height, info.average_rate, info.time_base, encoding, info)
-        further = further_tracks(request.video, request.output.suffix.lower())
-        sound = request.audio_track
-        self._films = [_film("dubbed", request.output, form, Tracks(sound, further))]
+        self._films = [_film("dubbed", request.output, form, inputs.tracks)]
         if request.side_by_side is not None:
             empty = np.zeros((info.height, info.width, 3), np.uint8)
             height, width = tile((empty, empty), _LABELS).shape[:2]
             form = PieceForm(width, height, info.average_rate, info.time_base, like=info)
-            self._films.append(_film("beside", request.side_by_side, form, Tracks(sound)))
+            tracks = replace(inputs.tracks, further=None)
+            self._films.append(_film("beside", request.side_by_side, form, tracks))
 
     @property
     def first_frame(self) -> int:
@@ -89,17 +90,27 @@ class JobOutputs:
         sheet = None if request.contact_sheet is None else _Sheet(plan.dubbed_frames, work)
         done = self._write_pieces(composites, sheet)
         work.publish()
-        with VideoReader(request.video) as reader:
+        with open_video(self.inputs.video) as reader:
             # As ffmpeg does: the output's clock starts where the source's does, at 0.
             stamps = reader.stamps().since(self._info.clock_start)
         for film in reversed(self._films):
             pieces = [
                 work.piece(film.name, number, film.form.suffix) for number in range(-(-done // PIECE_FRAMES))
             ]
-            join(film.path, pieces, film.form, stamps, request.audio, film.tracks)
+            join(film.path, pieces, film.form, stamps, self._sound(), film.tracks)
         if sheet is not None and request.contact_sheet is not None:
             sheet.save(request.contact_sheet)
         return done
+
+    def _sound(self) -> Path:
+        """The file with the outputs' sound."""
+        request, inputs = self._request, self.inputs
+        if not inputs.patched:
+            return request.audio
+        path = self.work.path / "sound.wav"
+        if not path.is_file():
+            write_patched(path, request.video, request.audio, request.audio_track, inputs.place.sound)
+        return path
 
     def _write_pieces(self, composites: Iterable[Composite], sheet: _Sheet | None) -> int:
         """Encode what is missing; the number of frames in all pieces is returned."""
@@ -128,11 +139,11 @@ class JobOutputs:
 
 
 def write_outputs(
-    request: DubRequest, info: VideoInfo, plan: FacePlan, composites: Iterable[Composite]
+    request: DubRequest, inputs: DubInputs, plan: FacePlan, composites: Iterable[Composite]
 ) -> int:
     """Write all files of a job that nobody will go on with, as :meth:`JobOutputs.write`."""
     with passing_folder(request.output) as work:
-        return JobOutputs(request, info, work).write(plan, composites)
+        return JobOutputs(request, inputs, work).write(plan, composites)
 
 
 def _film(name: str, path: Path, form: PieceForm, tracks: Tracks) -> Film:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.media import VideoReader
+from common.media.retiming import RetimedVideo, open_video
 from common.own_mouths.config import Renderer
 from common.own_mouths.renderer import MouthRenderer, build_renderer
 from stage2_dubber.dub.faces.follow import FollowedFace
@@ -95,9 +95,9 @@ def divide(
     return Division(renderer, replace(plan, segments=segments) if segments else None, opacity)
 
 
-def source_frames(video: Path, start: int = 0) -> Iterator[Composite]:
+def source_frames(video: Path | RetimedVideo, start: int = 0) -> Iterator[Composite]:
     """The frames of the source from ``start`` on, untouched."""
-    with VideoReader(video, samples=True) as reader:
+    with open_video(video, samples=True) as reader:
         for frame in reader.frames(start):
             yield Composite(frame, frame.image)
 

@@ -269,7 +269,9 @@ class DubPipeline:
         renderer = request.renderer or self.info.renderer
         with clock.part("face"):
             own = None if renderer is Renderer.editor else request.own_mouths
-            followed = face() if face is not None else follow_face(request, tell, own_mouths=own)
+            followed = (
+                face() if face is not None else follow_face(request, tell, own_mouths=own, inputs=inputs)
+            )
             followed.keep(work)
             plan = plan_followed(
                 request.video, followed, geometry.crop_scale, geometry.fps, self.info.conventions.crops
@@ -283,7 +285,7 @@ class DubPipeline:
             if division.editor is not None and audio_features is None:
                 audio_features = inputs.features(self.speech, seconds)
         with clock.part("dubbing"), _memory_errors():
-            outputs = JobOutputs(request, inputs.info, work)
+            outputs = JobOutputs(request, inputs, work)
             frames, seams = self._frames(request, plan, division, audio_features, tell, outputs)
             count = outputs.write(plan, frames)
             if division.renderer is None:
@@ -324,7 +326,8 @@ class DubPipeline:
         seams: tuple[float, ...] = ()
         # What lies before a face is told by the frames about it, too.
         start = max(0, outputs.first_frame - (REACH if division.renderer is not None else 0))
-        frames = source_frames(request.video, start)
+        video = outputs.inputs.video
+        frames = source_frames(video, start)
         if division.editor is not None:
             from stage2_dubber.dub.editing.editor import WindowEditor
 
@@ -335,7 +338,7 @@ class DubPipeline:
             if advance is not None:
                 advance(sum(editor.kept_frames(part.model) for part in division.editor.segments))
             frames = composited_frames(
-                request.video, division.editor, editor, audio_features, request.compositing, start
+                video, division.editor, editor, audio_features, request.compositing, start
             )
             seams = tuple(
                 (segment.model.start + window.start) / self.info.geometry.fps

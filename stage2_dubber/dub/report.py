@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import PathLike, write_json
+from common.media.retiming import Retiming
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.faces.follow import FollowedFace
 from stage2_dubber.dub.job import FacePlan
@@ -38,11 +39,26 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class ShownStretch:
+    """A stretch of frames, and those of the source that they show; backward where the last is the smaller.
+
+    Attributes:
+        first, last: frames of the output.
+        source_first, source_last: frames of the source.
+    """
+
+    first: int
+    last: int
+    source_first: int
+    source_last: int
+
+
+@dataclass(frozen=True)
 class DubReport:
     """One finished job.
 
     Attributes:
-        frames: frames of the output, those of the source.
+        frames: frames of the output, those of the source unless ``shown`` says otherwise.
         dubbed_frames: how many show an edited face.
         faces: numbers of the faces that are dubbed, as in ``bootdub faces``.
         shots: first frames of the video's shots.
@@ -50,6 +66,7 @@ class DubReport:
         untouched: what was left alone and why, in order.
         lost: sentences about what the output could not keep of the source.
         warnings: all sentences for the user; those about losses are among them.
+        shown: which frames of the source are shown, where they are not shown once in their order.
     """
 
     frames: int
@@ -60,6 +77,7 @@ class DubReport:
     untouched: tuple[Untouched, ...]
     lost: tuple[str, ...]
     warnings: tuple[str, ...]
+    shown: tuple[ShownStretch, ...] = ()
 
     @classmethod
     def of(
@@ -77,11 +95,23 @@ class DubReport:
             plan.untouched,
             inputs.lost,
             inputs.warnings + plan.warnings,
+            tuple(shown_stretches(inputs.retiming)),
         )
 
     def save(self, path: PathLike) -> None:
         """Write JSON, whole or not at all."""
         write_json(path, self)
+
+
+def shown_stretches(retiming: Retiming | None) -> list[ShownStretch]:
+    """Which frames of the source are shown; empty where it is the source itself."""
+    if retiming is None:
+        return []
+    shown = retiming.shown.tolist()
+    return [
+        ShownStretch(run.start, run.stop - 1, shown[run.start], shown[run.stop - 1])
+        for run, _ in retiming.runs
+    ]
 
 
 def drawn_stretches(

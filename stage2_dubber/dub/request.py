@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
+from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,20 +16,24 @@ from common.errors import UserError
 from common.files import require_file, require_writable_dir
 from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
 from common.media.following import WantedPictures, following
-from common.media.further_tracks import further_tracks
-from common.media.soundtrack import sound_warnings
+from common.media.retiming import RetimedVideo, Retiming, retimed_info
+from common.media.soundtrack import AT_START
+from common.media.writer import Tracks
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.speech.base import SpeechEncoder
 from common.speech.silence import encode_until
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.faces.choice import AUTO, FaceChoice
 from stage2_dubber.dub.faces.cues import cued_speech
+from stage2_dubber.dub.length.options import Length, Outside, Timing
+from stage2_dubber.dub.length.place import SpeechPlace, speech_place
+from stage2_dubber.dub.length.tracks import carried_tracks, sound_losses
+from stage2_dubber.dub.length.video import length_warnings, shown_video
 from stage2_dubber.dub.resume.folder import has_published
 
 Choice = TypeVar("Choice", bound=Enum)
 
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-_LENGTH_TOLERANCE = 0.1  # seconds; encoder padding of sound files stays below it
 _SPEECH_BEYOND = 30.0
 """Seconds of speech after the last picture that are encoded, too: encoders see so much at once."""
 
@@ -42,6 +47,7 @@ class DubRequest:
         audio: a sound file, or a video whose sound is meant.
         output: the video to write; whole or absent.
         sampling: seed, steps and guidance, where they are not the package's own.
+        timing: which part is dubbed, when the speech begins, and what is done about different lengths.
         detector: "mediapipe", "insightface" or "box".
         face: which face is dubbed: "auto" (who speaks), "largest", a number or the file of ``bootdub faces``,
             or a place "x,y" in pixels of the upright picture.
@@ -68,6 +74,7 @@ class DubRequest:
     audio: Path
     output: Path
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    timing: Timing = field(default_factory=Timing)
     detector: str = "mediapipe"
     face: str = AUTO
     box: tuple[float, float, float, float] | None = None
@@ -100,7 +107,8 @@ class DubRequest:
         Args:
             video, audio, output: as above.
             options: fields of this class, paths and choices also as text, and fields of
-                :class:`common.diffusion.options.SamplingOptions`, which change ``sampling``.
+                :class:`common.diffusion.options.SamplingOptions` and
+                :class:`stage2_dubber.dub.length.options.Timing`, which change ``sampling`` and ``timing``.
 
         Raises:
             TypeError: there is no such option.
@@ -108,6 +116,11 @@ class DubRequest:
         """
         known = {item.name for item in fields(cls)}
         changes = {name: options.pop(name) for name in SamplingOptions.types() if name in options}
+        times = {name: options.pop(name) for name in Timing.types() if name in options}
+        if "length" in times:
+            times["length"] = choice(Length, times["length"])
+        if "outside" in times:
+            times["outside"] = choice(Outside, times["outside"])
         unknown = sorted(set(options) - known)
         if unknown:
             raise TypeError(f"a dub has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
@@ -118,7 +131,8 @@ class DubRequest:
             if options.get(name) is not None:
                 options[name] = choice(kind, options[name])
         sampling = replace(options.pop("sampling", None) or SamplingOptions(), **changes)
-        return cls(Path(video), Path(audio), Path(output), sampling=sampling, **options)
+        timing = replace(options.pop("timing", None) or Timing(), **times)
+        return cls(Path(video), Path(audio), Path(output), sampling=sampling, timing=timing, **options)
 
     @property
     def face_choice(self) -> FaceChoice:
@@ -167,16 +181,29 @@ class DubInputs:
     """What the checks have read.
 
     Attributes:
-        info: of the video.
-        audio: (samples,) float32 mono at 16 kHz, what the faces say; never the output's sound.
+        info: of the video that is dubbed.
+        audio: (samples,) float32 mono at 16 kHz, what the faces say on its clock; never the output's sound.
         warnings: sentences for the user.
         lost: those of them that say what the output cannot keep of the video.
+        video: what is dubbed, the source or its frames at other times.
+        place: where the speech lies.
+        tracks: what goes beside the pictures.
+        patched: whether the sound is the video's own with the speech in it.
     """
 
     info: VideoInfo
     audio: np.ndarray
     warnings: tuple[str, ...]
-    lost: tuple[str, ...] = ()
+    lost: tuple[str, ...]
+    video: Path | RetimedVideo
+    place: SpeechPlace
+    tracks: Tracks
+    patched: bool
+
+    @property
+    def retiming(self) -> Retiming | None:
+        """At which other times the source's frames are shown; None: as in the source."""
+        return self.video.retiming if isinstance(self.video, RetimedVideo) else None
 
     def features(self, encoder: SpeechEncoder, seconds: float) -> np.ndarray:
         """(T, C) features of the audio for pictures that last ``seconds``: with silence to at least that, and
@@ -200,15 +227,25 @@ def check_request(request: DubRequest) -> DubInputs:
         from common.face.box_backend import BoxDetector
 
         BoxDetector(**{**options, "mesh": False}).check(info.width, info.height, info.frame_count)
-    suffix = request.output.suffix.lower()
-    _, lost = following(info, suffix, request.pictures)
-    lost += further_tracks(request.video, suffix).warnings(suffix)
-    lost += sound_warnings(request.audio, suffix, request.audio_track)
     audio = load_audio(request.audio, SAMPLE_RATE, request.audio_track)
-    warnings = _length_warnings(info.duration, len(audio) / SAMPLE_RATE)
+    seconds, rule = len(audio) / SAMPLE_RATE, request.timing.length
+    place = speech_place(request.timing, info.duration, seconds, request.cues is not None)
+    video = shown_video(request.video, rule, place.zero + seconds)
+    retiming = video.retiming if isinstance(video, RetimedVideo) else None
+    warnings = length_warnings(rule, info, place, seconds, retiming)
     if request.cues is not None:
         audio, warnings = cued_speech(request.cues, audio, info.duration), []
-    return DubInputs(info, audio, (*warnings, *lost), lost)
+    suffix = request.output.suffix.lower()
+    _, lost = following(info, suffix, request.pictures)
+    further, left_out = carried_tracks(request.video, suffix, rule, retiming)
+    patched = place.is_part and request.timing.outside is Outside.own and info.has_audio
+    lost += left_out + sound_losses(request.audio, request.audio_track, suffix, patched)
+    shown = info if retiming is None else retimed_info(info, retiming)
+    sound = AT_START if patched else place.sound
+    if rule is Length.cut_off:
+        sound = replace(sound, end=Fraction(shown.duration).limit_denominator(1_000_000))
+    tracks = Tracks(None if patched else request.audio_track, further, sound)
+    return DubInputs(shown, place.placed(audio), (*warnings, *lost), lost, video, place, tracks, patched)
 
 
 def check_paths(request: DubRequest) -> None:
@@ -269,19 +306,6 @@ def _same_file(path: Path, other: Path) -> bool:
     if path.exists() and other.exists():
         return path.samefile(other)
     return path.resolve() == other.resolve()
-
-
-def _length_warnings(video: float, speech: float) -> list[str]:
-    if speech < video - _LENGTH_TOLERANCE:
-        return [
-            f"The speech ends {video - speech:.1f} s before the video: from there on the lips follow silence."
-        ]
-    if speech > video + _LENGTH_TOLERANCE:
-        return [
-            f"The speech is {speech - video:.1f} s longer than the video: it is kept whole and goes on after "
-            "the last picture."
-        ]
-    return []
 
 
 def choice(kind: type[Choice], value: Choice | str) -> Choice:

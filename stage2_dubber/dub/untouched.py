@@ -18,6 +18,7 @@ class Reason(str, Enum):
     no_face = "there is no face to dub"
     others = "only faces that are not dubbed are seen"
     short = "the face is seen too shortly"
+    outside = "they are not in the part that is dubbed"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,12 @@ class Untouched:
 
 
 def find_untouched(
-    faces: Faces, present: NDArray[np.bool_], dubbed: Sequence[range], times: NDArray[np.float64], end: float
+    faces: Faces,
+    present: NDArray[np.bool_],
+    dubbed: Sequence[range],
+    times: NDArray[np.float64],
+    end: float,
+    part: range | None = None,
 ) -> list[Untouched]:
     """The stretches that are not dubbed, in order.
 
@@ -53,6 +59,7 @@ def find_untouched(
         dubbed: runs of frames that are dubbed.
         times: (N,) seconds of the frames.
         end: seconds at which the last frame ends.
+        part: the frames that are to be dubbed; None: all.
     """
     count = len(faces)
     seen: list[set[int]] = [set() for _ in range(count)]
@@ -65,7 +72,9 @@ def find_untouched(
     ends = np.append(times[1:], end)
     found: list[Untouched] = []
     for frame in np.flatnonzero(~done).tolist():
-        if present[frame]:
+        if part is not None and frame not in part:
+            reason, persons = Reason.outside, ()
+        elif present[frame]:
             reason, persons = Reason.short, ()
         elif seen[frame]:
             reason, persons = Reason.others, tuple(sorted(seen[frame]))

@@ -11,6 +11,7 @@ from typing import Any
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.files import fingerprint, require_file
+from stage2_dubber.dub.length.options import Timing
 from stage2_dubber.dub.request import DubRequest, check_paths
 
 REQUIRED = ("video", "audio", "output")
@@ -130,6 +131,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     **{name: int for name in ("crf", "audio_track")},
     **{name: _flag for name in ("follow_box", "lossless")},
     **SamplingOptions.types(),
+    **Timing.types(),
     "box": _box,
 }
 """Column -> how its text is read."""

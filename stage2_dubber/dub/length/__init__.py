@@ -1,0 +1,1 @@
+"""Video and speech of different lengths, and dubs of a part of a video."""

@@ -1,0 +1,98 @@
+"""Where the speech lies on the clock of a video, and which part of the video is dubbed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.media import SAMPLE_RATE
+from common.media.soundtrack import SoundPlace
+from stage2_dubber.dub.length.options import Length, Outside, Timing
+
+
+@dataclass(frozen=True)
+class SpeechPlace:
+    """Seconds after the video's first frame.
+
+    Attributes:
+        zero: of the beginning of the speech file.
+        begin: of the part that is dubbed.
+        end: of it; None: it goes on to the video's end.
+    """
+
+    zero: float
+    begin: float = 0.0
+    end: float | None = None
+
+    @property
+    def is_part(self) -> bool:
+        """Whether not all of the video is dubbed."""
+        return self.begin > 0 or self.end is not None
+
+    @property
+    def sound(self) -> SoundPlace:
+        """The same for sounds."""
+        end = None if self.end is None else _exact(self.end)
+        return SoundPlace(_exact(self.zero), _exact(self.begin), end)
+
+    def frames(self, times: NDArray[np.float64]) -> range:
+        """The frames that are dubbed, of those that begin at ``times`` (N,)."""
+        last = len(times) if self.end is None else int(np.searchsorted(times, self.end - 1e-6))
+        return range(int(np.searchsorted(times, self.begin - 1e-6)), last)
+
+    def placed(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is said on the video's clock: ``audio`` (samples,) at 16 kHz, with silence before."""
+        zero = round(self.zero * SAMPLE_RATE)
+        moved = np.concatenate([np.zeros(max(0, zero), np.float32), audio[max(0, -zero) :]])
+        moved[: round(self.begin * SAMPLE_RATE)] = 0
+        return moved if self.end is None else moved[: round(self.end * SAMPLE_RATE)]
+
+
+def speech_place(timing: Timing, video: float, speech: float, cues: bool = False) -> SpeechPlace:
+    """Where the speech of a job lies.
+
+    Args:
+        timing: what the job says.
+        video, speech: their lengths in seconds.
+        cues: whether a cue file says who speaks when.
+
+    Raises:
+        UserError: the times make no sense, or nothing would be said.
+    """
+    begin, end = timing.start or 0.0, timing.end
+    for name, value in (("--start", timing.start), ("--end", end), ("--offset", timing.offset)):
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"{name} is {value}: give seconds.")
+    if begin < 0 or begin >= video:
+        raise UserError(f"--start is {begin:g} s, but the video runs from 0 to {video:.2f} s.")
+    if end is not None and end <= begin:
+        raise UserError(f"--end is {end:g} s, which is not after the start at {begin:g} s.")
+    place = SpeechPlace(begin + timing.offset, begin, end if end is not None and end < video else None)
+    if (place.is_part or timing.offset) and cues:
+        raise UserError("--cues says what is dubbed when: leave --start, --end and --offset away.")
+    if timing.length is not Length.silence and (place.is_part or cues):
+        raise UserError(
+            f"--length {timing.length.value} changes how long the video is: leave --start, --end and --cues "
+            "away."
+        )
+    if place.zero + speech <= begin:
+        raise UserError(
+            f"With --offset {timing.offset:g} nothing of the speech is left, which lasts {speech:.2f} s."
+        )
+    longest = timing.length in (Length.silence, Length.cut_off)
+    if place.zero >= (place.end or video) and longest:
+        raise UserError(
+            f"With --offset {timing.offset:g} the speech begins at {place.zero:.2f} s, after what is dubbed."
+        )
+    if not place.is_part and timing.outside is not Outside.own:
+        raise UserError("--outside is about a part that is dubbed: give --start or --end.")
+    return place
+
+
+def _exact(seconds: float) -> Fraction:
+    return Fraction(seconds).limit_denominator(1_000_000)
