@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_mouth_clips import bank_of, gap_shape, talker
 
-from common.face.mouth import LIP_GAPS
+from common.face.mouth import LIP_GAPS, LIP_SHAPE_UNIT
 from common.own_mouths import plan as planning
 from common.own_mouths.bank import Bank
+from common.own_mouths.goal import filmed_gap
 from common.own_mouths.plan import FADE, MouthPlan, MouthPlanner
 from common.own_mouths.wanted import FEATURE_RATE, calibrated, silence, wanted_shapes
 
@@ -366,6 +367,17 @@ class TestCalibration:
         assert low < gain < high
         assert (gain < 0.95) == (scale < 0.95) or 0.9 < scale < 1.2
         assert np.corrcoef(got[:, 1], said[:, 1])[0, 1] > 0.99
+
+    def test_beyond_what_film_can_fill_half_is_left_out(self) -> None:
+        """A mouth that hardly opens in its clip was torn open onto a drawn inside."""
+        said, own = self._said(), self._said(scale=0.15, seed=1)
+        widest = float(own[:, :LIP_GAPS].mean(axis=1).max()) * LIP_SHAPE_UNIT
+        filmed = filmed_gap(widest) / LIP_SHAPE_UNIT
+        got = calibrated(said, own)[:, 1]
+        free = said[:, 1] * 0.75
+        beyond = np.maximum(free - filmed, 0)
+        np.testing.assert_allclose(got, free - 0.5 * beyond, atol=0.02)
+        assert (beyond > 0.5).sum() > 10
 
     @pytest.mark.parametrize("scale", [0.1, 1.0, 8.0])
     def test_movements_are_stretched_within_limits_about_the_clips_mean(self, scale: float) -> None:

@@ -184,6 +184,14 @@ class TestDrawnInside:
         colours = mouth_colours(clip.frames[0], clip.landmarks[0, :, :2].astype(float))
         np.testing.assert_allclose(colours.lips, [160, 60, 60], atol=15)
         np.testing.assert_allclose(colours.skin, [190, 150, 130], atol=20)
+        # A moustache, and hair on the chin: neither lips nor skin.
+        hairy, points = clip.frames[0].copy(), clip.landmarks[0]
+        top, bottom = int(points[33, 1]) + 3, int(points[51, 1]) + 2
+        hairy[top:bottom, int(points[48, 0]) : int(points[54, 0])] = 60
+        hairy[int(points[57, 1]) + 3 : int(points[8, 1])] = 60
+        shaved = mouth_colours(hairy, points[:, :2].astype(float))
+        np.testing.assert_allclose(shaved.lips, colours.lips, atol=15)
+        np.testing.assert_allclose(shaved.skin, colours.skin, atol=20)
         away = mouth_colours(clip.frames[0], clip.landmarks[0, :, :2] + 1000.0)
         assert np.isfinite(away.lips).all()
 

@@ -18,9 +18,9 @@ Map = NDArray[np.float32]
 
 # Parts of the lips' colour: the cavity and the tongue.
 _CAVITY, _TONGUE = 0.27, 0.6
-# Teeth: colour for a skin of luma 1, most of their height (eye-corner distances), the share of the gap that
-# they fill.
-_TEETH = np.array([1.12, 1.05, 0.95], np.float32)
+# Teeth: colour for a skin whose brightest channel is 1 (the mean of a tanned one says too little of the light),
+# most of their height (eye-corner distances), the share of the gap that they fill.
+_TEETH = np.array([0.92, 0.87, 0.78], np.float32)
 _TEETH_BRIGHTEST = 215.0
 _TEETH_HEIGHT, _TEETH_SHARE = 0.085, 0.5
 # They end softly, are shaded below the lip over this depth, and fade towards the corners.
@@ -62,7 +62,7 @@ def drawn_inside(x: Map, y: Map, opening: Opening, colours: MouthColours) -> tup
     picture = _over(picture, _TONGUE * colours.lips, tongue * (1 - across**2))
     height = np.minimum(_TEETH_SHARE * gap, _TEETH_HEIGHT * (1 - 0.35 * across**2))
     teeth = _step(height - depth, np.full_like(x, _SOFT)) * (1 - across**4)
-    light = min(float(colours.skin.mean()), _TEETH_BRIGHTEST / float(_TEETH.max()))
+    light = min(float(colours.skin.max()), _TEETH_BRIGHTEST / float(_TEETH.max()))
     shade = 1 - (1 - _SHADE) * np.clip(1 - depth / _SHADE_DEPTH, 0, 1) ** 2
     shade = shade * (1 - 0.35 * across**2)
     picture = _over(picture, light * _TEETH * shade[..., None], teeth)
@@ -78,15 +78,19 @@ def mouth_colours(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> Mo
         picture: (h, w, 3) uint8.
         points: (68, 2) landmarks in its pixels.
     """
-    lips = [
-        0.5 * (points[outer] + points[inner]) for outer, inner in ((56, 66), (57, 66), (58, 66), (51, 62))
-    ]
-    skin = [points[33] + share * (points[51] - points[33]) for share in (0.3, 0.5, 0.7)]
+    # The lower lip alone: a moustache hangs over the upper one.
+    lips = [0.5 * (points[outer] + points[inner]) for outer, inner in ((56, 66), (57, 66), (58, 66))]
+    skin = [0.5 * (points[side] + points[30]) for side in (31, 33, 35)]
+    skin += [points[33] + share * (points[51] - points[33]) for share in (0.3, 0.5, 0.7)]
     skin += [points[57] + share * (points[8] - points[57]) for share in (0.4, 0.6)]
-    return MouthColours(_median(picture, lips), _median(picture, skin))
+    skin += [0.5 * (points[corner] + points[jaw]) for corner, jaw in ((48, 4), (54, 12))]
+    return MouthColours(_median(picture, lips), _median(picture, skin, 0.5))
 
 
-def _median(picture: NDArray[np.uint8], places: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+def _median(
+    picture: NDArray[np.uint8], places: list[NDArray[np.float64]], brightest: float = 1.0
+) -> NDArray[np.float32]:
+    """(3,) median colour about some places; of this share of ``brightest`` pixels: what is darker is hair."""
     height, width = picture.shape[:2]
     found = []
     for place in places:
@@ -95,6 +99,7 @@ def _median(picture: NDArray[np.uint8], places: list[NDArray[np.float64]]) -> ND
         if 0 <= row < height and 0 <= column < width and part.size:
             found.append(part.reshape(-1, 3))
     values = np.concatenate(found) if found else picture.reshape(-1, 3)
+    values = values[np.argsort(values.sum(axis=1))[-max(1, int(brightest * len(values))) :]]
     return np.asarray(np.median(values, axis=0), np.float32)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import grey_opening
 
-from common.face.mouth import LIP_GAPS, LIP_SHAPE
+from common.face.mouth import LIP_GAPS, LIP_SHAPE, LIP_SHAPE_UNIT
+from common.own_mouths.goal import filmed_gap
 
 Array = NDArray[np.float64]
 
@@ -24,6 +25,8 @@ _SILENT_GAP, _SILENT_FRAMES = 0.4, 9
 # How far predicted gaps and movements are stretched towards what the clip's own mouth does.
 _GAP_GAIN = (0.75, 1.2)
 _MOVE_GAIN = (0.6, 1.6)
+# What a gap goes beyond what film can fill is drawn, and looks it: so much of it is left.
+_BEYOND_FILM = 0.5
 
 
 def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: float = 0.0) -> Array:
@@ -65,8 +68,9 @@ def calibrated(wanted: Array, shown: Array) -> Array:
 
     Gaps: the low quantile (5 %) of the speech goes to 0, closed lips; the spread from it to the high one
     (95 %) is multiplied by the ratio of the clip's and the speech's, held to 0.75 to 1.2. In silence lips are
-    closed by what the clip's own low quantile is above 0. Other values: the ratio of standard deviations,
-    held to 0.6 to 1.6, about the clip's mean.
+    closed by what the clip's own low quantile is above 0. Where the mean gap is wider than the widest filmed
+    mouth can be opened (:func:`common.own_mouths.goal.filmed_gap`), half of the rest is left out. Other
+    values: the ratio of standard deviations, held to 0.6 to 1.6, about the clip's mean.
 
     Args:
         wanted: (N, 7) predicted. shown: (M, 7) measured.
@@ -82,4 +86,8 @@ def calibrated(wanted: Array, shown: Array) -> Array:
         else:
             gain = np.clip(own.std() / max(said.std(), 1e-3), *_MOVE_GAIN)
             result[:, column] = (said - said.mean()) * gain + own.mean()
+    gaps = result[:, :LIP_GAPS]
+    filmed = filmed_gap(float(shown[:, :LIP_GAPS].mean(axis=1).max()) * LIP_SHAPE_UNIT) / LIP_SHAPE_UNIT
+    beyond = np.maximum(gaps.mean(axis=1) - filmed, 0)
+    gaps *= (1 - _BEYOND_FILM * beyond / np.maximum(filmed + beyond, 1e-3))[:, None]
     return result
