@@ -18,7 +18,7 @@ Map = NDArray[np.float32]
 
 # Parts of the lips' colour: the cavity and the tongue.
 _CAVITY, _TONGUE = 0.27, 0.6
-# Teeth: colour for a skin whose brightest channel is 1 (the mean of a tanned one says too little of the light),
+# Teeth: colour for a skin whose brightest channel is 1 (a tan lowers the mean, not the light),
 # most of their height (eye-corner distances), the share of the gap that they fill.
 _TEETH = np.array([0.92, 0.87, 0.78], np.float32)
 _TEETH_BRIGHTEST = 215.0
