@@ -23,6 +23,7 @@ from bootdub.cli.options import (
     parse_box,
     use_limits,
 )
+from common.files import require_file
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.length.options import Length, Outside, Timing
@@ -160,6 +161,8 @@ def dub(
 ) -> None:
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
     with clean_errors():
+        require_file(video, "video")
+        require_file(audio, "audio")
         use_limits(limit)
         from bootdub.messages import quieten_libraries, show_warnings
         from common.diffusion.options import SamplingOptions
