@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import UserError
@@ -48,6 +49,7 @@ class _Descriptor:
     def __init__(self, path: Path) -> None:
         self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Bound while modules are whole: when the interpreter ends, ``os`` may be gone before this is.
         if hasattr(self, "number"):
-            os.close(self.number)
+            close(self.number)

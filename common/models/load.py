@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,12 @@ from safetensors import SafetensorError
 from common.errors import UserError
 
 Model = TypeVar("Model", bound=ModelMixin)
+
+
+def narrowed(model: Any, state: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """``state``, tensors of ``model`` by name, in ``dtype``; what the model keeps in float32 stays."""
+    keep = model._keep_in_fp32_modules or ()
+    return {n: t if any(part in n for part in keep) else t.to(dtype) for n, t in state.items()}
 
 
 def load_strictly(kind: type[Model], folder: Path, dtype: torch.dtype = torch.float32) -> Model:

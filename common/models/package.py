@@ -25,7 +25,7 @@ from common.diffusion.windows import check_short_windows
 from common.errors import UserError
 from common.files import atomic_dir
 from common.models.adapters import AdapterSwitch, load_adapter, save_adapter
-from common.models.load import load_strictly
+from common.models.load import load_strictly, narrowed
 from common.models.package_info import (
     CONTEXT_FILE,
     SPEECH_FOLDER,
@@ -161,8 +161,7 @@ def _without_adapters(
 def _copy(model: Any, state: dict[str, torch.Tensor], dtype: torch.dtype | None) -> Any:
     """A module of the kind of ``model`` that holds the tensors of ``state``, narrowed to ``dtype`` if any."""
     if dtype is not None:
-        keep = model._keep_in_fp32_modules or ()
-        state = {n: t if any(part in n for part in keep) else t.to(dtype) for n, t in state.items()}
+        state = narrowed(model, state, dtype)
     with torch.device("meta"):
         copy = type(model).from_config(model.config)
     copy.load_state_dict(state, strict=True, assign=True)

@@ -2,8 +2,54 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model that is used where the user names none.
+
+    Attributes:
+        name: of its folder.
+        marker: a file that every folder of its kind has.
+        variable: environment variable that names another folder.
+        kind: what it is, for messages.
+        option: of the command line that names another folder.
+    """
+
+    name: str
+    marker: str
+    variable: str
+    kind: str
+    option: str
+
+    def folder(self) -> Path:
+        """The folder in the environment variable, else the first of :func:`shipped_places` that holds one.
+
+        Raises:
+            UserError: the variable names a folder without such a model, or none of the places holds one.
+        """
+        chosen = os.environ.get(self.variable)
+        if chosen:
+            if not (Path(chosen) / self.marker).is_file():
+                raise UserError(
+                    f"{self.variable} is set to '{chosen}', which holds no {self.kind}: point it at a folder "
+                    f"with a {self.marker}, or unset it and give {self.option}."
+                )
+            return Path(chosen)
+        places = shipped_places(self.name)
+        for place in places:
+            if (place / self.marker).is_file():
+                return place
+        raise UserError(
+            f"No {self.kind} was named and none is installed at '{places[0]}': give {self.option} or set "
+            f"{self.variable}."
+        )
 
 
 def shipped_places(name: str) -> list[Path]:

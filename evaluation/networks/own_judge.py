@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -13,43 +12,21 @@ from numpy.typing import NDArray
 from common.autoencoder.pixels import to_video
 from common.errors import UserError
 from common.files import PathLike, sha256_file
-from common.models.shipped import shipped_places
+from common.models.shipped import ShippedModel
 from common.speech.base import SpeechEncoder
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME
 from common.sync_expert.model import load_expert
 
-JUDGE_VARIABLE = "BOOTDUB_SYNC_JUDGE"
-SHIPPED_JUDGE = "sync-judge"
 _CONFIG = "config.json"
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 _BATCH = 32
+SHIPPED_JUDGE = ShippedModel("sync-judge", _CONFIG, "BOOTDUB_SYNC_JUDGE", "sync expert", "--judge FOLDER")
 
 
 def default_judge_path() -> Path:
-    """The judge for callers that name none.
-
-    Looked for in this order: the folder in the environment variable ``BOOTDUB_SYNC_JUDGE``; the folder
-    ``models/sync-judge`` beside the code; the same folder under ``share/bootdub`` of the installation.
-
-    Raises:
-        UserError: the variable names no sync expert, or none of the places holds one.
-    """
-    chosen = os.environ.get(JUDGE_VARIABLE)
-    if chosen:
-        if not (Path(chosen) / _CONFIG).is_file():
-            raise UserError(
-                f"{JUDGE_VARIABLE} is set to '{chosen}', which holds no sync expert: point it at a folder "
-                f"with a {_CONFIG}, or unset it to use the shipped one."
-            )
-        return Path(chosen)
-    places = shipped_places(SHIPPED_JUDGE)
-    for place in places:
-        if (place / _CONFIG).is_file():
-            return place
-    raise UserError(
-        f"No sync judge is installed at '{places[0]}': set {JUDGE_VARIABLE} to the folder of a sync expert."
-    )
+    """The sync expert for callers that name none. Raises UserError where there is none."""
+    return SHIPPED_JUDGE.folder()
 
 
 class OwnJudge:

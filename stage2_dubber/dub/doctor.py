@@ -21,6 +21,7 @@ from common.diffusion.config import DiffusionConfig
 from common.diffusion.guidance import build_guidance
 from common.geometry import GeometryConfig
 from common.models.config import ModelConfig
+from common.models.load import narrowed
 from common.models.package_info import read_info
 from common.models.transformer import DubbingTransformer, build_transformer
 from common.training.peak import measured_peak
@@ -223,11 +224,8 @@ def _estimate(
 
 
 def _narrowed(transformer: DubbingTransformer, dtype: torch.dtype) -> DubbingTransformer:
-    """With the matrices in ``dtype``, as loading does; what the model keeps in float32 stays."""
-    kept = transformer._keep_in_fp32_modules or ()
-    for name, value in transformer.named_parameters():
-        if not any(part in name for part in kept):
-            value.data = value.data.to(dtype)
+    """With its weights in ``dtype``, as loading does."""
+    transformer.load_state_dict(narrowed(transformer, transformer.state_dict(), dtype), assign=True)
     return transformer
 
 

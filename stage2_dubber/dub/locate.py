@@ -9,41 +9,19 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.files import read_json
 from common.models.package_info import METADATA_FILE, SPEECH_FOLDER
-from common.models.shipped import shipped_places
+from common.models.shipped import ShippedModel, shipped_places
 
 if TYPE_CHECKING:
     from common.lip_shapes.encoder import LipEncoder
 
-MODEL_VARIABLE = "BOOTDUB_MODEL"
-PACKAGED_MODEL = "bootdub-small"
+PACKAGED_MODEL = ShippedModel(
+    "bootdub-small", METADATA_FILE, "BOOTDUB_MODEL", "model package", "--model FOLDER"
+)
 
 
 def default_model_path() -> Path:
-    """The model package for callers that name none.
-
-    Looked for in this order: the folder in the environment variable ``BOOTDUB_MODEL``; the folder
-    ``models/bootdub-small`` beside the code, which is where a clone of the repository keeps it; the same
-    folder under ``share/bootdub`` of the installation.
-
-    Raises:
-        UserError: the variable names no model package, or none of the places holds one.
-    """
-    chosen = os.environ.get(MODEL_VARIABLE)
-    if chosen:
-        if not (Path(chosen) / METADATA_FILE).is_file():
-            raise UserError(
-                f"{MODEL_VARIABLE} is set to '{chosen}', which holds no model package: point it at a folder "
-                f"with a {METADATA_FILE} or give --model."
-            )
-        return Path(chosen)
-    places = shipped_places(PACKAGED_MODEL)
-    for place in places:
-        if (place / METADATA_FILE).is_file():
-            return place
-    raise UserError(
-        f"No model was named and none is installed at '{places[0]}': give --model FOLDER or set "
-        f"{MODEL_VARIABLE}."
-    )
+    """The model package for callers that name none. Raises UserError where there is none."""
+    return PACKAGED_MODEL.folder()
 
 
 def shipped_lip_encoder() -> LipEncoder:
@@ -54,7 +32,7 @@ def shipped_lip_encoder() -> LipEncoder:
     """
     from common.lip_shapes.encoder import LipEncoder
 
-    places = [place / SPEECH_FOLDER for place in shipped_places(PACKAGED_MODEL)]
+    places = [place / SPEECH_FOLDER for place in shipped_places(PACKAGED_MODEL.name)]
     return LipEncoder(next((place for place in places if place.is_dir()), places[0]))
 
 

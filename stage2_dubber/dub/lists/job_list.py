@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
@@ -15,7 +16,6 @@ from stage2_dubber.dub.length.options import Timing
 from stage2_dubber.dub.request import DubRequest, check_paths
 
 REQUIRED = ("video", "audio", "output")
-_PATHS = ("track", "cues", "contact_sheet", "side_by_side", "report")
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,25 @@ def _flag(text: str) -> bool:
     return words[text.lower()]
 
 
+_READERS: dict[type, Callable[[str], Any]] = {bool: _flag, int: int, float: float}
+
+
+def _options() -> dict[str, type]:
+    """Options of a dub that are one value: name -> its type, where there is any."""
+    hints = get_type_hints(DubRequest)
+    kinds = {field.name: (*get_args(hints[field.name]), hints[field.name])[0] for field in fields(DubRequest)}
+    given = (
+        *REQUIRED,
+        "box",
+        "overwrite",
+    )  # the box is four numbers; all rows of a list are overwritten alike
+    simple = (str, int, float, Enum, Path)
+    return {n: kind for n, kind in kinds.items() if n not in given and issubclass(kind, simple)}
+
+
+_PATHS = tuple(name for name, kind in _options().items() if issubclass(kind, Path))
 _READ: dict[str, Callable[[str], Any]] = {
-    **{name: str for name in (*_PATHS, "face", "detector", "compositing", "renderer", "codec", "pix_fmt")},
-    **{name: int for name in ("crf", "audio_track")},
-    **{name: _flag for name in ("follow_box", "lossless")},
+    **{name: _READERS.get(kind, str) for name, kind in _options().items()},
     **SamplingOptions.types(),
     **Timing.types(),
     "box": _box,
