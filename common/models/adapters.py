@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
@@ -42,8 +41,7 @@ def add_adapter(
             )
     model.requires_grad_(False)
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets))  # type: ignore[arg-type]
-    with _several():
-        model.add_adapter(config, adapter_name=name)
+    model.add_adapter(config, adapter_name=name)
 
 
 def save_adapter(model: DubbingTransformer, adapter: Adapter, path: Path) -> None:
@@ -82,7 +80,9 @@ def load_adapter(model: DubbingTransformer, path: Path) -> Adapter:
             raise UserError(
                 f"{path}: the adapter's {key} fits no layer of this model; it was made for another one."
             )
-    with _several():
+    with warnings.catch_warnings():
+        # Several adapters on one model are meant here.
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         model.load_lora_adapter(
             str(path.parent),
             weight_name=path.name,
@@ -91,14 +91,6 @@ def load_adapter(model: DubbingTransformer, path: Path) -> Adapter:
             local_files_only=True,
         )
     return adapter
-
-
-@contextmanager
-def _several() -> Iterator[None]:
-    """Several adapters on one model are meant here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-        yield
 
 
 class AdapterSwitch:

@@ -1,0 +1,1 @@
+"""Command lines of other lip-sync programs, done by ``bootdub dub``: their callers change one word."""
