@@ -154,6 +154,19 @@ def dub(
     attention: switch.AttentionOption = None,
     quantization: switch.QuantizationOption = None,
     offload: switch.OffloadOption = None,
+    provenance: Annotated[
+        bool, typer.Option("--provenance/--no-provenance", help="Say in the metadata that this is a dub.")
+    ] = True,
+    consent: Annotated[
+        str | None, typer.Option(help="Who has agreed to the dub; goes into the metadata.")
+    ] = None,
+    c2pa_cert: Annotated[
+        Path | None,
+        typer.Option(envvar="BOOTDUB_C2PA_CERT", help="Certificates (PEM) to sign a C2PA manifest with."),
+    ] = None,
+    c2pa_key: Annotated[
+        Path | None, typer.Option(envvar="BOOTDUB_C2PA_KEY", help="Key (PEM) of the first of them.")
+    ] = None,
     limit: LimitOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan, but do not dub.")
@@ -200,6 +213,10 @@ def dub(
             contact_sheet=contact_sheet,
             side_by_side=side_by_side,
             report=report,
+            provenance=provenance,
+            consent=consent,
+            c2pa_cert=c2pa_cert,
+            c2pa_key=c2pa_key,
         )
         inputs = check_request(request)
         from common.models.package_info import read_info
@@ -294,6 +311,7 @@ def _report(result: Any) -> None:
         f"{result.output}: {result.dubbed_frames} of {result.frames} frames dubbed in {seconds:.1f} s "
         f"({result.frames / max(seconds, 1e-9):.2f} frames/s)"
     )
+    print(result.report.provenance)
     if result.covered is not None:
         print(
             f"{result.own_mouth_frames} of them with the clip's own mouths, which cover "

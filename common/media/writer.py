@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -36,12 +36,21 @@ _FINE_CLOCK = 48_000
 
 @dataclass(frozen=True)
 class Tracks:
-    """What goes beside the pictures: the number of the sound track (None: the usual one), further tracks, and
-    where the sound lies."""
+    """What goes beside the pictures.
+
+    Attributes:
+        audio_track: number of the sound track; None: the usual one.
+        further: what of the source is carried over.
+        place: where the sound lies.
+        tags: of the file, beside those that are carried over.
+        seal: called with the path of the whole file before it takes its name, to complete it.
+    """
 
     audio_track: int | None = None
     further: FurtherTracks | None = None
     place: SoundPlace = AT_START
+    tags: tuple[tuple[str, str], ...] = ()
+    seal: Callable[[Path], None] | None = None
 
 
 NO_TRACKS = Tracks()
@@ -136,6 +145,7 @@ class VideoWriter:
         if self._tracks.further is not None and self._like is not None:
             source, plan = self._like.path, self._tracks.further
             added.append(FurtherTracksWriter(source, self._like, plan, self._container, stack))
+        self._container.metadata.update(dict(self._tracks.tags))
         return added
 
     def _open(self, temporary: Path) -> OutputContainer:
@@ -278,6 +288,8 @@ class VideoWriter:
             self._container.close()
             if kind is None:
                 self._say_aspect()
+                if self._tracks.seal is not None:
+                    self._tracks.seal(Path(self._container.name))
         except (FFmpegError, ValueError) as failure:
             # After an exception the file is deleted, and the first error is the one to report.
             if kind is None:

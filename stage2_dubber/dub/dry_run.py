@@ -76,6 +76,7 @@ def plan_lines(
     lines += [
         f"also      {path}" for path in (request.contact_sheet, request.side_by_side) if path is not None
     ]
+    lines.append(f"says      {request.stated.sentence}")
     return lines + [f"warning   {warning}" for warning in inputs.warnings]
 
 

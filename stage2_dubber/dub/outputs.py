@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +58,12 @@ class JobOutputs:
         self._info = info = inputs.info
         encoding, _ = following(info, request.output.suffix, request.pictures)
         form = PieceForm(info.width, info.height, info.average_rate, info.time_base, encoding, info)
-        self._films = [_film("dubbed", request.output, form, inputs.tracks)]
+        self._films = [_film("dubbed", request.output, form, _sealed(request, request.output, inputs.tracks))]
         if request.side_by_side is not None:
             empty = np.zeros((info.height, info.width, 3), np.uint8)
             height, width = tile((empty, empty), _LABELS).shape[:2]
             form = PieceForm(width, height, info.average_rate, info.time_base, like=info)
-            tracks = replace(inputs.tracks, further=None)
+            tracks = _sealed(request, request.side_by_side, replace(inputs.tracks, further=None))
             self._films.append(_film("beside", request.side_by_side, form, tracks))
 
     @property
@@ -148,6 +149,12 @@ def write_outputs(
 
 def _film(name: str, path: Path, form: PieceForm, tracks: Tracks) -> Film:
     return Film(name, path, form.of_pieces(path), tracks)
+
+
+def _sealed(request: DubRequest, path: Path, tracks: Tracks) -> Tracks:
+    """``tracks`` of an output, and what it says about itself."""
+    provenance = request.stated
+    return replace(tracks, tags=provenance.tags(path.suffix), seal=partial(provenance.seal, title=path.name))
 
 
 def _as_coded(item: Composite, info: VideoInfo) -> np.ndarray | VideoFrame:

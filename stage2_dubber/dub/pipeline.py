@@ -290,7 +290,7 @@ class DubPipeline:
             count = outputs.write(plan, frames)
             if division.renderer is None:
                 tell(DUBBING, plan.model_frames, plan.model_frames)
-        report = DubReport.of(followed, plan, division, count, inputs)
+        report = DubReport.of(followed, plan, division, count, inputs, request.stated)
         if request.report is not None:
             report.save(request.report)
         return DubResult(

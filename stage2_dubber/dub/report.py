@@ -14,6 +14,7 @@ from common.own_mouths.config import Renderer
 from stage2_dubber.dub.faces.follow import FollowedFace
 from stage2_dubber.dub.job import FacePlan
 from stage2_dubber.dub.own_mouths import Division
+from stage2_dubber.dub.provenance.provenance import Provenance
 from stage2_dubber.dub.request import DubInputs
 from stage2_dubber.dub.untouched import Untouched
 
@@ -67,6 +68,7 @@ class DubReport:
         lost: sentences about what the output could not keep of the source.
         warnings: all sentences for the user; those about losses are among them.
         shown: which frames of the source are shown, where they are not shown once in their order.
+        provenance: what the output says about itself.
     """
 
     frames: int
@@ -78,10 +80,17 @@ class DubReport:
     lost: tuple[str, ...]
     warnings: tuple[str, ...]
     shown: tuple[ShownStretch, ...] = ()
+    provenance: str = ""
 
     @classmethod
     def of(
-        cls, face: FollowedFace, plan: FacePlan, division: Division, frames: int, inputs: DubInputs
+        cls,
+        face: FollowedFace,
+        plan: FacePlan,
+        division: Division,
+        frames: int,
+        inputs: DubInputs,
+        provenance: Provenance,
     ) -> DubReport:
         """The report of a job that has written so many ``frames``."""
         runs = [segment.source for segment in plan.segments]
@@ -96,6 +105,7 @@ class DubReport:
             inputs.lost,
             inputs.warnings + plan.warnings,
             tuple(shown_stretches(inputs.retiming)),
+            provenance.sentence,
         )
 
     def save(self, path: PathLike) -> None:

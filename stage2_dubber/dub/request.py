@@ -29,11 +29,13 @@ from stage2_dubber.dub.length.options import Length, Outside, Timing
 from stage2_dubber.dub.length.place import SpeechPlace, speech_place
 from stage2_dubber.dub.length.tracks import carried_tracks, sound_losses
 from stage2_dubber.dub.length.video import length_warnings, shown_video
+from stage2_dubber.dub.provenance.provenance import Provenance
 from stage2_dubber.dub.resume.folder import has_published
 
 Choice = TypeVar("Choice", bound=Enum)
 
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+_PATHS = ("track", "cues", "contact_sheet", "side_by_side", "report", "c2pa_cert", "c2pa_key")
 _SPEECH_BEYOND = 30.0
 """Seconds of speech after the last picture that are encoded, too: encoders see so much at once."""
 
@@ -68,6 +70,9 @@ class DubRequest:
         contact_sheet: a PNG of source and dubbed faces to write too.
         side_by_side: a comparison video to write too.
         report: a JSON to write too, :class:`stage2_dubber.dub.report.DubReport`.
+        provenance: say in the outputs' metadata that a model changed the mouths.
+        consent: words about who has agreed, which are said there, too.
+        c2pa_cert, c2pa_key: certificate and key (PEM) with which this is also signed, as a C2PA manifest.
     """
 
     video: Path
@@ -93,6 +98,10 @@ class DubRequest:
     contact_sheet: Path | None = None
     side_by_side: Path | None = None
     report: Path | None = None
+    provenance: bool = True
+    consent: str | None = None
+    c2pa_cert: Path | None = None
+    c2pa_key: Path | None = None
 
     @classmethod
     def of(
@@ -124,7 +133,7 @@ class DubRequest:
         unknown = sorted(set(options) - known)
         if unknown:
             raise TypeError(f"a dub has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
-        for name in ("track", "cues", "contact_sheet", "side_by_side", "report"):
+        for name in _PATHS:
             if options.get(name) is not None:
                 options[name] = Path(options[name])
         for name, kind in (("compositing", Compositing), ("renderer", Renderer)):
@@ -142,6 +151,15 @@ class DubRequest:
             UserError: nothing that is understood.
         """
         return FaceChoice.parse(str(self.face))
+
+    @property
+    def stated(self) -> Provenance:
+        """What the outputs say about themselves.
+
+        Raises:
+            UserError: the options contradict each other.
+        """
+        return Provenance.of(self.video, self.provenance, self.consent, self.c2pa_cert, self.c2pa_key)
 
     @property
     def pictures(self) -> WantedPictures:
@@ -220,6 +238,7 @@ def check_request(request: DubRequest) -> DubInputs:
         UserError: an input is missing or of the wrong kind, or an output cannot or must not be written.
     """
     check_paths(request)
+    request.stated.check(request.output)
     detector, options = request.face_backend()
     info = probe(request.video)
     if detector == "box":

@@ -15,7 +15,8 @@ from common.files import fingerprint, sampled_digest
 from common.models.speed import SpeedConfig
 from stage2_dubber.dub.request import DubRequest
 
-_WHERE_ONLY = ("output", "overwrite", "report")  # of a request: change nothing in the pictures
+# Fields of a request that change nothing in the pictures.
+_BESIDE = ("output", "overwrite", "report", "provenance", "consent", "c2pa_cert", "c2pa_key")
 _PICTURES = ("contact_sheet", "side_by_side")  # whether and in what form they are made counts
 _PROGRAMS = ("bootdub", "torch", "av", "numpy", "opencv-contrib-python", "mediapipe")
 
@@ -24,8 +25,8 @@ def job_key(request: DubRequest, audio: np.ndarray, model: Any) -> str:
     """Fingerprint of all that the pieces of a dub depend on.
 
     Args:
-        request: the job. Every field counts but those that say where outputs lie; of files that are named
-            name, size, date and samples of the content.
+        request: the job. Every field counts but those that say where outputs lie and what they say of
+            themselves; of files that are named name, size, date and samples of the content.
         audio: (samples,) what is said; with cues more than the request's own file.
         model: what says which model it is and how it is computed.
 
@@ -35,7 +36,7 @@ def job_key(request: DubRequest, audio: np.ndarray, model: Any) -> str:
     asked: dict[str, Any] = {}
     for item in fields(request):
         value = getattr(request, item.name)
-        if item.name in _WHERE_ONLY:
+        if item.name in _BESIDE:
             continue
         if item.name in _PICTURES:
             value = None if value is None else Path(value).suffix.lower()
