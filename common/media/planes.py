@@ -7,13 +7,19 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 
-def planes_of(picture: VideoFrame) -> list[NDArray]:
-    """Copies of the planes of a planar picture, (h, w) uint8, or uint16 where samples have more bits."""
+def planes_of(picture: VideoFrame, copy: bool = True) -> list[NDArray]:
+    """The planes of a planar picture, (h, w) uint8, or uint16 where samples have more bits.
+
+    Args:
+        picture: of a planar format.
+        copy: give copies; else the picture's own samples, which live as long as it does.
+    """
     kind = np.uint8 if picture.format.components[0].bits == 8 else np.dtype("<u2")
     found = []
     for plane in picture.planes:
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height]
-        found.append(rows[:, : plane.width * np.dtype(kind).itemsize].copy().view(kind))
+        samples = rows[:, : plane.width * np.dtype(kind).itemsize]
+        found.append((samples.copy() if copy else samples).view(kind))
     return found
 
 

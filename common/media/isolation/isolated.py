@@ -1,9 +1,7 @@
 """Functions that run in a decoding process where their file is named by a path.
 
 One small server is started per process that asks, at the first question; it forks a process for each call,
-which takes milliseconds, holds the limits and ends with the call. Frames come back over a local socket: for
-9 MB, a picture of 1920x1080 with its own samples, that takes 1.8 ms with both sides and as much as shared
-memory does (1.7 ms), which would need to be divided, cleared and given back.
+which takes milliseconds, holds the limits and ends with the call. Pictures come back in shared memory.
 
 Files that are open already are read where they are: the program opens only its own, shards of training data.
 """
@@ -20,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -83,11 +82,15 @@ def _values(function: Callable[..., object], name: str, args: tuple[object, ...]
     with ours:
         with theirs:
             _server().hand_over(theirs)
+        channel = messages.Channel(ours)
         place = (function.__module__, function.__qualname__)
-        messages.send(ours, "call", (str(Path.cwd()), *place, (name, *args), limits()))
-        for kind, value in messages.items(ours):
+        channel.send("call", (str(Path.cwd()), *place, (name, *args), limits()))
+        for kind, value in channel.messages():
             if kind == "value":
                 yield value
+                del value  # A slot is free when nothing refers to it.
+                with suppress(OSError):  # It has ended; how, its last message says.
+                    channel.send("next", channel.read.left())
             elif kind == "warning":
                 warn_once(value)
             elif kind == "end":

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
+import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -19,43 +21,90 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from common.media.isolation.slots import LEAST_BYTES, SlotReader, SlotWriter, places
 from common.media.planes import assembled, planes_of
 
 _PACKAGE = "common.media."
 _LENGTH = struct.Struct("<I")
 
 
-def send(connection: socket.socket, kind: str, value: object = None) -> None:
-    """Send one message.
+class Channel:
+    """Messages over a connected local socket, in both directions.
 
-    ``value``: None, truth values, numbers, text, fractions, arrays, pictures, data classes of the media
-    package, and tuples of these.
-
-    Raises:
-        OSError: nobody listens any more.
+    Args:
+        connection: the socket.
+        shared: write large samples into shared memory; the other side says with
+            :meth:`SlotWriter.give_back` which slots it needs no more.
     """
-    samples: list[memoryview] = []
-    header = json.dumps([kind, _packed(value, samples)]).encode()
-    connection.sendall(_LENGTH.pack(len(header)) + header)
-    for part in samples:
-        connection.sendall(part)
+
+    def __init__(self, connection: socket.socket, shared: bool = False) -> None:
+        self.connection = connection
+        self.written = SlotWriter() if shared else None
+        self.read = SlotReader()
+
+    def send(self, kind: str, value: object = None) -> None:
+        """Send one message.
+
+        ``value``: None, truth values, numbers, text, fractions, arrays, pictures, data classes of the media
+        package, and tuples of these.
+
+        Raises:
+            OSError: nobody listens any more.
+        """
+        parts: list[NDArray[np.uint8]] = []
+        packed = _packed(value, parts)
+        slot: int | None = None
+        descriptor: int | None = None
+        if self.written is not None and sum(part.nbytes for part in parts) >= LEAST_BYTES:
+            slot, descriptor = self.written.write(parts)
+            parts = []
+        header = json.dumps([kind, packed, slot, descriptor is not None]).encode()
+        self.connection.sendall(_LENGTH.pack(len(header)) + header)
+        if descriptor is not None:
+            socket.send_fds(self.connection, [b"."], [descriptor])
+            os.close(descriptor)
+        for part in parts:
+            self.connection.sendall(np.ascontiguousarray(part).data)
+
+    def receive(self) -> tuple[str, Any]:
+        """The next message: its kind and value.
+
+        Raises:
+            EOFError: the other side has ended.
+        """
+        length = _LENGTH.unpack(_read(self.connection, bytearray(_LENGTH.size)))[0]
+        kind, packed, slot, new = json.loads(_read(self.connection, bytearray(length)))
+        if new:
+            _, descriptors, _, _ = socket.recv_fds(self.connection, 1, 1)
+            if not descriptors:
+                raise EOFError
+            self.read.add(slot, descriptors[0])
+        if slot is None:
+            return kind, _unpacked(packed, self._copied)
+        return kind, _unpacked(packed, _Taken(self.read.view(slot)))
+
+    def messages(self) -> Iterator[tuple[str, Any]]:
+        """Messages until the other side ends."""
+        while True:
+            try:
+                yield self.receive()
+            except (EOFError, ConnectionResetError):
+                return
+
+    def _copied(self, size: int) -> NDArray[np.uint8]:
+        return np.frombuffer(_read(self.connection, bytearray(size)), np.uint8)
 
 
-def receive(connection: socket.socket) -> tuple[str, Any]:
-    """The next message: its kind and value.
+class _Taken:
+    """Gives the parts of a slot, in order."""
 
-    Raises:
-        EOFError: the other side has ended.
-    """
-    length = _LENGTH.unpack(_read(connection, bytearray(_LENGTH.size)))[0]
-    kind, value = json.loads(_read(connection, bytearray(length)))
+    def __init__(self, slot: NDArray[np.uint8]) -> None:
+        self._slot, self._start = slot, 0
 
-    def samples(array: NDArray) -> NDArray:
-        if array.size:
-            _read(connection, array.reshape(-1).view(np.uint8))
-        return array
-
-    return kind, _unpacked(value, samples)
+    def __call__(self, size: int) -> NDArray[np.uint8]:
+        part = self._slot[self._start : self._start + size]
+        self._start += places([size])[1]
+        return part
 
 
 def _read(connection: socket.socket, target: Any) -> Any:
@@ -68,7 +117,7 @@ def _read(connection: socket.socket, target: Any) -> Any:
     return target
 
 
-def _packed(value: Any, samples: list[memoryview]) -> Any:
+def _packed(value: Any, samples: list[NDArray[np.uint8]]) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
@@ -79,11 +128,19 @@ def _packed(value: Any, samples: list[memoryview]) -> Any:
         return {"fraction": [value.numerator, value.denominator]}
     if isinstance(value, np.ndarray):
         if value.size:
-            samples.append(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+            # Rows of bytes: what need not be copied here is not.
+            rows = value.reshape(-1, value.shape[-1]) if value.ndim else value.reshape(1, 1)
+            samples.append(
+                (
+                    rows
+                    if rows.flags.c_contiguous or rows.strides[-1] == rows.itemsize
+                    else np.ascontiguousarray(rows)
+                ).view(np.uint8)
+            )
         return {"array": [value.dtype.str, list(value.shape)]}
     if isinstance(value, VideoFrame):
         said = [value.format.name, int(value.colorspace), int(value.color_range)]
-        return {"picture": [*said, *(_packed(plane, samples) for plane in planes_of(value))]}
+        return {"picture": [*said, *(_packed(plane, samples) for plane in planes_of(value, copy=False))]}
     if dataclasses.is_dataclass(value) and type(value).__module__.startswith(_PACKAGE):
         content = {
             item.name: _packed(getattr(value, item.name), samples) for item in dataclasses.fields(value)
@@ -92,7 +149,7 @@ def _packed(value: Any, samples: list[memoryview]) -> Any:
     raise TypeError(f"a {type(value).__name__} does not go between processes")
 
 
-def _unpacked(value: Any, samples: Callable[[NDArray], NDArray]) -> Any:
+def _unpacked(value: Any, samples: Callable[[int], NDArray[np.uint8]]) -> Any:
     if not isinstance(value, dict):
         return value
     if "tuple" in value:
@@ -104,7 +161,8 @@ def _unpacked(value: Any, samples: Callable[[NDArray], NDArray]) -> Any:
         dtype = np.dtype(kind)
         if dtype.kind not in "biuf":
             raise ValueError(f"arrays of {kind} do not go between processes")
-        return samples(np.empty(shape, dtype))
+        size = math.prod(shape) * dtype.itemsize
+        return (samples(size).view(dtype) if size else np.empty(0, dtype)).reshape(shape)
     if "picture" in value:
         name, matrix, full, *planes = value["picture"]
         picture = assembled(name, [_unpacked(plane, samples) for plane in planes])
@@ -121,12 +179,3 @@ def _data_class(module: str, name: str) -> type:
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise ValueError(f"{module}.{name} is no data class")
     return kind
-
-
-def items(connection: socket.socket) -> Iterator[tuple[str, Any]]:
-    """Messages until the other side ends."""
-    while True:
-        try:
-            yield receive(connection)
-        except (EOFError, ConnectionResetError):
-            return

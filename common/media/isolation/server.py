@@ -17,10 +17,13 @@ from typing import Any
 # Loaded before any fork, so that each decoding process has it at once, and all that it needs.
 import common.media.further_tracks  # noqa: F401
 from common.errors import UserError
-from common.media.isolation import messages
 from common.media.isolation.bounds import hold, still_working
 from common.media.isolation.isolated import enter_decoding_process
+from common.media.isolation.messages import Channel
 from common.media.source import log
+
+_AHEAD = 2
+"""Values that are made before the caller asks for them."""
 
 
 def serve(descriptor: int) -> None:
@@ -67,7 +70,7 @@ def _say_ends(running: dict[int, socket.socket]) -> None:
                 request.setblocking(False)
                 # Who has gone needs no word, and who is busy learns it from the end of the connection.
                 with suppress(OSError):
-                    messages.send(request, "ended", os.WTERMSIG(status))
+                    Channel(request).send("ended", os.WTERMSIG(status))
 
 
 def _decode(request: socket.socket, others: list[socket.socket]) -> None:
@@ -77,14 +80,14 @@ def _decode(request: socket.socket, others: list[socket.socket]) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for other in others:
             other.close()
-        _answer(request)
+        _answer(Channel(request, shared=True))
     finally:
         os._exit(0)
 
 
-def _tell(request: socket.socket, kind: str, value: object = None) -> None:
+def _tell(caller: Channel, kind: str, value: object = None) -> None:
     try:
-        messages.send(request, kind, value)
+        caller.send(kind, value)
     except OSError:
         os._exit(0)  # The caller listens no more.
 
@@ -92,35 +95,48 @@ def _tell(request: socket.socket, kind: str, value: object = None) -> None:
 class _Forward(logging.Handler):
     """Warnings about the file go to the caller, who knows which ones were told before."""
 
-    def __init__(self, request: socket.socket) -> None:
+    def __init__(self, caller: Channel) -> None:
         super().__init__(logging.WARNING)
-        self._request = request
+        self._caller = caller
 
     def emit(self, record: logging.LogRecord) -> None:
-        _tell(self._request, "warning", record.getMessage())
+        _tell(self._caller, "warning", record.getMessage())
 
 
-def _answer(request: socket.socket) -> None:
-    _, (folder, module, name, args, limits) = messages.receive(request)
+def _answer(caller: Channel) -> None:
+    _, (folder, module, name, args, limits) = caller.receive()
     os.chdir(folder)
     hold(limits)
-    log.handlers, log.propagate = [_Forward(request)], False
+    log.handlers, log.propagate = [_Forward(caller)], False
     what = str(args[0])
     try:
         function = inspect.unwrap(getattr(importlib.import_module(module), name))
         found: Any = function(*args)
-        for value in found if inspect.isgeneratorfunction(function) else (found,):
-            _tell(request, "value", value)
+        for number, value in enumerate(found if inspect.isgeneratorfunction(function) else (found,)):
+            _wait(caller, number)
+            _tell(caller, "value", value)
             still_working()
-        _tell(request, "end")
+        _tell(caller, "end")
     except UserError as error:
-        _tell(request, "refused", str(error))
+        _tell(caller, "refused", str(error))
     except MemoryError:
         _tell(
-            request,
+            caller,
             "refused",
             f"The file '{what}' needs more than {limits.memory:g} GB of memory to be decoded: it is damaged "
             "or very large; lift the bound with --limit memory=N.",
         )
     except Exception:
-        _tell(request, "failed", traceback.format_exc())
+        _tell(caller, "failed", traceback.format_exc())
+
+
+def _wait(caller: Channel, number: int) -> None:
+    """Let the caller take the values before, all but :data:`_AHEAD`; it tells which slots are free again."""
+    if number < _AHEAD:
+        return
+    try:
+        _, left = caller.receive()
+    except (EOFError, OSError):
+        os._exit(0)  # The caller listens no more.
+    assert caller.written is not None
+    caller.written.give_back(left)
