@@ -86,14 +86,14 @@ def tiny_codec(seed: int = 0, **changes: Any) -> VideoCodec:
     return VideoCodec(build_vae(tiny_vae_config(**changes)))
 
 
-def tiny_hubert() -> HubertModel:
-    """Of the layout of hubert-large-ll60k: 12 layers of 16 channels."""
+def tiny_hubert(hidden_size: int = 16, intermediate_size: int = 16) -> HubertModel:
+    """Of the layout of hubert-large-ll60k: 12 layers."""
     torch.manual_seed(0)
     config = HubertConfig(
-        hidden_size=16,
+        hidden_size=hidden_size,
         num_hidden_layers=12,
         num_attention_heads=2,
-        intermediate_size=16,
+        intermediate_size=intermediate_size,
         conv_dim=(8,) * 7,
         conv_bias=True,
         feat_extract_norm="layer",

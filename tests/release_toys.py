@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, processors
 from torch import Tensor
 from transformers import (
+    HubertModel,
     UMT5Config,
     UMT5EncoderModel,
     Wav2Vec2Config,
@@ -106,9 +107,9 @@ class TbdubToy:
         return ["--latent-statistics", str(self.statistics)]
 
 
-def write_tbdub(folder: Path, **changes: Any) -> TbdubToy:
+def write_tbdub(folder: Path, hubert: HubertModel | None = None, **changes: Any) -> TbdubToy:
     """The TBDub release, both variants, bfloat16 as it is published. ``changes``: of the transformer."""
-    hubert = tiny_hubert()
+    hubert = hubert or tiny_hubert()
     torch.manual_seed(2)
     sizes = {
         "text_tokens": 512,

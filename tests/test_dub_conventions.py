@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from dub_clips import picture
 from model_toys import LATENT_CHANNELS, tiny_codec, tiny_transformer
 
+from common.autoencoder.codec import VideoCodec
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.sampler import build_sampler
 from common.diffusion.windows import WindowRule
@@ -126,6 +128,38 @@ def test_what_the_autoencoder_loses_is_no_change(
         changes = np.stack([edit.change for edit in edits if edit.change is not None])
         assert len(changes) == 26 and np.abs(changes).max() <= 1
         assert np.abs(np.stack([edit.image for edit in edits]).astype(int) - crops).mean() > 5
+
+
+@pytest.mark.parametrize(
+    ("rules", "count", "decoded"),
+    [
+        (RELEASE, 13, [4]),  # one window
+        (RELEASE, 21, [3, 1, 3]),  # the second latent frame that both have waits for its mean
+        (RELEASE, 29, [3, 1, 2, 4, 3]),  # only what lies between is decoded by itself
+        (TBDUB_TEACHER, 21, [4, 2]),
+        (TBDUB_STUDENT, 24, [4, 2, 2]),
+    ],
+)
+def test_nothing_is_decoded_twice_that_need_not_be(
+    package: ModelPackage,
+    monkeypatch: pytest.MonkeyPatch,
+    rules: Conventions,
+    count: int,
+    decoded: list[int],
+) -> None:
+    seen: list[int] = []
+    decode = VideoCodec.decode_frames
+
+    def counted(codec: VideoCodec, latents: torch.Tensor, *given: Any) -> Any:
+        seen.append(latents.shape[2])
+        return decode(codec, latents, *given)
+
+    monkeypatch.setattr(VideoCodec, "decode_frames", counted)
+    editor = WindowEditor(replace(package, info=replace(package.info, conventions=rules)))
+    crops = np.stack([picture(index, 32, 32) for index in range(count)])
+    features = np.zeros((2 * count, CHANNELS), np.float32)
+    assert len(list(editor.stream(iter(crops), count, features, 0))) == count
+    assert seen == decoded
 
 
 def test_latents_in_parts_are_decoded_as_at_once() -> None:

@@ -20,6 +20,7 @@ def test_every_kind_of_check_runs_at_toy_size(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["machine"]["torch"] == torch.__version__
     results = {row["name"]: row["result"] for row in report["checks"] if row["passed"]}
+    assert set(results["parity of the device"].values()) == {0.0}
     assert results["window"]["variants"]["exact"]["fps_at_30_steps"] > 0
     assert results["training step, FSDP2"]["sharding"] == "fsdp2"
     refused = {row["switch"]: row["refused"] for row in results["switches"]["switches"]}

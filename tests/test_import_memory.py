@@ -11,7 +11,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from release_toys import OPTIONS, write_release
+from model_toys import tiny_hubert
+from release_toys import OPTIONS, write_release, write_tbdub
 from safetensors.torch import load_file, save_file
 
 from common.config import load_config
@@ -69,6 +70,52 @@ def test_peak_memory_is_below_a_shard(tmp_path: Path, kind: str, dtype: str) -> 
     assert int(done.stdout) < 1.3 * max(shards)
     written = open_folder(tmp_path / "out", "m")
     assert all(torch.equal(written[name].load().float(), tensor) for name, tensor in state.items())
+
+
+IMPORT = """
+    import resource, sys
+    from pathlib import Path
+    import torch
+    from common.config import load_config
+    from stage2_dubber.importing.config import StudentImportConfig, Variant
+    from stage2_dubber.importing.package import import_package
+    from stage2_dubber.importing.sources import Given
+    from stage2_dubber.importing.tbdub import open_tbdub
+
+    def convert(folder, output):
+        words = ["heads.transformer=2", "heads.audio=2", "geometry.crop_size=32", "geometry.clip_frames=13"]
+        config = load_config(StudentImportConfig, [], words)
+        statistics = folder.with_name(f"{folder.name}.statistics.safetensors")
+        given = Given(latent_statistics=statistics, dtype=torch.float32)
+        sources = open_tbdub(folder, Variant.student, config, given)
+        import_package(sources, config, given, output, "20MB")
+
+    warm, source, output = map(Path, sys.argv[1:4])
+    convert(warm, output / "warm")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    convert(source, output / "package")
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+def test_peak_memory_of_a_whole_import_is_below_a_shard(tmp_path: Path) -> None:
+    """TBDub's: a transformer of 60 MB in bfloat16, which is widened, HuBERT of 70 MB in a pickled file."""
+    (tmp_path / "out").mkdir()
+    write_tbdub(tmp_path / "warm")
+    hubert = tiny_hubert(hidden_size=64, intermediate_size=11_000)
+    write_tbdub(tmp_path / "source", hubert, ffn_dim=300_000)
+    arguments = [tmp_path / "warm", tmp_path / "source", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(IMPORT), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    written = sum(file.stat().st_size for file in (tmp_path / "out" / "package").rglob("*.safetensors"))
+    assert written > 120e6
+    assert int(done.stdout) < 1.3 * 20e6
 
 
 @settings(deadline=None, max_examples=30)

@@ -66,6 +66,13 @@ class StreamDecoder:
         self._vae, self._tiling = vae, tiling
         self._caches: list[list[Any]] = []
 
+    def fork(self) -> StreamDecoder:
+        """Another that goes on from here by itself."""
+        other = StreamDecoder(self._vae, self._tiling)
+        # What a cache holds is replaced, never changed.
+        other._caches = [list(cache) for cache in self._caches]
+        return other
+
     def decode(self, latents: Tensor) -> Iterator[Tensor]:
         """Pieces (B, 3, 1 or 4, H, W) in [-1, 1] of the next latents (B, C, F, h, w) of the video.
 

@@ -1,10 +1,11 @@
 """What a GPU machine can do, in one report: see ``gpu_check.sh``.
 
-Every check is a command of its own, the most telling first: parity with published vectors (on the CPU), one
-window of the public 5B geometry in bfloat16 (random weights), a step of its training alone and split by
-FSDP2, and the speed switches, of which those that cannot run here say why. A check that fails, is cut by its
-limit, or for which no time is left is a row that says so; the report is written after each of them. Exit
-code 0: all checks ran and passed, 1: some did not, 2: bad input.
+Every check is a command of its own, the most telling first: parity with published vectors (on the CPU, where
+they are given) and of the GPU with the CPU, one window of the public 5B geometry in bfloat16 (random
+weights), a step of its training alone and split by FSDP2, and the speed switches, of which those that cannot
+run here say why. A check that fails, is cut by its limit, or for which no time is left is a row that says so;
+the report is written after each of them. Exit code 0: all checks ran and passed, 1: some did not, 2: bad
+input.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def _checks(tiny: bool, golden: Path | None) -> Iterator[Check]:
 
 
 def _gpu_checks() -> Iterator[Check]:
+    yield _check("parity of the device", 60, "device_parity", "--device", "cuda")
     large = ("--size", "wan5b", "--device", "cuda")
     yield _check("window", 120, "dub_bench", *large, "--steps", "4", "--dtype", "bfloat16", "--json")
     step = (
@@ -145,6 +147,7 @@ def _gpu_checks() -> Iterator[Check]:
 
 def _tiny_checks() -> Iterator[Check]:
     cpu = ("--device", "cpu")
+    yield _check("parity of the device", 60, "device_parity", *cpu)
     yield _check("window", 60, "dub_bench", "--size", "tiny", *cpu, "--json")
     step = ("--size", "tiny", *cpu, "--steps", "1", "--warmup", "1")
     yield _check("training step, FSDP2", 60, "train_bench", *step, "--sharding", "fsdp2")

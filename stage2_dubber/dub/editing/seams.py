@@ -138,9 +138,9 @@ class LatentSeams:
         unedited: np.ndarray | None,
         shared: int,
     ) -> Edited:
-        self._motion = self._following_motion(latents, source, shared)
         images = self._edits.frames(window, latents, shared)
         first = self._source is None
+        self._motion = self._following_motion(latents, source, shared, images if first else None)
         if self._source is not None:
             source = np.concatenate([self._source, source[window.new_from :]])
         done = min(len(images), len(source))  # what is more of the images is padding
@@ -150,14 +150,18 @@ class LatentSeams:
         return _part(edited, slice(window.new_from, None)) if first else edited
 
     def _following_motion(
-        self, latents: torch.Tensor, source: np.ndarray, shared: int
+        self, latents: torch.Tensor, source: np.ndarray, shared: int, shown: np.ndarray | None
     ) -> torch.Tensor | None:
+        """``shown``: the frames of a first window that are decoded already."""
         if not shared:
             return None
         if not self._from_pixels:
             return latents[:, :, -frames_to_latents(shared) :]
-        # By itself, as the release does: what is shown is decoded with the windows before.
-        tail = self._codec.decode_frames(latents)[0][-shared:]
+        if shown is not None:
+            tail = np.concatenate([shown[-shared:], *self._edits.held_frames()])[-shared:]
+        else:
+            # By itself, as the release does: what is shown is decoded with the windows before.
+            tail = self._codec.decode_frames(latents)[0][-shared:]
         return self._codec.encode_frames(self._match(tail, source[-shared:])[None])
 
 
@@ -181,6 +185,12 @@ class _JoinedVideo:
         self._held = joined[:, :, ready:] if ready < joined.shape[2] else None
         self._decoder = self._decoder or self._codec.decoder()
         return self._codec.decode_frames(joined[:, :, :ready], self._decoder)[0]
+
+    def held_frames(self) -> list[np.ndarray]:
+        """The frames (N, S, S, 3) uint8 of the latent frame that is held, as it is; empty where none is."""
+        if self._held is None or self._decoder is None:
+            return []
+        return [self._codec.decode_frames(self._held, self._decoder.fork())[0]]
 
 
 def _seen(window: Window, latents: torch.Tensor) -> torch.Tensor:
