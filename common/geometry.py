@@ -1,7 +1,7 @@
 """How many latent frames a clip has, and which pixel frames each of them covers.
 
 The video autoencoder is causal: latent frame 0 holds pixel frame 0 alone, every later latent frame k holds
-the four pixel frames 4k-3 .. 4k (R).
+the four pixel frames 4k-3 .. 4k (R). Autoencoders of another ``stride`` do the same with that.
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ from common.errors import UserError
 TEMPORAL_STRIDE = 4
 
 
-def is_clip_length(frames: int) -> bool:
+def is_clip_length(frames: int, stride: int = TEMPORAL_STRIDE) -> bool:
     """Whether ``frames`` pixel frames fill whole latent frames (1, 5, 9, ...)."""
-    return frames >= 1 and frames % TEMPORAL_STRIDE == 1
+    return frames >= 1 and frames % stride == 1
 
 
-def frames_to_latents(frames: int) -> int:
+def frames_to_latents(frames: int, stride: int = TEMPORAL_STRIDE) -> int:
     """Number of latent frames of ``frames`` pixel frames. Raises UserError where the length is no 4k + 1."""
-    if not is_clip_length(frames):
+    if not is_clip_length(frames, stride):
         raise UserError(
-            f"A clip of {frames} frames does not fill whole latent frames; use one more than a multiple of 4."
+            f"A clip of {frames} frames does not fill whole latent frames; "
+            f"use one more than a multiple of {stride}."
         )
-    return (frames - 1) // TEMPORAL_STRIDE + 1
+    return (frames - 1) // stride + 1
 
 
-def latents_to_frames(latents: int) -> int:
+def latents_to_frames(latents: int, stride: int = TEMPORAL_STRIDE) -> int:
     """Number of pixel frames of ``latents`` latent frames; 0 for 0 (no motion frames, for instance)."""
-    return 0 if latents == 0 else (latents - 1) * TEMPORAL_STRIDE + 1
+    return 0 if latents == 0 else (latents - 1) * stride + 1
 
 
-def ceil_clip_length(frames: int) -> int:
+def ceil_clip_length(frames: int, stride: int = TEMPORAL_STRIDE) -> int:
     """The smallest length of the form 4k + 1 that holds ``frames`` pixel frames (at least 1)."""
-    return latents_to_frames(-(-max(frames - 1, 0) // TEMPORAL_STRIDE) + 1)
+    return latents_to_frames(-(-max(frames - 1, 0) // stride) + 1, stride)
 
 
 @dataclass

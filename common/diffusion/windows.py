@@ -78,27 +78,30 @@ def plan_windows(
     overlap: int = 5,
     rule: WindowRule = WindowRule.fitted,
     short: bool = False,
+    stride: int = TEMPORAL_STRIDE,
 ) -> list[Window]:
     """Cover ``num_frames`` frames by as few windows of at most ``window`` frames as possible.
 
     Each window begins with the last ``overlap`` frames of the one before. The new frames of all windows, in
     order, are every frame of the clip exactly once; padding follows in the last one, at most three frames
     where windows are fitted or ``short``. These are as long as fitted ones, and go on as ``rule`` says.
+    ``stride``: pixel frames of a latent frame, where it is not 4.
 
     Raises:
         UserError for a clip without frames and for lengths that are no 4k + 1.
     """
     if num_frames < 1:
         raise UserError("There is no frame to cut into windows.")
-    if not is_clip_length(window) or (overlap and not is_clip_length(overlap)) or overlap >= window:
+    fits = is_clip_length(window, stride) and (not overlap or is_clip_length(overlap, stride))
+    if not fits or overlap >= window:
         raise UserError(
             f"Windows of {window} frames with {overlap} in common cannot be cut; use one more than multiples "
-            "of 4, the overlap below the window (or 0)."
+            f"of {stride}, the overlap below the window (or 0)."
         )
     copies = overlap if rule is WindowRule.pre_rolled else 0
     if rule is not WindowRule.fitted and not short:
         return _full_windows(num_frames, window, overlap, copies)
-    first, *others = _fitted_windows(num_frames + copies, window, overlap)
+    first, *others = _fitted_windows(num_frames + copies, window, overlap, stride)
     windows = [replace(first, new_from=copies), *others]
     return [replace(one, start=one.start - copies) for one in windows]
 
@@ -125,17 +128,17 @@ def check_short_windows(wanted: bool, rule: WindowRule) -> None:
         )
 
 
-def _fitted_windows(num_frames: int, window: int, overlap: int) -> list[Window]:
+def _fitted_windows(num_frames: int, window: int, overlap: int, stride: int) -> list[Window]:
     if num_frames <= window:
-        return [Window(0, ceil_clip_length(num_frames), 0, num_frames)]
+        return [Window(0, ceil_clip_length(num_frames, stride), 0, num_frames)]
     count = -(-(num_frames - overlap) // (window - overlap))
     total = num_frames + (count - 1) * overlap  # frames over all windows, overlaps counted twice
-    # All windows of one length, then four frames more for as many of the first ones as it takes.
-    base = (total // count - 1) // TEMPORAL_STRIDE * TEMPORAL_STRIDE + 1
-    longer = -(-(total - count * base) // TEMPORAL_STRIDE)
+    # All windows of one length, then a latent frame more for as many of the first ones as it takes.
+    base = (total // count - 1) // stride * stride + 1
+    longer = -(-(total - count * base) // stride)
     windows, start = [], 0
     for index in range(count):
-        length = base + TEMPORAL_STRIDE * (index < longer)
+        length = base + stride * (index < longer)
         windows.append(Window(start, length, overlap if index else 0, min(length, num_frames - start)))
         start += length - overlap
     return windows

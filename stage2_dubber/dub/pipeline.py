@@ -44,7 +44,7 @@ from stage2_dubber.dub.telling import FramesDone, told
 
 if TYPE_CHECKING:
     from common.models.package import ModelPackage
-    from stage2_dubber.dub.editing.editor import Advance
+    from stage2_dubber.dub.editing.windowed import Advance
 
 # The model and its editor, with the libraries that they stand on, are imported where they are first needed:
 # that takes seconds, and most clips are dubbed with their own mouths alone.

@@ -1,59 +1,35 @@
-"""Editing crops with the model, window by window (release R, docs/notation.md §6)."""
+"""Editing crops with the dubbing transformer (release R, docs/notation.md §6)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from common.diffusion.branches import batch_branches
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.diffusion.sampler import EulerSampler, build_sampler
 from common.diffusion.windows import Window, plan_windows
-from common.files import atomic_path
 from common.geometry import latents_to_frames
 from common.models.conditions import ModelConditions
-from common.models.conventions import NoiseRule
 from common.models.package import ModelPackage
 from common.speech.windows import audio_windows
-from stage2_dubber.dub.editing.ahead import Ahead
-from stage2_dubber.dub.editing.edit import Edit
-from stage2_dubber.dub.editing.seams import Edited, Seams, build_seams
-
-Advance = Callable[[float], None]
-"""Called with the number of frames done since the last call; fractions while a window is being sampled."""
+from stage2_dubber.dub.editing.seams import Seams, build_seams
+from stage2_dubber.dub.editing.windowed import Advance, Watch, WindowedEditor, WindowPart
 
 
-class WindowEditor:
-    """Makes the lips in crops follow speech; holds one window at a time, whatever the length.
-
-    Neighbouring windows share a few frames. The later one goes on from clean motion latents of them, and
-    they become frames of the finished video by the package's conventions
-    (:mod:`stage2_dubber.dub.editing.seams`). A window is decoded once; also unedited where changes are
-    wanted, and once more where windows are joined as latents but go on from pixels.
-
-    On a GPU what need not wait for each other runs at once: a window is made while the edits of the one
-    before are taken (then two windows of crops are held), and the untouched source is decoded beside the
-    sampling. The window's own decode cannot overlap with the next sampling, which starts from its last
-    frames.
+class WindowEditor(WindowedEditor):
+    """Makes the lips in crops follow speech, with the dubbing transformer.
 
     Args:
         package: the model (stage 2).
         options: what of the package's sampling is changed, and the seed; a window's noise depends on the seed
             and on what the package's conventions say, its place in the clip at most.
-        advance: told about progress.
-        changes: also say what the edit adds.
+        advance, changes, overlap, kept: as in :class:`Watch`.
         sampler: instead of the one that package and options describe.
-        overlap: whether work that may overlap does; None: where there is a second stream, on a GPU.
-        kept: where the latents of a window lie, by its name. Those that lie there are not sampled again.
     """
 
     def __init__(
@@ -67,138 +43,46 @@ class WindowEditor:
         kept: Callable[[str], Path] | None = None,
     ) -> None:
         options = options or SamplingOptions()
-        self._package = package
-        self._conventions = package.info.conventions
-        self._seed = self._conventions.seed if options.seed is None else options.seed
-        self._advance = advance
-        self._changes = changes
-        self._geometry = package.info.geometry
-        self._device = package.codec.device
-        self._given, self._kept = sampler, kept
+        watch = Watch(advance, changes, overlap, kept)
+        super().__init__(package.info, package.codec, package.codec.device, options, watch)
+        self._package, self._given = package, sampler
         settings = resolve_sampling(options, package.info.diffusion)
         self._sampler = sampler or build_sampler(
             settings, package.speed, before_step=package.adapter_switch()
         )
-        self._overlap = self._device.type == "cuda" if overlap is None else overlap
 
     @property
-    def crop_size(self) -> int:
-        """Side of the crops in pixels."""
-        return self._geometry.crop_size
-
-    @property
-    def fps(self) -> float:
-        """Crops per second."""
-        return self._geometry.fps
+    def all_steps(self) -> int:
+        return self._sampler.all_steps
 
     def windows(self, count: int) -> list[Window]:
-        """How a run of ``count`` crops is cut."""
         overlap = latents_to_frames(self._geometry.motion_latents)
         short = self._package.speed.short_windows
         return plan_windows(count, self._geometry.clip_frames, overlap, self._conventions.windows, short)
 
-    def kept_frames(self, run: range) -> int:
-        """How many of a ``run`` of frames on the clock of the speech need no sampling any more."""
-        kept = self._kept
-        if kept is None:
-            return 0
-        return sum(
-            window.valid - window.new_from
-            for number, window in enumerate(self.windows(len(run)))
-            if kept(_name(run.start, number)).is_file()
-        )
-
-    def stream(
-        self, crops: Iterator[np.ndarray], count: int, audio_features: np.ndarray, start_frame: int
-    ) -> Iterator[Edit]:
-        """Edit a run of crops.
-
-        Args:
-            crops: ``count`` frames (S, S, 3) uint8 at the model's rate; asked for one window ahead.
-            count: frames of the run.
-            audio_features: (T, C) float32 speech features at 50 Hz of the whole recording.
-            start_frame: position of the run's first frame on the recording's clock, in frames.
-
-        Yields:
-            ``count`` edits, in order.
-        """
-        source, first = np.zeros((0, self.crop_size, self.crop_size, 3), np.uint8), 0
-        seams = build_seams(self._conventions, self._package.codec)
-        windows = self.windows(count)
-
-        def begin(number: int) -> Callable[[], Edited]:
-            nonlocal source, first
-            window, following = windows[number], windows[number + 1 : number + 2]
-            fresh = np.stack(list(islice(crops, window.valid - window.new_from)))
-            # Mirrored padding shows frames from before the window.
-            indices = window.indices()
-            earliest = int(indices.min())
-            source, first = np.concatenate([source[earliest - first :], fresh]), earliest
-            part = _Part(
-                number,
-                window,
-                source[indices - first],
-                following[0].new_from if following else 0,
-                self._speech_of(window, audio_features, start_frame),
-                start_frame + window.start,
-                _name(start_frame, number),
-            )
-            return ahead.start(partial(self._edit, part, seams, ahead.stopping))
-
-        with Ahead(self._overlap, self._device) as ahead:
-            pending = begin(0)
-            for number in range(len(windows)):
-                edits, changes = pending()
-                more = number + 1 < len(windows)
-                if more and self._overlap:
-                    pending = begin(number + 1)
-                if changes is None:
-                    yield from map(Edit, edits)
-                else:
-                    yield from map(Edit, edits, changes)
-                if more and not self._overlap:
-                    pending = begin(number + 1)
+    def _seams(self) -> Seams:
+        return build_seams(self._conventions, self._package.codec)
 
     def _speech_of(self, window: Window, audio_features: np.ndarray, start_frame: int) -> np.ndarray:
-        """(F, W, C) speech features of a window."""
-        extra = self._package.info.speech.extra_window
+        """(F, W, C)."""
+        extra = self._info.speech.extra_window
         return audio_windows(audio_features, start_frame + window.start, window.latent_frames, extra)
 
-    @torch.inference_mode()
-    def _edit(self, part: _Part, seams: Seams, stopping: Event) -> Edited:
-        """The frames that are finished with a window, and their changes where they are wanted."""
-        codec, window = self._package.codec, part.window
-        source = part.frames[: window.valid]
-        reference = codec.encode_frames(part.frames[None])
+    def _sampled(
+        self,
+        part: WindowPart,
+        reference: torch.Tensor,
+        motion: torch.Tensor | None,
+        progress: Callable[[int, int], None],
+    ) -> torch.Tensor:
         conditions = ModelConditions(
             audio_features=torch.from_numpy(part.audio_features)[None].to(self._device),
             reference=reference,
             text=self._package.context,
-            motion=seams.motion(window, source),
+            motion=motion,
         )
-        with Ahead(self._overlap, self._device) as beside:
-            untouched = partial(seams.unedited, window, reference, part.shared)
-            plain = beside.start(untouched) if self._changes else None
-            latents = self._latents(part, reference, conditions, self._progress(window, stopping))
-            return seams.join(window, latents, source, None if plain is None else plain(), part.shared)
-
-    def _latents(
-        self,
-        part: _Part,
-        reference: torch.Tensor,
-        conditions: ModelConditions,
-        progress: Callable[[int, int], None],
-    ) -> torch.Tensor:
-        """What becomes of a window: sampled, or kept from a run that was interrupted."""
-        path = None if self._kept is None else self._kept(part.name)
-        if path is not None and path.is_file():
-            return load_file(path)["latents"].to(self._device)
-        noise, sampler = self._noise(reference, part), self._sampler_for(reference)
-        latents = sampler.sample(self._package.transformer, noise, conditions, progress)
-        if path is not None:
-            with atomic_path(path) as temporary:
-                save_file({"latents": latents.cpu().contiguous()}, temporary)
-        return latents
+        noise = self._noise(reference, part)
+        return self._sampler_for(reference).sample(self._package.transformer, noise, conditions, progress)
 
     def _sampler_for(self, reference: torch.Tensor) -> EulerSampler:
         """Whether branches fit in one batch is asked anew for every window: others take memory meanwhile."""
@@ -208,52 +92,3 @@ class WindowEditor:
         frames, mode = reference.shape[2], package.speed.guidance_branches
         batched = batch_branches(mode, package.transformer, reference.shape, frames, self._device)
         return replace(self._sampler, batch_branches=batched)
-
-    def _progress(self, window: Window, stopping: Event) -> Callable[[int, int], None]:
-        share = (window.valid - window.new_from) / self._sampler.all_steps
-
-        def tell(done: int, total: int) -> None:
-            if stopping.is_set():
-                raise CancelledError("the edits are not taken any more")
-            if self._advance is not None:
-                self._advance(share)
-
-        return tell
-
-    def _noise(self, like: torch.Tensor, part: _Part) -> torch.Tensor:
-        # Drawn on the CPU: the same seed then starts from the same noise on every device.
-        rule, state = self._conventions.noise, self._seed
-        if rule is NoiseRule.frame:
-            state = int(np.random.SeedSequence([state, part.first_frame]).generate_state(1, np.uint64)[0])
-        elif rule is NoiseRule.window:
-            state += part.number
-        generator = torch.Generator().manual_seed(state)
-        return torch.randn(like.shape, generator=generator).to(self._device)
-
-
-def _name(start_frame: int, number: int) -> str:
-    """Of a window among all of a clip: where its run begins, and its number there."""
-    return f"{start_frame}-{number}"
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What a window is made from.
-
-    Attributes:
-        number: of the window in its run.
-        window: where it lies.
-        frames: (length, S, S, 3) uint8, padding included.
-        shared: how many of its last frames the next window has, too.
-        audio_features: (F, W, C) float32.
-        first_frame: its position on the clock of the speech.
-        name: of the window among all of the clip.
-    """
-
-    number: int
-    window: Window
-    frames: np.ndarray
-    shared: int
-    audio_features: np.ndarray
-    first_frame: int
-    name: str

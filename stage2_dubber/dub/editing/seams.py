@@ -19,6 +19,24 @@ Edited = tuple[np.ndarray, np.ndarray | None]
 """Edits (N, S, S, 3) uint8, and float32 changes of that shape where they are wanted."""
 
 
+class PictureCodec(Protocol):
+    """What windows that are decoded by themselves need of an autoencoder.
+
+    stride: frames, rows and columns of a latent.
+    """
+
+    @property
+    def stride(self) -> tuple[int, int, int]: ...
+
+    def encode_frames(self, frames: np.ndarray) -> torch.Tensor:
+        """(1, N, H, W, 3) uint8 -> (1, C, F, h, w)."""
+        ...
+
+    def decode_frames(self, latents: torch.Tensor) -> np.ndarray:
+        """The other way round."""
+        ...
+
+
 class Seams(Protocol):
     """What one run of windows becomes; called for one window after the other."""
 
@@ -69,8 +87,9 @@ def build_seams(conventions: Conventions, codec: VideoCodec) -> Seams:
 class BlendedSeams:
     """Every window is decoded by itself; in shared frames pixels pass from the earlier to the later one."""
 
-    def __init__(self, codec: VideoCodec, match: ColourMatch) -> None:
+    def __init__(self, codec: PictureCodec, match: ColourMatch) -> None:
         self._codec, self._match = codec, match
+        self._stride = codec.stride[0]
         self._tail: Edited | None = None  # the frames of the window before that this one has, too
 
     def motion(self, window: Window, source: np.ndarray) -> torch.Tensor | None:
@@ -80,7 +99,7 @@ class BlendedSeams:
         return self._codec.encode_frames(before[None])
 
     def unedited(self, window: Window, reference: torch.Tensor, shared: int) -> np.ndarray:
-        return self._codec.decode_frames(_seen(window, reference))[0][: window.valid]
+        return self._codec.decode_frames(_seen(window, reference, self._stride))[0][: window.valid]
 
     def join(
         self,
@@ -90,7 +109,7 @@ class BlendedSeams:
         unedited: np.ndarray | None,
         shared: int,
     ) -> Edited:
-        images = self._codec.decode_frames(_seen(window, latents))[0][: window.valid]
+        images = self._codec.decode_frames(_seen(window, latents, self._stride))[0][: window.valid]
         edits, changes = _matched(images, source, unedited, self._match)
         given = window.new_from
         if self._tail is None:
@@ -175,7 +194,7 @@ class _JoinedVideo:
 
     def frames(self, window: Window, latents: torch.Tensor, shared: int) -> np.ndarray:
         """The next frames (N, S, S, 3) uint8: all of a first window, and what is new in later ones."""
-        latents = _seen(window, latents)
+        latents = _seen(window, latents, self._codec.stride[0])
         given = window.motion_latents
         parts = [latents] if self._decoder is None else [latents[:, :, given:]]
         if self._held is not None:
@@ -193,9 +212,9 @@ class _JoinedVideo:
         return [self._codec.decode_frames(self._held, self._decoder.fork())[0]]
 
 
-def _seen(window: Window, latents: torch.Tensor) -> torch.Tensor:
+def _seen(window: Window, latents: torch.Tensor, stride: int) -> torch.Tensor:
     """Those of frames that exist: padding comes last and need not be decoded."""
-    return latents[:, :, : frames_to_latents(ceil_clip_length(window.valid))]
+    return latents[:, :, : frames_to_latents(ceil_clip_length(window.valid, stride), stride)]
 
 
 def _matched(
