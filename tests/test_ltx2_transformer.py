@@ -38,7 +38,7 @@ def group(model: JointTransformer, role: Role, kind: str, seed: int) -> TokenGro
     if kind == "video":
         tokens, places = torch.randn(1, VIDEO, 128, generator=noise), video_positions(model.model.rope, CLIP)
     else:
-        tokens = torch.randn(1, AUDIO, 128, generator=noise)
+        tokens = torch.randn(1, AUDIO, 16, generator=noise)
         time = ReferenceTime.same if role is not Role.reference else model.conventions.reference_time
         places = reference_audio_positions(model.model.audio_rope, AUDIO, time)
     return TokenGroup(role, tokens, places)

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from common.autoencoder.pixels import to_frames, to_video
+from common.autoencoder.pixels import to_video
 from common.diffusion.options import SamplingOptions
 from common.errors import EXIT_CODE, UserError
 from common.face import build_detector, lip_mask, plan_crops, track_face
@@ -268,9 +268,9 @@ def evaluate(
 def reconstruct(pipeline: DubPipeline, frames: Frames) -> Frames:
     """What the autoencoder alone makes of the truth: the ceiling of every score in crop pixels."""
     count = len(frames)
-    padded = frames[np.minimum(np.arange(ceil_clip_length(count)), count - 1)]
+    padded = frames[np.minimum(np.arange(ceil_clip_length(count, pipeline.info.frame_stride)), count - 1)]
     codec = pipeline.package.codec
-    return np.asarray(to_frames(codec.decode(codec.encode(to_video(padded[None]))))[0][:count])
+    return np.asarray(codec.decode_frames(codec.encode_frames(padded[None]))[0][:count])
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -220,12 +220,14 @@ def dub(
         )
         inputs = check_request(request)
         from common.models.package_info import read_info
+        from stage2_dubber.dub.joint_options import check_joint_options
         from stage2_dubber.dub.locate import default_model_path
         from stage2_dubber.dub.presets.choose import choose_preset
 
         folder = model or default_model_path()
         settings = choose_preset(preset, folder, device.value)
         request = settings.applied(request)
+        check_joint_options(folder, read_info(folder), request.sampling)
         from bootdub.console import ConsoleProgress
         from stage2_dubber.dub.editing.ahead import Ahead
         from stage2_dubber.dub.faces.follow import follow_face

@@ -13,6 +13,7 @@ from bootdub.cli.doctor import doctor
 from bootdub.cli.dub import dub, info
 from bootdub.cli.evaluate import bench, evaluate
 from bootdub.cli.faces import faces
+from bootdub.cli.import_ltx2 import import_ltx2
 from bootdub.cli.import_tbdub import import_tbdub
 from bootdub.cli.import_xdub import import_xdub
 from bootdub.cli.listening import make, score
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": doctor,
     "import-xdub": import_xdub,
     "import-tbdub": import_tbdub,
+    "import-ltx2": import_ltx2,
     "evaluate": evaluate,
     "bench": bench,
     "curate": curate,

@@ -16,6 +16,9 @@ from common.models.ltx2.transformer import JointTransformer
 
 SHIFT_EXPONENT, LAST_SIGMA = 2.05, 0.1
 
+DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
+"""Noise levels of the distilled models: eight steps."""
+
 
 def joint_sigmas(steps: int) -> Tensor:
     """(steps + 1,) noise levels from 1 to 0 of the models that are not distilled.

@@ -120,6 +120,8 @@ def load_package(
     """
     folder, device, speed = Path(folder), torch.device(device), speed or SpeedConfig()
     info = read_info(folder)
+    if info.joint is not None:
+        raise UserError(f"{folder}: a package of LTX-2, with which this does not work; choose another.")
     check_switches(speed, device, dtype)
     check_short_windows(speed.short_windows, info.conventions.windows)
     if not adapters:

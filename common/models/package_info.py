@@ -9,8 +9,9 @@ from typing import Any, get_type_hints
 from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.geometry import GeometryConfig
+from common.geometry import TEMPORAL_STRIDE, GeometryConfig
 from common.models.conventions import Conventions
+from common.models.ltx2.settings import FRAME_STRIDE, JointSettings
 from common.own_mouths.config import Renderer
 from common.speech.config import SpeechConfig
 
@@ -44,7 +45,8 @@ class PackageInfo:
     stage: 1 (generator) or 2 (editor). phase: the last training phase. speech_fingerprint and vae_fingerprint
     identify the encoders that the transformer was trained on. renderer: what draws new mouths unless a job
     says otherwise (stage 2). conventions: how clips are cut and joined and noise is drawn (stage 2).
-    training: free facts (steps, data, seed).
+    training: free facts (steps, data, seed). joint: how LTX-2 is used; None: the model is the dubbing
+    transformer.
     """
 
     stage: int
@@ -59,6 +61,12 @@ class PackageInfo:
     conventions: Conventions = field(default_factory=Conventions)
     training: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+    joint: JointSettings | None = None
+
+    @property
+    def frame_stride(self) -> int:
+        """Pixel frames of a latent frame."""
+        return TEMPORAL_STRIDE if self.joint is None else FRAME_STRIDE
 
 
 def write_info(folder: Path, info: PackageInfo) -> None:
@@ -93,6 +101,7 @@ def read_info(folder: Path | str) -> PackageInfo:
             renderer=Renderer(content.get("renderer", Renderer.editor)),
             conventions=_conventions(content.get("conventions", {})),
             training=dict(content["training"]),
+            joint=JointSettings.read(content["joint"]) if "joint" in content else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -133,4 +142,5 @@ def _to_json(info: PackageInfo) -> dict[str, Any]:
         "renderer": info.renderer.value,
         **({} if info.conventions == Conventions() else {"conventions": info.conventions}),
         "training": info.training,
+        **({} if info.joint is None else {"joint": info.joint}),
     }

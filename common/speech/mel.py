@@ -109,12 +109,17 @@ def mel_filters(bins: int, bands: int, low: float, high: float) -> npt.NDArray[n
         bands: how many triangles.
         low, high: Hz at the outer feet of the first and the last.
     """
-    corners = _slaney_hertz(np.linspace(_slaney_mel(low), _slaney_mel(high), bands + 2))
+    corners = mel_corners(bands, low, high)
     rising, falling = (
         (np.linspace(0, high, bins)[:, None] - foot) / (top - foot)
         for foot, top in ((corners[:-2], corners[1:-1]), (corners[2:], corners[1:-1]))
     )
     return np.minimum(rising, falling).clip(min=0)
+
+
+def mel_corners(bands: int, low: float, high: float) -> npt.NDArray[np.float64]:
+    """(bands + 2,) Hz, the feet and tops of those triangles: number i rises from i and falls to i + 2."""
+    return _slaney_hertz(np.linspace(_slaney_mel(low), _slaney_mel(high), bands + 2))
 
 
 def _slaney_mel(hertz: float) -> float:

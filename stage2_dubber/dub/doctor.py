@@ -19,6 +19,7 @@ from common.autoencoder.codec import VideoCodec, build_vae, hollow_vae
 from common.autoencoder.config import VaeConfig
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.guidance import build_guidance
+from common.errors import UserError
 from common.geometry import GeometryConfig
 from common.models.config import ModelConfig
 from common.models.load import narrowed
@@ -180,6 +181,8 @@ def _cpu_name() -> str:
 
 def _of_package(folder: Path, machine: Machine, dtype: torch.dtype) -> DubEstimate:
     info = read_info(folder)
+    if info.joint is not None:
+        raise UserError(f"{folder}: what a package of LTX-2 takes is not estimated; choose another model.")
     config = DubbingTransformer.load_config(folder / "transformer", local_files_only=True)
     with torch.device("meta"):
         transformer: Any = DubbingTransformer.from_config(config)

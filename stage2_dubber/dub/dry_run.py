@@ -6,14 +6,16 @@ from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 
+from common.diffusion.config import DiffusionConfig
 from common.diffusion.options import resolve_sampling
 from common.diffusion.windows import check_short_windows, plan_windows, saved_by_short_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
 from common.media import SAMPLE_RATE, model_frame_count
 from common.media.retiming import open_video
-from common.models.package_info import read_info
+from common.models.package_info import PackageInfo, read_info
 from common.models.speed import SpeedConfig
+from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.length.options import Timing
 from stage2_dubber.dub.request import DubInputs, DubRequest
 
@@ -35,6 +37,7 @@ def plan_lines(
         UserError: the model is no package of the second stage, or a setting makes no sense.
     """
     info = read_info(model)
+    check_joint_options(model, info, request.sampling, speed)
     check_short_windows(speed.short_windows, info.conventions.windows)
     if info.stage != 2:
         raise UserError(
@@ -43,10 +46,11 @@ def plan_lines(
     settings = resolve_sampling(request.sampling, info.diffusion)
     geometry, video = info.geometry, inputs.info
     frames = _model_frames(inputs, geometry.fps)
-    overlap = latents_to_frames(geometry.motion_latents)
+    overlap = latents_to_frames(geometry.motion_latents, info.frame_stride)
     cut = (frames, geometry.clip_frames, overlap, info.conventions.windows)
-    windows, saved = plan_windows(*cut, speed.short_windows), saved_by_short_windows(*cut)
-    saved = 0.0 if speed.short_windows else saved
+    windows = plan_windows(*cut, speed.short_windows, info.frame_stride)
+    known = speed.short_windows or info.joint is not None
+    saved = 0.0 if known else saved_by_short_windows(*cut)
     detector, options = request.face_backend()
     given = "".join(f", {name} {value}" for name, value in options.items())
     seconds = len(inputs.audio) / SAMPLE_RATE
@@ -59,18 +63,13 @@ def plan_lines(
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
         f"preset    {preset}",
         f"dtype     {dtype}",
-        f"sampler   {settings.passes} x {settings.num_steps} steps, shift {settings.shift:g}, "
-        f"reference scale {settings.reference_scale:g}, audio scale {settings.audio_scale:g}, "
+        f"sampler   {settings.passes} x {settings.num_steps} steps, {_scales(info, settings)}, "
         f"seed {info.conventions.seed if request.sampling.seed is None else request.sampling.seed}",
         f"renderer  {(request.renderer or info.renderer).value}",
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "
         f"{steps} sampler steps (if every frame shows the face)"
-        + (
-            f"; short windows save {saved:.0%} of the frames that the model sees"
-            if saved > 0 and not speed.short_windows
-            else ""
-        ),
+        + (f"; short windows save {saved:.0%} of the frames that the model sees" if saved > 0 else ""),
         f"output    {request.output}" + (" (lossless)" if request.lossless else ""),
     ]
     lines += [
@@ -78,6 +77,16 @@ def plan_lines(
     ]
     lines.append(f"says      {request.stated.sentence}")
     return lines + [f"warning   {warning}" for warning in inputs.warnings]
+
+
+def _scales(info: PackageInfo, settings: DiffusionConfig) -> str:
+    if info.joint is not None:
+        schedule = "distilled" if info.joint.distilled else "shifted"
+        return f"{schedule}, text scale {info.joint.text_scale:g}, audio scale {settings.audio_scale:g}"
+    return (
+        f"shift {settings.shift:g}, reference scale {settings.reference_scale:g}, "
+        f"audio scale {settings.audio_scale:g}"
+    )
 
 
 def _model_frames(inputs: DubInputs, rate: float) -> int:

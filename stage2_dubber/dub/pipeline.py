@@ -30,6 +30,7 @@ from stage2_dubber.dub.compositing.options import TELL_CHANGES
 from stage2_dubber.dub.device import choose_device, choose_dtype
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
+from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.own_mouths import Division, divide, source_frames, with_own_mouths
@@ -43,6 +44,7 @@ from stage2_dubber.dub.resume.key import job_key, model_identity
 from stage2_dubber.dub.telling import FramesDone, told
 
 if TYPE_CHECKING:
+    from common.models.ltx2.package import JointPackage
     from common.models.package import ModelPackage
     from stage2_dubber.dub.editing.windowed import Advance
 
@@ -62,12 +64,16 @@ class DeferredPackage:
     dtype: torch.dtype
     speed: SpeedConfig | None
 
-    def load(self) -> ModelPackage:
+    def load(self) -> ModelPackage | JointPackage:
         """The model.
 
         Raises:
             UserError: its parts do not fit each other, or it is not of the second stage.
         """
+        if self.info.joint is not None:
+            from common.models.ltx2.package import load_joint_package
+
+            return load_joint_package(self.folder, self.device, self.dtype)
         from common.models.package import load_package
 
         return load_package(self.folder, self.device, self.dtype, STAGE, speed=self.speed)
@@ -112,7 +118,7 @@ class DubPipeline:
 
     def __init__(
         self,
-        package: ModelPackage | DeferredPackage,
+        package: ModelPackage | JointPackage | DeferredPackage,
         speech: SpeechEncoder,
         preset: PresetSettings | None = None,
     ) -> None:
@@ -125,7 +131,7 @@ class DubPipeline:
             package.require_speech(speech.name, speech.fingerprint)
 
     @property
-    def package(self) -> ModelPackage:
+    def package(self) -> ModelPackage | JointPackage:
         """The model; where the clip's own mouths are drawn first, it is loaded when it is asked for.
 
         Raises:
@@ -176,6 +182,7 @@ class DubPipeline:
                 f"{path}: the model is a starting point for training and knows no speech yet; "
                 "train it first (train.init_from)."
             )
+        check_joint_options(Path(path), info, SamplingOptions(), speed)
         deferred = DeferredPackage(Path(path), info, chosen, weights, speed)
         own = info.stage == STAGE and info.renderer is not Renderer.editor
         return cls(deferred if own else deferred.load(), build_speech_encoder(info.speech, chosen), settings)
@@ -234,6 +241,7 @@ class DubPipeline:
         clock = _Clock()
         tell = progress or _say_nothing
         with clock.part("checks"):
+            check_joint_options(self._given.folder, self.info, request.sampling)
             inputs = inputs or check_request(request)
         with job_folder(request.output) as work:
             self._begin(request, inputs, work)
@@ -329,12 +337,14 @@ class DubPipeline:
         video = outputs.inputs.video
         frames = source_frames(video, start)
         if division.editor is not None:
-            from stage2_dubber.dub.editing.editor import WindowEditor
+            from stage2_dubber.dub.editing.build import build_editor
+            from stage2_dubber.dub.editing.windowed import Watch
 
             changes = request.compositing in TELL_CHANGES
             assert audio_features is not None
             advance = FramesDone(plan.model_frames, tell) if division.renderer is None else None
-            editor = WindowEditor(self.package, request.sampling, advance, changes, kept=outputs.work.window)
+            watch = Watch(advance, changes, kept=outputs.work.window)
+            editor = build_editor(self.package, request.sampling, watch)
             if advance is not None:
                 advance(sum(editor.kept_frames(part.model) for part in division.editor.segments))
             frames = composited_frames(
@@ -387,11 +397,13 @@ class DubPipeline:
             needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SAMPLE_RATE))
             audio_features = encode_until(self.speech, audio, needed)
         assert audio_features is not None
-        from stage2_dubber.dub.editing.editor import WindowEditor
+        from stage2_dubber.dub.editing.build import build_editor
+        from stage2_dubber.dub.editing.windowed import Watch
 
         if self.preset is not None:
             sampling = self.preset.sampled(sampling or SamplingOptions())
-        editor = WindowEditor(self.package, sampling, advance)
+        check_joint_options(self._given.folder, self.info, sampling or SamplingOptions())
+        editor = build_editor(self.package, sampling, Watch(advance))
         edits = editor.stream(iter(crops), len(crops), audio_features, start_frame)
         return np.stack([edit.image for edit in edits])
 

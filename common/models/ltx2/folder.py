@@ -13,7 +13,7 @@ from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
 
 from common.errors import UserError
-from common.files import read_json
+from common.files import read_json, sampled_digest
 from common.models.load import load_strictly
 from common.models.ltx2.conventions import JointConventions
 from common.models.ltx2.index import INDEX_FILE, is_joint_folder
@@ -61,6 +61,16 @@ def inspect_folder(folder: Path) -> JointFolder:
     _check_together(folder, parts)
     counted = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     return JointFolder(version, counted, parts["transformer"])
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Changes with the files of the parts that are read; of weights, samples count.
+
+    Raises:
+        UserError: a file is missing or unreadable.
+    """
+    files = [file for name in CLASSES for file in sorted((folder / name).glob("*")) if file.is_file()]
+    return sampled_digest(files)[:16]
 
 
 def load_joint_transformer(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.models.ltx2.conventions import ReferenceTime
+from common.models.ltx2.settings import FRAME_STRIDE, PIXEL_STRIDE
 
-FRAME_STRIDE, PIXEL_STRIDE = 8, 32
 AUDIO_RATE = 25.0
 REFERENCE_GAP = 0.04
 """Seconds between the end of reference audio and the target, with ``ReferenceTime.before``: one latent."""

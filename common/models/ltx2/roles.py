@@ -131,6 +131,9 @@ class PromptStates:
     video: Tensor
     audio: Tensor
 
+    def to(self, device: torch.device) -> PromptStates:
+        return PromptStates(self.video.to(device), self.audio.to(device))
+
 
 @dataclass(frozen=True)
 class JointInputs:

@@ -43,7 +43,8 @@ class JointTransformer(nn.Module):
         """
         model: Any = self.model
         video, audio = inputs.video, inputs.audio
-        x, y = model.proj_in(video.tokens), model.audio_proj_in(audio.tokens)
+        dtype = model.dtype
+        x, y = model.proj_in(video.tokens.to(dtype)), model.audio_proj_in(audio.tokens.to(dtype))
         temb, video_embedded = self._time(model.time_embed, video.timesteps, x)
         audio_temb, audio_embedded = self._time(model.audio_time_embed, audio.timesteps, y)
         mask = self.conventions.mask

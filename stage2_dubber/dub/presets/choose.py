@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.models.package_info import read_info
 from stage2_dubber.dub.presets.names import Preset
 from stage2_dubber.dub.presets.table import PresetSettings, is_light, preset_settings
 
@@ -26,6 +27,8 @@ def choose_preset(preset: Preset | None, folder: Path, device: str | torch.devic
     """
     if preset is not None:
         return preset_settings(preset, folder)
+    if read_info(folder).joint is not None:
+        return preset_settings(Preset.standard, folder, "LTX-2 knows no other")
     if is_light(folder):
         return preset_settings(Preset.standard, folder, "a small model")
     # The libraries of the model, which a light one may never need.

@@ -13,6 +13,7 @@ from typing import Any
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.options import SamplingOptions
 from common.diffusion.windows import WindowRule
+from common.errors import UserError
 from common.models.package_info import PackageInfo, read_info
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
@@ -78,9 +79,13 @@ def preset_settings(preset: Preset, folder: Path, reason: str = "as asked for") 
     """What ``preset`` means for the package in ``folder``, of which no weights are read.
 
     Raises:
-        UserError: there is no package.
+        UserError: there is no package, or it knows no such preset.
     """
     info = read_info(folder)
+    if info.joint is not None and preset is not Preset.standard:
+        raise UserError(
+            f"{folder}: a package of LTX-2 knows no preset {preset.value}; leave it out, or give --num-steps."
+        )
     if preset is Preset.standard:
         return PresetSettings(preset, reason)
     if preset is Preset.best:

@@ -1,0 +1,32 @@
+"""The editor of a package, by what its model is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common.diffusion.options import SamplingOptions
+from common.models.package import ModelPackage
+from stage2_dubber.dub.editing.editor import WindowEditor
+from stage2_dubber.dub.editing.windowed import Watch, WindowedEditor
+
+if TYPE_CHECKING:
+    from common.models.ltx2.package import JointPackage
+
+
+def build_editor(
+    package: ModelPackage | JointPackage, options: SamplingOptions | None, watch: Watch
+) -> WindowedEditor:
+    """What edits crops with the model of ``package``.
+
+    Args:
+        package: the model.
+        options: what of its sampling is changed, and the seed.
+        watch: what goes on beside.
+    """
+    options = options or SamplingOptions()
+    if isinstance(package, ModelPackage):
+        return WindowEditor(package, options, watch.advance, watch.changes, kept=watch.kept)
+    # diffusers' pipelines of LTX-2 take seconds to import.
+    from stage2_dubber.dub.editing.joint import JointEditor
+
+    return JointEditor(package, options, watch)

@@ -1,0 +1,119 @@
+"""Editing crops with LTX-2: pictures are made for a sound that is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+
+from common.diffusion.joint import DISTILLED_SIGMAS, JointGuidance, joint_sigmas, sample_joint
+from common.diffusion.options import SamplingOptions, resolve_sampling
+from common.diffusion.windows import Window, plan_windows
+from common.geometry import latents_to_frames
+from common.models.ltx2.codecs import mel_frames
+from common.models.ltx2.inputs import GivenAudioClip
+from common.models.ltx2.package import JointPackage
+from common.models.ltx2.positions import JointClip
+from common.speech.joint_mel import mel_window
+from stage2_dubber.dub.editing.colour import COLOUR_RULES
+from stage2_dubber.dub.editing.seams import BlendedSeams, Seams
+from stage2_dubber.dub.editing.windowed import Watch, WindowedEditor, WindowPart
+
+
+class JointEditor(WindowedEditor):
+    """Makes the lips in crops follow speech, with LTX-2.
+
+    The source's crop is the reference, and the speech a frozen modality: clean tokens of timestep 0. A later
+    window is given the last frames of the one before as the first of its target.
+
+    Args:
+        package: the model.
+        options: seed, number of steps and audio scale, where they are not the package's. The audio scale is
+            the guidance away from pictures that are predicted without the sound.
+        watch: what goes on beside.
+    """
+
+    def __init__(self, package: JointPackage, options: SamplingOptions, watch: Watch) -> None:
+        super().__init__(package.info, package.codec, package.codec.device, options, watch)
+        self._package = package
+        settings, sampling = package.settings, resolve_sampling(options, package.info.diffusion)
+        self._sigmas = (
+            list(DISTILLED_SIGMAS) if settings.distilled else joint_sigmas(sampling.num_steps).tolist()
+        )
+        self._guidance = JointGuidance(
+            text_video=settings.text_scale,
+            perturbed=settings.perturbed_scale,
+            blocks=settings.perturbed_blocks,
+            isolated=sampling.audio_scale,
+            rescale=settings.rescale,
+        )
+
+    @property
+    def all_steps(self) -> int:
+        return len(self._sigmas) - 1
+
+    def windows(self, count: int) -> list[Window]:
+        stride = self._info.frame_stride
+        overlap = latents_to_frames(self._geometry.motion_latents, stride)
+        rule = self._conventions.windows
+        return plan_windows(count, self._geometry.clip_frames, overlap, rule, stride=stride)
+
+    def _seams(self) -> Seams:
+        return BlendedSeams(self._package.codec, COLOUR_RULES[self._conventions.colours])
+
+    def _speech_of(self, window: Window, audio_features: np.ndarray, start_frame: int) -> np.ndarray:
+        """(T, 64), the spectrogram of the window's tokens of sound."""
+        seconds = (start_frame + window.start) / self.fps
+        return mel_window(audio_features, seconds, mel_frames(self._clip(window.length).audio_tokens))
+
+    def _sampled(
+        self,
+        part: WindowPart,
+        reference: torch.Tensor,
+        motion: torch.Tensor | None,
+        progress: Callable[[int, int], None],
+    ) -> torch.Tensor:
+        package = self._package
+        downscale = package.settings.conventions.reference_downscale
+        if downscale > 1:
+            reference = package.codec.encode_frames(_smaller(part.frames, downscale)[None])
+        mel = torch.from_numpy(part.audio_features).to(self._device)
+        given = GivenAudioClip(
+            self._clip(part.window.length),
+            # Of the target's shape, which a smaller reference does not have.
+            self._noise(self._like(part), part),
+            motion,
+            reference,
+            package.audio_codec.encode(mel.expand(1, 2, -1, -1)),
+        )
+        done = 0
+
+        def told(_: object) -> None:
+            nonlocal done
+            done += 1
+            progress(done, self.all_steps)
+
+        sampled = sample_joint(
+            package.transformer,
+            given.inputs(package.transformer, package.prompts.positive),
+            self._sigmas,
+            self._guidance,
+            package.prompts.negative,
+            told,
+        )
+        return given.latents(sampled)
+
+    def _clip(self, frames: int) -> JointClip:
+        return JointClip(frames, self.crop_size, self.crop_size, self.fps)
+
+    def _like(self, part: WindowPart) -> torch.Tensor:
+        channels = self._package.codec.vae.config.latent_channels
+        return torch.empty(1, channels, *self._clip(part.window.length).grid, device="meta")
+
+
+def _smaller(frames: np.ndarray, factor: int) -> np.ndarray:
+    """Frames (N, S, S, 3) uint8 with sides ``factor`` times shorter."""
+    side = frames.shape[1] // factor
+    return np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in frames])
