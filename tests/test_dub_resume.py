@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,25 @@ from dub_clips import BOX, uneven, write_clip, write_package, write_speech
 from own_mouth_clips import talker, write_talker
 from safetensors.numpy import save_file
 
+from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.face.box_backend import BoxDetector
 from common.lip_shapes.encoder import LipEncoder
 from common.lip_shapes.model import LipShapePredictor
 from common.media import probe
-from common.own_mouths.config import OwnMouthsConfig
+from common.models.conventions import RELEASE, TBDUB_STUDENT, Conventions
+from common.models.package_info import read_info, write_info
+from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.partial import KEPT_DAYS, clear_abandoned
 from stage2_dubber.dub import outputs
+from stage2_dubber.dub.compositing.options import Compositing
 from stage2_dubber.dub.editing.editor import WindowEditor
+from stage2_dubber.dub.length.options import Timing
 from stage2_dubber.dub.pipeline import DubPipeline
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.resume.folder import GOES_ON, folder_of
+from stage2_dubber.dub.resume.key import job_key
 
 FRAMES, PIECE = 26, 8
 SPARSE = {"num_steps": 1, "passes": 1, "audio_scale": 1.0, "reference_scale": 1.0}
@@ -127,6 +135,23 @@ def test_a_job_goes_on_from_its_last_piece(
     assert not list(tmp_path.glob(".part-*"))
 
 
+@pytest.mark.parametrize("rules", [RELEASE, TBDUB_STUDENT], ids=["x-dub", "student"])
+def test_windows_that_are_decoded_as_one_video_go_on_too(
+    tmp_path: Path, folder: Path, pipeline: DubPipeline, rules: Conventions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder / "toy", tmp_path / "model")
+    write_info(tmp_path / "model", replace(read_info(folder / "toy"), conventions=rules))
+    pipeline = DubPipeline.from_pretrained(tmp_path / "model")
+    options = {"contact_sheet": None, "side_by_side": None, "report": None, "lossless": True}
+    whole, cut = (_job(folder, tmp_path / f"{name}.mkv", **options) for name in ("whole", "cut"))
+    pipeline(**whole)
+    _dies_at(monkeypatch, 21)
+    with pytest.raises(_Killed):
+        pipeline(**cut)
+    pipeline(**cut)
+    assert cut["output"].read_bytes() == whole["output"].read_bytes()
+
+
 @pytest.mark.parametrize(("renderer", "frame"), [("own-mouths", 21), ("auto", 18)])
 def test_own_mouths_go_on_too(
     tmp_path: Path, folder: Path, pipeline: DubPipeline, renderer: str, frame: int, monkeypatch
@@ -178,13 +203,52 @@ def test_a_detector_that_has_seen_the_video_is_not_asked_again(
     assert len(asked) == 2 * FRAMES
 
 
-@pytest.mark.parametrize("changed", ["seed", "crf", "audio", "box"])
-def test_work_of_another_job_is_not_used(
-    tmp_path: Path, folder: Path, pipeline: DubPipeline, changed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+CHANGES: dict[str, Any] = {
+    "video": "other.mp4",
+    "audio": "other.wav",
+    "sampling": SamplingOptions(seed=5),
+    "timing": Timing(offset=0.1),
+    "detector": "insightface",
+    "face": "2",
+    "box": (40.0, 30.0, 100.0, 90.0),
+    "follow_box": True,
+    "track": "other.wav",
+    "cues": "other.wav",
+    "lossless": True,
+    "codec": "hevc",
+    "crf": 30,
+    "pix_fmt": "yuv444p",
+    "audio_track": 1,
+    "compositing": Compositing.blend,
+    "renderer": Renderer.editor,
+    "own_mouths": OwnMouthsConfig(occluders=False),
+    "contact_sheet": "sheet.png",
+    "side_by_side": "beside.mkv",
+}
+
+
+def test_every_option_but_places_makes_another_job(tmp_path: Path, folder: Path) -> None:
+    """An option that is new is in the list, or the test fails."""
+    (tmp_path / "other.mp4").write_bytes((folder / "v.mp4").read_bytes())
     write_speech(tmp_path / "other.wav", 0.9)
-    values = {"seed": 5, "crf": 30, "audio": tmp_path / "other.wav", "box": (40.0, 30.0, 100.0, 90.0)}
-    change = {changed: values[changed]}
+    plain = DubRequest(folder / "v.mp4", folder / "a.wav", tmp_path / "o.mp4")
+    sound, model = np.zeros(16, np.float32), ["model"]
+    keys = [job_key(plain, sound, model)]
+    assert keys[0] == job_key(replace(plain, output=tmp_path / "p.mp4", overwrite=True), sound, model)
+    assert {item.name for item in fields(DubRequest)} == {*CHANGES, "output", "overwrite", "report"}
+    for name, value in CHANGES.items():
+        path = isinstance(value, str) and "." in value
+        keys.append(job_key(replace(plain, **{name: tmp_path / value if path else value}), sound, model))
+    keys += [job_key(plain, sound + 1, model), job_key(plain, sound, ["other"])]
+    os.utime(folder / "v.mp4", (1, 1))
+    keys.append(job_key(plain, sound, model))
+    assert len(set(keys)) == len(keys)
+
+
+def test_work_of_another_job_is_not_used(
+    tmp_path: Path, folder: Path, pipeline: DubPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = {"seed": 5}
     job, other = _job(folder, tmp_path / "o.mp4"), _job(folder, tmp_path / "other.mp4", **change)
     pipeline(**other)
     _dies_at(monkeypatch, FRAMES - 1)

@@ -58,9 +58,10 @@ class RecordedDetector:
         return self._seen[frame]
 
     def save(self, path: Path) -> None:
-        """Write what was seen in the frames of the clip, unless it was read from there."""
+        """Write what was seen in the frames of the clip, unless it was read from there, and let go of it."""
         if self._detector is not None:
             _write(path, self._seen)
+        self._seen = []
 
 
 def _write(path: Path, frames: list[list[FaceObservation]]) -> None:

@@ -19,6 +19,7 @@ from common.media.following import WantedPictures, following
 from common.media.retiming import RetimedVideo, Retiming, retimed_info
 from common.media.soundtrack import AT_START
 from common.media.writer import Tracks
+from common.output_path import require_name, same_file
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.speech.base import SpeechEncoder
 from common.speech.silence import encode_until
@@ -200,7 +201,7 @@ class DubInputs:
 
     Attributes:
         info: of the video that is dubbed.
-        audio: (samples,) float32 mono at 16 kHz, what the faces say on its clock; never the output's sound.
+        samples: (samples,) int16 mono at 16 kHz, what the faces say on its clock; never the output's sound.
         warnings: sentences for the user.
         lost: those of them that say what the output cannot keep of the video.
         video: what is dubbed, the source or its frames at other times.
@@ -210,13 +211,18 @@ class DubInputs:
     """
 
     info: VideoInfo
-    audio: np.ndarray
+    samples: np.ndarray
     warnings: tuple[str, ...]
     lost: tuple[str, ...]
     video: Path | RetimedVideo
     place: SpeechPlace
     tracks: Tracks
     patched: bool
+
+    @property
+    def audio(self) -> np.ndarray:
+        """(samples,) float32 of -1 to 1: the ``samples``, which were 16 bits, exactly."""
+        return self.samples.astype(np.float32) / 32768
 
     @property
     def retiming(self) -> Retiming | None:
@@ -264,7 +270,8 @@ def check_request(request: DubRequest) -> DubInputs:
     if rule is Length.cut_off:
         sound = replace(sound, end=Fraction(shown.duration).limit_denominator(1_000_000))
     tracks = Tracks(None if patched else request.audio_track, further, sound)
-    return DubInputs(shown, place.placed(audio), (*warnings, *lost), lost, video, place, tracks, patched)
+    samples = (place.placed(audio) * 32768).astype(np.int16)
+    return DubInputs(shown, samples, (*warnings, *lost), lost, video, place, tracks, patched)
 
 
 def check_paths(request: DubRequest) -> None:
@@ -284,10 +291,10 @@ def _check_outputs(request: DubRequest) -> None:
     given = (request.video, request.audio, request.track, request.face_choice.file, request.cues)
     inputs = [Path(path) for path in given if path is not None]
     for position, path in enumerate(wanted):
-        _require_name(path)
-        if any(_same_file(path, other) for other in inputs):
+        require_name(path)
+        if any(same_file(path, other) for other in inputs):
             raise UserError(f"The output '{path}' is also an input: give it another name.")
-        if any(_same_file(path, other) for other in wanted[:position]):
+        if any(same_file(path, other) for other in wanted[:position]):
             raise UserError(f"The output '{path}' is named twice: give every output its own name.")
         if path.is_dir():
             raise UserError(f"The output '{path}' is a folder: give the name of a file to write.")
@@ -308,23 +315,6 @@ def _check_outputs(request: DubRequest) -> None:
         raise UserError(f"The report '{request.report}' must end in .json: give it that ending.")
     for path in wanted:
         require_writable_dir(path.parent)
-
-
-def _require_name(path: Path) -> None:
-    try:
-        path.resolve().exists()
-    except OSError as error:
-        raise UserError(
-            f"The output '{path}' is no name for a file ({error.strerror}): shorten it."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"The output '{path}' is no name for a file ({error}): give another.") from error
-
-
-def _same_file(path: Path, other: Path) -> bool:
-    if path.exists() and other.exists():
-        return path.samefile(other)
-    return path.resolve() == other.resolve()
 
 
 def choice(kind: type[Choice], value: Choice | str) -> Choice:
