@@ -227,6 +227,10 @@ CHANGES: dict[str, Any] = {
 }
 
 
+BESIDE = {"output", "overwrite", "report", "provenance", "consent", "c2pa_cert", "c2pa_key"}
+"""What changes no picture."""
+
+
 def test_every_option_but_places_makes_another_job(tmp_path: Path, folder: Path) -> None:
     """An option that is new is in the list, or the test fails."""
     (tmp_path / "other.mp4").write_bytes((folder / "v.mp4").read_bytes())
@@ -235,7 +239,7 @@ def test_every_option_but_places_makes_another_job(tmp_path: Path, folder: Path)
     sound, model = np.zeros(16, np.float32), ["model"]
     keys = [job_key(plain, sound, model)]
     assert keys[0] == job_key(replace(plain, output=tmp_path / "p.mp4", overwrite=True), sound, model)
-    assert {item.name for item in fields(DubRequest)} == {*CHANGES, "output", "overwrite", "report"}
+    assert {item.name for item in fields(DubRequest)} == {*CHANGES, *BESIDE}
     for name, value in CHANGES.items():
         path = isinstance(value, str) and "." in value
         keys.append(job_key(replace(plain, **{name: tmp_path / value if path else value}), sound, model))
