@@ -8,27 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dub_clips import BOX, steady, write_clip, write_speech
+from release_dubs import assert_package_dubs_as_parts, converted
 from release_toys import OPTIONS, Toy, empty_prompt, write_release
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
-from common.autoencoder.codec import VideoCodec
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.windows import WindowRule
 from common.geometry import GeometryConfig
-from common.media import read_frames
 from common.models.conventions import RELEASE, Conventions, CropRule, NoiseRule, SeamRule
-from common.models.convert import from_public_state_dict
-from common.models.convert_vae import from_original_vae
 from common.models.convert_whisper import from_openai_whisper
-from common.models.package import ModelPackage, load_package
+from common.models.package import load_package
 from common.models.package_info import PackageInfo
-from common.models.transformer import DubbingTransformer
 from common.speech.config import SpeechConfig
 from common.speech.pretrained import PretrainedEncoder
-from stage2_dubber.dub.pipeline import DubPipeline
 
 
 @pytest.fixture(scope="module")
@@ -102,26 +96,12 @@ def test_the_prompt_is_encoded_once_and_kept(toy: Toy, package: Path) -> None:
 
 def test_a_dub_is_that_of_the_parity_path(toy: Toy, package: Path, tmp_path: Path) -> None:
     """The converters that tools/parity.py checks, without any package, against the command line."""
-    video = write_clip(tmp_path / "v.mkv", steady(17, 25), lossless=True)  # two windows
-    audio = write_speech(tmp_path / "a.wav", 0.7)
-    box = ",".join(str(round(value)) for value in BOX)
-    arguments = ["--video", video, "--audio", audio, "--output", tmp_path / "o.mkv", "--lossless"]
-    arguments += ["--compositing", "whole-crop"]
-    done = CliRunner().invoke(
-        app, ["dub", *map(str, arguments), "--model", str(package), "--box", box, "--dtype", "float32"]
-    )
-    assert done.exit_code == 0, done.stderr
-
-    public = load_file(toy.folder / "X-Dub_model.safetensors")
-    config, state = from_public_state_dict(public, num_heads=2, audio_heads=2)
-    transformer = DubbingTransformer(**config)
-    transformer.load_state_dict(state)
-    statistics = load_file(toy.statistics)
-    vae = from_original_vae(load_file(toy.folder / "Wan2.2_VAE.safetensors"), *statistics.values())
-    heard = torch.load(toy.folder / "whisper" / "large-v2.pt", weights_only=True)["model_state_dict"]
-    from_openai_whisper(heard, heads=2).save_pretrained(tmp_path / "ears" / "whisper")
-    toy.wav2vec2.wav2vec2.save_pretrained(tmp_path / "ears" / "wav2vec2")
-    speech = PretrainedEncoder(tmp_path / "ears")
+    files = [toy.folder / name for name in ("X-Dub_model.safetensors", "Wan2.2_VAE.safetensors")]
+    transformer, codec = converted(*files, toy.statistics)
+    whisper = torch.load(toy.folder / "whisper" / "large-v2.pt", weights_only=True)["model_state_dict"]
+    from_openai_whisper(whisper, heads=2).save_pretrained(tmp_path / "encoders" / "whisper")
+    toy.wav2vec2.wav2vec2.save_pretrained(tmp_path / "encoders" / "wav2vec2")
+    speech = PretrainedEncoder(tmp_path / "encoders")
     info = PackageInfo(
         stage=2,
         phase="",
@@ -131,19 +111,7 @@ def test_a_dub_is_that_of_the_parity_path(toy: Toy, package: Path, tmp_path: Pat
         conventions=RELEASE,
     )
     context = empty_prompt(toy.text.bfloat16().float())
-    direct = ModelPackage(info, transformer.eval(), VideoCodec(vae), context, tmp_path)
-    DubPipeline(direct, speech)(
-        video=video,
-        audio=audio,
-        output=tmp_path / "direct.mkv",
-        box=BOX,
-        lossless=True,
-        compositing="whole-crop",
-    )
-    dubbed, expected = read_frames(tmp_path / "o.mkv"), read_frames(tmp_path / "direct.mkv")
-    assert (dubbed != read_frames(video)).any()
-    assert np.abs(dubbed.astype(int) - expected).max() <= 1  # rounding of the last float32 digits
-    assert (dubbed != expected).mean() < 1e-3
+    assert_package_dubs_as_parts(package, info, (transformer, codec, context), speech, tmp_path)
 
 
 def test_again_does_nothing_and_other_content_is_not_replaced(

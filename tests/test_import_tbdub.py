@@ -8,28 +8,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from dub_clips import BOX, steady, write_clip, write_speech
+from release_dubs import assert_package_dubs_as_parts, converted
 from release_toys import TbdubToy, write_tbdub
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
-from common.autoencoder.codec import VideoCodec
 from common.diffusion.config import DiffusionConfig
 from common.geometry import GeometryConfig
-from common.media import read_frames
 from common.models.conventions import TBDUB_STUDENT, TBDUB_TEACHER
-from common.models.convert import from_public_state_dict
-from common.models.convert_vae import from_original_vae
-from common.models.package import ModelPackage, load_package
+from common.models.package import load_package
 from common.models.package_info import PackageInfo
-from common.models.transformer import DubbingTransformer
 from common.speech.config import SpeechConfig
 from common.speech.hubert import HubertEncoder
-from stage2_dubber.dub.pipeline import DubPipeline
 
 CONVENTIONS = {"student": TBDUB_STUDENT, "teacher": TBDUB_TEACHER}
 SAMPLING = {
@@ -99,25 +92,10 @@ def test_a_dub_is_that_of_the_parity_path(
     toy: TbdubToy, packages: dict[str, Path], tmp_path: Path, variant: str
 ) -> None:
     """The converters that tools/parity.py checks, without any package, against the command line."""
-    video = write_clip(tmp_path / "v.mkv", steady(18, 25), lossless=True)  # two windows and a rest
-    audio = write_speech(tmp_path / "a.wav", 0.72)
-    box = ",".join(str(round(value)) for value in BOX)
-    arguments = ["--video", video, "--audio", audio, "--output", tmp_path / "o.mkv", "--lossless"]
-    arguments += ["--compositing", "whole-crop"]
-    done = CliRunner().invoke(
-        app,
-        ["dub", *map(str, arguments), "--model", str(packages[variant]), "--box", box, "--dtype", "float32"],
-    )
-    assert done.exit_code == 0, done.stderr
-
-    public = load_file(toy.folder / f"tbdub_{variant}.safetensors")
-    config, state = from_public_state_dict(public, num_heads=2, audio_heads=2)
-    transformer = DubbingTransformer(**config)
-    transformer.load_state_dict(state)
-    statistics = load_file(toy.statistics)
-    vae = from_original_vae(load_file(toy.folder / "Wan2.2_VAE.safetensors"), *statistics.values())
-    toy.hubert.save_pretrained(tmp_path / "ears" / "hubert")
-    speech = HubertEncoder(tmp_path / "ears")
+    files = [toy.folder / name for name in (f"tbdub_{variant}.safetensors", "Wan2.2_VAE.safetensors")]
+    transformer, codec = converted(*files, toy.statistics)
+    toy.hubert.save_pretrained(tmp_path / "encoders" / "hubert")
+    speech = HubertEncoder(tmp_path / "encoders")
     info = PackageInfo(
         stage=2,
         phase="",
@@ -126,19 +104,8 @@ def test_a_dub_is_that_of_the_parity_path(
         diffusion=SAMPLING[variant],
         conventions=CONVENTIONS[variant],
     )
-    direct = ModelPackage(info, transformer.eval(), VideoCodec(vae), toy.context.float(), tmp_path)
-    DubPipeline(direct, speech)(
-        video=video,
-        audio=audio,
-        output=tmp_path / "direct.mkv",
-        box=BOX,
-        lossless=True,
-        compositing="whole-crop",
-    )
-    dubbed, expected = read_frames(tmp_path / "o.mkv"), read_frames(tmp_path / "direct.mkv")
-    assert (dubbed != read_frames(video)).any()
-    assert np.abs(dubbed.astype(int) - expected).max() <= 1  # rounding of the last float32 digits
-    assert (dubbed != expected).mean() < 1e-3
+    parts = (transformer, codec, toy.context.float())
+    assert_package_dubs_as_parts(packages[variant], info, parts, speech, tmp_path)
 
 
 def test_the_settings_of_the_release_and_the_command_line_count(toy: TbdubToy, copy: Path) -> None:

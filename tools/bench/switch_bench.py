@@ -32,10 +32,11 @@ for _folder in (ROOT, ROOT / "tools" / "bench"):  # also runs from a checkout th
 from dub_measure import PeakMemory, clock  # noqa: E402
 from switch_material import SIZES, Loaded, Material, PackageMaterial, RandomMaterial  # noqa: E402
 
+from common.command import exit_code_of  # noqa: E402
 from common.config import load_config  # noqa: E402
 from common.diffusion.branches import batch_branches, forward_bytes  # noqa: E402
 from common.diffusion.sampler import EulerSampler, build_sampler  # noqa: E402
-from common.errors import EXIT_CODE, UserError  # noqa: E402
+from common.errors import UserError  # noqa: E402
 from common.models.speed import SpeedConfig  # noqa: E402
 from common.psnr import psnr_of_mse  # noqa: E402
 from stage2_dubber.dub.config import DubConfig  # noqa: E402
@@ -86,14 +87,13 @@ class Measured:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    try:
+
+    def work() -> None:
         results = run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    if options.json:
-        print(json.dumps(results))
-    return 0
+        if options.json:
+            print(json.dumps(results))
+
+    return exit_code_of(work)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from typing import Any
 import torch
 from bench_arguments import positive
 
+from common.command import exit_code_of
 from common.config import load_config
-from common.errors import EXIT_CODE, UserError
+from common.errors import UserError
 from common.geometry import frames_to_latents, is_clip_length
 from common.models.adapters import add_adapter
 from common.models.conditions import ModelConditions
@@ -67,17 +68,16 @@ class StepVariant:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    try:
+
+    def work() -> None:
         results = run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_CODE
-    for row in results["variants"]:
-        _print_row(row)
-    for name, value in results["ratios"].items():
-        print(f"{name:<24} {value:.3f}")
-    print(json.dumps(results))
-    return 0
+        for row in results["variants"]:
+            _print_row(row)
+        for name, value in results["ratios"].items():
+            print(f"{name:<24} {value:.3f}")
+        print(json.dumps(results))
+
+    return exit_code_of(work)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
