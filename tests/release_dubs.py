@@ -21,16 +21,13 @@ from common.models.transformer import DubbingTransformer
 from stage2_dubber.dub.pipeline import DubPipeline
 
 
-def converted(
-    transformer_file: Path, vae_file: Path, statistics: Path
-) -> tuple[DubbingTransformer, VideoCodec]:
+def converted(network: Path, autoencoder: Path, statistics: Path) -> tuple[DubbingTransformer, VideoCodec]:
     """The networks of a release with two heads each, as tools/parity.py makes them."""
     config, state = from_public_state_dict(load_file(network), num_heads=2, audio_heads=2)
     transformer = DubbingTransformer(**config)
     transformer.load_state_dict(state)
-    return transformer.eval(), VideoCodec(
-        from_original_vae(load_file(vae_file), *load_file(statistics).values())
-    )
+    vae = from_original_vae(load_file(autoencoder), *load_file(statistics).values())
+    return transformer.eval(), VideoCodec(vae)
 
 
 def assert_package_dubs_as_parts(

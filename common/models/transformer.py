@@ -63,14 +63,14 @@ class DubbingBlock(nn.Module):
         self,
         hidden_states: torch.Tensor,
         text: torch.Tensor | None,
-        audio_tokens: torch.Tensor,
+        audio_features: torch.Tensor,
         segments: Segments,
         reference_tokens: int,
         rotary: torch.Tensor,
         split: FrameSplit | None = None,
         target_only: bool = False,
     ) -> torch.Tensor:
-        """hidden_states (B, reference + target tokens, D), text (B, L, D), audio_tokens (B, F, W, D).
+        """hidden_states (B, reference + target tokens, D), text (B, L, D), audio_features (B, F, W, D).
 
         With ``target_only`` the target attends to the reference tokens, which are returned as they came.
         """
@@ -88,9 +88,9 @@ class DubbingBlock(nn.Module):
         reference, target = x.split((untouched, x.shape[1] - untouched), dim=1)
         if self.cross_attn is not None and self.norm3 is not None:
             target = accumulate(target, self.cross_attn(self.norm3(target), text))
-        frame_tokens = target.shape[1] // audio_tokens.shape[1]
+        frame_tokens = target.shape[1] // audio_features.shape[1]
         per_frame = self.norm4(target).reshape(-1, frame_tokens, target.shape[2])
-        target = accumulate(target, self.audio_attn(per_frame, audio_tokens.flatten(0, 1)).view_as(target))
+        target = accumulate(target, self.audio_attn(per_frame, audio_features.flatten(0, 1)).view_as(target))
         del per_frame
         if not works_in_place():  # else it was done within x
             x = torch.cat((reference, target), dim=1) if untouched else target
@@ -310,7 +310,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         )
         if split is not None:
             rotary = split.of_tokens(rotary)
-        audio_tokens = self.audio_embedding(audio_features.to(dtype))
+        audio_features = self.audio_embedding(audio_features.to(dtype))
         text = conditions.text
         if self.text_embedding is not None:
             text = self.text_embedding(_cast(text, dtype)).expand(batch, -1, -1)
@@ -320,7 +320,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             # (Training counts and pays for the whole block; a share of a window has no tokens to spare.)
             last = index == len(self.blocks) - 1
             target_only = last and reference_tokens > 0 and split is None and not torch.is_grad_enabled()
-            arguments = (x, text, audio_tokens, segments, reference_tokens, rotary, split, target_only)
+            arguments = (x, text, audio_features, segments, reference_tokens, rotary, split, target_only)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
                 x = self._gradient_checkpointing_func(block, *arguments)  # type: ignore[misc]
             else:

@@ -59,8 +59,8 @@ class LatentDiscriminator(nn.Module):
         self.proj_out = nn.Conv3d(dim, 1, 1)
 
     def forward(self, latents: Tensor, audio_features: Tensor) -> Tensor:
-        audio_tokens = self.audio_embedding(audio_features).mean(dim=2)  # (B, F, D)
-        x = self.proj_in(latents) + audio_tokens.transpose(1, 2)[..., None, None]
+        speech = self.audio_embedding(audio_features).mean(dim=2)  # (B, F, D)
+        x = self.proj_in(latents) + speech.transpose(1, 2)[..., None, None]
         for block in self.blocks:
             x = block(x)
         return self.proj_out(F.silu(self.norm(x)))[:, 0]

@@ -58,11 +58,11 @@ class PerTokenTransformer:
 
         turns = rotary_table(model.head_dim, grid, reference.shape[2], model.reference_layout, x.device)
         turns = torch.view_as_complex(turns.double())
-        audio_tokens = model.audio_embedding(conditions.audio_features.to(dtype))
+        audio_features = model.audio_embedding(conditions.audio_features.to(dtype))
         if text is not None:
             text = model.text_embedding(text.to(dtype).expand(len(x), -1, -1))
         for block in model.blocks:
-            x = self._block(block, x, rows, turns, text, audio_tokens, clean)
+            x = self._block(block, x, rows, turns, text, audio_features, clean)
         shift, scale = (model.head.modulation[:, None] + embedded[:, :, None]).to(dtype).unbind(2)
         x = self._modulated(x, shift, scale)[:, clean:]
         return model._unpatchify(model.head.head(x), grid)
@@ -74,7 +74,7 @@ class PerTokenTransformer:
         rows: Tensor,
         turns: Tensor,
         text: Tensor | None,
-        audio_tokens: Tensor,
+        audio_features: Tensor,
         clean: int,
     ) -> Tensor:
         parts = (block.modulation[:, None].to(rows.dtype) + rows).chunk(6, dim=2)
@@ -84,8 +84,8 @@ class PerTokenTransformer:
         reference, target = x[:, :clean], x[:, clean:]
         if text is not None:
             target = target + self._attention(block.cross_attn, block.norm3(target), text)
-        queries = block.norm4(target).unflatten(1, (audio_tokens.shape[1], -1)).flatten(0, 1)
-        keys = audio_tokens.flatten(0, 1)
+        queries = block.norm4(target).unflatten(1, (audio_features.shape[1], -1)).flatten(0, 1)
+        keys = audio_features.flatten(0, 1)
         target = target + self._attention(block.audio_attn, queries, keys).view_as(target)
         x = torch.cat((reference, target), dim=1)
         y = block.ffn(self._modulated(x, shift_ffn, scale_ffn))
