@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.geometry import TEMPORAL_STRIDE
+
 FEATURES_PER_FRAME = 2  # 50 Hz features, 25 fps video
 BASE_WINDOW = 8
 
@@ -22,7 +24,7 @@ def window_indices(start_frame: int, latent_frames: int, extra: int = 0) -> npt.
     frame k > 0 gets [2c, 2(c+4)) with c = s + 4(k-1) + 1. ``extra`` widens every window on both sides (P,
     stage 1: 4).
     """
-    first_video_frame = start_frame + 4 * (np.arange(latent_frames, dtype=np.int64) - 1) + 1
+    first_video_frame = start_frame + TEMPORAL_STRIDE * (np.arange(latent_frames, dtype=np.int64) - 1) + 1
     span = np.arange(-extra, BASE_WINDOW + extra, dtype=np.int64)
     return FEATURES_PER_FRAME * first_video_frame[:, None] + span
 

@@ -12,6 +12,7 @@ from torch import nn
 from common.data.index import read_index
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.sampler import build_sampler
+from common.geometry import latents_to_frames
 from common.training.config import FlowTrainingConfig
 from common.training.estimate import Run, estimate_rows
 from common.training.layout import ProcessLayout
@@ -59,7 +60,7 @@ def _clip_rows(config: Any) -> Rows:
     if geometry is None:
         return []
     size, frames = geometry.crop_size, geometry.clip_frames
-    motion = 4 * (geometry.motion_latents - 1) + 1 if geometry.motion_latents else 0
+    motion = latents_to_frames(geometry.motion_latents) if geometry.motion_latents else 0
     rows = [
         (
             "clip",

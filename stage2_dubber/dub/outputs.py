@@ -12,7 +12,6 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from common.media import VideoInfo, VideoWriter, contact_sheet, tile
-from common.media.following import following
 from common.media.patched import write_patched
 from common.media.pieces import PIECE_FRAMES, PieceForm, join
 from common.media.retiming import open_video
@@ -56,8 +55,7 @@ class JobOutputs:
     def __init__(self, request: DubRequest, inputs: DubInputs, work: JobFolder) -> None:
         self._request, self.inputs, self.work = request, inputs, work
         self._info = info = inputs.info
-        encoding, _ = following(info, request.output.suffix, request.pictures)
-        form = PieceForm(info.width, info.height, info.average_rate, info.time_base, encoding, info)
+        form = PieceForm(info.width, info.height, info.average_rate, info.time_base, inputs.encoding, info)
         self._films = [_film("dubbed", request.output, form, _sealed(request, request.output, inputs.tracks))]
         if request.side_by_side is not None:
             empty = np.zeros((info.height, info.width, 3), np.uint8)

@@ -14,7 +14,7 @@ import numpy as np
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.files import require_file, require_writable_dir
-from common.media import SAMPLE_RATE, VideoInfo, load_audio, probe
+from common.media import SAMPLE_RATE, Encoding, VideoInfo, load_audio, probe
 from common.media.following import WantedPictures, following
 from common.media.retiming import RetimedVideo, Retiming, retimed_info
 from common.media.soundtrack import AT_START
@@ -206,6 +206,7 @@ class DubInputs:
         lost: those of them that say what the output cannot keep of the video.
         video: what is dubbed, the source or its frames at other times.
         place: where the speech lies.
+        encoding: how the output's pictures are written.
         tracks: what goes beside the pictures.
         patched: whether the sound is the video's own with the speech in it.
     """
@@ -216,6 +217,7 @@ class DubInputs:
     lost: tuple[str, ...]
     video: Path | RetimedVideo
     place: SpeechPlace
+    encoding: Encoding
     tracks: Tracks
     patched: bool
 
@@ -261,17 +263,17 @@ def check_request(request: DubRequest) -> DubInputs:
     if request.cues is not None:
         audio, warnings = cued_speech(request.cues, audio, info.duration), []
     suffix = request.output.suffix.lower()
-    _, lost = following(info, suffix, request.pictures)
+    shown = info if retiming is None else retimed_info(info, retiming)
+    encoding, lost = following(shown, suffix, request.pictures)
     further, left_out = carried_tracks(request.video, suffix, rule, retiming)
     patched = place.is_part and request.timing.outside is Outside.own and info.has_audio
     lost += left_out + sound_losses(request.audio, request.audio_track, suffix, patched)
-    shown = info if retiming is None else retimed_info(info, retiming)
     sound = AT_START if patched else place.sound
     if rule is Length.cut_off:
         sound = replace(sound, end=Fraction(shown.duration).limit_denominator(1_000_000))
     tracks = Tracks(None if patched else request.audio_track, further, sound)
     samples = (place.placed(audio) * 32768).astype(np.int16)
-    return DubInputs(shown, samples, (*warnings, *lost), lost, video, place, tracks, patched)
+    return DubInputs(shown, samples, (*warnings, *lost), lost, video, place, encoding, tracks, patched)
 
 
 def check_paths(request: DubRequest) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from common.checks import at_least
 from common.errors import UserError
+from common.geometry import TEMPORAL_STRIDE
 
 
 @dataclass
@@ -65,7 +66,9 @@ class DecodedFrameLossesConfig:
                 "(common/sync_expert/train.py), or set the weight to 0."
             )
         at_least("phase.decoded_latents", self.decoded_latents, 1)
-        if self.decoded_latents * 4 < max(self.identity.frame_stride, self.perceptual.frame_stride):
+        if self.decoded_latents * TEMPORAL_STRIDE < max(
+            self.identity.frame_stride, self.perceptual.frame_stride
+        ):
             raise UserError(
                 f"phase.decoded_latents is {self.decoded_latents}, less than one frame_stride: raise it or "
                 "lower phase.identity.frame_stride and phase.perceptual.frame_stride."
