@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from dub_clips import picture
+from dub_clips import picture, steady, write_clip, write_package, write_speech
 from model_toys import LATENT_CHANNELS, tiny_codec, tiny_transformer
+from typer.testing import CliRunner
 
+from bootdub.cli.main import app
 from common.autoencoder.codec import VideoCodec
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.sampler import build_sampler
 from common.diffusion.windows import WindowRule
+from common.errors import UserError
 from common.geometry import GeometryConfig
+from common.media import read_frames
 from common.models.conditions import ModelConditions
 from common.models.conventions import (
     RELEASE,
@@ -24,6 +29,7 @@ from common.models.conventions import (
     TBDUB_TEACHER,
     ColourRule,
     Conventions,
+    CropRule,
     MotionRule,
     NoiseRule,
     SeamRule,
@@ -34,6 +40,7 @@ from common.speech.config import SpeechConfig
 from common.speech.windows import audio_windows
 from stage2_dubber.dub.editing.colour import COLOUR_RULES, match_lab
 from stage2_dubber.dub.editing.editor import WindowEditor
+from stage2_dubber.dub.request import DubRequest
 
 CLIP, SHARED = 13, 5
 CHANNELS = 6
@@ -169,6 +176,28 @@ def test_latents_in_parts_are_decoded_as_at_once() -> None:
     parts = [codec.decode_frames(latents[:, :, first:end], decoder) for first, end in pairwise([0, 1, 4, 7])]
     assert [part.shape[1] for part in parts] == [1, 12, 12]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), codec.decode_frames(latents))
+
+
+def test_the_crops_of_a_package_can_be_replaced(tmp_path: Path) -> None:
+    """A box at the picture's edge: the release's squares stay inside, those that follow the head do not."""
+    video = write_clip(tmp_path / "v.mkv", steady(9, 25), lossless=True)
+    audio = write_speech(tmp_path / "a.wav", 0.36)
+
+    def dubbed(name: str, rules: Conventions, *words: str) -> np.ndarray:
+        model = write_package(tmp_path / name)
+        write_info(model, replace(read_info(model), conventions=rules))
+        output = tmp_path / f"{name}.mkv"
+        given = ["--video", video, "--audio", audio, "--output", output, "--model", model, "--lossless"]
+        done = CliRunner().invoke(app, ["dub", *map(str, given), "--box", "0,0,60,60", *words])
+        assert done.exit_code == 0, done.stderr
+        return read_frames(output)
+
+    released = dubbed("released", RELEASE)
+    following = dubbed("following", RELEASE, "--crops", "head")
+    assert not np.array_equal(released, following)
+    assert np.array_equal(following, dubbed("head", replace(RELEASE, crops=CropRule.head)))
+    with pytest.raises(UserError, match="no crops 'square'"):
+        DubRequest.of("v", "a", "o.mp4", crops="square")
 
 
 def test_a_package_tells_its_conventions(tmp_path: object, package: ModelPackage) -> None:

@@ -14,6 +14,7 @@ from bootdub.cli import speed as switch
 from bootdub.cli.errors import clean_errors
 from bootdub.cli.options import (
     CodecName,
+    Crops,
     Detector,
     Device,
     DeviceOption,
@@ -133,6 +134,13 @@ def dub(
             "held and the second elsewhere. Default: what the model's package says."
         ),
     ] = None,
+    crops: Annotated[
+        Crops | None,
+        typer.Option(
+            help="Which squares the editor sees: head follows the head, release holds them as X-Dub does. "
+            "Default: what the model's package says (docs/import.md)."
+        ),
+    ] = None,
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Also write a PNG with source and dubbed faces.")
     ] = None,
@@ -179,6 +187,7 @@ def dub(
         use_limits(limit)
         from bootdub.messages import quieten_libraries, show_warnings
         from common.diffusion.options import SamplingOptions
+        from common.models.conventions import CropRule
         from stage2_dubber.dub.request import DubRequest, check_request
 
         quieten_libraries()
@@ -210,6 +219,7 @@ def dub(
             audio_track=audio_track,
             compositing=compositing,
             renderer=renderer,
+            crops=None if crops is None else CropRule(crops.value),
             contact_sheet=contact_sheet,
             side_by_side=side_by_side,
             report=report,

@@ -36,6 +36,13 @@ class Detector(str, Enum):
     box = "box"
 
 
+class Crops(str, Enum):
+    """Which squares the editor sees."""
+
+    head = "head"
+    release = "release"
+
+
 class CodecName(str, Enum):
     """What an output's pictures are coded with."""
 

@@ -65,6 +65,7 @@ def plan_lines(
         f"dtype     {dtype}",
         f"sampler   {settings.passes} x {settings.num_steps} steps, {_scales(info, settings)}, "
         f"seed {info.conventions.seed if request.sampling.seed is None else request.sampling.seed}",
+        f"crops     {(request.crops or info.conventions.crops).value}",
         f"renderer  {(request.renderer or info.renderer).value}",
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "

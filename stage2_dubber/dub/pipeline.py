@@ -171,7 +171,7 @@ class DubPipeline:
         chosen = choose_device(device)
         settings = None
         if preset is not None:
-            named = None if preset == AUTO_PRESET else choice(Preset, preset)
+            named = None if preset == AUTO_PRESET else choice(Preset, preset, "preset")
             settings = choose_preset(named, Path(path), chosen)
             speed = settings.with_speed(speed)
             dtype = settings.dtype if dtype == "auto" else dtype
@@ -281,9 +281,8 @@ class DubPipeline:
                 face() if face is not None else follow_face(request, tell, own_mouths=own, inputs=inputs)
             )
             followed.keep(work)
-            plan = plan_followed(
-                request.video, followed, geometry.crop_scale, geometry.fps, self.info.conventions.crops
-            )
+            rule = request.crops or self.info.conventions.crops
+            plan = plan_followed(request.video, followed, geometry.crop_scale, geometry.fps, rule)
         with clock.part("speech"):
             seconds = plan.timeline.duration
             lips = None if followed.mouths is None else inputs.features(self._lip_encoder(), seconds)

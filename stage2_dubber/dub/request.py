@@ -19,6 +19,7 @@ from common.media.following import WantedPictures, following
 from common.media.retiming import RetimedVideo, Retiming, retimed_info
 from common.media.soundtrack import AT_START
 from common.media.writer import Tracks
+from common.models.conventions import CropRule
 from common.output_path import require_name, same_file
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.speech.base import SpeechEncoder
@@ -67,6 +68,7 @@ class DubRequest:
         audio_track: number of the sound track of ``audio``, from 1; None: the one that players choose.
         compositing: how edits go back into the frames.
         renderer: what draws the new mouths; None: what the model's package says.
+        crops: which squares the model sees; None: those that the package says.
         own_mouths: how the clip's own mouths are used, where they are.
         contact_sheet: a PNG of source and dubbed faces to write too.
         side_by_side: a comparison video to write too.
@@ -95,6 +97,7 @@ class DubRequest:
     audio_track: int | None = None
     compositing: Compositing = DEFAULT_COMPOSITING
     renderer: Renderer | None = None
+    crops: CropRule | None = None
     own_mouths: OwnMouthsConfig = field(default_factory=OwnMouthsConfig)
     contact_sheet: Path | None = None
     side_by_side: Path | None = None
@@ -128,18 +131,18 @@ class DubRequest:
         changes = {name: options.pop(name) for name in SamplingOptions.types() if name in options}
         times = {name: options.pop(name) for name in Timing.types() if name in options}
         if "length" in times:
-            times["length"] = choice(Length, times["length"])
+            times["length"] = choice(Length, times["length"], "length")
         if "outside" in times:
-            times["outside"] = choice(Outside, times["outside"])
+            times["outside"] = choice(Outside, times["outside"], "outside")
         unknown = sorted(set(options) - known)
         if unknown:
             raise TypeError(f"a dub has no option {unknown[0]!r}: known are {', '.join(sorted(known))}")
         for name in _PATHS:
             if options.get(name) is not None:
                 options[name] = Path(options[name])
-        for name, kind in (("compositing", Compositing), ("renderer", Renderer)):
+        for name, kind in (("compositing", Compositing), ("renderer", Renderer), ("crops", CropRule)):
             if options.get(name) is not None:
-                options[name] = choice(kind, options[name])
+                options[name] = choice(kind, options[name], name)
         sampling = replace(options.pop("sampling", None) or SamplingOptions(), **changes)
         timing = replace(options.pop("timing", None) or Timing(), **times)
         return cls(Path(video), Path(audio), Path(output), sampling=sampling, timing=timing, **options)
@@ -319,8 +322,8 @@ def _check_outputs(request: DubRequest) -> None:
         require_writable_dir(path.parent)
 
 
-def choice(kind: type[Choice], value: Choice | str) -> Choice:
-    """The member of ``kind`` that ``value`` names.
+def choice(kind: type[Choice], value: Choice | str, what: str) -> Choice:
+    """The member of ``kind`` that ``value`` names; ``what`` it is, for the message.
 
     Raises:
         UserError: none; the known ones are listed.
@@ -329,4 +332,4 @@ def choice(kind: type[Choice], value: Choice | str) -> Choice:
         return kind(value)
     except ValueError as error:
         known = ", ".join(choice.value for choice in kind)
-        raise UserError(f"There is no {kind.__name__.lower()} '{value}': choose one of {known}.") from error
+        raise UserError(f"There is no {what} '{value}': choose one of {known}.") from error

@@ -51,7 +51,8 @@ class WindowedEditor(ABC):
     Neighbouring windows share a few frames. The later one goes on from clean motion latents of them, and
     they become frames of the finished video by the package's conventions
     (:mod:`stage2_dubber.dub.editing.seams`). A window is decoded once; also unedited where changes are
-    wanted, and once more where windows are joined as latents but go on from pixels.
+    wanted, and, but for the first and the last, once more where windows are joined as latents but go on from
+    pixels.
 
     On a GPU what need not wait for each other runs at once: a window is made while the edits of the one
     before are taken (then two windows of crops are held), and the untouched source is decoded beside the
