@@ -49,7 +49,8 @@ def test_a_package_refers_to_the_folder_and_holds_the_rest(folder: Path, tmp_pat
     states = write_states(tmp_path / "states.safetensors")
     words = ("--lora", lora, "--prompt-states", states, *SMALL, "joint.modulation=other_gate")
     planned = imported(folder, tmp_path / "made", *words, "--dry-run")
-    assert planned.exit_code == 0 and "LTX-2.0" in planned.stdout and not (tmp_path / "made").exists()
+    assert planned.exit_code == 0 and "LTX-2.0" in planned.stdout
+    assert "a window in bfloat16: 0.00 GiB" in planned.stdout and not (tmp_path / "made").exists()
     result = imported(folder, tmp_path / "made", *words)
     assert result.exit_code == 0, result.output
     info = read_info(tmp_path / "made")

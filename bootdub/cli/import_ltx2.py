@@ -60,6 +60,8 @@ def import_ltx2(
         sources = ltx2.open_joint_sources(folder, config, lora, prompt_states, texts)
         for line in ltx2.plan_lines(sources, config):
             print(line)
-        if not dry_run:
+        if dry_run:
+            print(ltx2.cost_line(sources, config))
+        else:
             ltx2.import_joint_package(sources, config, output, overwrite)
             print(f"{output}: written")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,11 +19,10 @@ from common.autoencoder.codec import VideoCodec, build_vae, hollow_vae
 from common.autoencoder.config import VaeConfig
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.guidance import build_guidance
-from common.errors import UserError
 from common.geometry import GeometryConfig
 from common.models.config import ModelConfig
 from common.models.load import narrowed
-from common.models.package_info import read_info
+from common.models.package_info import PackageInfo, read_info
 from common.models.transformer import DubbingTransformer, build_transformer
 from common.training.peak import measured_peak
 from stage2_dubber.dub.cost import WindowCost, window_cost
@@ -182,7 +181,7 @@ def _cpu_name() -> str:
 def _of_package(folder: Path, machine: Machine, dtype: torch.dtype) -> DubEstimate:
     info = read_info(folder)
     if info.joint is not None:
-        raise UserError(f"{folder}: what a package of LTX-2 takes is not estimated; choose another model.")
+        return _of_joint_package(folder, info, machine, dtype)
     config = DubbingTransformer.load_config(folder / "transformer", local_files_only=True)
     with torch.device("meta"):
         transformer: Any = DubbingTransformer.from_config(config)
@@ -191,6 +190,18 @@ def _of_package(folder: Path, machine: Machine, dtype: torch.dtype) -> DubEstima
     steps = info.diffusion.num_steps * info.diffusion.passes
     fps, rate = info.geometry.fps, 1e12 * machine.tflops
     return _estimate(str(folder), cost, steps, _branches(info.diffusion), fps, machine, rate)
+
+
+def _of_joint_package(folder: Path, info: PackageInfo, machine: Machine, dtype: torch.dtype) -> DubEstimate:
+    # diffusers' pipelines of LTX-2 take seconds to import.
+    from stage2_dubber.dub.joint_cost import guidance_branches, joint_package_cost
+
+    assert info.joint is not None
+    cost, diffusion = joint_package_cost(folder, info, dtype), info.diffusion
+    branches = guidance_branches(info.joint, diffusion.audio_scale)
+    fps, rate = info.geometry.fps, 1e12 * machine.tflops
+    found = _estimate(str(folder), cost, diffusion.num_steps, branches, fps, machine, rate)
+    return replace(found, fits_offloaded=False)  # its blocks cannot be offloaded
 
 
 @cache

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from common.checks import at_least
 from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
@@ -21,6 +23,7 @@ from common.models.ltx2.settings import DISTILLED_STEPS, JointSettings
 from common.models.package_info import METADATA_FILE, PackageInfo, write_info
 from common.speech.config import SpeechConfig
 from common.speech.joint_mel import JointMelEncoder
+from stage2_dubber.dub.joint_cost import joint_window_cost
 
 STAGE = 2
 PROMPT = "A person is speaking."
@@ -133,6 +136,17 @@ def plan_lines(sources: JointSources, config: JointImportConfig) -> list[str]:
         f"clips: {geometry.clip_frames} frames of {geometry.crop_size} pixels at {geometry.fps:g} fps",
         f"sampling: {steps} steps, text scale {joint.text_scale:g}, audio scale {joint.audio_scale:g}",
     ]
+
+
+def cost_line(sources: JointSources, config: JointImportConfig) -> str:
+    """What dubbing a window will take, for people."""
+    cost = joint_window_cost(_settings(sources, config), config.geometry, torch.bfloat16, sources.lora)
+    weights = cost.transformer_bytes + cost.autoencoder_bytes
+    return (
+        f"a window in bfloat16: {weights / 2**30:.2f} GiB of weights, "
+        f"{cost.activation_bytes / 2**30:.2f} GiB beside them, "
+        f"{cost.forward / 1e12:.3g} TFLOP per call of the transformer"
+    )
 
 
 def import_joint_package(

@@ -13,7 +13,7 @@ from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
 
 from common.errors import UserError
-from common.files import read_json, sampled_digest
+from common.files import read_json, require_file, sampled_digest
 from common.models.load import load_strictly
 from common.models.ltx2.conventions import JointConventions
 from common.models.ltx2.index import INDEX_FILE, is_joint_folder
@@ -97,6 +97,25 @@ def model_version(config: Any, folder: Path) -> str:
     raise UserError(f"{folder}: the transformer is that of neither LTX-2.0 nor LTX-2.3; choose one of them.")
 
 
+def hollow_part(folder: Path) -> Any:
+    """A part of the class that its folder is for, from its configuration, with fresh weights.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    require_file(folder / "config.json", "configuration")
+    config = read_json(folder / "config.json")
+    kinds = {kind.__name__: kind for kind in CLASSES[folder.name]}
+    return _built(folder, kinds[config["_class_name"]], config)
+
+
+def _built(folder: Path, kind: Any, config: Any) -> Any:
+    try:
+        return kind.from_config(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder / 'config.json'}: damaged ({error}); fetch it again.") from error
+
+
 def _checked_part(folder: Path, classes: tuple[Any, ...]) -> Any:
     """The part without weights. Raises UserError where its class or a tensor is another one."""
     config = read_json(folder / "config.json")
@@ -106,11 +125,8 @@ def _checked_part(folder: Path, classes: tuple[Any, ...]) -> Any:
         raise UserError(
             f"{folder / 'config.json'}: describes {name!r}, not {' or '.join(kinds)}; fetch the folder again."
         )
-    try:
-        with torch.device("meta"):
-            part = kinds[name].from_config(config)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{folder / 'config.json'}: damaged ({error}); fetch it again.") from error
+    with torch.device("meta"):
+        part = _built(folder, kinds[name], config)
     stored = open_folder(folder, WEIGHTS)
     wanted = part.state_dict()
     for tensor in sorted(wanted.keys() | stored.keys()):

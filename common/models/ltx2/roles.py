@@ -103,11 +103,13 @@ class Modality:
         """Indices of the tokens that see the other modality and are seen by it; None: all of them."""
         if all(mask in group.rule.crossing for group in self.groups):
             return None
-        kept = [
-            torch.full((group.tokens.shape[1],), mask in group.rule.crossing, dtype=torch.bool)
-            for group in self.groups
-        ]
-        return torch.cat(kept).nonzero().flatten().to(self.groups[0].tokens.device)
+        kept, start = [torch.empty(0, dtype=torch.int64)], 0
+        for group in self.groups:
+            end = start + group.tokens.shape[1]
+            if mask in group.rule.crossing:
+                kept.append(torch.arange(start, end))
+            start = end
+        return torch.cat(kept).to(self.groups[0].tokens.device)
 
     def stepped(self, velocity: Tensor, step: float) -> Modality:
         """The modality with its noised tokens moved by ``step`` along velocity (B, N, C); others stay."""
