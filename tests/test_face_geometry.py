@@ -18,6 +18,7 @@ from common.face import (
     pool_mask_to_latents,
 )
 from common.face.canonical import face_in_box, face_points, opened_face_points
+from common.face.crops import frame_crops
 from common.face.layout import JAW, MOUTH
 from common.face.pose import fit_pose
 from common.face.types import landmarks_box
@@ -312,3 +313,13 @@ def test_canonical_face_fills_the_box_and_is_frontal():
     landmarks = face_in_box(box)
     np.testing.assert_allclose(landmarks_box(landmarks), box, atol=1.0)
     np.testing.assert_allclose(fit_pose(landmarks[None]).rotation[0], np.eye(3), atol=1e-3)
+
+
+def test_the_square_around_the_whole_picture_holds_it_as_it_is() -> None:
+    present = np.array([True, False, True])
+    crops = frame_crops(track_of(clip(3), present), 120, 80)
+    np.testing.assert_array_equal(crops.present, present)
+    image = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+    square = crops.extract(image, 2, 120)
+    np.testing.assert_array_equal(square[20:100], image)
+    np.testing.assert_array_equal(crops.paste(image, square, np.ones((120, 120)), 2), image)

@@ -103,6 +103,18 @@ def test_the_plan_and_what_is_refused(folder: Path, model: Path, tmp_path: Path)
         pipeline(folder / "clip.mkv", folder / "speech.wav", tmp_path / "o.mkv", box=BOX, shift=2.0)
 
 
+def test_the_whole_picture_may_be_the_crop(folder: Path, tmp_path: Path) -> None:
+    model = package_of(folder, "whole", "joint.crops=frame", "geometry.crop_size=160", "--overwrite")
+    result = dub(folder, model, tmp_path / "o.mkv", "--lossless", "--compositing", "whole-crop")
+    assert result.exit_code == 0, result.output
+    source, made = read_frames(folder / "clip.mkv"), read_frames(tmp_path / "o.mkv")
+    assert made.shape == source.shape
+    changed = (made != source).any(axis=(0, 3))
+    # To the upper and the lower edge; at the left and the right one lies the border of the square.
+    assert changed[0, 60:100].all() and changed[-1, 60:100].all()
+    assert not changed[:, 0].any() and changed[:, 20].any()
+
+
 class _Copies:
     """Predicts that the clean target is the reference; remembers what it was given."""
 

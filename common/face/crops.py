@@ -173,6 +173,20 @@ def _face_extent() -> tuple[Array, float]:
     return (low + high) / 2, float((high - low)[:2].max())
 
 
+def frame_crops(track: FaceTrack, width: int, height: int) -> CropTrack:
+    """The smallest square around the whole picture, for every frame with a face.
+
+    Args:
+        track: face of the clip.
+        width, height: of the picture, pixels.
+    """
+    present = track.present
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    return CropTrack(
+        np.where(present[:, None], centre, np.nan), np.where(present, float(max(width, height)), np.nan)
+    )
+
+
 def plan_crops(
     track: FaceTrack, scale: float = CROP_SCALE, smoothing: float = SMOOTHING_SECONDS, fps: float = 25.0
 ) -> CropTrack:

@@ -13,6 +13,8 @@ class CropRule(str, Enum):
 
     head = "head"
     """They follow the head (:func:`common.face.crops.plan_crops`)."""
+    frame = "frame"
+    """One around the whole picture, mirrored beyond its edges."""
     release = "release"
     """Those of the X-Dub release (:mod:`common.face.release_crops`), resampled as by PIL."""
 

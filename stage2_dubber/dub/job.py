@@ -19,6 +19,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.face import CropTrack, FaceTrack, plan_crops
+from common.face.crops import frame_crops
 from common.face.release_crops import release_crop_track
 from common.media import Frame
 from common.media.retiming import RetimedVideo, open_video
@@ -145,6 +146,8 @@ def plan_followed(
         )
     if rule is CropRule.release:
         crops: CropTrack = release_crop_track(track, face.info.width, face.info.height)
+    elif rule is CropRule.frame:
+        crops = frame_crops(track, face.info.width, face.info.height)
     else:
         crops = plan_crops(track, scale=crop_scale, fps=float(face.info.average_rate))
     runs = [segment.source for segment in segments]

@@ -14,6 +14,7 @@ from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
 from common.files import atomic_dir
 from common.geometry import GeometryConfig
+from common.models.conventions import Conventions, CropRule
 from common.models.ltx2.conventions import CrossMask, CrossModulation, JointConventions, ReferenceTime
 from common.models.ltx2.folder import JointFolder, folder_fingerprint, inspect_folder
 from common.models.ltx2.lora import read_lora
@@ -37,6 +38,7 @@ class JointConfig:
     modulation: CrossModulation = CrossModulation.own_token
     reference_time: ReferenceTime = ReferenceTime.same
     mask: CrossMask = CrossMask.targets
+    crops: CropRule = CropRule.head
     distilled: bool = False
     num_steps: int = 30  # of models that are not distilled
     text_scale: float = 3.0
@@ -133,7 +135,8 @@ def plan_lines(sources: JointSources, config: JointImportConfig) -> list[str]:
         f"prompt: {sources.prompt!r} by {where}",
         f"conventions: modulation {joint.modulation.value}, reference audio {joint.reference_time.value}, "
         f"mask {joint.mask.value}",
-        f"clips: {geometry.clip_frames} frames of {geometry.crop_size} pixels at {geometry.fps:g} fps",
+        f"clips: {geometry.clip_frames} frames of {geometry.crop_size} pixels at {geometry.fps:g} fps, "
+        f"crops of the {joint.crops.value}",
         f"sampling: {steps} steps, text scale {joint.text_scale:g}, audio scale {joint.audio_scale:g}",
     ]
 
@@ -181,6 +184,7 @@ def _info(sources: JointSources, config: JointImportConfig) -> PackageInfo:
             shift=1.0, num_steps=steps, reference_scale=1.0, audio_scale=joint.audio_scale, border=0
         ),
         speech_fingerprint=JointMelEncoder().fingerprint,
+        conventions=Conventions(crops=joint.crops),
         joint=_settings(sources, config),
     )
 
