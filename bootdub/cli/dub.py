@@ -184,6 +184,10 @@ def dub(
     with clean_errors():
         require_file(video, "video")
         require_file(audio, "audio")
+        from common.models.package_info import read_info
+
+        if model is not None:
+            read_info(model)
         use_limits(limit)
         from bootdub.messages import quieten_libraries, show_warnings
         from common.diffusion.options import SamplingOptions
@@ -229,7 +233,6 @@ def dub(
             c2pa_key=c2pa_key,
         )
         inputs = check_request(request)
-        from common.models.package_info import read_info
         from stage2_dubber.dub.joint_options import check_joint_options
         from stage2_dubber.dub.locate import default_model_path
         from stage2_dubber.dub.presets.choose import choose_preset
