@@ -13,6 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from common.media.colour import ColourTags
 from common.media.fields import BOTTOM_FIRST
+from common.media.hdr import HdrMetadata
 
 _QUALITY = {
     # 40 % less time than the medium preset, for 8 % more bytes and .45 dB less at CRF 12 (512 x 512, a face).
@@ -37,7 +38,8 @@ class Encoding:
     better. pix_fmt: FFmpeg's pixel format; None: 4:2:0, or yuv444p where H.264 stores an odd size; RGB where
     lossless. lossless: FFV1 (.mkv), whatever the codec and crf: bit-exact pictures, and the same pictures
     give the same bytes. profile: of ProRes and DNxHR, by the encoder's name. field_order: 0, or which field
-    of interlaced pictures is the first (:mod:`common.media.fields`).
+    of interlaced pictures is the first (:mod:`common.media.fields`). hdr: what HDR pictures say of their
+    mastering, for encoders that write it.
     """
 
     codec: str | None = None
@@ -46,6 +48,7 @@ class Encoding:
     lossless: bool = False
     profile: str | None = None
     field_order: int = 0
+    hdr: HdrMetadata | None = None
 
     def encoder(self, suffix: str) -> str:
         """FFmpeg's name of the encoder for a file that ends in ``suffix``."""
@@ -84,6 +87,8 @@ class Encoding:
             told["crf"] = str(self.crf)
         if self.profile is not None:
             told["profile"] = self.profile
+        for name, words in ({} if self.hdr is None else self.hdr.options(encoder)).items():
+            told[name] = ":".join(filter(None, (told.get(name), words)))
         return told
 
 

@@ -9,6 +9,7 @@ import av
 from common.errors import UserError
 from common.media.codecs import INTERMEDIATE, OUTPUT_CODECS, OutputCodec, alternatives, intermediate_profile
 from common.media.encoding import Encoding
+from common.media.hdr import CARRIES_HDR
 from common.media.info import VideoInfo
 from common.media.samples import carried_format
 
@@ -73,6 +74,7 @@ def following(
             f"The pictures are stored on their side, and {info.pix_fmt} cannot be turned as it is: they "
             "become 8-bit 4:2:0."
         )
+    warnings += _hdr_losses(info, codec)
     lossless = codec.name == "ffv1"
     source = info.profile if info.codec == codec.name else None
     return (
@@ -84,9 +86,26 @@ def following(
             lossless=lossless,
             profile=intermediate_profile(codec.name, choice.pix_fmt, source),
             field_order=info.field_order,
+            hdr=info.hdr,
         ),
         tuple(warnings),
     )
+
+
+def _hdr_losses(info: VideoInfo, codec: OutputCodec) -> list[str]:
+    if info.hdr is None:
+        return []
+    losses = []
+    if info.hdr.dynamic:
+        losses.append(
+            "HDR metadata of each picture (HDR10+, Dolby Vision) is left out: nothing here writes it."
+        )
+    if codec.encoder not in CARRIES_HDR and (info.hdr.mastering or info.hdr.light):
+        losses.append(
+            f"{codec.title} does not carry what the video says of its mastering display and its brightness "
+            "(HDR): hevc and av1 as --codec do."
+        )
+    return losses
 
 
 def _chosen(info: VideoInfo, suffix: str, wanted: WantedPictures) -> _Choice:

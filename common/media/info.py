@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from common.errors import UserError
 from common.media.colour import ColourTags
 from common.media.fields import field_order
+from common.media.hdr import HdrMetadata
 from common.media.isolation.isolated import isolated
 from common.media.isolation.limits import limits
 from common.media.orientation import Orientation
@@ -61,6 +62,7 @@ class VideoInfo:
         codec: FFmpeg's name of the stream's codec.
         profile: of the codec, as FFmpeg calls it.
         field_order: 0 for whole pictures, else which field is the first (:mod:`common.media.fields`).
+        hdr: what HDR pictures say of their mastering; None for others.
     """
 
     path: str
@@ -81,6 +83,7 @@ class VideoInfo:
     codec: str = ""
     profile: str | None = None
     field_order: int = 0
+    hdr: HdrMetadata | None = None
 
     @property
     def interlaced(self) -> bool:
@@ -166,6 +169,7 @@ def scan(source: Source) -> Scan:
         codec=codec,
         profile=profile,
         field_order=order,
+        hdr=HdrMetadata.of(first),
     )
     return Scan(info, stamps, labels, last_duration, by_order, orientation, (first.width, first.height))
 
