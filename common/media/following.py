@@ -75,6 +75,11 @@ def following(
             "become 8-bit 4:2:0."
         )
     warnings += _hdr_losses(info, codec)
+    if info.pix_fmt and _is_rgb(info.pix_fmt) and _has_alpha(info.pix_fmt):
+        warnings.append(
+            f"The video's transparency is left out: of {info.pix_fmt} the colours alone are carried; convert "
+            "it to ProRes 4444 or VP9 first."
+        )
     lossless = codec.name == "ffv1"
     source = info.profile if info.codec == codec.name else None
     return (

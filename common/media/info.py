@@ -25,6 +25,7 @@ from common.media.orientation import Orientation
 from common.media.samples import chroma_is_placed
 from common.media.source import (
     Source,
+    decoder_of,
     moving_streams,
     open_source,
     reason,
@@ -209,9 +210,10 @@ def whole_packets(
 
 def _first_picture(container: InputContainer, stream: VideoStream, name: str) -> VideoFrame:
     last_error = "no picture comes out"
+    decoder = decoder_of(stream)
     for packet in [*_some(whole_packets(container, stream, name)), None]:
         try:
-            for picture in stream.codec_context.decode(packet):
+            for picture in decoder.decode(packet):
                 return picture
         except MemoryError:
             raise

@@ -18,7 +18,7 @@ from common.media.info import Scan, VideoInfo, scan, whole_packets
 from common.media.isolation.bounds import still_working
 from common.media.isolation.isolated import isolated
 from common.media.samples import carried
-from common.media.source import Source, open_source, source_name, video_stream, warn_once
+from common.media.source import Source, decoder_of, open_source, source_name, video_stream, warn_once
 from common.media.stamps import Stamps
 
 
@@ -174,7 +174,7 @@ class _Decoding:
         with open_source(self._source, "video") as container:
             stream = video_stream(container, self._name)
             stream.thread_type = "AUTO"
-            decoder = stream.codec_context
+            decoder = decoder_of(stream)
             for packet in whole_packets(container, stream, self._name):
                 yield from _decode(decoder, packet)
             yield from _decode(decoder, None)

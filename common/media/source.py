@@ -7,12 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from common.errors import UserError
@@ -33,6 +34,8 @@ def warn_once(message: str) -> None:
 # FFmpeg opens these, but not as something that moves: text files and still pictures.
 _TEXT_FORMATS = ("tty", "srt", "ass", "webvtt", "subviewer", "lrc", "concat", "ffmetadata")
 _LISTS = ("hls", "dash", "sdp", "rtsp", "imf", "rtp", "sap")
+# FFmpeg's own decoders of these leave out the transparency that WebM and Matroska keep beside the pictures.
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _STILL_FORMATS = ("image2",)
 
 
@@ -116,3 +119,15 @@ def video_stream(container: InputContainer, name: str) -> VideoStream:
     # Pictures may become larger on the way.
     codec.options = {**codec.options, "max_pixels": str(int(limits().pixels))}
     return streams[0]
+
+
+def decoder_of(stream: VideoStream) -> VideoCodecContext:
+    """What decodes a video stream: its own context, or one that gives its transparency, too."""
+    own = stream.codec_context
+    if own.name not in _WITH_ALPHA or stream.metadata.get("alpha_mode") != "1":
+        return own
+    decoder = cast(VideoCodecContext, av.CodecContext.create(_WITH_ALPHA[own.name], "r"))
+    decoder.extradata, decoder.options = own.extradata, own.options
+    decoder.colorspace, decoder.color_range = own.colorspace, own.color_range
+    decoder.color_primaries, decoder.color_trc = own.color_primaries, own.color_trc
+    return decoder
