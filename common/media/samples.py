@@ -92,27 +92,32 @@ def with_change(
     Returns:
         The picture itself where nothing changed; its transparency is kept.
     """
-    changed = before != after
-    # Along whole rows first: a search for single pixels costs more than all the rest.
-    changed_rows = changed.reshape(len(changed), -1).any(axis=1)
+    changed_rows = (_words(before) != _words(after)).any(axis=1)
     if not changed_rows.any():
         return picture
     rows = _span(changed_rows)
-    columns = _span(changed[rows].any(axis=0).any(axis=-1))
+    columns = _span(np.bitwise_or.reduce(before[rows] ^ after[rows], axis=0).any(axis=-1))
     matrix = matrix_of(tags.matrix, before.shape[1], before.shape[0])
     convert = VideoReformatter()
     new, old = (_yuv(image[rows, columns], matrix, tags, convert) for image in (after, before))
-    planes = planes_of(picture)
+    result = assembled(picture.format.name, planes_of(picture, copy=False))
     depth = picture.format.components[0].bits
+    changes = (np.subtract(a, b, dtype=np.float32) for a, b in zip(new, old, strict=True))
     # Transparency, a fourth plane, stays as it is.
-    for plane, change in zip(planes, (a - b for a, b in zip(new, old, strict=True)), strict=False):
+    for plane, change in zip(planes_of(result, copy=False), changes, strict=False):
         down, across = (round(before.shape[axis] / plane.shape[axis]) for axis in (0, 1))
         part = plane[
             rows.start // down : -(-rows.stop // down), columns.start // across : -(-columns.stop // across)
         ]
         added = _averaged(change, down, across, part.shape) / (1 << (16 - depth))
         part[...] = np.clip(np.rint(part + added), 0, (1 << depth) - 1).astype(part.dtype)
-    return assembled(picture.format.name, planes)
+    return result
+
+
+def _words(image: NDArray[np.uint8]) -> NDArray:
+    """The rows of a picture in steps of eight bytes, which are compared in an eighth of the time."""
+    rows = np.ascontiguousarray(image).reshape(len(image), -1)
+    return rows.view(np.uint64) if rows.shape[1] % 8 == 0 else rows
 
 
 def _span(changed: NDArray[np.bool_]) -> slice:
@@ -125,15 +130,22 @@ def _averaged(
     change: NDArray[np.float32], down: int, across: int, shape: tuple[int, ...]
 ) -> NDArray[np.float32]:
     """Means over blocks; a last block that is cut by the picture's edge repeats its last pixel."""
+    if down == across == 1:
+        return change
     height, width = shape[0] * down, shape[1] * across
     padded = np.pad(change, ((0, height - change.shape[0]), (0, width - change.shape[1])), mode="edge")
-    return padded.reshape(shape[0], down, shape[1], across).mean(axis=(1, 3))
+    # Whole numbers far below 2^24: their sums are exact, whatever the order.
+    total = np.zeros(shape, np.float32)
+    for row in range(down):
+        for column in range(across):
+            total += padded[row::down, column::across]
+    return total / (down * across)
 
 
 def _yuv(
     image: NDArray[np.uint8], matrix: int, tags: ColourTags, convert: VideoReformatter
-) -> list[NDArray[np.float32]]:
-    """Three planes (h, w) float32 in steps of 16 bits."""
+) -> list[NDArray[np.uint16]]:
+    """Three planes (h, w) in steps of 16 bits."""
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     fine = convert.reformat(
         frame,
@@ -143,4 +155,4 @@ def _yuv(
         interpolation=_EXACT,
         threads=1,
     )
-    return [plane.astype(np.float32) for plane in planes_of(fine)]
+    return planes_of(fine)

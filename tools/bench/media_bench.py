@@ -51,7 +51,7 @@ PARTS = ("decode", "track", "crop", "composite", "encode")
 SKIPS = (2, 3, 5)
 
 
-class Clock:
+class PartTimes:
     """(CPU seconds, seconds) by name of the part."""
 
     def __init__(self) -> None:
@@ -117,8 +117,8 @@ def _scaled(video: Path, work: Path, frames: int) -> tuple[Path, int, float]:
     return path, count, float(count / Fraction(25))
 
 
-def _ours(clip: Path, work: Path) -> tuple[Clock, FaceTrack, list[Frame]]:
-    clock = Clock()
+def _ours(clip: Path, work: Path) -> tuple[PartTimes, FaceTrack, list[Frame]]:
+    clock = PartTimes()
 
     def decode() -> list[Frame]:
         # An open file is decoded in this process, whose time is taken.
@@ -159,8 +159,8 @@ def _ours(clip: Path, work: Path) -> tuple[Clock, FaceTrack, list[Frame]]:
     return clock, track, frames
 
 
-def _peers(clip: Path, work: Path, count: int, frames: list[Frame], crops: CropTrack) -> Clock:
-    clock = Clock()
+def _peers(clip: Path, work: Path, count: int, frames: list[Frame], crops: CropTrack) -> PartTimes:
+    clock = PartTimes()
     sources, results = work / "png", work / "done"
     for folder in (sources, results):
         folder.mkdir()
