@@ -103,11 +103,13 @@ def write_text_encoder(folder: Path) -> None:
     fast.save_pretrained(folder / "tokenizer")
 
 
-def write_states(path: Path, width: int = 8, negative: bool = True) -> Path:
+def write_states(path: Path, width: int = 8, negative: bool = True, audio_width: int = 8) -> Path:
     """States of a prompt of four tokens, and of a negative one."""
     noise = torch.Generator().manual_seed(1)
-    names = ["video", "audio", *(["negative_video", "negative_audio"] if negative else [])]
-    save_file({name: torch.randn(1, 4, width, generator=noise) for name in names}, path)
+    widths = {"video": width, "audio": audio_width}
+    if negative:
+        widths |= {"negative_video": width, "negative_audio": audio_width}
+    save_file({name: torch.randn(1, 4, size, generator=noise) for name, size in widths.items()}, path)
     return path
 
 

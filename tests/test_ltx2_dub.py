@@ -134,11 +134,11 @@ class _Copies:
         )
 
 
-def edited(package: JointPackage, count: int, seconds: float = 2.0) -> np.ndarray:
+def edited(package: JointPackage, count: int, seconds: float = 2.0, watch: Watch | None = None) -> np.ndarray:
     speech = np.random.default_rng(0).normal(0, 0.1, round(16000 * seconds)).astype(np.float32)
     features = JointMelEncoder().encode(speech)
     crops = (picture(index, SIDE, SIDE) for index in range(count))
-    editor = JointEditor(package, SamplingOptions(), Watch())
+    editor = JointEditor(package, SamplingOptions(), watch or Watch())
     return np.stack([edit.image for edit in editor.stream(crops, count, features, 5)])
 
 
@@ -201,3 +201,31 @@ def test_a_reference_may_be_smaller(folder: Path, tmp_path: Path) -> None:
     target, reference = seen[0].video.groups
     assert (target.tokens.shape[1], reference.tokens.shape[1]) == (8, 2)
     assert torch.equal(reference.positions[0, 1, 0], torch.tensor([0.0, 64.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_newer_version_dubs_too(folder: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    newer = write_joint_folder(tmp_path / "newer", "2.3")
+    states = write_states(tmp_path / "states.safetensors", 24)
+    words = ("--prompt-states", states, "--output", tmp_path / "package", "geometry.crop_size=64")
+    more = ("geometry.clip_frames=17", "joint.distilled=true", "joint.text_scale=1", "joint.mask=none")
+    result = CliRunner().invoke(
+        app, [*map(str, ("import-ltx2", newer, *words, *more, "joint.modulation=other_gate"))]
+    )
+    assert result.exit_code == 0 and "LTX-2.3" in result.stdout, result.output
+    package = load_joint_package(tmp_path / "package", dtype=dtype)
+    done: list[float] = []
+    edits = edited(package, 25, watch=Watch(advance=done.append, changes=True))
+    assert edits.shape == (25, SIDE, SIDE, 3)
+    # Eight distilled steps for each of two windows.
+    assert len(done) == 16 and sum(done) == pytest.approx(25)
+
+
+def test_windows_that_were_sampled_are_kept(
+    package: JointPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Watch(kept=lambda name: tmp_path / f"{name}.safetensors")
+    first = edited(package, 25, watch=kept)
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(JointEditor, "_sampled", None)
+    np.testing.assert_array_equal(edited(package, 25, watch=kept), first)
