@@ -113,6 +113,12 @@ def test_the_whole_picture_may_be_the_crop(folder: Path, tmp_path: Path) -> None
     # To the upper and the lower edge; at the left and the right one lies the border of the square.
     assert changed[0, 60:100].all() and changed[-1, 60:100].all()
     assert not changed[:, 0].any() and changed[:, 20].any()
+    heads = package_of(folder, "heads", "geometry.crop_size=160")
+    same = dub(
+        folder, heads, tmp_path / "same.mkv", "--lossless", "--compositing", "whole-crop", "--crops", "frame"
+    )
+    assert same.exit_code == 0, same.output
+    np.testing.assert_array_equal(read_frames(tmp_path / "same.mkv"), made)
 
 
 class _Copies:

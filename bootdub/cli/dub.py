@@ -137,8 +137,8 @@ def dub(
     crops: Annotated[
         Crops | None,
         typer.Option(
-            help="Which squares the editor sees: head follows the head, release holds them as X-Dub does. "
-            "Default: what the model's package says (docs/import.md)."
+            help="Which squares the editor sees: head follows the head, release holds them as X-Dub does, "
+            "frame is the whole picture (for LTX-2). Default: what the model's package says (docs/import.md)."
         ),
     ] = None,
     contact_sheet: Annotated[

@@ -40,6 +40,7 @@ class Crops(str, Enum):
     """Which squares the editor sees."""
 
     head = "head"
+    frame = "frame"
     release = "release"
 
 
