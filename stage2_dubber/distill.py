@@ -27,11 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(config: StudentConfig, dry_run: bool = False) -> None:
     """Distil, or only print what the configuration amounts to."""
     # Seconds of imports that a mistyped key need not wait for.
-    from stage2_dubber.distillation.report import distillation_numbers
+    from stage2_dubber.distillation.report import company_of, distillation_numbers
     from stage2_dubber.distillation.strategy import StudentStrategy
     from stage2_dubber.training.launch import run_phase
 
-    run_phase(config, StudentStrategy, dry_run, [distillation_numbers(config)])
+    numbers = [distillation_numbers(config)]
+    run_phase(config, StudentStrategy, dry_run, numbers, company_of(config))
 
 
 if __name__ == "__main__":

@@ -213,7 +213,8 @@ def test_warming_up_on_the_bare_teachers_own_steps_costs_nothing(work: Path) -> 
 def test_the_teachers_mean_velocity_leads_where_its_sampler_does(work: Path) -> None:
     strategy, _, inputs = prepared(work, 0, "train.motion_probability=0", teacher="teacher")
     noise, conditions = inputs.rows.noise, inputs.conditions
-    velocity = strategy.teacher.average_velocity(noise, noise, conditions, 1, 0, substeps=4)
+    own = strategy.objective.sampler
+    velocity = strategy.teacher.average_velocity(noise, noise, conditions, own, 1, 0, substeps=4)
     sampler = replace(strategy.teacher.sampler, num_steps=4)
     whole = sampler.sample(load_teacher(strategy), noise, conditions)
     inner = sampler.generated(noise, conditions).expand_as(noise)

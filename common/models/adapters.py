@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
@@ -41,7 +42,8 @@ def add_adapter(
             )
     model.requires_grad_(False)
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets))  # type: ignore[arg-type]
-    model.add_adapter(config, adapter_name=name)
+    with _several():
+        model.add_adapter(config, adapter_name=name)
 
 
 def save_adapter(model: DubbingTransformer, adapter: Adapter, path: Path) -> None:
@@ -80,9 +82,7 @@ def load_adapter(model: DubbingTransformer, path: Path) -> Adapter:
             raise UserError(
                 f"{path}: the adapter's {key} fits no layer of this model; it was made for another one."
             )
-    with warnings.catch_warnings():
-        # Several adapters on one model are meant here.
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+    with _several():
         model.load_lora_adapter(
             str(path.parent),
             weight_name=path.name,
@@ -91,6 +91,14 @@ def load_adapter(model: DubbingTransformer, path: Path) -> Adapter:
             local_files_only=True,
         )
     return adapter
+
+
+@contextmanager
+def _several() -> Iterator[None]:
+    """Several adapters on one model are meant here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        yield
 
 
 class AdapterSwitch:

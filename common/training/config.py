@@ -94,6 +94,23 @@ class FlowTrainConfig(OptimisationConfig):
         at_least("train.evaluate_samples", self.evaluate_samples, 1)
 
 
+@dataclass(frozen=True)
+class Company:
+    """What a training of one network holds and computes besides, for its estimates.
+
+    networks: how many of that size are trained, each with an optimiser of its own. copies: float32 copies of
+    the weights that these need; adapters of shared weights need one. narrow: further frozen copies in the
+    format of arithmetic, whole in every process. forwards: further forward passes without a gradient, per
+    sample and optimiser step on average. at_once: samples that such a pass has for each of the batch.
+    """
+
+    networks: int = 1
+    copies: int = 1
+    narrow: int = 0
+    forwards: float = 0.0
+    at_once: int = 1
+
+
 @dataclass
 class FlowTrainingConfig:
     """What a dubbing model is, the clips that it sees, and its training: roots of both stages have these."""

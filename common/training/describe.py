@@ -13,7 +13,7 @@ from common.data.index import read_index
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.sampler import build_sampler
 from common.geometry import latents_to_frames
-from common.training.config import FlowTrainingConfig
+from common.training.config import Company, FlowTrainingConfig
 from common.training.estimate import Run, estimate_rows
 from common.training.layout import ProcessLayout
 
@@ -28,6 +28,7 @@ def describe(
     reference_frames: int | None = None,
     samples: int | None = None,
     shards: int | None = None,
+    company: Company | None = None,
 ) -> str:
     """The derived numbers of ``config`` as an aligned text table (returned, not printed).
 
@@ -39,6 +40,7 @@ def describe(
         reference_frames: reference latents of the temporal layout; the spatial one has as many as the target.
         samples: size of the data set; read from the index files in ``data.shards`` when left out.
         shards: number of shards; likewise.
+        company: what the training holds and computes besides the model; None: nothing.
 
     Raises:
         UserError: the batch arithmetic does not divide, or an index of ``data.shards`` cannot be read.
@@ -50,7 +52,7 @@ def describe(
     rows += _token_rows(config, reference_frames)
     rows += [(f"parameters, {name}", _count(build)) for name, build in (builders or {}).items()]
     rows += _training_rows(config, world_size, samples, shards)
-    rows += _estimates(config, builders or {}, reference_frames, world_size)
+    rows += _estimates(config, builders or {}, reference_frames, world_size, company or Company())
     width = max((len(label) for label, _ in rows), default=0)
     return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
 
@@ -145,6 +147,7 @@ def _estimates(
     builders: Mapping[str, Callable[[], nn.Module]],
     reference_frames: int | None,
     world: int,
+    company: Company,
 ) -> Rows:
     """Compute, time and memory of a training of the transformer, where the configuration tells them."""
     if "transformer" not in builders or not isinstance(config, FlowTrainingConfig):
@@ -155,7 +158,7 @@ def _estimates(
         return []
     decoder = _parameters(builders["autoencoder"])[0] if "autoencoder" in builders else 0
     total = _parameters(builders["transformer"])[0]
-    return estimate_rows(Run(config, total, reference_frames, world, decoder))
+    return estimate_rows(Run(config, total, reference_frames, world, decoder, company))
 
 
 def _count_data(paths: list[str]) -> tuple[int, int]:

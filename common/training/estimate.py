@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
-from common.training.config import FlowTrainingConfig
+import torch
+
+from common.diffusion.branches import forward_bytes
+from common.training.config import Company, FlowTrainingConfig
 from common.training.flops import Adapters, Cost, Shape, linear_layers, token_counts, training_cost
 from common.training.peak import DATA_SHEET, MEMORY_GIB
 
@@ -47,7 +51,8 @@ class Run:
     """A configured training.
 
     parameters: of the transformer, without the adapter that the training adds. decoder: parameters of the
-    autoencoder, which has to be there for losses on decoded frames; 0: not known, left out.
+    autoencoder, which has to be there for losses on decoded frames; 0: not known, left out. company: what
+    else there is; a discriminator's share, below a thousandth, is left out.
     """
 
     config: FlowTrainingConfig
@@ -55,6 +60,7 @@ class Run:
     reference_frames: int
     world: int
     decoder: int = 0
+    company: Company = field(default_factory=Company)
 
     @property
     def adapters(self) -> Adapters | None:
@@ -90,7 +96,8 @@ class Run:
         """Of one optimiser step, all processes together."""
         one = training_cost(self.config.model, self.shape, self.adapters)
         passes = self.config.train.global_batch_size // self.config.train.micro_batch_size
-        return Cost(passes * one.tokens, passes * one.forward, passes * one.backward)
+        forward = (1 + self.company.forwards) * one.forward
+        return Cost(passes * one.tokens, passes * forward, passes * one.backward)
 
     def hours(self, device: str, mfu: float = ASSUMED_MFU) -> float:
         """Of the whole schedule on ``world`` such GPUs: operations over (world x data sheet's peak x MFU)."""
@@ -103,14 +110,16 @@ class Run:
         sharded = sharding == "fsdp2"
         share = self.world if sharded else 1
         half = train.mixed_precision != "float32"
-        every, trained = self.parameters + self.added, self.trained
+        company = self.company
+        trained = company.networks * self.trained
+        every = company.copies * self.parameters + company.networks * self.added
         parts = {
             "weights": FP32 * every / share,
             "gradients": FP32 * trained / share,
             "optimizer": self._optimizer_bytes(trained) / share,
         }
         if train.ema_decay:
-            parts["average"] = FP32 * trained / share
+            parts["average"] = FP32 * self.trained / share  # of what the package will hold
         if sharded:
             # Whole in turn: the block at work and the next one in the dtype of arithmetic, one gradient.
             parts["gathered blocks"] = (2 * (BF16 if half else FP32) + FP32) * self._block_parameters()
@@ -121,7 +130,12 @@ class Run:
             if self.world > 1:
                 # DDP exchanges gradients through buffers of the same size.
                 parts["ddp buckets"] = FP32 * trained
+        if company.narrow:
+            parts["teacher"] = (BF16 if half else FP32) * company.narrow * self.parameters
         parts["activations"] = self.activation_bytes(checkpointing)
+        if company.at_once > 1:
+            # While those of the trained network are kept.
+            parts["guidance"] = company.at_once * self.forward_bytes()
         if self.config.decodes_frames:
             if self.decoder:
                 parts["autoencoder"] = FP32 * self.decoder
@@ -139,6 +153,15 @@ class Run:
         reference, target = token_counts(self.config.model, self.shape)
         tokens = self.shape.batch * (reference + target)
         return layers * FP32 * tokens * self.config.model.dim + block
+
+    def forward_bytes(self) -> float:
+        """Upper estimate of what a forward pass of one micro-batch without gradients holds."""
+        narrow = self.config.train.mixed_precision != "float32"
+        weight = torch.empty(0, dtype=torch.bfloat16 if narrow else torch.float32)
+        stub = SimpleNamespace(config=self.config.model, patch_embedding=SimpleNamespace(weight=weight))
+        shape = self.shape
+        latents = (shape.batch, self.config.model.latent_channels, shape.frames, shape.height, shape.width)
+        return forward_bytes(stub, latents, shape.reference_frames)
 
     def block_bytes(self) -> float:
         """Tensors that autograd keeps of one block, of one micro-batch.

@@ -12,21 +12,23 @@ from common.autoencoder.codec import build_vae
 from common.data.config import DataConfig
 from common.data.dataset import ShardDataset
 from common.models.transformer import build_transformer
-from common.training.config import FlowTrainingConfig, OptimisationConfig
+from common.training.config import Company, FlowTrainingConfig, OptimisationConfig
 from common.training.describe import describe
 from common.training.strategy import Strategy
 from common.training.trainer import Trainer, TrainResult
 from common.training.validation import validation_callbacks
 
 
-def derived_numbers(config: FlowTrainingConfig, reference_frames: int | None = None) -> str:
-    """Table for --dry-run: tokens, parameters, batch arithmetic, steps."""
+def derived_numbers(
+    config: FlowTrainingConfig, reference_frames: int | None = None, company: Company | None = None
+) -> str:
+    """Table for --dry-run: tokens, parameters, batch arithmetic, steps, memory and time."""
     vae = config.vae
     builders: dict[str, Callable[[], Any]] = {"transformer": lambda: build_transformer(config.model)}
     if not vae.path:
         builders["autoencoder"] = lambda: build_vae(vae)
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    return describe(config, builders, world_size=world, reference_frames=reference_frames)
+    return describe(config, builders, world_size=world, reference_frames=reference_frames, company=company)
 
 
 def open_shards(config: DataConfig) -> ShardDataset:

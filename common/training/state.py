@@ -77,7 +77,7 @@ class TrainingState:
     def finish_step(self) -> None:
         """Count a step whose gradients the optimiser has used."""
         strategy = self._strategy
-        moved = not isinstance(strategy, Alternating) or strategy.trained_at(self.step) == strategy.packaged
+        moved = not isinstance(strategy, Alternating) or strategy.trains_packaged(self.step)
         if self.average is not None and moved:
             self.average.update()
         self.step += 1
@@ -115,8 +115,8 @@ class TrainingState:
         """The parameters that the package will hold."""
         if not isinstance(self._strategy, Alternating):
             return self.parameters
-        part = self._strategy.packaged
-        return {name: value for name, value in self.parameters.items() if name.startswith(part)}
+        packaged = self._strategy.is_packaged
+        return {name: value for name, value in self.parameters.items() if packaged(name)}
 
 
 def build_optimizer(

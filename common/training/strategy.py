@@ -72,21 +72,23 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class Alternating(Protocol):
-    """What a strategy adds whose model has parts that are trained in turn. Parts are prefixes of names.
+    """What a strategy adds whose model has parts that are trained in turn, one of them for the package.
 
     A step's loss must depend on the part that it trains alone: the other parts then have no gradient, and
     optimisers leave them and their state as they are.
     """
 
-    packaged: str
-    """The part that the package holds; the moving average follows it alone."""
+    def is_packaged(self, name: str) -> bool:
+        """Whether the parameter of this name is of the part that the package holds, which alone is
+        averaged."""
+        ...
 
-    def trained_at(self, step: int) -> str:
-        """The part that optimiser step ``step`` (from 0) trains."""
+    def trains_packaged(self, step: int) -> bool:
+        """Whether optimiser step ``step`` (from 0) trains that part."""
         ...
 
     def rate_at(self, step: int) -> float:
-        """Times ``train.learning_rate``, for that part."""
+        """Times ``train.learning_rate``, for the part that it trains."""
         ...
 
 

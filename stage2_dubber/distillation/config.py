@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from common.checks import above, at_least
+from common.checks import above, at_least, one_of
 from common.errors import UserError
 from stage2_dubber.config import Stage2Config, check
 
 PHASE = "student"
+TBDUB = "tbdub"
 
 
 @dataclass
@@ -39,6 +41,8 @@ class DistillConfig:
     """
 
     teacher: str = ""  # its package; empty: the one that the student starts as, train.init_from
+    shared_weights: bool = False  # one frozen copy for teacher, fake score and student; with phase.lora_rank
+    target: str = "teacher"  # steps and windows as the teacher's | "tbdub": as of TBDub's student (target.py)
     steps: list[int] = field(default_factory=lambda: [2, 4])  # sampler steps that the student shall do with
     warmup_steps: int = 500
     warmup_face_weight: float = 0.3
@@ -63,6 +67,7 @@ class DistillConfig:
             ("fake_steps", 1),
         ):
             at_least(f"distill.{name}", getattr(self, name), least)
+        one_of("distill.target", self.target, ("teacher", TBDUB))
         above("distill.auxiliary_rate", self.auxiliary_rate, 0)
         weights = (
             "warmup_face_weight",
@@ -113,8 +118,19 @@ def check_student(config: StudentConfig) -> StudentConfig:
             "train.keep_adapters must be false: adapters that act in a range of noise levels mean nothing to "
             "a student of a few steps, which learns what they do from the teacher."
         )
-    train, diffusion, phase = config.train, config.diffusion, config.phase
-    for name, value, wanted in (
+    train, diffusion, phase, distill = config.train, config.diffusion, config.phase, config.distill
+    if distill.shared_weights and not phase.lora_rank:
+        raise UserError(
+            "distill.shared_weights needs networks that are adapters of the same weights: set "
+            "phase.lora_rank and phase.lora_targets."
+        )
+    if distill.shared_weights and distill.teacher not in ("", train.init_from):
+        raise UserError(
+            "distill.shared_weights means the weights of train.init_from, but distill.teacher is another "
+            "package: leave it empty."
+        )
+    _refuse_others(
+        "a student without guidance needs {}: lay configs/distill.yaml over the model's configuration",
         ("phase.name", phase.name, PHASE),
         ("phase.active_range", list(phase.active_range), [0.0, 1.0]),
         ("phase.sync.weight", phase.sync.weight, 0),
@@ -123,15 +139,26 @@ def check_student(config: StudentConfig) -> StudentConfig:
         ("train.drop_audio", train.drop_audio, 0),
         ("diffusion.reference_scale", diffusion.reference_scale, 1),
         ("diffusion.audio_scale", diffusion.audio_scale, 1),
-    ):
-        if value != wanted:
-            raise UserError(
-                f"{name} is {value}, but a student without guidance needs {wanted}: lay configs/distill.yaml "
-                "over the model's configuration."
-            )
+    )
+    if distill.target == TBDUB:
+        _refuse_others(
+            "distill.target=tbdub needs {}: lay configs/distill_two_steps.yaml over the others",
+            ("distill.steps", list(distill.steps), [2]),
+            ("diffusion.shift", diffusion.shift, 1),
+            ("diffusion.border_at_end", diffusion.border_at_end, True),
+            ("diffusion.passes", diffusion.passes, 1),
+            ("train.motion_probability", train.motion_probability, 1),
+        )
     if diffusion.num_steps not in config.distill.steps:
         raise UserError(
             f"diffusion.num_steps is {diffusion.num_steps}, which is none of distill.steps "
             f"{config.distill.steps}: the package would dub with steps that were never trained."
         )
     return check(config)  # type: ignore[return-value]
+
+
+def _refuse_others(sentence: str, *settings: tuple[str, Any, Any]) -> None:
+    """Each of (name, value, wanted) must be what is wanted, which ``sentence`` has a place for."""
+    for name, value, wanted in settings:
+        if value != wanted:
+            raise UserError(f"{name} is {value}, but {sentence.format(wanted)}.")

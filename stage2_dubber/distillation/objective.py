@@ -150,7 +150,13 @@ class Objective:
         """(B,) squared errors of the student's velocity to the teacher's mean one up to the next level."""
         plan, conditions, distill = inputs.plan, inputs.conditions, self.distill
         wanted = self.teacher.average_velocity(
-            latents, inputs.rows.noise, conditions, plan.num_steps, plan.stop, distill.teacher_substeps
+            latents,
+            inputs.rows.noise,
+            conditions,
+            self.sampler,
+            plan.num_steps,
+            plan.stop,
+            distill.teacher_substeps,
         )
         weights = self._weights(inputs, distill.warmup_face_weight, distill.warmup_lip_weight)
         return weighted_flow_loss(velocity, wanted, weights, _given(conditions, velocity))

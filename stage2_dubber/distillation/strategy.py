@@ -26,8 +26,6 @@ import torch
 from torch import nn
 
 from common.data.dataset import ShardDataset
-from common.diffusion.sampler import build_sampler
-from common.errors import UserError
 from common.models.package_info import read_info
 from common.training.conditioning import batch_conditions
 from common.training.lip_window import draw_lip_window
@@ -37,8 +35,10 @@ from common.training.start import starting_model
 from common.training.strategy import SampleLosses
 from stage2_dubber.distillation.config import StudentConfig
 from stage2_dubber.distillation.draws import FAKE, draw_rows, plan_step, step_kind
-from stage2_dubber.distillation.networks import AUXILIARY, STUDENT, DistillationNetworks
+from stage2_dubber.distillation.networks import FAKE_SCORE, STUDENT, TEACHER, DistillationNetworks
 from stage2_dubber.distillation.objective import Objective, StudentInputs
+from stage2_dubber.distillation.shared import SharedWeights, is_of, share_weights
+from stage2_dubber.distillation.target import check_target, seen_sampler, target_conventions
 from stage2_dubber.distillation.teacher import Teacher
 from stage2_dubber.training.phase_adapter import add_phase_adapter
 from stage2_dubber.training.strategy import EditorStrategy
@@ -47,43 +47,52 @@ from stage2_dubber.training.strategy import EditorStrategy
 class StudentStrategy(EditorStrategy):
     """The student's training, on the data path and the trainer of the editor."""
 
-    packaged = f"{STUDENT}."
     config: StudentConfig
+    base: SharedWeights | None = None
 
     def __init__(self, config: StudentConfig, dataset: ShardDataset) -> None:
         """Raises UserError where the teacher, the data and the configuration do not fit each other."""
-        teacher = config.teacher
-        settings = read_info(teacher).diffusion
-        for name in ("shift", "border"):
-            ours, theirs = getattr(config.diffusion, name), getattr(settings, name)
-            if ours != theirs:
-                raise UserError(
-                    f"diffusion.{name} is {ours} but the teacher in {teacher} has {theirs}: the "
-                    f"student takes steps of the teacher's path, set diffusion.{name}={theirs}."
-                )
+        teacher = read_info(config.teacher)
+        check_target(config, teacher)
         super().__init__(config, dataset)
+        self.conventions = target_conventions(config.distill.target, teacher.conventions)
+        self.teacher = self._teacher()
+        self.record |= {"distill": self._settings() | {"teacher": short_name(config.distill.teacher)}}
+        self.objective = Objective(config.distill, config.train, self.teacher, seen_sampler(config.diffusion))
+
+    def _teacher(self) -> Teacher:
+        config, package = self.config, self.start.package
+        if config.distill.shared_weights:
+            assert package is not None
+            return Teacher.sharing(package, config.train.mixed_precision, self._teacher_at)
         speech = (config.speech.encoder, self.speech_fingerprint)
         vae = self.start.codec.fingerprint
-        self.teacher = Teacher(teacher, config.train.mixed_precision, vae, speech)
-        self.record |= {"distill": self._settings() | {"teacher": short_name(config.distill.teacher)}}
-        sampler = build_sampler(config.diffusion)
-        self.objective = Objective(config.distill, config.train, self.teacher, sampler)
+        return Teacher.load(config.teacher, config.train.mixed_precision, vae, speech)
+
+    def _teacher_at(self, sigma: float) -> None:
+        if self.base is not None:
+            self.base.at(sigma)
 
     def build_model(self) -> nn.Module:
         student = starting_model(self.start, self.config.model)
         adapter = add_phase_adapter(student, self.config.phase, self.start.adapters)
         if adapter is not None:
             self.adapters = (adapter,)
-        return DistillationNetworks(student, self.config.model, self.config.distill)
+        distill = self.config.distill
+        if distill.shared_weights:
+            fake = FAKE_SCORE if distill.matching_weight else None
+            self.base = share_weights(student, self.config.phase, Path(self.config.teacher), fake)
+        return DistillationNetworks(student, self.config.model, distill, self.base)
 
-    def trained_at(self, step: int) -> str:
-        return self.packaged if self._is_students(step) else f"{AUXILIARY}."
+    def is_packaged(self, name: str) -> bool:
+        own = name.startswith(f"{STUDENT}.")
+        return own and (self.base is None or is_of(STUDENT, name))
+
+    def trains_packaged(self, step: int) -> bool:
+        return step_kind(self.config.distill, step) != FAKE
 
     def rate_at(self, step: int) -> float:
-        return 1.0 if self._is_students(step) else self.config.distill.auxiliary_rate
-
-    def _is_students(self, step: int) -> bool:
-        return step_kind(self.config.distill, step) != FAKE
+        return 1.0 if self.trains_packaged(step) else self.config.distill.auxiliary_rate
 
     def prepare(self, micro: MicroBatch, device: torch.device) -> Any:
         batch = self.batch(micro, device)
@@ -98,11 +107,17 @@ class StudentStrategy(EditorStrategy):
         given = target[:, :, : self.geometry.motion_latents] if plan.motion else None
         offset = None if window is None else window.offset
         conditions = replace(batch_conditions(batch, self.text), motion=given, offset=offset)
-        rows = draw_rows(micro.draws, distill, self.flow, target, seed)
+        rows = draw_rows(micro.draws, distill, self.teacher.sampler.flow, target, seed)
         return StudentInputs(plan, batch, conditions, rows)
 
     def loss(self, model: nn.Module, inputs: Any) -> SampleLosses:
-        return self.objective(model, inputs)
+        if self.base is None:
+            return self.objective(model, inputs)
+        # Through the wrapped model: where processes share the weights, it alone can gather them.
+        losses = replace(self.objective, teacher=self.teacher.through(partial(model, TEACHER)))(model, inputs)
+        # The backward pass computes checkpointed blocks again.
+        self.base.become(FAKE_SCORE if inputs.plan.kind == FAKE else STUDENT)
+        return losses
 
     def dubber(self, wrapped: Any, model: nn.Module) -> tuple[Any, nn.Module]:
         assert isinstance(model, DistillationNetworks)

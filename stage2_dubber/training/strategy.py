@@ -14,6 +14,7 @@ from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
 from common.errors import UserError
 from common.models.adapters import Adapter
+from common.models.conventions import Conventions
 from common.models.package import save_package
 from common.models.package_info import PackageInfo
 from common.models.transformer import DubbingTransformer
@@ -78,6 +79,7 @@ class EditorStrategy(FlowStrategy):
         check_landmarks(decoded_losses, dataset)
         super().__init__(config, self.start.context, encoder, decoded_losses, transform)
         self.adapters: tuple[Adapter, ...] = self.start.adapters
+        self.conventions = Conventions()  # as the pairs are cut and the clips are trained
 
     def build_model(self) -> nn.Module:
         model = starting_model(self.start, self.config.model)
@@ -138,6 +140,7 @@ class EditorStrategy(FlowStrategy):
             diffusion=config.diffusion,
             speech_fingerprint=self.speech_fingerprint,
             adapters=self.adapters,
+            conventions=self.conventions,
             training=self.record,
         )
         save_package(folder, info, model, self.start.codec, self.text)
