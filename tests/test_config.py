@@ -299,6 +299,7 @@ LAYERS = [
     (Stage2Config, ["wan5b", "stage2_texture", "losses_texture"]),
     (StudentConfig, ["tiny", "distill", "distill_tiny"]),
     (StudentConfig, ["small", "distill", "small_distill"]),
+    (StudentConfig, ["wan5b", "distill", "distill_two_steps", "wan5b_distill"]),
     (AutoencoderRunConfig, ["tiny_autoencoder"]),
     (AutoencoderRunConfig, ["small_autoencoder"]),
     (LipLabelingConfig, ["small_speech_labels"]),
