@@ -106,6 +106,16 @@ def test_readers_go_on_side_by_side_and_end_when_nobody_reads(clip: Path) -> Non
     assert not alive
 
 
+def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", steady(10, 25))
+    assert probe(path) is probe(path)
+    write_clip(path, steady(12, 25))
+    assert probe(path).frame_count == len(read_frames(path)) == 12
+    path.unlink()
+    with pytest.raises(UserError, match="does not exist"):
+        probe(path)
+
+
 def test_relative_names_are_those_of_the_caller(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe(clip)
     monkeypatch.chdir(clip.parent)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
 
 import av
 import numpy as np
@@ -20,7 +23,7 @@ from common.media.colour import ColourTags
 from common.media.fields import field_order
 from common.media.hdr import HdrMetadata
 from common.media.isolation.isolated import isolated
-from common.media.isolation.limits import limits
+from common.media.isolation.limits import DecodingLimits, limits
 from common.media.orientation import Orientation
 from common.media.samples import chroma_is_placed
 from common.media.source import (
@@ -34,62 +37,10 @@ from common.media.source import (
     warn_once,
 )
 from common.media.stamps import increasing, measured_rate, unwrapped
+from common.media.video_info import VideoInfo
 
 _RESET_SECONDS = 1
 """A clock that goes back by more than this has started again; reordered frames go back by less."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """Facts of a video's first video stream.
-
-    Attributes:
-        path: as given (or ``"<memory>"``).
-        width, height: pixels of the upright picture (rotation applied).
-        frame_count: frames that will be shown, counted.
-        time_base: seconds per tick of ``Frame.pts``.
-        average_rate: frames per second; constant-rate files give exactly their rate.
-        duration: seconds from the first frame's start to the last one's end.
-        has_audio: whether there is an audio stream.
-        rotation: degrees clockwise by which the stored picture is turned: 0, 90, 180 or 270.
-        start: seconds of the first frame on the file's clock.
-        clock_start: ticks at which the file's clock begins, that of its earliest stream: live recordings
-            count from the time of day, or for how long the sender has run.
-        pixel_aspect: width of a pixel over its height, upright.
-        colour: tags of the stream.
-        pix_fmt: FFmpeg's name of the decoded pictures' format.
-        chroma_left: whether chroma samples are said to lie at the left edge of their pixels, as in H.264, and
-            not in their middle.
-        codec: FFmpeg's name of the stream's codec.
-        profile: of the codec, as FFmpeg calls it.
-        field_order: 0 for whole pictures, else which field is the first (:mod:`common.media.fields`).
-        hdr: what HDR pictures say of their mastering; None for others.
-    """
-
-    path: str
-    width: int
-    height: int
-    frame_count: int
-    time_base: Fraction
-    average_rate: Fraction
-    duration: float
-    has_audio: bool
-    rotation: int
-    start: float = 0.0
-    pixel_aspect: Fraction = Fraction(1)
-    colour: ColourTags = field(default_factory=ColourTags)
-    clock_start: int = 0
-    pix_fmt: str = ""
-    chroma_left: bool = False
-    codec: str = ""
-    profile: str | None = None
-    field_order: int = 0
-    hdr: HdrMetadata | None = None
-
-    @property
-    def interlaced(self) -> bool:
-        """Whether a picture holds two moments in its odd and even lines."""
-        return self.field_order != 0
 
 
 @dataclass(frozen=True)
@@ -116,9 +67,8 @@ class Scan:
     stored_size: tuple[int, int]
 
 
-@isolated
 def scan(source: Source) -> Scan:
-    """Count and date the frames of a video.
+    """Count and date the frames of a video; of a file that has not changed what is known is given again.
 
     A file that was cut short but still opens is taken as far as its packets are whole, as FFmpeg does; the
     loss is logged as a warning.
@@ -126,6 +76,24 @@ def scan(source: Source) -> Scan:
     Raises:
         UserError: missing, no media, no video stream, or not one frame that can be decoded.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        return read_scan(source)
+    try:
+        stat = Path(source).stat()
+    except (OSError, ValueError):
+        return read_scan(source)  # which says what is wrong
+    version = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return _known_scan(os.fspath(source), version, limits())
+
+
+@lru_cache(maxsize=32)
+def _known_scan(name: str, version: tuple[int, ...], bounds: DecodingLimits) -> Scan:
+    return read_scan(name)
+
+
+@isolated
+def read_scan(source: Source) -> Scan:
+    """:func:`scan` without what is known already."""
     name = source_name(source)
     with open_source(source, "video") as container:
         stream = video_stream(container, name)
