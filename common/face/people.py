@@ -101,7 +101,7 @@ class Faces:
                 stretch = self.stretches[index]
                 inside = (stretch.frames >= frames.start) & (stretch.frames < frames.stop)
                 if inside.any():
-                    kept.append(stretch[inside])
+                    kept.append(stretch if inside.all() else stretch[inside])
                     # Somebody who has seen more than this has seen something else.
                     watched.append(self.watched[index])
         rest = sum(self.watched) - sum(watched)

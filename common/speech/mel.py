@@ -78,13 +78,15 @@ class MelEncoder:
         """(features, bands) power per band; their sum is about the mean square of the signal."""
         count = feature_count(len(audio))
         left = WINDOW // 2 - HOP // 2
-        padded = np.zeros(HOP * (count - 1) + WINDOW, np.float32)
-        kept = audio[: len(padded) - left]
-        padded[left : left + len(kept)] = kept
-        frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
         blocks = []
         for start in range(0, count, _BLOCK):
-            spectrum = np.fft.rfft(frames[start : start + _BLOCK] * self._window, FFT)
+            # Only a block is copied: an hour of speech is 230 MB.
+            padded = np.zeros(HOP * (min(_BLOCK, count - start) - 1) + WINDOW, np.float32)
+            first = HOP * start - left
+            kept = audio[max(0, first) : first + len(padded)]
+            padded[max(0, -first) : max(0, -first) + len(kept)] = kept
+            frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
+            spectrum = np.fft.rfft(frames * self._window, FFT)
             blocks.append((np.abs(spectrum) ** 2).astype(np.float32) @ self._filters)
         return np.concatenate(blocks)
 
