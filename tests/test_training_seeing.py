@@ -356,7 +356,7 @@ def test_what_cannot_be_looked_at_is_refused_before_any_step(work: Path) -> None
     with pytest.raises(UserError, match="no sync expert"):
         run_editor(work, *held_out, f"train.sample_expert={work / 'nowhere'}")
     expert = _expert(work)
-    with pytest.raises(UserError, match="judged by another"):
+    with pytest.raises(UserError, match="measured by another"):
         config = stage2_config(work, *held_out, f"train.sample_expert={expert}")
         config.phase.sync.weight, config.phase.sync.model = 0.05, str(expert)
         validation_callbacks(config, EditorStrategy(stage2_config(work), open_shards(config.data)))
