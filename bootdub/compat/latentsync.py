@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bootdub.compat.run import output_path, run_dub, told_in_one_sentence, unused
+from bootdub.compat.run import run_dub, unused
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -25,10 +25,8 @@ def main(words: Sequence[str] | None = None) -> None:
     unused(parser, "chosen for that network", "--inference_steps", "--guidance_scale", "--enable_deepcache")
     unused(parser, "BootDub writes beside its output alone", "--temp_dir")
     given, further = parser.parse_known_args(words)
-    with told_in_one_sentence():
-        output = output_path(given.video_out_path)
     seed = [] if given.seed in (None, -1) else ["--seed", str(given.seed)]
-    files = ["--video", given.video_path, "--audio", given.audio_path, "--output", str(output)]
+    files = ["--video", given.video_path, "--audio", given.audio_path, "--output", given.video_out_path]
     run_dub(given, [*files, "--length", "bounce", *seed, *further])
 
 

@@ -6,12 +6,10 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import typer
 
 from bootdub.cli.errors import clean_errors
-from common.errors import UserError
 
 _UNUSED = "unused"
 
@@ -36,18 +34,6 @@ def told_in_one_sentence() -> Iterator[None]:
             yield
     except typer.Exit as ended:
         raise SystemExit(ended.exit_code) from ended
-
-
-def output_path(name: str) -> Path:
-    """Of the video to write; its folder is made, as these programs do."""
-    path = Path(name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"The folder of '{path}' cannot be made ({error.strerror}): choose another output."
-        ) from error
-    return path
 
 
 def run_dub(given: argparse.Namespace, words: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bootdub.compat.run import output_path, run_dub, told_in_one_sentence, unused
+from bootdub.compat.run import run_dub, told_in_one_sentence, unused
 from common.errors import UserError
 
 _NO_BOX = [-1, -1, -1, -1]
@@ -38,10 +38,9 @@ def main(words: Sequence[str] | None = None) -> None:
     given, further = parser.parse_known_args(words)
     with told_in_one_sentence():
         _refuse(given)
-        output = output_path(given.outfile)
     top, bottom, left, right = given.box
     box = [] if given.box == _NO_BOX else ["--box", f"{left},{top},{right},{bottom}"]
-    files = ["--video", given.face, "--audio", given.audio, "--output", str(output)]
+    files = ["--video", given.face, "--audio", given.audio, "--output", given.outfile]
     run_dub(given, [*files, "--length", "loop", *box, *further])
 
 

@@ -72,7 +72,7 @@ def pulled(
         field: (h, w, 2) pixels, as of :func:`thin_plate`.
         roi: where the result lies in the frame.
         origin: frame pixel of the image's corner.
-        resampling: of OpenCV's; cubic takes half of the time and is less sharp.
+        resampling: of OpenCV's; cubic takes a third of the time and is less sharp.
     """
     x = np.arange(roi[0] - origin[0], roi[2] - origin[0], dtype=np.float32)
     y = np.arange(roi[1] - origin[1], roi[3] - origin[1], dtype=np.float32)[:, None]
