@@ -17,6 +17,28 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+# Files that take longest, the longest first: begun last they leave the other workers idle.
+_LONG = (
+    "test_training_tools",
+    "test_stage1_footage",
+    "test_training_sync",
+    "test_gpu_check",
+    "test_training_seeing",
+    "test_training_resume",
+    "test_eval_mos",
+    "test_eval_run",
+    "test_dub_resume",
+    "test_training_distributed",
+    "test_training_pixels",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, the others as they were found; tools/test.sh switches off xdist's own order."""
+    order = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(scope="session")
 def shellcheck() -> Callable[[Path], None]:
     """Assert that shellcheck has nothing to say of a script; without shellcheck the test is skipped."""
