@@ -163,10 +163,8 @@ def decode_video(data: bytes) -> Frames:
     """Inverse of :func:`encode_video`."""
     from common.media import read_frames
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "video.mkv"
-        path.write_bytes(data)
-        return read_frames(path)
+    # In memory: no file, and no decoding process of its own, which costs more than the few frames of a window.
+    return read_frames(io.BytesIO(data))
 
 
 def _encode_audio(audio: npt.NDArray[np.floating[Any]]) -> bytes:
