@@ -11,9 +11,6 @@ from common.models.conditions import GridOffset
 THETA = 10000.0
 
 
-@lru_cache(maxsize=32)
-# Made once and kept: a tensor made in inference mode cannot be used in autograd later.
-@torch.inference_mode(False)
 def rotary_table(
     head_dim: int,
     target_grid: tuple[int, int, int],
@@ -31,8 +28,23 @@ def rotary_table(
 
     With an ``offset`` all tokens keep the positions that they have in the larger picture.
 
-    Angles are computed in float64.
+    Angles are computed in float64. Tables are kept.
     """
+    # Tensors of an export have no values, and must not be kept for real runs.
+    make = _make_table if torch.compiler.is_exporting() else _kept_table
+    return make(head_dim, target_grid, reference_frames, layout, device, offset)
+
+
+# A kept tensor that was made in inference mode could not be used in autograd later.
+@torch.inference_mode(False)
+def _make_table(
+    head_dim: int,
+    target_grid: tuple[int, int, int],
+    reference_frames: int,
+    layout: str,
+    device: torch.device,
+    offset: GridOffset | None,
+) -> torch.Tensor:
     _, height, width = target_grid
     top, left, whole_height, whole_width = offset or GridOffset(0, 0, height, width)
     shift_time = reference_frames if layout == "temporal" else 0
@@ -45,6 +57,9 @@ def rotary_table(
     angles = torch.cat(parts)
     turns = torch.stack((angles.cos(), angles.sin()), dim=-1).float()
     return turns[None, :, None].to(device)
+
+
+_kept_table = lru_cache(maxsize=32)(_make_table)
 
 
 def apply_rotary(x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
