@@ -163,7 +163,7 @@ def decode_video(data: bytes) -> Frames:
     """Inverse of :func:`encode_video`."""
     from common.media import read_frames
 
-    # In memory: no file, and no decoding process of its own, which costs more than the few frames of a window.
+    # In memory: no file and no decoding process, which costs more than the few frames of a window.
     return read_frames(io.BytesIO(data))
 
 
