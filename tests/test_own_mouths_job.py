@@ -26,8 +26,8 @@ from common.media import load_audio, read_frames, save_wav
 from common.models.package_info import read_info, write_info
 from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
-from stage2_dubber.dub.job import Composite, FacePlan
-from stage2_dubber.dub.own_mouths import FADE_FRAMES, source_frames
+from stage2_dubber.dub.job import Composite, FacePlan, source_frames
+from stage2_dubber.dub.own_mouths import FADE_FRAMES
 from stage2_dubber.dub.pipeline import DubPipeline, DubResult
 
 FRAMES = 36
@@ -284,7 +284,7 @@ class TestBoth:
         own = read_frames(dub("own-mouths", "own.mkv").output).astype(float)
         away = range(15, 26)
         _reaching(monkeypatch, ~np.isin(np.arange(FRAMES), away))
-        monkeypatch.setattr("stage2_dubber.dub.pipeline.composited_frames", white)
+        monkeypatch.setattr("stage2_dubber.dub.drawing.composited_frames", white)
         made = read_frames(dub("auto").output).astype(float)
         share = [float((255 - made[i]).sum() / (255 - own[i]).sum()) for i in range(FRAMES)]
         wanted = [

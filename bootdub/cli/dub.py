@@ -24,6 +24,7 @@ from bootdub.cli.options import (
     parse_box,
     use_limits,
 )
+from common.errors import UserError
 from common.files import require_file
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
@@ -32,8 +33,14 @@ from stage2_dubber.dub.length.options import Length, Outside, Timing
 
 def dub(
     video: Annotated[Path, typer.Option(help="The clip to dub.")],
-    audio: Annotated[Path, typer.Option(help="The new speech: a sound file or a video with sound.")],
     output: Annotated[Path, typer.Option(help="The dubbed video to write (.mp4, .mov, .mkv, .webm).")],
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            help="The new speech: a sound file or a video with sound. With --cues it may be left away: the "
+            "sound is then put together from the files of the cues."
+        ),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
     ] = None,
@@ -183,6 +190,9 @@ def dub(
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
     with clean_errors():
         require_file(video, "video")
+        audio = audio or cues
+        if audio is None:
+            raise UserError("There is no speech: give --audio, or --cues with a file for every cue.")
         require_file(audio, "audio")
         from common.models.package_info import read_info
 
@@ -303,7 +313,6 @@ def info(
     with clean_errors():
         import json
 
-        from common.errors import UserError
         from common.models.ltx2.index import is_joint_folder
         from stage2_dubber.dub.locate import read_metadata
 

@@ -1,8 +1,9 @@
-"""One sound with a stretch of another one in it, for a video of which a part gets another sound."""
+"""One sound with stretches of others in it, for a video of which parts get another sound."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,53 +19,120 @@ _FADE_SECONDS = 0.01
 _BLOCK_SECONDS = 1
 
 
-def write_patched(path: Path, own: Source, other: Source, track: int | None, place: SoundPlace) -> None:
-    """Write a 24-bit WAV of ``own`` in which ``other`` is heard from ``place.begin`` to ``place.end``.
+@dataclass(frozen=True)
+class SoundPatch:
+    """A sound that is heard for a while instead of another one.
 
-    It has the rate and the channels of ``own`` and goes on for as long as either. ``other`` begins at
-    ``place.zero``; where it is silent, nothing is heard within the stretch. The sounds pass into each other
-    within 10 ms.
+    Attributes:
+        source: the file.
+        place: where it lies, and from when to when it is heard.
+        track: number of the file's sound track; None: the usual one.
+    """
+
+    source: Source
+    place: SoundPlace
+    track: int | None = None
+
+
+def write_patched(path: Path, own: Source | None, patches: Sequence[SoundPatch]) -> None:
+    """Write a 24-bit WAV of ``own`` in which ``patches`` are heard instead, together where they overlap.
+
+    Within a patch's stretch nothing of ``own`` is heard, also where the patch is silent. It goes on for as
+    long as any of the sounds. They pass into each other within 10 ms. What is too loud together is clipped.
 
     Args:
-        own: the sound outside of the stretch, its time zero first.
-        other: the sound within.
-        track: number of the sound track of ``other``; None: the usual one.
-        place: of ``other``.
+        path: the file to write.
+        own: the sound outside of the patches, its time zero first; None: silence.
+        patches: at least one where there is no ``own``.
 
     Raises:
         UserError: a file has no sound.
     """
-    with open_source(own, "video") as container:
-        context = audio_stream(container, source_name(own)).codec_context
-        rate, layout, channels = context.sample_rate, context.layout.name, context.layout.nb_channels
-    first = round(place.begin * rate)
-    last = None if place.end is None else round(place.end * rate)
-    skipped = round(place.zero * rate)
-    outer = _Samples(audio_blocks(own, rate, layout, "fltp"), channels, 0)
-    inner = _Samples(audio_blocks(other, rate, layout, "fltp", track), channels, skipped)
+    rate, layout, channels = _form(
+        [(own, None)] if own is not None else [(p.source, p.track) for p in patches]
+    )
+    outer = None if own is None else _Samples(audio_blocks(own, rate, layout, "fltp"), channels, 0)
+    inner = [_HeardPatch(patch, rate, layout, channels) for patch in patches]
     step, position = rate * _BLOCK_SECONDS, 0
-    fade = max(1, round(_FADE_SECONDS * rate))
     with (
         atomic_path(path) as temporary,
         soundfile.SoundFile(temporary, "w", rate, channels, subtype="PCM_24", format="RF64") as target,
     ):
         while True:
-            past = last is not None and position >= last
-            count = step if last is None or past else min(step, last - position)
-            share = _share(np.arange(position, position + count), first, last, fade)
-            mixed = outer.take(count) * (1 - share) + inner.take(count) * share
-            if outer.over and (past or inner.over):
-                target.write(mixed.T[: max(outer.given, 0 if past else inner.given)])
+            # No block goes across the beginning or end of a patch.
+            edges = [edge for patch in inner for edge in patch.edges if edge > position]
+            count = min([step, *(edge - position for edge in edges)])
+            mixed = np.zeros((channels, count), np.float32)
+            covered, given = np.zeros(count, np.float32), 0
+            for patch in inner:
+                if patch.is_heard(position):
+                    share = patch.share(np.arange(position, position + count))
+                    mixed += patch.samples.take(count) * share
+                    covered, given = np.maximum(covered, share), max(given, patch.samples.given)
+            if outer is not None:
+                mixed += outer.take(count) * (1 - covered)
+                given = max(given, outer.given)
+            if (outer is None or outer.over) and all(patch.is_over(position) for patch in inner):
+                target.write(mixed.T[:given])
                 return
             target.write(mixed.T)
             position += count
 
 
-def _share(at: NDArray[np.int64], first: int, last: int | None, fade: int) -> NDArray[np.float32]:
-    """How much of the inner sound is heard at samples; it rises and falls within ``fade`` of them."""
-    rising = np.ones(len(at)) if first == 0 else (at - first + 1) / fade
-    falling = np.ones(len(at)) if last is None else (last - at) / fade
-    return np.clip(np.minimum(rising, falling), 0, 1).astype(np.float32)
+def _form(sources: Sequence[tuple[Source, int | None]]) -> tuple[int, str, int]:
+    """The highest rate of sounds, and the layout with most channels and how many these are."""
+    rates, layouts = [], []
+    for source, track in sources:
+        with open_source(source, "audio") as container:
+            context = audio_stream(container, source_name(source), track).codec_context
+            rates.append(context.sample_rate)
+            layouts.append((context.layout.nb_channels, context.layout.name))
+    channels, layout = max(layouts)
+    return max(rates), layout, channels
+
+
+class _HeardPatch:
+    """A patch while it is heard; its file is open for as long."""
+
+    def __init__(self, patch: SoundPatch, rate: int, layout: str, channels: int) -> None:
+        self._patch, self._form = patch, (rate, layout, channels)
+        self._first = round(patch.place.begin * rate)
+        self._last = None if patch.place.end is None else round(patch.place.end * rate)
+        self._fade = max(1, round(_FADE_SECONDS * rate))
+        self._open: _Samples | None = None
+
+    @property
+    def edges(self) -> tuple[int, ...]:
+        """Samples at which it begins and ends."""
+        return (self._first,) if self._last is None else (self._first, self._last)
+
+    @property
+    def samples(self) -> _Samples:
+        """Its sound from its beginning on."""
+        if self._open is None:
+            rate, layout, channels = self._form
+            blocks = audio_blocks(self._patch.source, rate, layout, "fltp", self._patch.track)
+            self._open = _Samples(blocks, channels, round(self._patch.place.zero * rate) - self._first)
+        return self._open
+
+    def is_heard(self, position: int) -> bool:
+        """Whether a block that begins at ``position`` is within its stretch; after it the file is closed."""
+        if self._last is not None and position >= self._last:
+            self._open = None
+            return False
+        return position >= self._first
+
+    def is_over(self, position: int) -> bool:
+        """Whether nothing of it comes after the block that began at ``position``."""
+        if self._last is not None and position >= self._last:
+            return True
+        return self._open is not None and self._open.over
+
+    def share(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How much of it is heard at samples; it rises and falls within 10 ms."""
+        rising = np.ones(len(at)) if self._first == 0 else (at - self._first + 1) / self._fade
+        falling = np.ones(len(at)) if self._last is None else (self._last - at) / self._fade
+        return np.clip(np.minimum(rising, falling), 0, 1).astype(np.float32)
 
 
 class _Samples:

@@ -9,7 +9,7 @@ therefore one window of crops and a few frames, whatever the length and the size
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -164,6 +164,7 @@ def composited_frames(
     audio_features: np.ndarray,
     compositing: Compositing = DEFAULT_COMPOSITING,
     start: int = 0,
+    below: Iterator[Composite] | None = None,
 ) -> Iterator[Composite]:
     """Second pass: the frames of the source, in order, with the edits put back.
 
@@ -179,14 +180,16 @@ def composited_frames(
         compositing: how edits go back. "residual" and "fused" want an editor that tells changes.
         start: the first frame that is wanted. Where it lies within a segment, frames come from the first one
             of that segment on: an edit depends on those before it.
+        below: what edits go back into, from the frame on that :func:`first_wanted` gives; None: the source.
     """
     waiting = deque(segment for segment in plan.segments if segment.source.stop > start)
-    start = min([start, *(segment.source.start for segment in waiting)])
+    start = first_wanted([plan], start)
     position = plan.dubbed_frames - sum(len(segment.source) for segment in waiting)
-    with open_video(video, samples=True) as behind, open_video(video) as ahead:
+    with open_video(video) as ahead:
         cutter = _Cutter(ahead.frames(start), plan, editor.crop_size)
         segment: Segment | None = None
-        for frame in behind.frames(start):
+        for item in source_frames(video, start) if below is None else below:
+            frame = item.frame
             if segment is None and waiting and frame.index == waiting[0].source.start:
                 segment = waiting.popleft()
                 edits = _Edits(editor, cutter.crops(segment), segment.model, audio_features, compositing)
@@ -207,6 +210,26 @@ def composited_frames(
             position += 1
             if frame.index == segment.source.stop - 1:
                 segment = None
+
+
+def first_wanted(plans: Sequence[FacePlan], start: int) -> int:
+    """The frame from which on frames are needed for those from ``start`` on.
+
+    Where it lies within segments, that is the first one of these: an edit depends on those before it.
+    """
+    segments = [segment.source for plan in plans for segment in plan.segments]
+    while True:
+        earliest = min([start, *(run.start for run in segments if run.start < start < run.stop)])
+        if earliest == start:
+            return start
+        start = earliest
+
+
+def source_frames(video: Path | RetimedVideo, start: int = 0) -> Iterator[Composite]:
+    """The frames of the source from ``start`` on, untouched."""
+    with open_video(video, samples=True) as reader:
+        for frame in reader.frames(start):
+            yield Composite(frame, frame.image)
 
 
 def _square(crops: CropTrack, image: np.ndarray, index: int) -> np.ndarray:

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from av.video.frame import VideoFrame
 
-from common.media import VideoInfo, VideoWriter, contact_sheet, tile
+from common.media import VideoInfo, VideoWriter, contact_sheet, probe, tile
 from common.media.patched import write_patched
 from common.media.pieces import PIECE_FRAMES, PieceForm, join
 from common.media.retiming import open_video
 from common.media.samples import with_change
 from common.media.writer import Tracks
 from stage2_dubber.dub.job import Composite, FacePlan
+from stage2_dubber.dub.length.options import Outside
 from stage2_dubber.dub.request import DubInputs, DubRequest
 from stage2_dubber.dub.resume.folder import JobFolder, passing_folder
 
@@ -70,7 +71,7 @@ class JobOutputs:
         finished = self.work.finished(*((film.name, film.form.suffix) for film in self._films))
         return min(finished * PIECE_FRAMES, self._info.frame_count)
 
-    def write(self, plan: FacePlan, composites: Iterable[Composite]) -> int:
+    def write(self, dubbed_frames: int, composites: Iterable[Composite]) -> int:
         """Write all files while ``composites`` come in; the number of frames is returned.
 
         The dubbed video has the source's frames at the source's time stamps and the speech file's own audio
@@ -78,7 +79,7 @@ class JobOutputs:
         finished: every file is whole or absent.
 
         Args:
-            plan: which frames are dubbed.
+            dubbed_frames: how many of all frames are dubbed.
             composites: from a frame on that is not after :attr:`first_frame`; those before it are passed
                 over.
 
@@ -86,7 +87,7 @@ class JobOutputs:
             UserError: a file cannot be written.
         """
         request, work = self._request, self.work
-        sheet = None if request.contact_sheet is None else _Sheet(plan.dubbed_frames, work)
+        sheet = None if request.contact_sheet is None else _Sheet(dubbed_frames, work)
         done = self._write_pieces(composites, sheet)
         work.publish()
         with open_video(self.inputs.video) as reader:
@@ -103,12 +104,13 @@ class JobOutputs:
 
     def _sound(self) -> Path:
         """The file with the outputs' sound."""
-        request, inputs = self._request, self.inputs
-        if not inputs.patched:
+        request, patches = self._request, self.inputs.patches
+        if not patches:
             return request.audio
         path = self.work.path / "sound.wav"
         if not path.is_file():
-            write_patched(path, request.video, request.audio, request.audio_track, inputs.place.sound)
+            own = request.timing.outside is Outside.own and probe(request.video).has_audio
+            write_patched(path, request.video if own else None, patches)
         return path
 
     def _write_pieces(self, composites: Iterable[Composite], sheet: _Sheet | None) -> int:
@@ -142,7 +144,7 @@ def write_outputs(
 ) -> int:
     """Write all files of a job that nobody will go on with, as :meth:`JobOutputs.write`."""
     with passing_folder(request.output) as work:
-        return JobOutputs(request, inputs, work).write(plan, composites)
+        return JobOutputs(request, inputs, work).write(plan.dubbed_frames, composites)
 
 
 def _film(name: str, path: Path, form: PieceForm, tracks: Tracks) -> Film:

@@ -7,12 +7,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
-from common.media.retiming import RetimedVideo, open_video
 from common.own_mouths.config import Renderer
 from common.own_mouths.renderer import MouthRenderer, build_renderer
 from stage2_dubber.dub.faces.follow import FollowedFace
@@ -22,7 +20,8 @@ from stage2_dubber.dub.request import DubRequest
 FADE_FRAMES = 5
 """Frames over which a dub passes from own mouths to the editor's pictures and back."""
 
-_SHEET_SIZE = 256  # pixels of the crops that contact sheets show
+SHEET_SIZE = 256
+"""Pixels of the crops that contact sheets show."""
 # Frames of a stretch that the editor draws, at least: its shortest segment at 25 frames per second. What own
 # mouths do not cover for less than that they draw all the same.
 _LEAST_STRETCH = round(MIN_SEGMENT_SECONDS * 25)
@@ -42,16 +41,6 @@ class Division:
     renderer: MouthRenderer | None
     editor: FacePlan | None
     opacity: dict[int, float]
-
-    @property
-    def covered(self) -> float:
-        """Share of the dubbed frames in which the clip shows what is to be said."""
-        return float(self.renderer.plan.covered.mean()) if self.renderer is not None else 0.0
-
-    @property
-    def own_frames(self) -> int:
-        """Frames that own mouths draw, fully or in a passage."""
-        return sum(share > 0 for share in self.opacity.values())
 
 
 def divide(
@@ -95,13 +84,6 @@ def divide(
     return Division(renderer, replace(plan, segments=segments) if segments else None, opacity)
 
 
-def source_frames(video: Path | RetimedVideo, start: int = 0) -> Iterator[Composite]:
-    """The frames of the source from ``start`` on, untouched."""
-    with open_video(video, samples=True) as reader:
-        for frame in reader.frames(start):
-            yield Composite(frame, frame.image)
-
-
 def with_own_mouths(
     items: Iterable[Composite], division: Division, plan: FacePlan, crops: bool
 ) -> Iterator[Composite]:
@@ -138,7 +120,7 @@ def with_own_mouths(
         before, after = item.before, item.after
         if crops:
             before, after = (
-                plan.crops.extract(x, item.frame.index, _SHEET_SIZE) for x in (item.frame.image, image)
+                plan.crops.extract(x, item.frame.index, SHEET_SIZE) for x in (item.frame.image, image)
             )
         yield Composite(item.frame, image, position, before, after)
         position += 1

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,20 +20,20 @@ from common.media import SAMPLE_RATE
 from common.models.package_info import BASE_PHASE, PackageInfo, read_info
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
-from common.own_mouths.occluders import REACH
 from common.progress import ProgressCallback
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from common.speech.registry import LIP_SHAPES
 from common.speech.silence import encode_until
-from stage2_dubber.dub.compositing.options import TELL_CHANGES
 from stage2_dubber.dub.device import choose_device, choose_dtype
+from stage2_dubber.dub.drawing import draw_faces
+from stage2_dubber.dub.dubbed import DubbedFace, DubbedFaces, Planned, plan_faces
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
-from stage2_dubber.dub.job import DUBBING, Composite, FacePlan, composited_frames, plan_followed
+from stage2_dubber.dub.job import DUBBING
 from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import JobOutputs
-from stage2_dubber.dub.own_mouths import Division, divide, source_frames, with_own_mouths
+from stage2_dubber.dub.own_mouths import divide
 from stage2_dubber.dub.presets.choose import choose_preset
 from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
 from stage2_dubber.dub.presets.table import PresetSettings
@@ -41,12 +41,11 @@ from stage2_dubber.dub.report import DubReport
 from stage2_dubber.dub.request import DubInputs, DubRequest, check_paths, check_request, choice
 from stage2_dubber.dub.resume.folder import JobFolder, job_folder
 from stage2_dubber.dub.resume.key import job_key, model_identity
-from stage2_dubber.dub.telling import FramesDone, told
 
 if TYPE_CHECKING:
     from common.models.ltx2.package import JointPackage
     from common.models.package import ModelPackage
-    from stage2_dubber.dub.editing.windowed import Advance
+    from stage2_dubber.dub.editing.windowed import Advance, Watch, WindowedEditor
 
 # The model and its editor, with the libraries that they stand on, are imported where they are first needed:
 # that takes seconds, and most clips are dubbed with their own mouths alone.
@@ -190,7 +189,7 @@ class DubPipeline:
     def __call__(
         self,
         video: str | PathLike[str],
-        audio: str | PathLike[str],
+        audio: str | PathLike[str] | None,
         output: str | PathLike[str],
         *,
         progress: ProgressCallback | None = None,
@@ -203,7 +202,7 @@ class DubPipeline:
 
         Args:
             video: the clip.
-            audio: a sound file, or a video whose sound is meant.
+            audio: a sound file, or a video whose sound is meant; None with ``cues`` that name files.
             output: the video to write; it appears when it is whole.
             progress: called with stage, frames done, frames in all.
             options: how the clip is dubbed, by name: all fields of
@@ -282,83 +281,52 @@ class DubPipeline:
             )
             followed.keep(work)
             rule = request.crops or self.info.conventions.crops
-            plan = plan_followed(request.video, followed, geometry.crop_scale, geometry.fps, rule)
+            plans = plan_faces(request.video, followed, geometry.crop_scale, geometry.fps, rule)
         with clock.part("speech"):
-            seconds = plan.timeline.duration
-            lips = None if followed.mouths is None else inputs.features(self._lip_encoder(), seconds)
-            division = divide(request, renderer, followed, plan, lips)
-            # Where the package's own features are lip shapes, they are there already.
-            audio_features = lips if self._lips is self.speech else None
-            if division.editor is not None and audio_features is None:
-                audio_features = inputs.features(self.speech, seconds)
+            faces = DubbedFaces(tuple(self._dubbed(request, inputs, renderer, planned) for planned in plans))
         with clock.part("dubbing"), _memory_errors():
             outputs = JobOutputs(request, inputs, work)
-            frames, seams = self._frames(request, plan, division, audio_features, tell, outputs)
-            count = outputs.write(plan, frames)
-            if division.renderer is None:
-                tell(DUBBING, plan.model_frames, plan.model_frames)
-        report = DubReport.of(followed, plan, division, count, inputs, request.stated)
+            drawing = draw_faces(request, faces, outputs, partial(self._editor, request), tell)
+            count = outputs.write(len(faces.frames), drawing.frames)
+            tell(DUBBING, drawing.total, drawing.total)
+        report = DubReport.of(faces, count, inputs, request.stated)
         if request.report is not None:
             report.save(request.report)
         return DubResult(
             request.output,
             count,
-            plan.dubbed_frames,
+            report.dubbed_frames,
             clock.seconds,
             report.warnings,
-            seams,
-            division.own_frames,
-            division.covered if division.renderer is not None else None,
+            drawing.seams,
+            faces.own_frames,
+            faces.covered,
             report,
         )
+
+    def _dubbed(
+        self, request: DubRequest, inputs: DubInputs, renderer: Renderer, planned: Planned
+    ) -> DubbedFace:
+        followed, plan = planned
+        encode = partial(inputs.features, seconds=plan.timeline.duration, cues=followed.cues)
+        lips = None if followed.mouths is None else encode(self._lip_encoder())
+        division = divide(request, renderer, followed, plan, lips)
+        # Where the package's own features are lip shapes, they are there already.
+        audio_features = lips if self._lips is self.speech else None
+        if division.editor is not None and audio_features is None:
+            audio_features = encode(self.speech)
+        return DubbedFace(followed, plan, division, audio_features)
+
+    def _editor(self, request: DubRequest, watch: Watch) -> WindowedEditor:
+        from stage2_dubber.dub.editing.build import build_editor
+
+        return build_editor(self.package, request.sampling, watch)
 
     def _lip_encoder(self) -> SpeechEncoder:
         """What tells lip shapes: the package's own predictor, or the one that is shipped."""
         if self._lips is None:
             self._lips = shipped_lip_encoder()
         return self._lips
-
-    def _frames(
-        self,
-        request: DubRequest,
-        plan: FacePlan,
-        division: Division,
-        audio_features: np.ndarray | None,
-        tell: ProgressCallback,
-        outputs: JobOutputs,
-    ) -> tuple[Iterator[Composite], tuple[float, ...]]:
-        """The frames of the job that are missing, with some before them, and the seconds at which the
-        editor's second and later windows begin.
-        """
-        seams: tuple[float, ...] = ()
-        # What lies before a face is told by the frames about it, too.
-        start = max(0, outputs.first_frame - (REACH if division.renderer is not None else 0))
-        video = outputs.inputs.video
-        frames = source_frames(video, start)
-        if division.editor is not None:
-            from stage2_dubber.dub.editing.build import build_editor
-            from stage2_dubber.dub.editing.windowed import Watch
-
-            changes = request.compositing in TELL_CHANGES
-            assert audio_features is not None
-            advance = FramesDone(plan.model_frames, tell) if division.renderer is None else None
-            watch = Watch(advance, changes, kept=outputs.work.window)
-            editor = build_editor(self.package, request.sampling, watch)
-            if advance is not None:
-                advance(sum(editor.kept_frames(part.model) for part in division.editor.segments))
-            frames = composited_frames(
-                video, division.editor, editor, audio_features, request.compositing, start
-            )
-            seams = tuple(
-                (segment.model.start + window.start) / self.info.geometry.fps
-                for segment in division.editor.segments
-                for window in editor.windows(len(segment.model))[1:]
-            )
-        if division.renderer is not None:
-            frames = with_own_mouths(frames, division, plan, request.contact_sheet is not None)
-            before = sum(frame < outputs.first_frame for frame in division.opacity)
-            frames = told(frames, before, plan.dubbed_frames, tell)
-        return frames, seams
 
     def edit_crops(
         self,

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.files import PathLike, write_json
 from common.media.retiming import Retiming
 from common.own_mouths.config import Renderer
-from stage2_dubber.dub.faces.follow import FollowedFace
-from stage2_dubber.dub.job import FacePlan
-from stage2_dubber.dub.own_mouths import Division
+from stage2_dubber.dub.dubbed import DubbedFace, DubbedFaces
 from stage2_dubber.dub.provenance.provenance import Provenance
 from stage2_dubber.dub.request import DubInputs
 from stage2_dubber.dub.untouched import Untouched
@@ -30,6 +26,7 @@ class Drawn:
         first, last: its frames.
         start, end: seconds on the video's clock.
         renderer: "own-mouths", "editor", or "passage" between the two.
+        faces: the numbers of the face.
     """
 
     first: int
@@ -37,6 +34,7 @@ class Drawn:
     start: float
     end: float
     renderer: str
+    faces: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class DubReport:
         dubbed_frames: how many show an edited face.
         faces: numbers of the faces that are dubbed, as in ``bootdub faces``.
         shots: first frames of the video's shots.
-        drawn: who drew what, in order.
+        drawn: who drew what, in order; one face after the other.
         untouched: what was left alone and why, in order.
         lost: sentences about what the output could not keep of the source.
         warnings: all sentences for the user; those about losses are among them.
@@ -83,27 +81,18 @@ class DubReport:
     provenance: str = ""
 
     @classmethod
-    def of(
-        cls,
-        face: FollowedFace,
-        plan: FacePlan,
-        division: Division,
-        frames: int,
-        inputs: DubInputs,
-        provenance: Provenance,
-    ) -> DubReport:
+    def of(cls, faces: DubbedFaces, frames: int, inputs: DubInputs, provenance: Provenance) -> DubReport:
         """The report of a job that has written so many ``frames``."""
-        runs = [segment.source for segment in plan.segments]
-        opacity = None if division.renderer is None else division.opacity
+        followed = faces.faces[0].followed
         return cls(
             frames,
-            plan.dubbed_frames,
-            tuple(sorted({face.faces.stretches[i].person for i in face.chosen.stretches})),
-            tuple(np.flatnonzero(np.diff(face.faces.shots, prepend=-1)).tolist()),
-            tuple(drawn_stretches(runs, opacity, plan.timeline.times, face.info.duration)),
-            plan.untouched,
+            len(faces.frames),
+            tuple(sorted({person for face in faces.faces for person in face.persons})),
+            tuple(np.flatnonzero(np.diff(followed.faces.shots, prepend=-1)).tolist()),
+            tuple(drawn for face in faces.faces for drawn in drawn_stretches(face)),
+            faces.untouched,
             inputs.lost,
-            inputs.warnings + plan.warnings,
+            inputs.warnings + faces.warnings,
             tuple(shown_stretches(inputs.retiming)),
             provenance.sentence,
         )
@@ -124,26 +113,19 @@ def shown_stretches(retiming: Retiming | None) -> list[ShownStretch]:
     ]
 
 
-def drawn_stretches(
-    runs: Sequence[range], opacity: Mapping[int, float] | None, times: NDArray[np.float64], end: float
-) -> list[Drawn]:
-    """Who draws the frames of ``runs``.
-
-    Args:
-        runs: frames that are dubbed.
-        opacity: frame -> share of own mouths; None: the editor draws all.
-        times: (N,) seconds of the video's frames.
-        end: seconds at which the last one ends.
-    """
-    ends = np.append(times[1:], end)
+def drawn_stretches(face: DubbedFace) -> list[Drawn]:
+    """Who draws the frames of a face."""
+    times, persons, division = face.plan.timeline.times, face.persons, face.division
+    ends = np.append(times[1:], face.followed.info.duration)
     found: list[Drawn] = []
-    for run in runs:
+    for run in face.runs:
         for frame in run:
-            share = 0.0 if opacity is None else opacity.get(frame, 0.0)
+            share = 0.0 if division.renderer is None else division.opacity.get(frame, 0.0)
             who = BOTH if 0 < share < 1 else (Renderer.own_mouths if share else Renderer.editor).value
             last = found[-1] if found else None
+            end = float(ends[frame])
             if last and frame > run.start and last.renderer == who:
-                found[-1] = Drawn(last.first, frame, last.start, float(ends[frame]), who)
+                found[-1] = replace(last, last=frame, end=end)
             else:
-                found.append(Drawn(frame, frame, float(times[frame]), float(ends[frame]), who))
+                found.append(Drawn(frame, frame, float(times[frame]), end, who, persons))
     return found

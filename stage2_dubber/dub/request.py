@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from fractions import Fraction
@@ -16,6 +17,7 @@ from common.errors import UserError
 from common.files import require_file, require_writable_dir
 from common.media import SAMPLE_RATE, Encoding, VideoInfo, load_audio, probe
 from common.media.following import WantedPictures, following
+from common.media.patched import SoundPatch
 from common.media.retiming import RetimedVideo, Retiming, retimed_info
 from common.media.soundtrack import AT_START
 from common.media.writer import Tracks
@@ -26,7 +28,7 @@ from common.speech.base import SpeechEncoder
 from common.speech.silence import encode_until
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.faces.choice import AUTO, FaceChoice
-from stage2_dubber.dub.faces.cues import cued_speech
+from stage2_dubber.dub.faces.cues import Cue, SpokenCue, cue_sounds, cued_speech, spoken_cues
 from stage2_dubber.dub.length.options import Length, Outside, Timing
 from stage2_dubber.dub.length.place import SpeechPlace, speech_place
 from stage2_dubber.dub.length.tracks import carried_tracks, sound_losses
@@ -48,7 +50,8 @@ class DubRequest:
 
     Attributes:
         video: the clip to dub.
-        audio: a sound file, or a video whose sound is meant.
+        audio: a sound file, or a video whose sound is meant; or the table ``cues``: the sound is then put
+            together from those that it names.
         output: the video to write; whole or absent.
         sampling: seed, steps and guidance, where they are not the package's own.
         timing: which part is dubbed, when the speech begins, and what is done about different lengths.
@@ -58,7 +61,8 @@ class DubRequest:
         box: x0, y0, x1, y1 of the face in pixels of the upright picture, for every frame; implies "box".
         follow_box: the box is that of the first frame and is carried along by optical flow, until a cut.
         track: a file with a box or landmarks per frame; implies "box".
-        cues: a table of who says what when (:mod:`stage2_dubber.dub.faces.cues`); ``audio`` stays the sound.
+        cues: a table of who says what when (:mod:`stage2_dubber.dub.faces.cues`); an ``audio`` file stays the
+            sound.
         overwrite: replace files that exist.
         lossless: write FFV1 (``output`` must end in .mkv).
         codec: of the output's pictures, a name of :data:`common.media.codecs.OUTPUT_CODECS`; None: the
@@ -111,14 +115,14 @@ class DubRequest:
     def of(
         cls,
         video: str | PathLike[str],
-        audio: str | PathLike[str],
+        audio: str | PathLike[str] | None,
         output: str | PathLike[str],
         **options: Any,
     ) -> DubRequest:
         """A request from what callers write by hand.
 
         Args:
-            video, audio, output: as above.
+            video, audio, output: as above; no audio means the table of cues.
             options: fields of this class, paths and choices also as text, and fields of
                 :class:`common.diffusion.options.SamplingOptions` and
                 :class:`stage2_dubber.dub.length.options.Timing`, which change ``sampling`` and ``timing``.
@@ -143,6 +147,9 @@ class DubRequest:
         for name, kind in (("compositing", Compositing), ("renderer", Renderer), ("crops", CropRule)):
             if options.get(name) is not None:
                 options[name] = choice(kind, options[name], name)
+        audio = audio if audio is not None else options.get("cues")
+        if audio is None:
+            raise UserError("There is no audio: give it, or a table of cues that names files.")
         sampling = replace(options.pop("sampling", None) or SamplingOptions(), **changes)
         timing = replace(options.pop("timing", None) or Timing(), **times)
         return cls(Path(video), Path(audio), Path(output), sampling=sampling, timing=timing, **options)
@@ -155,6 +162,11 @@ class DubRequest:
             UserError: nothing that is understood.
         """
         return FaceChoice.parse(str(self.face))
+
+    @property
+    def mixes_cues(self) -> bool:
+        """Whether the sound is put together from those that the table of cues names."""
+        return self.cues is not None and same_file(self.audio, self.cues)
 
     @property
     def stated(self) -> Provenance:
@@ -204,14 +216,16 @@ class DubInputs:
 
     Attributes:
         info: of the video that is dubbed.
-        samples: (samples,) int16 mono at 16 kHz, what the faces say on its clock; never the output's sound.
+        samples: (samples,) int16 mono at 16 kHz, what the face says on its clock; never the output's sound.
+            Where there are cues, what is said in all of them, one after the other.
         warnings: sentences for the user.
         lost: those of them that say what the output cannot keep of the video.
         video: what is dubbed, the source or its frames at other times.
         place: where the speech lies.
         encoding: how the output's pictures are written.
         tracks: what goes beside the pictures.
-        patched: whether the sound is the video's own with the speech in it.
+        patches: where the sound is put together, what is heard instead of the video's own.
+        cues: what the faces of a cue file say.
     """
 
     info: VideoInfo
@@ -222,7 +236,8 @@ class DubInputs:
     place: SpeechPlace
     encoding: Encoding
     tracks: Tracks
-    patched: bool
+    patches: tuple[SoundPatch, ...] = ()
+    cues: tuple[SpokenCue, ...] = ()
 
     @property
     def audio(self) -> np.ndarray:
@@ -234,12 +249,17 @@ class DubInputs:
         """At which other times the source's frames are shown; None: as in the source."""
         return self.video.retiming if isinstance(self.video, RetimedVideo) else None
 
-    def features(self, encoder: SpeechEncoder, seconds: float) -> np.ndarray:
+    def features(self, encoder: SpeechEncoder, seconds: float, cues: Collection[Cue] = ()) -> np.ndarray:
         """(T, C) features of the audio for pictures that last ``seconds``: with silence to at least that, and
-        without what comes so much later that no picture can be changed by it.
+        without what comes so much later that no picture can be changed by it. ``cues``: of the face that is
+        meant, where there are any.
         """
         last = int(np.ceil((seconds + _SPEECH_BEYOND) * SAMPLE_RATE))
-        return encode_until(encoder, _floats(self.samples[:last]), int(np.ceil(seconds * SAMPLE_RATE)))
+        if self.cues:
+            said = cued_speech([spoken for spoken in self.cues if spoken.cue in cues], self.info.duration)
+        else:
+            said = _floats(self.samples[:last])
+        return encode_until(encoder, said, int(np.ceil(seconds * SAMPLE_RATE)))
 
 
 def _floats(samples: np.ndarray) -> np.ndarray:
@@ -263,26 +283,35 @@ def check_request(request: DubRequest) -> DubInputs:
         from common.face.box_backend import BoxDetector
 
         BoxDetector(**{**options, "mesh": False}).check(info.width, info.height, info.frame_count)
-    audio = load_audio(request.audio, SAMPLE_RATE, request.audio_track)
-    seconds, rule = len(audio) / SAMPLE_RATE, request.timing.length
-    place = speech_place(request.timing, info.duration, seconds, request.cues is not None)
+    mixes, rule = request.mixes_cues, request.timing.length
+    audio = None if mixes else load_audio(request.audio, SAMPLE_RATE, request.audio_track)
+    seconds = info.duration if audio is None else len(audio) / SAMPLE_RATE
+    place = speech_place(request.timing, info.duration, seconds, request.cues is not None, mixes)
     video = shown_video(request.video, rule, place.zero + seconds)
     retiming = video.retiming if isinstance(video, RetimedVideo) else None
     warnings = length_warnings(rule, info, place, seconds, retiming)
     if request.cues is not None:
-        audio, warnings = cued_speech(request.cues, audio, info.duration), []
+        cues, warnings = spoken_cues(request.cues, audio, info.duration), []
+        samples = np.concatenate([spoken.samples for spoken in cues])
+    else:
+        assert audio is not None
+        cues, samples = (), (place.placed(audio) * 32768).astype(np.int16)
     suffix = request.output.suffix.lower()
     shown = info if retiming is None else retimed_info(info, retiming)
     encoding, lost = following(shown, suffix, request.pictures)
     further, left_out = carried_tracks(request.video, suffix, rule, retiming)
-    patched = place.is_part and request.timing.outside is Outside.own and info.has_audio
-    lost += left_out + sound_losses(request.audio, request.audio_track, suffix, patched)
-    sound = AT_START if patched else place.sound
+    own = request.timing.outside is Outside.own and info.has_audio
+    patches: tuple[SoundPatch, ...] = ()
+    if mixes:
+        patches = cue_sounds(request.audio)
+    elif place.is_part and own:
+        patches = (SoundPatch(request.audio, place.sound, request.audio_track),)
+    lost += left_out + sound_losses(request.audio, request.audio_track, suffix, bool(patches), mixes)
+    sound = AT_START if patches else place.sound
     if rule is Length.cut_off:
         sound = replace(sound, end=Fraction(shown.duration).limit_denominator(1_000_000))
-    tracks = Tracks(None if patched else request.audio_track, further, sound)
-    samples = (place.placed(audio) * 32768).astype(np.int16)
-    return DubInputs(shown, samples, (*warnings, *lost), lost, video, place, encoding, tracks, patched)
+    tracks = Tracks(None if patches else request.audio_track, further, sound)
+    return DubInputs(shown, samples, (*warnings, *lost), lost, video, place, encoding, tracks, patches, cues)
 
 
 def check_paths(request: DubRequest) -> None:

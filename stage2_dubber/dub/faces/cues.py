@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import pairwise
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.files import require_file
 from common.media import SAMPLE_RATE, load_audio
+from common.media.patched import SoundPatch
+from common.media.soundtrack import SoundPlace
 from stage2_dubber.dub.faces.choice import FaceChoice
 
 _COLUMNS = ("start", "end", "face", "audio")
@@ -35,13 +38,26 @@ class Cue:
     audio: Path | None
 
 
+@dataclass(frozen=True)
+class SpokenCue:
+    """A cue and what is said in it.
+
+    Attributes:
+        cue: the line.
+        samples: (n,) int16 mono at 16 kHz, from its start on; what is not within the cue is left out.
+    """
+
+    cue: Cue
+    samples: NDArray[np.int16]
+
+
 def read_cues(path: Path) -> tuple[Cue, ...]:
     """Read a table (CSV) with the columns start, end, face and audio; in order of time.
 
     Audio files are looked for beside the table; an empty field means the job's own audio.
 
     Raises:
-        UserError: no such table, a line that makes no sense, or two lines at one time.
+        UserError: no such table, a line that makes no sense, or two lines for one face at one time.
     """
     require_file(path, "cue file")
     try:
@@ -59,25 +75,44 @@ def read_cues(path: Path) -> tuple[Cue, ...]:
     if not cues:
         raise UserError(f"The cue file '{path}' has no line after its first: add start, end, face and audio.")
     cues.sort(key=lambda cue: cue.start)
-    for one, other in pairwise(cues):
-        if other.start < one.end:
-            raise UserError(
-                f"The cue file '{path}' has two cues at {other.start:g} s: one face at a time is dubbed; put "
-                "the second into a cue file of its own and dub the first result with it."
-            )
+    spoken: dict[FaceChoice, list[Cue]] = {}
+    for cue in cues:
+        spoken.setdefault(cue.face, []).append(cue)
+    for own in spoken.values():
+        require_one_voice(own, path)
     return tuple(cues)
 
 
-def cued_speech(path: Path, audio: NDArray[np.float32], seconds: float) -> NDArray[np.float32]:
-    """What the faces say: (samples,) at 16 kHz over ``seconds``, silence between the cues.
+def require_one_voice(cues: Collection[Cue], path: Path) -> None:
+    """Refuse cues of one face that overlap.
+
+    Args:
+        cues: in order of time.
+        path: of their table.
+
+    Raises:
+        UserError: two do.
+    """
+    end = 0.0
+    for cue in cues:
+        if cue.start < end:
+            raise UserError(
+                f"The cue file '{path}' has two cues for one face at {cue.start:g} s: a face says one thing "
+                "at a time; end the first before the second begins."
+            )
+        end = cue.end
+
+
+def spoken_cues(path: Path, audio: NDArray[np.float32] | None, seconds: float) -> tuple[SpokenCue, ...]:
+    """The cues of a table with what is said in them.
 
     Args:
         path: of the table.
-        audio: (samples,) the job's own audio at 16 kHz.
+        audio: (samples,) the job's own audio at 16 kHz; None: it has none, every cue names a file.
         seconds: length of the video.
 
     Raises:
-        UserError: as :func:`read_cues`, or a cue begins after the video's end.
+        UserError: as :func:`read_cues`, a cue begins after the video's end, or names no file where it must.
     """
     cues = read_cues(path)
     if cues[-1].start >= seconds:
@@ -85,13 +120,47 @@ def cued_speech(path: Path, audio: NDArray[np.float32], seconds: float) -> NDArr
             f"The cue file '{path}' has a cue at {cues[-1].start:g} s, but the video ends at {seconds:.2f} "
             "s: mend its times."
         )
-    speech = np.zeros(math.ceil(seconds * SAMPLE_RATE), np.float32)
+    found = []
     for cue in cues:
-        first, last = round(cue.start * SAMPLE_RATE), min(round(cue.end * SAMPLE_RATE), len(speech))
-        said = audio[first:] if cue.audio is None else load_audio(cue.audio, SAMPLE_RATE)
-        said = said[: last - first]
-        speech[first : first + len(said)] = said
+        first, last = round(cue.start * SAMPLE_RATE), round(min(cue.end, seconds) * SAMPLE_RATE)
+        if cue.audio is not None:
+            said = load_audio(cue.audio, SAMPLE_RATE)
+        elif audio is not None:
+            said = audio[first:]
+        else:
+            raise UserError(
+                f"The cue file '{path}' names no audio for the cue at {cue.start:g} s: name a file there, or "
+                "give --audio."
+            )
+        found.append(SpokenCue(cue, (said[: last - first] * 32768).astype(np.int16)))
+    return tuple(found)
+
+
+def cued_speech(cues: Collection[SpokenCue], seconds: float) -> NDArray[np.float32]:
+    """What one face says in ``cues``: (samples,) at 16 kHz over ``seconds``, silence between them."""
+    speech = np.zeros(math.ceil(seconds * SAMPLE_RATE), np.float32)
+    for spoken in cues:
+        first = round(spoken.cue.start * SAMPLE_RATE)
+        said = spoken.samples[: len(speech) - first]
+        speech[first : first + len(said)] = said.astype(np.float32) / 32768
     return speech
+
+
+def cue_sounds(path: Path) -> tuple[SoundPatch, ...]:
+    """The sounds of all cues of a table that name one, each at its time.
+
+    Raises:
+        UserError: as :func:`read_cues`.
+    """
+    return tuple(
+        SoundPatch(cue.audio, SoundPlace(_exact(cue.start), _exact(cue.start), _exact(cue.end)))
+        for cue in read_cues(path)
+        if cue.audio is not None
+    )
+
+
+def _exact(seconds: float) -> Fraction:
+    return Fraction(seconds).limit_denominator(1_000_000)
 
 
 def _cue(row: dict[str, str | None], path: Path, line: int) -> Cue:

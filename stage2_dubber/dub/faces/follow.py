@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -21,7 +21,7 @@ from common.own_mouths.config import OwnMouthsConfig
 from common.parallel import Behind
 from common.progress import ProgressCallback
 from stage2_dubber.dub.faces.choose import ChosenFaces, choose_faces
-from stage2_dubber.dub.faces.cues import Cue, read_cues
+from stage2_dubber.dub.faces.cues import Cue, read_cues, require_one_voice
 from stage2_dubber.dub.request import DubInputs, DubRequest
 from stage2_dubber.dub.resume.folder import JobFolder, folder_of
 from stage2_dubber.dub.resume.key import faces_key
@@ -36,7 +36,7 @@ class FollowedFace:
     """One person followed through a clip.
 
     Attributes:
-        track: the face per source frame; there is one in some of them.
+        track: the face per source frame, where it is dubbed.
         faces: all faces of the clip.
         chosen: which of them ``track`` is.
         times: (N,) float64 seconds of the frames.
@@ -44,6 +44,8 @@ class FollowedFace:
         mouths: what the clip's own mouths look like, where they were collected and there are enough.
         seen: what the detector saw, and its key.
         part: the frames that are to be dubbed; None: all.
+        cues: what it says, where a cue file says who speaks when.
+        beside: further faces of such a file, dubbed in the same run; they have what all share, too.
     """
 
     track: FaceTrack
@@ -54,6 +56,8 @@ class FollowedFace:
     mouths: ClipMouths | None = None
     seen: tuple[RecordedDetector, str] | None = None
     part: range | None = None
+    cues: tuple[Cue, ...] = ()
+    beside: tuple[FollowedFace, ...] = ()
 
     def keep(self, work: JobFolder) -> None:
         """Save what the detector saw until the job is finished."""
@@ -80,7 +84,7 @@ def follow_face(
 
     What the detector saw is taken from the folder of an interrupted job of the same output, if it is there.
     Where several people are seen the video is decoded once more if the face that is dubbed was not the one
-    whose mouths were collected meanwhile.
+    whose mouths were collected meanwhile, and where several faces are dubbed.
 
     Raises:
         UserError: no face, or not the one that was chosen.
@@ -106,19 +110,40 @@ def follow_face(
         faces = track_faces(images, detector, watch=watch, cuts=joints)
     require_face(faces.track(range(len(faces.stretches))), request.video)
     if request.cues is None:
-        chosen = _choose(request, name, faces)
-        dubbed = faces.within([(range(len(faces)), chosen.stretches)])
+        part = inputs.place.frames(times) if inputs is not None and inputs.place.is_part else None
+        people = [_Person(_choose(request, name, faces), (part or range(len(faces)),))]
     else:
-        chosen, dubbed = _cued(read_cues(request.cues), faces, times)
-    everything = range(len(dubbed.stretches))
-    part = inputs.place.frames(times) if inputs is not None and inputs.place.is_part else None
-    inside = dubbed if part is None else dubbed.within([(part, everything)])
-    track = inside.track(range(len(inside.stretches)))
-    if own_mouths is not None and not dubbed.saw_all(everything):
-        # Somebody else was watched: who is dubbed is known only now.
-        collector = _watched(video, dubbed, MouthCollector(own_mouths), stopping)
-    mouths = None if collector is None else collector.finish()
-    return FollowedFace(track, faces, chosen, times, info, mouths, (detector, key), part)
+        part, people = None, _cued(request.cues, faces, times)
+    dubbed = [faces.within([(range(len(faces)), one.chosen.stretches)]) for one in people]
+    mouths: list[ClipMouths | None] = [None] * len(people)
+    if own_mouths is not None and collector is not None:
+        everybody = range(len(dubbed[0].stretches))
+        if len(people) > 1 or not dubbed[0].saw_all(everybody):
+            # Somebody else was watched: who is dubbed is known only now.
+            mouths = _watched(video, dubbed, own_mouths, stopping)
+        else:
+            mouths = [collector.finish()]
+    seen_by = (detector, key)
+    found = [
+        FollowedFace(one.track(of), faces, one.chosen, times, info, own, seen_by, part, one.cues)
+        for one, of, own in zip(people, dubbed, mouths, strict=True)
+    ]
+    return replace(found[0], beside=tuple(found[1:]))
+
+
+@dataclass(frozen=True)
+class _Person:
+    """One face that is dubbed, in these frames."""
+
+    chosen: ChosenFaces
+    parts: tuple[range, ...]
+    cues: tuple[Cue, ...] = ()
+
+    def track(self, faces: Faces) -> FaceTrack:
+        """Where it is dubbed; ``faces``: all of it."""
+        everything = range(len(faces.stretches))
+        inside = faces.within([(part, everything) for part in self.parts])
+        return inside.track(range(len(inside.stretches)))
 
 
 def _choose(request: DubRequest, detector: str, faces: Faces) -> ChosenFaces:
@@ -136,31 +161,44 @@ def _choose(request: DubRequest, detector: str, faces: Faces) -> ChosenFaces:
     return choose_faces(faces, request.face_choice, agreement)
 
 
-def _cued(cues: Sequence[Cue], faces: Faces, times: np.ndarray) -> tuple[ChosenFaces, Faces]:
-    """All faces that a cue names, and what is dubbed of them: the frames of their cues."""
-    parts = []
-    for cue in cues:
-        first, last = np.searchsorted(times, [cue.start, cue.end])
-        named = choose_faces(faces, cue.face, lambda _: None).stretches
-        parts.append((range(int(first), int(last)), named))
-    everybody = sorted({index for _, named in parts for index in named})
-    return ChosenFaces(tuple(everybody)), faces.within(parts)
+def _cued(path: Path, faces: Faces, times: np.ndarray) -> list[_Person]:
+    """The faces that the cues of a table name, each with all of its cues."""
+    named: dict[tuple[int, ...], list[Cue]] = {}
+    for cue in read_cues(path):
+        named.setdefault(choose_faces(faces, cue.face, lambda _: None).stretches, []).append(cue)
+    people = []
+    for stretches, cues in named.items():
+        require_one_voice(cues, path)
+        ends = [np.searchsorted(times, [cue.start, cue.end]).tolist() for cue in cues]
+        parts: list[range] = []
+        for first, last in ends:
+            begins = parts.pop().start if parts and parts[-1].stop == first else first
+            parts.append(range(begins, last))
+        people.append(_Person(ChosenFaces(stretches), tuple(parts), tuple(cues)))
+    return people
 
 
 def _watched(
-    video: Path | RetimedVideo, faces: Faces, collector: MouthCollector, stopping: Event
-) -> MouthCollector:
-    """A second pass over the video: the mouths of all these faces."""
-    seen = faces.seen(range(len(faces.stretches)))
-    following = next(seen, None)
+    video: Path | RetimedVideo, people: Sequence[Faces], config: OwnMouthsConfig, stopping: Event
+) -> list[ClipMouths | None]:
+    """A second pass over the video: the mouths of these people, who share the bounds of ``config``."""
+    share = replace(
+        config,
+        max_moments=max(1, config.max_moments // len(people)),
+        max_megabytes=max(1, config.max_megabytes // len(people)),
+    )
+    collectors = [MouthCollector(share) for _ in people]
+    seen = [faces.seen(range(len(faces.stretches))) for faces in people]
+    following = [next(told, None) for told in seen]
     with open_video(video) as reader:
         for frame in reader:
-            if following is None or stopping.is_set():
+            if stopping.is_set() or all(face is None for face in following):
                 break
-            if frame.index == following[0]:
-                collector.watch(frame.index, frame.image, following[1], following[2])
-                following = next(seen, None)
-    return collector
+            for number, face in enumerate(following):
+                if face is not None and face[0] == frame.index:
+                    collectors[number].watch(frame.index, frame.image, face[1], face[2])
+                    following[number] = next(seen[number], None)
+    return [collector.finish() for collector in collectors]
 
 
 def _counted(

@@ -53,13 +53,16 @@ class SpeechPlace:
         return moved if self.end is None else moved[: round(self.end * SAMPLE_RATE)]
 
 
-def speech_place(timing: Timing, video: float, speech: float, cues: bool = False) -> SpeechPlace:
+def speech_place(
+    timing: Timing, video: float, speech: float, cues: bool = False, mixes: bool = False
+) -> SpeechPlace:
     """Where the speech of a job lies.
 
     Args:
         timing: what the job says.
         video, speech: their lengths in seconds.
         cues: whether a cue file says who speaks when.
+        mixes: whether the sound is put together from its files.
 
     Raises:
         UserError: the times make no sense, or nothing would be said.
@@ -89,8 +92,10 @@ def speech_place(timing: Timing, video: float, speech: float, cues: bool = False
         raise UserError(
             f"With --offset {timing.offset:g} the speech begins at {place.zero:.2f} s, after what is dubbed."
         )
-    if not place.is_part and timing.outside is not Outside.own:
-        raise UserError("--outside is about a part that is dubbed: give --start or --end.")
+    if not (place.is_part or mixes) and timing.outside is not Outside.own:
+        raise UserError(
+            "--outside is about a part that is dubbed: give --start or --end, or --cues without --audio."
+        )
     return place
 
 

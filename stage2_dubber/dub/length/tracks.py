@@ -36,13 +36,16 @@ def carried_tracks(
     return found.untimed, lost
 
 
-def sound_losses(audio: Path, track: int | None, suffix: str, patched: bool) -> tuple[str, ...]:
+def sound_losses(
+    audio: Path, track: int | None, suffix: str, patched: bool, mixes: bool = False
+) -> tuple[str, ...]:
     """What becomes of the speech's sound in an output that ends in ``suffix``, where it is not copied.
 
     Args:
         audio, track: the speech.
         suffix: of the output.
         patched: whether the video's own sound is heard outside of a part.
+        mixes: whether the sound is put together from the files of a cue file.
 
     Raises:
         UserError: there is no such track.
@@ -50,6 +53,11 @@ def sound_losses(audio: Path, track: int | None, suffix: str, patched: bool) -> 
     if not patched:
         return sound_warnings(audio, suffix, track)
     kind = "24-bit PCM" if suffix in _PCM else "Opus" if FORMATS[suffix] == "webm" else "AAC"
+    if mixes:
+        return (
+            f"The sound is put together from the files of the cues, and written as {kind}; --audio gives one "
+            "that is kept as given.",
+        )
     return (
         f"The sound is put together from the video's own and the speech, and written as {kind}; with "
         "--outside silence the speech is kept as given.",

@@ -98,7 +98,7 @@ def _job(table: Path, line: int, row: dict[str, str | None], overwrite: bool) ->
         raise UserError("it has not as many cells as columns")
     values = {name: (value or "").strip() for name, value in row.items()}
     for name in REQUIRED:
-        if not values[name]:
+        if not values[name] and not (name == "audio" and values.get("cues")):
             raise UserError(f"its '{name}' is empty")
     given: dict[str, Any] = {}
     for name, text in values.items():
@@ -109,7 +109,8 @@ def _job(table: Path, line: int, row: dict[str, str | None], overwrite: bool) ->
                 given[name] = str(beside) if file else _READ[name](text)
             except ValueError as error:
                 raise UserError(f"its {name} '{text}' makes no sense") from error
-    video, audio, output = (table.parent / values[name] for name in REQUIRED)
+    video, audio, output = (table.parent / values[name] if values[name] else None for name in REQUIRED)
+    assert video is not None and output is not None
     request = DubRequest.of(video, audio, output, overwrite=overwrite, **given)
     return Job(line, request, fingerprint({name: text for name, text in values.items() if text}))
 

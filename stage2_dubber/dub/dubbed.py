@@ -1,0 +1,116 @@
+"""The faces that a job dubs, mostly one: where each is, who draws it, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import UserError
+from common.models.conventions import CropRule
+from stage2_dubber.dub.faces.follow import FollowedFace
+from stage2_dubber.dub.job import FacePlan, plan_followed
+from stage2_dubber.dub.own_mouths import Division
+from stage2_dubber.dub.untouched import Untouched, find_untouched, untouched_warning
+
+Planned = tuple[FollowedFace, FacePlan]
+
+
+@dataclass(frozen=True)
+class DubbedFace:
+    """One of them.
+
+    Attributes:
+        followed: where it was seen.
+        plan: which of its frames are dubbed.
+        division: who draws which of them.
+        audio_features: (T, C) of what it says, for the editor; not used where that draws nothing.
+    """
+
+    followed: FollowedFace
+    plan: FacePlan
+    division: Division
+    audio_features: np.ndarray | None
+
+    @property
+    def persons(self) -> tuple[int, ...]:
+        """Its numbers, as in ``bootdub faces``."""
+        stretches = self.followed.faces.stretches
+        return tuple(sorted({stretches[i].person for i in self.followed.chosen.stretches}))
+
+    @property
+    def runs(self) -> list[range]:
+        """The frames in which it is dubbed."""
+        return [segment.source for segment in self.plan.segments]
+
+
+@dataclass(frozen=True)
+class DubbedFaces:
+    """All of them; the first is drawn first where two overlap.
+
+    Attributes:
+        faces: at least one.
+    """
+
+    faces: tuple[DubbedFace, ...]
+
+    @cached_property
+    def frames(self) -> NDArray[np.int64]:
+        """(D,) the frames in which a face is dubbed, rising."""
+        return np.unique(np.concatenate([np.r_[run] for face in self.faces for run in face.runs]))
+
+    @cached_property
+    def untouched(self) -> tuple[Untouched, ...]:
+        """The stretches in which none is dubbed, in order, and why."""
+        first = self.faces[0]
+        if len(self.faces) == 1:
+            return first.plan.untouched
+        followed = first.followed
+        present = np.any([face.plan.track.present for face in self.faces], axis=0)
+        runs = [run for face in self.faces for run in face.runs]
+        end = followed.info.duration
+        return tuple(find_untouched(followed.faces, present, runs, followed.times, end, followed.part))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        if len(self.faces) == 1:
+            return self.faces[0].plan.warnings
+        return tuple(untouched_warning(self.untouched, len(self.faces[0].followed.times)))
+
+    @property
+    def own_frames(self) -> int:
+        """Frames in which own mouths draw a face, fully or in a passage."""
+        return len({f for face in self.faces for f, share in face.division.opacity.items() if share > 0})
+
+    @property
+    def covered(self) -> float | None:
+        """Share of the faces and frames in which the clip shows what is to be said; None: nobody looked."""
+        plans = [face.division.renderer.plan for face in self.faces if face.division.renderer is not None]
+        return float(np.concatenate([plan.covered for plan in plans]).mean()) if plans else None
+
+
+def plan_faces(
+    video: Path, followed: FollowedFace, crop_scale: float, fps: float, rule: CropRule
+) -> Sequence[Planned]:
+    """Decide in which frames each face is dubbed; arguments as of :func:`plan_followed`.
+
+    Of several faces those that do not stay for long enough are left out.
+
+    Raises:
+        UserError: none stays for long enough.
+    """
+    found: list[Planned] = []
+    refused: list[UserError] = []
+    for one in (followed, *followed.beside):
+        try:
+            found.append((one, plan_followed(video, one, crop_scale, fps, rule)))
+        except UserError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return found
