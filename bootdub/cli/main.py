@@ -17,10 +17,12 @@ from bootdub.cli.import_ltx2 import import_ltx2
 from bootdub.cli.import_tbdub import import_tbdub
 from bootdub.cli.import_xdub import import_xdub
 from bootdub.cli.listening import make, score
+from bootdub.cli.serve import serve
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "dub": dub,
     "batch": batch,
+    "serve": serve,
     "info": info,
     "faces": faces,
     "doctor": doctor,
