@@ -2,18 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from xml.etree import ElementTree
 
 import av
+import numpy as np
 import pytest
 from dub_clips import steady, write_clip, write_speech
 
 from common.errors import UserError
 from common.media import VideoReader
-from stage2_dubber.dub.job import Composite, FacePlan
-from stage2_dubber.dub.outputs import write_outputs
+from stage2_dubber.dub.job import Composite
+from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.resume.folder import passing_folder
 
 c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed: pip install -e .[c2pa]")
 from certificates import write_credentials  # noqa: E402
@@ -39,7 +41,8 @@ def written(folder: Path, output: Path, video: str = "clip.mp4", **options: Any)
     inputs = check_request(request)
     with VideoReader(request.video, samples=True) as reader:
         unchanged = (Composite(frame, frame.image) for frame in reader)
-        write_outputs(request, inputs, cast(FacePlan, None), unchanged)
+        with passing_folder(output) as work:
+            JobOutputs(request, inputs, work, np.arange(len(reader))).write(unchanged)
     return output
 
 

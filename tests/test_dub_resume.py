@@ -135,6 +135,21 @@ def test_a_job_goes_on_from_its_last_piece(
     assert not list(tmp_path.glob(".part-*"))
 
 
+def test_a_job_that_copies_frames_goes_on_too(
+    tmp_path: Path, folder: Path, pipeline: DubPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = {"start": 0.5, "outside": "silence"}
+    whole, cut = (_job(folder, tmp_path / f"{name}.mp4", **part) for name in ("whole", "cut"))
+    result = pipeline(**whole)
+    assert result.report is not None and 0 < result.report.copied_frames < FRAMES - result.dubbed_frames + 1
+    encoded = _dies_at(monkeypatch, 21)
+    with pytest.raises(_Killed):
+        pipeline(**cut)
+    assert encoded[0] == result.report.copied_frames, "frames were encoded that are copied"
+    pipeline(**cut)
+    assert _made(cut) == _made(whole)
+
+
 @pytest.mark.parametrize("rules", [RELEASE, TBDUB_STUDENT], ids=["x-dub", "student"])
 def test_windows_that_are_decoded_as_one_video_go_on_too(
     tmp_path: Path, folder: Path, pipeline: DubPipeline, rules: Conventions, monkeypatch: pytest.MonkeyPatch

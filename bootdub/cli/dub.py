@@ -121,6 +121,13 @@ def dub(
     pix_fmt: Annotated[
         str | None, typer.Option(help="Pixel format of the output by FFmpeg's name. Default: the source's.")
     ] = None,
+    smart_render: Annotated[
+        bool,
+        typer.Option(
+            "--smart-render/--no-smart-render",
+            help="Copy groups of pictures in which nothing is dubbed as they are coded (H.264, HEVC).",
+        ),
+    ] = True,
     audio_track: Annotated[
         int | None,
         typer.Option(min=1, help="Number of AUDIO's sound track. Default: the one that players choose."),
@@ -230,6 +237,7 @@ def dub(
             codec=None if codec is None else codec.value,
             crf=crf,
             pix_fmt=pix_fmt,
+            smart_render=smart_render,
             audio_track=audio_track,
             compositing=compositing,
             renderer=renderer,
@@ -335,6 +343,8 @@ def _report(result: Any) -> None:
         f"{result.output}: {result.dubbed_frames} of {result.frames} frames dubbed in {seconds:.1f} s "
         f"({result.frames / max(seconds, 1e-9):.2f} frames/s)"
     )
+    if result.report.copied_frames:
+        print(f"{result.report.copied_frames} frames are copied as they are coded in the source")
     print(result.report.provenance)
     if result.covered is not None:
         print(

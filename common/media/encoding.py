@@ -39,7 +39,8 @@ class Encoding:
     lossless. lossless: FFV1 (.mkv), whatever the codec and crf: bit-exact pictures, and the same pictures
     give the same bytes. profile: of ProRes and DNxHR, by the encoder's name. field_order: 0, or which field
     of interlaced pictures is the first (:mod:`common.media.fields`). hdr: what HDR pictures say of their
-    mastering, for encoders that write it.
+    mastering, for encoders that write it. level, parameter_set: of H.264 that stands beside other H.264 in
+    one stream, the level that it claims and the number of its parameter sets.
     """
 
     codec: str | None = None
@@ -49,6 +50,8 @@ class Encoding:
     profile: str | None = None
     field_order: int = 0
     hdr: HdrMetadata | None = None
+    level: str | None = None
+    parameter_set: int = 0
 
     def encoder(self, suffix: str) -> str:
         """FFmpeg's name of the encoder for a file that ends in ``suffix``."""
@@ -81,12 +84,15 @@ class Encoding:
         if encoder == "libx264":
             # It takes the upper field for the first otherwise.
             lower_first = ["bff=1"] if self.field_order == BOTTOM_FIRST else []
-            if parameters := [*lower_first, *_steady_x264()]:
+            numbered = [f"sps-id={self.parameter_set}"] if self.parameter_set else []
+            if parameters := [*lower_first, *numbered, *_steady_x264()]:
                 told["x264-params"] = ":".join(parameters)
         if encoder not in _WITHOUT_CRF:
             told["crf"] = str(self.crf)
         if self.profile is not None:
             told["profile"] = self.profile
+        if self.level is not None:
+            told["level"] = self.level
         for name, words in ({} if self.hdr is None else self.hdr.options(encoder)).items():
             told[name] = ":".join(filter(None, (told.get(name), words)))
         return told

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 
 from common.media import VideoInfo, VideoWriter, contact_sheet, probe, tile
+from common.media.gops.plan import Copying, Cut, plan_copying, plan_cuts
 from common.media.patched import write_patched
 from common.media.pieces import PIECE_FRAMES, PieceForm, join
 from common.media.retiming import open_video
@@ -36,12 +38,18 @@ class Film:
         path: of the finished file.
         form: of the pieces and the file.
         tracks: what goes beside its pictures.
+        copying: which frames are copied from the source; None: none.
     """
 
     name: str
     path: Path
     form: PieceForm
     tracks: Tracks
+    copying: Copying | None = None
+
+    def needs(self, cut: Cut) -> bool:
+        """Whether these frames are encoded for it."""
+        return self.copying is None or not cut.copied
 
 
 class JobOutputs:
@@ -51,13 +59,25 @@ class JobOutputs:
         request: the job.
         inputs: the results of its checks.
         work: keeps the pieces.
+        edited: (E,) the frames that are dubbed, rising.
     """
 
-    def __init__(self, request: DubRequest, inputs: DubInputs, work: JobFolder) -> None:
-        self._request, self.inputs, self.work = request, inputs, work
+    def __init__(
+        self, request: DubRequest, inputs: DubInputs, work: JobFolder, edited: NDArray[np.int64]
+    ) -> None:
+        self._request, self.inputs, self.work, self._edited = request, inputs, work, edited
         self._info = info = inputs.info
-        form = PieceForm(info.width, info.height, info.average_rate, info.time_base, inputs.encoding, info)
-        self._films = [_film("dubbed", request.output, form, _sealed(request, request.output, inputs.tracks))]
+        planned = None
+        if request.smart_render and isinstance(inputs.video, Path):
+            planned = plan_copying(inputs.video, inputs.encoding, edited, PIECE_FRAMES)
+        self.not_copied = planned if isinstance(planned, str) else ""
+        copying = planned if isinstance(planned, Copying) else None
+        self._cuts = copying.cuts if copying else plan_cuts(info.frame_count, edited, None, PIECE_FRAMES)
+        self.copied_frames = copying.frames if copying else 0
+        encoding = copying.fitted(inputs.encoding) if copying else inputs.encoding
+        form = PieceForm(info.width, info.height, info.average_rate, info.time_base, encoding, info)
+        tracks = _sealed(request, request.output, inputs.tracks)
+        self._films = [_film("dubbed", request.output, form, tracks, copying)]
         if request.side_by_side is not None:
             empty = np.zeros((info.height, info.width, 3), np.uint8)
             height, width = tile((empty, empty), _LABELS).shape[:2]
@@ -67,19 +87,24 @@ class JobOutputs:
 
     @property
     def first_frame(self) -> int:
-        """The first frame of the video that is in no finished piece."""
-        finished = self.work.finished(*((film.name, film.form.suffix) for film in self._films))
-        return min(finished * PIECE_FRAMES, self._info.frame_count)
+        """The first frame of the video that is to be encoded, and is in no finished piece."""
+        for number, cut in enumerate(self._cuts):
+            for film in self._films:
+                if film.needs(cut) and not self._piece(film, number).is_file():
+                    return cut.first
+        return self._info.frame_count
 
-    def write(self, dubbed_frames: int, composites: Iterable[Composite]) -> int:
+    def _piece(self, film: Film, number: int) -> Path:
+        return self.work.piece(film.name, number, film.form.suffix)
+
+    def write(self, composites: Iterable[Composite]) -> int:
         """Write all files while ``composites`` come in; the number of frames is returned.
 
         The dubbed video has the source's frames at the source's time stamps and the speech file's own audio
-        stream. It is encoded in pieces of :data:`PIECE_FRAMES` frames, which are joined when the last one is
-        finished: every file is whole or absent.
+        stream. It is encoded in pieces of at most :data:`PIECE_FRAMES` frames, which are joined, with what is
+        copied, when the last one is finished: every file is whole or absent.
 
         Args:
-            dubbed_frames: how many of all frames are dubbed.
             composites: from a frame on that is not after :attr:`first_frame`; those before it are passed
                 over.
 
@@ -87,7 +112,7 @@ class JobOutputs:
             UserError: a file cannot be written.
         """
         request, work = self._request, self.work
-        sheet = None if request.contact_sheet is None else _Sheet(dubbed_frames, work)
+        sheet = None if request.contact_sheet is None else _Sheet(len(self._edited), work)
         done = self._write_pieces(composites, sheet)
         work.publish()
         with open_video(self.inputs.video) as reader:
@@ -95,9 +120,11 @@ class JobOutputs:
             stamps = reader.stamps().since(self._info.clock_start)
         for film in reversed(self._films):
             pieces = [
-                work.piece(film.name, number, film.form.suffix) for number in range(-(-done // PIECE_FRAMES))
+                self._piece(film, number)
+                for number, cut in enumerate(self._cuts)
+                if cut.first < done and film.needs(cut)
             ]
-            join(film.path, pieces, film.form, stamps, self._sound(), film.tracks)
+            join(film.path, pieces, film.form, stamps, self._sound(), film.tracks, film.copying)
         if sheet is not None and request.contact_sheet is not None:
             sheet.save(request.contact_sheet)
         return done
@@ -116,27 +143,34 @@ class JobOutputs:
     def _write_pieces(self, composites: Iterable[Composite], sheet: _Sheet | None) -> int:
         """Encode what is missing; the number of frames in all pieces is returned."""
         first = done = self.first_frame
+        cuts = (item for item in enumerate(self._cuts) if item[1].first >= first)
         with ExitStack() as last:
-            stack, writers = ExitStack(), list[VideoWriter]()
+            stack, writers, stop = ExitStack(), list[tuple[Film, VideoWriter]](), first
             last.push(lambda *error: stack.__exit__(*error))
             for item in composites:
                 if item.frame.index < first:
                     continue
-                number, within = divmod(item.frame.index, PIECE_FRAMES)
-                if within == 0:
+                if item.frame.index == stop:
                     stack.close()
                     stack, writers = ExitStack(), []
+                    number, cut = next(cuts)
+                    stop = cut.stop
                     for film in self._films:
-                        piece = self.work.piece(film.name, number, film.form.suffix)
-                        writers.append(stack.enter_context(film.form.writer(piece)))
+                        if film.needs(cut):
+                            writer = film.form.writer(self._piece(film, number))
+                            writers.append((film, stack.enter_context(writer)))
                 pts = item.frame.pts - self._info.clock_start
-                writers[0].write(_as_coded(item, self._info), pts, item.frame.duration)
-                for beside in writers[1:]:
-                    beside.write(tile((item.frame.image, item.image), _LABELS), pts, item.frame.duration)
+                for film, writer in writers:
+                    writer.write(self._picture(film, item), pts, item.frame.duration)
                 if sheet is not None:
                     sheet.look(item)
                 done += 1
         return done
+
+    def _picture(self, film: Film, item: Composite) -> np.ndarray | VideoFrame:
+        if film is self._films[0]:
+            return _as_coded(item, self._info)
+        return tile((item.frame.image, item.image), _LABELS)
 
 
 def write_outputs(
@@ -144,11 +178,12 @@ def write_outputs(
 ) -> int:
     """Write all files of a job that nobody will go on with, as :meth:`JobOutputs.write`."""
     with passing_folder(request.output) as work:
-        return JobOutputs(request, inputs, work).write(plan.dubbed_frames, composites)
+        edited = [np.r_[segment.source] for segment in plan.segments]
+        return JobOutputs(request, inputs, work, np.concatenate(edited)).write(composites)
 
 
-def _film(name: str, path: Path, form: PieceForm, tracks: Tracks) -> Film:
-    return Film(name, path, form.of_pieces(path), tracks)
+def _film(name: str, path: Path, form: PieceForm, tracks: Tracks, copying: Copying | None = None) -> Film:
+    return Film(name, path, form.of_pieces(path), tracks, copying)
 
 
 def _sealed(request: DubRequest, path: Path, tracks: Tracks) -> Tracks:

@@ -285,11 +285,11 @@ class DubPipeline:
         with clock.part("speech"):
             faces = DubbedFaces(tuple(self._dubbed(request, inputs, renderer, planned) for planned in plans))
         with clock.part("dubbing"), _memory_errors():
-            outputs = JobOutputs(request, inputs, work)
+            outputs = JobOutputs(request, inputs, work, faces.frames)
             drawing = draw_faces(request, faces, outputs, partial(self._editor, request), tell)
-            count = outputs.write(len(faces.frames), drawing.frames)
+            count = outputs.write(drawing.frames)
             tell(DUBBING, drawing.total, drawing.total)
-        report = DubReport.of(faces, count, inputs, request.stated)
+        report = DubReport.of(faces, count, inputs, request.stated, outputs)
         if request.report is not None:
             report.save(request.report)
         return DubResult(

@@ -10,6 +10,7 @@ from common.files import PathLike, write_json
 from common.media.retiming import Retiming
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.dubbed import DubbedFace, DubbedFaces
+from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.provenance.provenance import Provenance
 from stage2_dubber.dub.request import DubInputs
 from stage2_dubber.dub.untouched import Untouched
@@ -67,6 +68,7 @@ class DubReport:
         warnings: all sentences for the user; those about losses are among them.
         shown: which frames of the source are shown, where they are not shown once in their order.
         provenance: what the output says about itself.
+        copied_frames: how many are not encoded anew, but as they are coded in the source.
     """
 
     frames: int
@@ -79,9 +81,17 @@ class DubReport:
     warnings: tuple[str, ...]
     shown: tuple[ShownStretch, ...] = ()
     provenance: str = ""
+    copied_frames: int = 0
 
     @classmethod
-    def of(cls, faces: DubbedFaces, frames: int, inputs: DubInputs, provenance: Provenance) -> DubReport:
+    def of(
+        cls,
+        faces: DubbedFaces,
+        frames: int,
+        inputs: DubInputs,
+        provenance: Provenance,
+        outputs: JobOutputs,
+    ) -> DubReport:
         """The report of a job that has written so many ``frames``."""
         followed = faces.faces[0].followed
         return cls(
@@ -92,9 +102,10 @@ class DubReport:
             tuple(drawn for face in faces.faces for drawn in drawn_stretches(face)),
             faces.untouched,
             inputs.lost,
-            inputs.warnings + faces.warnings,
+            (*inputs.warnings, *faces.warnings, *filter(None, [outputs.not_copied])),
             tuple(shown_stretches(inputs.retiming)),
             provenance.sentence,
+            outputs.copied_frames,
         )
 
     def save(self, path: PathLike) -> None:

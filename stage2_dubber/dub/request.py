@@ -69,6 +69,8 @@ class DubRequest:
             source's, where it can be encoded here and the output's container takes it.
         crf: constant quality of H.264, HEVC, VP9 and AV1, smaller is better; None: the default.
         pix_fmt: FFmpeg's name of the output's pixel format; None: the source's.
+        smart_render: copy groups of pictures in which nothing is dubbed as they are coded, where that is
+            possible (:mod:`common.media.gops`).
         audio_track: number of the sound track of ``audio``, from 1; None: the one that players choose.
         compositing: how edits go back into the frames.
         renderer: what draws the new mouths; None: what the model's package says.
@@ -98,6 +100,7 @@ class DubRequest:
     codec: str | None = None
     crf: int | None = None
     pix_fmt: str | None = None
+    smart_render: bool = True
     audio_track: int | None = None
     compositing: Compositing = DEFAULT_COMPOSITING
     renderer: Renderer | None = None

@@ -64,13 +64,6 @@ class JobFolder:
         """Where lies what the model made of a window."""
         return self.path / f"window-{name}.safetensors"
 
-    def finished(self, *videos: tuple[str, str]) -> int:
-        """How many pieces are finished, from the first one on, of all ``videos`` (name and suffix)."""
-        number = 0
-        while all(self.piece(video, number, suffix).is_file() for video, suffix in videos):
-            number += 1
-        return number
-
     def keep(self, name: str, pictures: np.ndarray) -> None:
         """Save an array until the job is finished."""
         with atomic_path(self.path / f"{name}.npy") as temporary:
