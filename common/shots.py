@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.deferred_packages import defer
+
 Image = NDArray[np.uint8]
 
 # Pictures are compared at this width. Brightness alone: the hue of dark pictures jumps at every key frame.
@@ -57,7 +59,9 @@ class _CutFinder:
     """PySceneDetect's adaptive detector, shown thumbnails; repeated pictures are left out."""
 
     def __init__(self) -> None:
-        # Its import takes longer than the first frames of a short clip; not every caller gets this far.
+        # Its import takes longer than the first frames of a short clip, the most of it for reading videos;
+        # not every caller gets this far.
+        defer("scenedetect")
         from scenedetect.common import FrameTimecode
         from scenedetect.detectors import AdaptiveDetector
 

@@ -140,7 +140,7 @@ class TestOwnShapes:
         aligned = _mouth_psnr(clip, _drawn(erring, plan, bank))
         monkeypatch.setattr(
             "common.own_mouths.skin.Aligner.__call__",
-            lambda self, base, piece, weight, unit: np.zeros((*weight.shape, 2), np.float32),
+            lambda self, base, piece, weight, unit: np.zeros((2, *weight.shape), np.float32),
         )
         assert aligned > _mouth_psnr(clip, _drawn(erring, plan, bank)) + 1
 
@@ -384,6 +384,24 @@ class TestOccluders:
         assert np.mean(kept) < 0.2 * np.mean(lost)
         free = [i for i in range(60) if i < 12 or i > 40]
         assert (made[free] != clip.frames[free]).any(axis=(1, 2, 3)).mean() > 0.9
+
+    def test_what_was_found_in_a_moment_is_not_sought_again(
+        self, clip: Talker, mouths: ClipMouths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And where the face is held for another one, it is."""
+        occluders = mouths.occluders
+        assert occluders is not None
+        fresh = replace(occluders, known={})
+        asked = [fresh.disagreement(i, clip.frames[i], clip.landmarks[i]) for i in (3, 25)]
+        moved = fresh.disagreement(25, clip.frames[25], clip.landmarks[25] + 2)
+        monkeypatch.setattr("common.own_mouths.occluders.LowerFace.of", None)
+        again = [occluders.disagreement(i, clip.frames[i], clip.landmarks[i]) for i in (3, 25)]
+        np.testing.assert_array_equal(asked, again)
+        monkeypatch.undo()
+        np.testing.assert_array_equal(
+            occluders.disagreement(25, clip.frames[25], clip.landmarks[25] + 2), moved
+        )
+        assert (moved != asked[1]).any()
 
     def test_nothing_before_the_face_costs_nothing(self) -> None:
         clip = talker(count=30)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_mouth_clips import drawn_talker, mouth
+from scipy.interpolate import PchipInterpolator, RBFInterpolator
 
 from common.own_mouths.drawn import MouthColours, drawn_inside, drawn_share, mouth_colours
 from common.own_mouths.inside import Opening, lower_share, splitting_line
-from common.own_mouths.plates import pulled, thin_plate
+from common.own_mouths.plates import pulled, thin_plate, thin_plates
 from common.own_mouths.skin import Aligner, lit, motion_blurred
 
 EDGE = 0.02  # eye-corner distances about a lip's edge in which plates pass into each other
@@ -117,6 +118,17 @@ class TestInside:
         outside = np.array([[opening.upper[0, 0] - 0.1, 0.0, opening.upper[-1, 0] + 0.2]], np.float32)
         np.testing.assert_allclose(opening.beyond(outside)[0], [0.1, 0, 0.2], atol=1e-5)
 
+    @settings(max_examples=20, deadline=None)
+    @given(heights=st.lists(st.floats(-0.05, 0.2), min_size=5, max_size=5), seed=st.integers(0, 99))
+    def test_edges_are_the_curves_of_scipy(self, heights, seed):
+        opening = _opening(0.1)
+        aside = opening.lower[:, 0] + np.random.default_rng(seed).uniform(-0.02, 0.02, 5)
+        lower = np.stack([aside, opening.lower[:, 1] + heights], axis=1)
+        x, _ = _grid(opening, 301)
+        found = Opening(opening.upper, lower).edges(x[:1])[1]
+        exact = PchipInterpolator(*lower.T)(np.clip(x[:1], aside[0], aside[-1]))
+        np.testing.assert_allclose(found, exact, atol=2e-4)
+
     def test_corners_that_share_a_column_are_no_trouble(self):
         face = mouth(0.2)[:, :2]
         face[[60, 61, 67], 0] = face[61, 0]
@@ -205,9 +217,9 @@ class TestPlates:
         goal = goal.astype(float)
         source = goal + draw.normal(0, 2, goal.shape)
         field = thin_plate(source, goal, self.roi, 2.0, 1e-4)
-        assert field.shape == (60, 80, 2) and field.dtype == np.float32
+        assert field.shape == (2, 60, 80) and field.dtype == np.float32
         at = goal[:, 0].astype(int) - 10, goal[:, 1].astype(int) - 20
-        np.testing.assert_allclose(goal + field[at[1], at[0]], source, atol=0.5)
+        np.testing.assert_allclose(goal + field[:, at[1], at[0]].T, source, atol=0.5)
         # With slack the plate is calmer than its points.
         calm = thin_plate(source, goal, self.roi, 2.0, 1e4)
         assert calm.std() < 0.6 * field.std()
@@ -223,30 +235,47 @@ class TestPlates:
         y, x = np.mgrid[20:80, 10:90]
         place = np.stack([x, y], axis=-1)
         inner = (slice(7, -7), slice(7, -7))
-        np.testing.assert_allclose((place + field)[inner], (place @ turn.T + [3, -4])[inner], atol=0.1)
+        moved = place + np.moveaxis(field, 0, -1)
+        np.testing.assert_allclose(moved[inner], (place @ turn.T + [3, -4])[inner], atol=0.1)
+
+    def test_plates_are_those_of_scipy_each_by_itself(self):
+        """On a grid that has every pixel; points that two plates share do not join them."""
+        draw = np.random.default_rng(4)
+        goal = draw.uniform(0, 100, (30, 2))
+        source = goal + draw.normal(0, 3, goal.shape)
+        members = [np.arange(20), np.arange(8, 30)]
+        fields = thin_plates(source, goal, members, (10, 20, 90, 100), 80 / 79, 2.0)
+        y, x = np.mgrid[20:100, 10:90]
+        places = np.stack([x.ravel(), y.ravel()], axis=1)
+        for ids, field in zip(members, fields, strict=True):
+            plate = RBFInterpolator(
+                goal[ids], (source - goal)[ids], kernel="thin_plate_spline", smoothing=2.0
+            )
+            exact = plate(places).reshape(80, 80, 2)
+            np.testing.assert_allclose(np.moveaxis(field, 0, -1), exact, atol=1e-4)
 
     def test_a_zero_field_gives_the_patch_itself(self):
         image = _texture().astype(np.uint8)
-        field = np.zeros((60, 80, 2), np.float32)
+        field = np.zeros((2, 60, 80), np.float32)
         np.testing.assert_array_equal(pulled(image, field, self.roi), image[20:80, 10:90])
         patch = image[15:100, 5:120]
         np.testing.assert_array_equal(pulled(patch, field, self.roi, (5, 15)), image[20:80, 10:90])
 
     def test_a_whole_pixel_is_a_whole_pixel(self):
         image = _texture().astype(np.uint8)
-        field = np.zeros((60, 80, 2), np.float32)
-        field[..., 0], field[..., 1] = 3, -2
+        field = np.zeros((2, 60, 80), np.float32)
+        field[0], field[1] = 3, -2
         np.testing.assert_array_equal(pulled(image, field, self.roi), image[18:78, 13:93])
 
     def test_one_channel_is_seen_like_three(self):
         image = _texture().astype(np.uint8)
-        field = np.full((60, 80, 2), 0.4, np.float32)
+        field = np.full((2, 60, 80), 0.4, np.float32)
         seen = pulled(image, field, self.roi)
         np.testing.assert_array_equal(pulled(image[..., 1].copy(), field, self.roi), seen[..., 1])
 
     def test_beyond_the_patch_its_border_goes_on(self):
         patch = np.full((20, 20, 3), 77, np.uint8)
-        assert (pulled(patch, np.zeros((60, 80, 2), np.float32), self.roi, (30, 30)) == 77).all()
+        assert (pulled(patch, np.zeros((2, 60, 80), np.float32), self.roi, (30, 30)) == 77).all()
 
 
 def _alpha(height: int = 120, width: int = 160) -> np.ndarray:
@@ -325,7 +354,7 @@ class TestAligner:
         move = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
         piece = cv2.warpAffine(large, move, (180, 140), flags=cv2.INTER_CUBIC)[10:130, 10:170]
         field = Aligner()(base, piece, np.ones((120, 160), np.float32), 80.0)
-        found = field[30:-30, 30:-30].mean(axis=(0, 1))
+        found = field[:, 30:-30, 30:-30].mean(axis=(1, 2))
         np.testing.assert_allclose(found, [dx, dy], atol=0.4)
         seen = pulled(piece.astype(np.uint8), field, (0, 0, 160, 120))
         inner = (slice(20, -20), slice(20, -20))
@@ -345,14 +374,14 @@ class TestAligner:
         move = np.array([[1, 0, 6], [0, 1, 0]], np.float32)
         piece = cv2.warpAffine(large, move, (640, 480), flags=cv2.INTER_CUBIC)
         field = Aligner()(large, piece, np.ones((480, 640), np.float32), 320.0)
-        np.testing.assert_allclose(field[100:-100, 100:-100].mean(axis=(0, 1)), [6, 0], atol=1.5)
+        np.testing.assert_allclose(field[:, 100:-100, 100:-100].mean(axis=(1, 2)), [6, 0], atol=1.5)
 
     @pytest.mark.parametrize("size", [(4, 6), (9, 12), (17, 30), (12, 60), (20, 100), (28, 200), (100, 6)])
     def test_small_pieces_and_strips_are_no_trouble(self, size):
         """Of faces that are small or cut off by the picture's border."""
         base = _texture(*size)[..., 0]
         field = Aligner()(base, base, np.ones(size, np.float32), 12.0)
-        assert field.shape == (*size, 2) and np.isfinite(field).all()
+        assert field.shape == (2, *size) and np.isfinite(field).all()
 
 
 class TestMotionBlur:

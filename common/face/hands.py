@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UserError
-from common.face.graphs import close_with
+from common.face.graphs import close_with, import_solution
 from common.face.quiet import without_chatter
 from common.face.types import FloatArray, ImageArray
 
@@ -40,8 +39,6 @@ class HandFinder:
     """
 
     def __init__(self) -> None:
-        os.environ.setdefault("GLOG_minloglevel", "2")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with without_chatter():
             self._hands = _build()
             self._start()
@@ -95,9 +92,7 @@ class HandFinder:
 
 def _build() -> Any:
     try:
-        import mediapipe as mp
-
-        return mp.solutions.hands.Hands(
+        return import_solution("hands").Hands(
             model_complexity=0,
             max_num_hands=2,
             min_detection_confidence=_MIN_CONFIDENCE,

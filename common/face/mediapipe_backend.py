@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 
 from common.errors import UserError
-from common.face.graphs import close_with
+from common.face.graphs import close_with, import_solution
 from common.face.quiet import without_chatter
 from common.face.types import FaceObservation, FloatArray, ImageArray, box_area, box_iou, landmarks_box
 
@@ -128,14 +127,11 @@ class MediapipeDetector:
         self._max_faces = max_faces
         self._search_small = search_small
         self._tracking = tracking
-        # Read by the C++ side when it is loaded.
-        os.environ.setdefault("GLOG_minloglevel", "2")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with without_chatter():
-            import mediapipe as mp
+            face_mesh, face_detection = import_solution("face_mesh"), import_solution("face_detection")
 
             def mesh(still: bool, faces: int) -> _Graph:
-                solution = mp.solutions.face_mesh.FaceMesh(
+                solution = face_mesh.FaceMesh(
                     static_image_mode=still,
                     max_num_faces=faces,
                     refine_landmarks=True,
@@ -146,7 +142,7 @@ class MediapipeDetector:
 
             def finder() -> _Graph:
                 # Model 1 is the one for faces that are farther away than 2 m.
-                solution = mp.solutions.face_detection.FaceDetection(
+                solution = face_detection.FaceDetection(
                     min_detection_confidence=min_confidence, model_selection=1
                 )
                 return _Graph(solution, "detections")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from common.face.looks import Looks, looks_apart
 from common.face.pose import fit_pose
@@ -270,8 +269,15 @@ def _continued(
             stranger = identity is not None and new.embedding is not None and identity @ new.embedding < 0
             if continues(old.boxes[-1], new.box) and not stranger:
                 costs[i, j] = distance(old.boxes[-1], new.box)
-    rows, columns = linear_sum_assignment(costs)
-    pairs = {int(j): active[i] for i, j in zip(rows, columns, strict=True) if costs[i, j] < _NEVER}
+    possible = costs < _NEVER
+    rows, columns = possible.nonzero()
+    if possible.sum(axis=0).max() > 1 or possible.sum(axis=1).max() > 1:
+        from scipy.optimize import (
+            linear_sum_assignment,
+        )  # a quarter of a second, and most clips show one face
+
+        rows, columns = linear_sum_assignment(costs)
+    pairs = {int(j): active[i] for i, j in zip(rows, columns, strict=True) if possible[i, j]}
     return [(pairs.get(j), face) for j, face in enumerate(seen)]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from common.face.layout import CHIN, RIGID_UPPER
 from common.face.mouth import mouth_opening
-from common.face.pose import fit_pose
+from common.face.pose import HeadPose, fit_pose
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.heads import Heads
@@ -139,19 +139,25 @@ class BankBuilder:
         self.shots = Shots()
 
     def add(
-        self, index: int, image: Image, landmarks: Landmarks, extra: object = None, shot: int = 0
+        self,
+        index: int,
+        image: Image,
+        landmarks: Landmarks,
+        extra: object = None,
+        shot: int = 0,
+        pose: HeadPose | None = None,
     ) -> None:
         """One frame that shows the face: its number, (H, W, 3) uint8 and (68, 2 or 3) landmarks.
 
         ``extra``: whatever shall be remembered of the moment for as long as the bank keeps it. ``shot``:
-        number of its shot in the clip, never falling.
+        number of its shot in the clip, never falling. ``pose``: of the landmarks, if it is known.
         """
         points = np.asarray(landmarks, np.float64)
         if not np.isfinite(points).all():
             return
         if points.shape[1] == 2:
             points = np.concatenate([points, np.zeros((len(points), 1))], axis=1)
-        pose = fit_pose(points[None])
+        pose = fit_pose(points[None]) if pose is None else pose
         axes = FaceAxes.of(points, float(pose.scale[0]))
         patch = _patch(image, points, axes)
         if patch is None:

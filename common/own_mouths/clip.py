@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.face.pose import fit_pose
 from common.face.types import FaceObservation, ImageArray
 from common.own_mouths.bank import Bank, BankBuilder
 from common.own_mouths.config import OwnMouthsConfig
@@ -82,8 +83,10 @@ class MouthCollector:
         if not seen.measured or not np.isfinite(seen.landmarks).all():
             self._guessed.add(index)
             return
-        face = None if self._watch is None else self._watch.look(index, image, seen)
-        self._builder.add(index, image, seen.landmarks, face, shot)
+        face, pose = None, fit_pose(seen.landmarks[None])
+        if self._watch is not None:
+            face = self._watch.look(index, image, seen, pose)
+        self._builder.add(index, image, seen.landmarks, face, shot, pose)
 
     def finish(self) -> ClipMouths | None:
         """What was collected; None where the clip shows too few mouths that nothing covers."""

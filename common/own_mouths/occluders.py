@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from common.face.occlusion.calm import calm, calm_hands
 from common.face.occlusion.detector import UsualLowerFace
 from common.face.occlusion.masks import covered, keep_mask
 from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFace
+from common.face.pose import HeadPose
 from common.face.types import FaceObservation, FloatArray, ImageArray
 
 Roi = tuple[int, int, int, int]
@@ -31,18 +32,23 @@ class Occluders:
     Attributes:
         usual: what its lower face usually looks like.
         hands: frame -> hands, (21, 2) points in pixels each; frames without one are not in it.
+        known: frame -> its landmarks and its disagreement, where it was asked for already.
     """
 
     usual: UsualLowerFace
     hands: dict[int, list[FloatArray]]
+    known: dict[int, tuple[NDArray[np.floating], FloatArray]] = field(default_factory=dict)
 
     @property
     def none(self) -> bool:
         """Whether nothing can be found anywhere."""
         return not self.usual.trusted and not self.hands
 
-    def disagreement(self, image: ImageArray, landmarks: NDArray[np.floating]) -> FloatArray:
+    def disagreement(self, frame: int, image: ImageArray, landmarks: NDArray[np.floating]) -> FloatArray:
         """Of :class:`common.face.occlusion.detector.UsualLowerFace`, all 0 where there is no face."""
+        known = self.known.get(frame)
+        if known is not None and np.array_equal(known[0], landmarks):
+            return known[1]
         if not np.isfinite(landmarks).all():
             return np.zeros((HEIGHT, WIDTH), np.float32)
         return self.usual.disagreement(LowerFace.of(image, landmarks))
@@ -75,13 +81,13 @@ class OccluderWatch:
         self._hands: dict[int, list[FloatArray]] = {}
         self._last = -1
 
-    def look(self, index: int, image: ImageArray, seen: FaceObservation) -> LowerFace:
+    def look(self, index: int, image: ImageArray, seen: FaceObservation, pose: HeadPose) -> LowerFace:
         """One frame; its lower face is returned, to be asked about once all frames were seen."""
         if index != self._last + 1:
             self._finder.reset()
         self._last = index
         hands = self._finder.find(image, seen.box)
-        face = LowerFace.of(image, seen.landmarks)
+        face = LowerFace.of(image, seen.landmarks, pose)
         if hands:
             self._hands[index] = hands
         else:
@@ -108,11 +114,12 @@ def free_moments(
 
     Args:
         occluders: of the clip.
-        frames: (M,) of the moments.
+        frames: (M,) of the moments; what is found in them is remembered.
         faces: their lower faces.
         landmarks: (M, 68, 2 or 3).
     """
     found = [occluders.usual.disagreement(face) for face in faces]
+    occluders.known.update(zip(frames.tolist(), zip(landmarks, found, strict=True), strict=True))
     hands = [occluders.hands.get(int(frame), []) for frame in frames]
     shares = [covered(d, h, p) for d, h, p in zip(found, hands, landmarks, strict=True)]
     return np.array(shares) <= _COVERED

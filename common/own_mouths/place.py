@@ -19,7 +19,7 @@ from common.own_mouths.heads import Heads
 from common.own_mouths.inside import Opening, lower_share
 from common.own_mouths.moments import Moment, moments_of
 from common.own_mouths.plan import MouthPlan
-from common.own_mouths.plates import Roi, pulled, thin_plate
+from common.own_mouths.plates import Field, Roi, pulled, thin_plate, thin_plates
 from common.own_mouths.region import MouthMask, mouth_mask, mouth_region
 from common.own_mouths.skin import Aligner, lit, motion_blurred
 
@@ -32,6 +32,8 @@ Keep = Callable[[Roi], Map | None]
 
 # What does not move with the mouth: temples, brows, nose, eyes.
 FIXED = (0, 1, 15, 16, *range(17, 48))
+# The lips of either plate, and what both go through.
+_PLATES_POINTS = [*UPPER_LIP, *LOWER_LIP, *CORNERS, *JAW, *FIXED]
 
 # The jaw's movement fades to 0 at this distance from the region's border, and is nothing this far below it.
 _FADE, _NECK = 0.12, 0.45
@@ -137,15 +139,11 @@ class FramePlacer:
         below, luma = (x.astype(np.float32) for x in (spot, cv2.cvtColor(spot, cv2.COLOR_RGB2GRAY)))
         aim = _Aim(frame, axes, goal, Opening.of(goal), mask, below, luma)
         above = _mixed([_Overlay(w, self._overlay(aim, m)) for m, w in shown], aim)
-        soft = mask.alpha[..., None]
-        spot[:] = np.rint(below * (1 - soft) + above * soft).clip(0, 255).astype(np.uint8)
+        spot[:] = _laid(above, below, mask.alpha)
         result = image.copy()
         window = result[region[1] : region[3], region[0] : region[2]]
         stay = None if keep is None else keep(region)
-        if stay is not None:
-            mixed = base.astype(np.float32) * (1 - stay[..., None]) + window * stay[..., None]
-            base = np.rint(mixed).astype(np.uint8)
-        window[:] = base
+        window[:] = base if stay is None else _laid(window, base, stay)
         return result
 
     def _with_jaw(
@@ -172,17 +170,17 @@ class FramePlacer:
             _JAW_STEP * axes.unit,
             _JAW_SLACK,
         )
-        field *= np.clip(_from_border(field.shape[:2]) / (_FADE * axes.unit), 0, 1)[..., None]
+        field *= np.clip(_from_border(field.shape[1:]) / np.float32(_FADE * axes.unit), 0, 1)
         base = cut.copy()
         # Resampling knows 1/32 pixel: what moves by less than half of that comes out as it went in.
-        reach = np.maximum(np.abs(field[..., 0]), np.abs(field[..., 1]))
+        reach = np.abs(field).max(axis=0)
         left, top, width, height = cv2.boundingRect((reach >= _STILL).astype(np.uint8))
         if width:
-            moves = slice(top, top + height), slice(left, left + width)
+            rows, columns = slice(top, top + height), slice(left, left + width)
             x, y = region[0] + left, region[1] + top
             # Chin and cheeks have no edges as fine as those of lips and teeth.
             box = (x, y, x + width, y + height)
-            base[moves] = pulled(image, field[moves], box, resampling=cv2.INTER_CUBIC)
+            base[rows, columns] = pulled(image, field[:, rows, columns], box, resampling=cv2.INTER_CUBIC)
         return base
 
     def _overlay(self, aim: _Aim, number: int) -> Picture:
@@ -222,24 +220,23 @@ class FramePlacer:
             return picture
         return motion_blurred(picture, here * (_SHUTTER * (length - had) / length))
 
-    def _field(self, aim: _Aim, number: int) -> NDArray[np.float32]:
+    def _field(self, aim: _Aim, number: int) -> Field:
         """From pixels of the mask's spot to those of the moment's frame: two plates, parted at the lips."""
         moment, unit = self._moments[number], aim.axes.unit
-        source, goal = moment.landmarks[:, :2], aim.axes.to_pixels(aim.goal)
-        common = [*CORNERS, *JAW, *FIXED]
-        cheeks = self._bank.heads.cheeks[number], self._heads.cheeks[aim.frame]
-        slack = (_LIP_SLACK * unit) ** 2
-        plates = []
-        for lips in (UPPER_LIP, LOWER_LIP):
-            ids = [*lips, *common]
-            start, end = (
-                np.concatenate([points[ids], cheek])
-                for points, cheek in zip((source, goal), cheeks, strict=True)
+        source, goal = (
+            np.concatenate([points[_PLATES_POINTS], cheeks[place]])
+            for points, cheeks, place in (
+                (moment.landmarks[:, :2], self._bank.heads.cheeks, number),
+                (aim.axes.to_pixels(aim.goal), self._heads.cheeks, aim.frame),
             )
-            plates.append(thin_plate(start, end, aim.mask.spot, _LIP_STEP * unit, slack))
+        )
+        above, both = len(UPPER_LIP), len(UPPER_LIP) + len(LOWER_LIP)
+        members = [np.r_[:above, both : len(goal)], np.r_[above : len(goal)]]
+        slack = (_LIP_SLACK * unit) ** 2
+        upper, lower = thin_plates(source, goal, members, aim.mask.spot, _LIP_STEP * unit, slack)
         split = moment.split if self._config.inside else None
-        share = lower_share(aim.mask.x, aim.mask.y, aim.opening, moment.gap, split)[..., None]
-        return np.asarray(plates[0] * (1 - share) + plates[1] * share, np.float32)
+        share = lower_share(aim.mask.x, aim.mask.y, aim.opening, moment.gap, split)
+        return np.asarray(upper * (1 - share) + lower * share, np.float32)
 
 
 def _mixed(overlays: list[_Overlay], aim: _Aim) -> Picture:
@@ -252,8 +249,21 @@ def _mixed(overlays: list[_Overlay], aim: _Aim) -> Picture:
     inside = np.zeros(heaviest.shape[:2], np.uint8)
     cv2.fillPoly(inside, [np.rint(contour * 8).astype(np.int32)], (255,), cv2.LINE_AA, 3)
     grown = cv2.dilate(inside, np.ones((3, 3), np.uint8)).astype(np.float32) / 255
-    share = cv2.GaussianBlur(grown, (0, 0), max(0.008 * aim.axes.unit, 0.5))[..., None]
+    share = _coloured(
+        np.asarray(cv2.GaussianBlur(grown, (0, 0), max(0.008 * aim.axes.unit, 0.5)), np.float32)
+    )
     return np.asarray(skin * (1 - share) + heaviest * share, np.float32)
+
+
+def _laid(above: Image | Picture, below: Image | Picture, opacity: Map) -> Image:
+    """(h, w, 3) uint8: a picture (h, w, 3) over another, with an opacity (h, w)."""
+    share = _coloured(opacity)
+    return np.asarray(cv2.add(below * (1 - share), above * share, dtype=cv2.CV_8U), np.uint8)
+
+
+def _coloured(weight: Map) -> Picture:
+    """(h, w, 3): a weight (h, w) for pictures. NumPy spreads an axis of three slowly."""
+    return np.asarray(cv2.cvtColor(weight, cv2.COLOR_GRAY2RGB), np.float32)
 
 
 def _from_border(size: tuple[int, ...]) -> Map:

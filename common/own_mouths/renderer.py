@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.blas import one_blas_thread
 from common.face.types import FloatArray
 from common.own_mouths.clip import ClipMouths
 from common.own_mouths.config import OwnMouthsConfig
@@ -69,7 +70,7 @@ class MouthRenderer:
         mine = set(self.frames.tolist()) - leave
         near: deque[tuple[int, NDArray[np.uint8], FloatArray | None]] = deque()
         drawn: deque[Future[NDArray[np.uint8]] | NDArray[np.uint8]] = deque()
-        with ThreadPoolExecutor(workers) as pool:
+        with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
 
             def start(place: int) -> None:
                 number, image, _ = near[place]
@@ -93,7 +94,11 @@ class MouthRenderer:
                 yield _ready(drawn.popleft())
 
     def _look(self, number: int, image: NDArray[np.uint8]) -> FloatArray | None:
-        return None if self.occluders is None else self.occluders.disagreement(image, self.landmarks[number])
+        return (
+            None
+            if self.occluders is None
+            else self.occluders.disagreement(number, image, self.landmarks[number])
+        )
 
 
 def build_renderer(

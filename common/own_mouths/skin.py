@@ -73,7 +73,7 @@ class Aligner:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def __call__(self, base: Picture, piece: Picture, weight: Map, unit: float) -> NDArray[np.float32]:
-        """(h, w, 2) pixels: seen through them ``piece`` lies on ``base`` where ``weight`` is.
+        """(2, h, w) pixels, x and y: seen through them ``piece`` lies on ``base`` where ``weight`` is.
 
         The flow is averaged with a Gaussian of 0.14 eye-corner distances, pixels with an edge counting most
         and outliers little, and held to 0.03: the mouth follows the skin around it.
@@ -91,24 +91,24 @@ class Aligner:
         small = unit / shrink
         slope = np.abs(cv2.Sobel(here, cv2.CV_32F, 1, 0)) + np.abs(cv2.Sobel(here, cv2.CV_32F, 0, 1))
         edges = np.clip(cv2.GaussianBlur(slope, (0, 0), 2) / _FLOW_EDGE, 0.02, 1)
-        size_of = np.maximum(np.abs(flow[..., 0]), np.abs(flow[..., 1]))
-        trust = cv2.resize(weight, size) * edges / (1 + (size_of / (0.04 * small)) ** 4)
-        sigma = _FLOW_SPREAD * small
-        spread = cv2.GaussianBlur(trust.astype(np.float32), (0, 0), sigma) + 0.01
-        mean = (
-            cv2.GaussianBlur((flow * trust[..., None]).astype(np.float32), (0, 0), sigma) / spread[..., None]
-        )
-        reach = _FLOW_REACH * small
-        field = cv2.resize(np.clip(mean, -reach, reach), (width, height), interpolation=cv2.INTER_CUBIC)
-        return np.asarray(field * shrink, np.float32)
+        size_of = np.abs(flow).max(axis=0)
+        trust = (cv2.resize(weight, size) * edges / (1 + (size_of / (0.04 * small)) ** 4)).astype(np.float32)
+        sigma, reach = _FLOW_SPREAD * small, _FLOW_REACH * small
+        spread = cv2.GaussianBlur(trust, (0, 0), sigma) + 0.01
+        field = np.empty((2, height, width), np.float32)
+        for plane, moves in zip(field, flow, strict=True):
+            mean = np.clip(cv2.GaussianBlur(moves * trust, (0, 0), sigma) / spread, -reach, reach)
+            plane[:] = cv2.resize(mean, (width, height), interpolation=cv2.INTER_CUBIC)
+        field *= np.float32(shrink)
+        return field
 
     def _dense(self, here: NDArray[np.uint8], there: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(h, w, 2) flow. OpenCV's crashes on wide, low pictures: they are made half as high as wide."""
+        """(2, h, w) flow. OpenCV's crashes on wide, low pictures: they are made half as high as wide."""
         height, width = here.shape
         more = max(0, -(-width // 2) - height)
         grown = [cv2.copyMakeBorder(x, 0, more, 0, 0, cv2.BORDER_REPLICATE) for x in (here, there)]
         flow = self._flow.calc(grown[0], grown[1], np.zeros((height + more, width, 2), np.float32))
-        return np.asarray(flow, np.float32)[:height]
+        return np.ascontiguousarray(flow[:height].transpose(2, 0, 1))
 
 
 def _small(luma: Map, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from common.face import build_detector
+from common.face.graphs import import_solution
 from common.face.pose import fit_pose
 from common.face.quiet import without_chatter
 
@@ -72,15 +72,11 @@ class HandsAndFace:
     """MediaPipe's hands and its face mesh of 468 points, each on single frames; models lie in the wheel."""
 
     def __init__(self, min_confidence: float = 0.5) -> None:
-        os.environ.setdefault("GLOG_minloglevel", "2")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with without_chatter():
-            import mediapipe as mp
-
-            self._hands = mp.solutions.hands.Hands(
+            self._hands = import_solution("hands").Hands(
                 static_image_mode=True, max_num_hands=4, min_detection_confidence=min_confidence
             )
-            self._mesh = mp.solutions.face_mesh.FaceMesh(
+            self._mesh = import_solution("face_mesh").FaceMesh(
                 static_image_mode=True, max_num_faces=1, min_detection_confidence=min_confidence
             )
             # The graphs' threads print while they start.

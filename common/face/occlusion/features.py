@@ -66,19 +66,20 @@ def ranges(features: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
     return np.asarray(low, np.float32), np.asarray(high, np.float32)
 
 
-def distances_to(features: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    """(HEIGHT, WIDTH, R): how far the surroundings of every pixel are from those in R pictures."""
-    beyond = np.maximum(features - high, low - features)
+def squares_to(features: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """(HEIGHT, WIDTH, R): how far the surroundings of every pixel are from those in R pictures, squared."""
+    beyond = features - high
+    np.maximum(beyond, low - features, out=beyond)
     np.maximum(beyond, 0, out=beyond)
     squares = np.einsum("rhwc,rhwc->hwr", beyond, beyond)
-    blurred = np.maximum(cv2.blur(squares, (3, 3)), 0)  # running sums may fall below 0 by rounding
-    return np.asarray(np.sqrt(blurred).reshape(squares.shape), np.float32)
+    return np.asarray(cv2.blur(squares, (3, 3)).reshape(squares.shape), np.float32)
 
 
-def likest(distances: FloatArray) -> FloatArray:
-    """(HEIGHT, WIDTH) of (HEIGHT, WIDTH, R): to the third likest."""
-    which = min(_LIKEST, distances.shape[-1] - 1)
-    return np.asarray(np.partition(distances, which, axis=-1)[..., which], np.float32)
+def likest(squares: FloatArray) -> FloatArray:
+    """(HEIGHT, WIDTH) distances to the third likest, of the squares (HEIGHT, WIDTH, R)."""
+    which = min(_LIKEST, squares.shape[-1] - 1)
+    third = np.partition(squares, which, axis=-1)[..., which]
+    return np.asarray(np.sqrt(np.maximum(third, 0)), np.float32)  # running sums may fall below 0 by rounding
 
 
 def lip_measures(features: FloatArray, view: LowerFaceView) -> FloatArray:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from common.face.canonical import cheek_points, face_points
 from common.face.layout import JAW, OUTER_LIP
-from common.face.pose import Array, fit_pose
+from common.face.pose import Array, HeadPose, fit_pose
 from common.face.types import ImageArray
 
 Flags = NDArray[np.bool_]
@@ -59,14 +59,16 @@ class LowerFace:
     view: LowerFaceView
 
     @classmethod
-    def of(cls, image: ImageArray, landmarks: NDArray[np.floating]) -> LowerFace:
-        """Of a frame (H, W, 3) uint8 RGB with finite landmarks (68, 2 or 3)."""
-        view = view_of(landmarks)
+    def of(
+        cls, image: ImageArray, landmarks: NDArray[np.floating], pose: HeadPose | None = None
+    ) -> LowerFace:
+        """Of a frame (H, W, 3) uint8 RGB with finite landmarks (68, 2 or 3); ``pose``: theirs, if known."""
+        view = view_of(landmarks, pose)
         return cls(_small(image, view), view)
 
 
-def view_of(landmarks: NDArray[np.floating]) -> LowerFaceView:
-    pose = fit_pose(np.asarray(landmarks, np.float64)[None])
+def view_of(landmarks: NDArray[np.floating], pose: HeadPose | None = None) -> LowerFaceView:
+    pose = fit_pose(np.asarray(landmarks, np.float64)[None]) if pose is None else pose
     rows = pose.scale[0] * pose.rotation[0, :2]
     # Weak perspective shows a plane by an affine map: p = rows @ (x, y, depth) + translation, where pixel u
     # of the small picture has x = left + step (u + 1/2).

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
-from common.face.occlusion.features import UPPER_ROWS, distances_to, likest, lip_measures, lips_lost
+from common.face.occlusion.features import UPPER_ROWS, likest, lip_measures, lips_lost, squares_to
 from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFaceView, disc
 from common.face.occlusion.usual import LEAST_AREA, Usual
 from common.face.types import FloatArray
@@ -39,7 +39,7 @@ def find_things(usual: Usual, features: FloatArray, view: LowerFaceView) -> Floa
     beyond = float(np.abs(view.turn - usual.turns).sum(axis=1).min())
     if beyond > _LOST:
         return nothing
-    distance = likest(distances_to(features, usual.low, usual.high))
+    distance = likest(squares_to(features, usual.low, usual.high))
     distance /= 1 + max(beyond - _SAME_TURN, 0) / _TURN
     upper = view.inside[UPPER_ROWS]
     if ((distance[UPPER_ROWS] > _SUSPECT) & upper).sum() > _MOST_OF_UPPER * upper.sum():

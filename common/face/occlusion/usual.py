@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from common.face.occlusion.features import (
-    distances_to,
     features_of,
     likest,
     lip_measures,
@@ -17,6 +16,7 @@ from common.face.occlusion.features import (
     ranges,
     skin_colour,
     skin_in_light,
+    squares_to,
 )
 from common.face.occlusion.picture import Flags, LowerFace, LowerFaceView
 from common.face.pose import Array
@@ -70,26 +70,26 @@ def learn(kept: Sequence[LowerFace]) -> Usual | None:
     low, high = ranges(features)
     free = np.zeros(len(kept), bool)
     free[core] = True
-    free = _grown_free([distances_to(f, low, high) for f in features], views, free & shown, shown)
+    free = _grown_free([squares_to(f, low, high) for f in features], views, free & shown, shown)
     if free.mean() < _MAJORITY:
         return None
     return Usual(skin, usual_lips, np.stack([v.turn for v in views])[free], low[free], high[free])
 
 
 def _grown_free(
-    distances: Sequence[FloatArray], views: Sequence[LowerFaceView], free: Flags, shown: Flags
+    squares: Sequence[FloatArray], views: Sequence[LowerFaceView], free: Flags, shown: Flags
 ) -> Flags:
     """(N,) which pictures are free: those that are so already, and what shows lips and is like them.
 
     Args:
-        distances: N times (HEIGHT, WIDTH, N), :func:`distances_to` among the pictures.
+        squares: N times (HEIGHT, WIDTH, N), :func:`squares_to` among the pictures.
         views: N.
         free: (N,) those that are known.
         shown: (N,) those that show lips.
     """
     for _ in range(len(views)):
         known, left = np.flatnonzero(free), np.flatnonzero(shown & ~free)
-        new = [j for j in left if known.size and _is_like(likest(distances[j][..., known]), views[j])]
+        new = [j for j in left if known.size and _is_like(likest(squares[j][..., known]), views[j])]
         if not new:
             break
         free = free.copy()
