@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.files import PathLike, write_json
 from common.media.retiming import Retiming
@@ -99,7 +101,7 @@ class DubReport:
             len(faces.frames),
             tuple(sorted({person for face in faces.faces for person in face.persons})),
             tuple(np.flatnonzero(np.diff(followed.faces.shots, prepend=-1)).tolist()),
-            tuple(drawn for face in faces.faces for drawn in drawn_stretches(face)),
+            tuple(drawn for face in faces.faces for drawn in _drawn(face)),
             faces.untouched,
             inputs.lost,
             (*inputs.warnings, *faces.warnings, *filter(None, [outputs.not_copied])),
@@ -124,19 +126,37 @@ def shown_stretches(retiming: Retiming | None) -> list[ShownStretch]:
     ]
 
 
-def drawn_stretches(face: DubbedFace) -> list[Drawn]:
-    """Who draws the frames of a face."""
-    times, persons, division = face.plan.timeline.times, face.persons, face.division
-    ends = np.append(times[1:], face.followed.info.duration)
+def drawn_stretches(
+    runs: Sequence[range],
+    opacity: Mapping[int, float] | None,
+    times: NDArray[np.float64],
+    end: float,
+    faces: tuple[int, ...] = (),
+) -> list[Drawn]:
+    """Who draws the frames of ``runs``.
+
+    Args:
+        runs: frames in which a face is dubbed.
+        opacity: frame -> share of own mouths; None: the editor draws all.
+        times: (N,) seconds of the video's frames.
+        end: seconds at which the last one ends.
+        faces: numbers of the face.
+    """
+    ends = np.append(times[1:], end)
     found: list[Drawn] = []
-    for run in face.runs:
+    for run in runs:
         for frame in run:
-            share = 0.0 if division.renderer is None else division.opacity.get(frame, 0.0)
+            share = 0.0 if opacity is None else opacity.get(frame, 0.0)
             who = BOTH if 0 < share < 1 else (Renderer.own_mouths if share else Renderer.editor).value
             last = found[-1] if found else None
-            end = float(ends[frame])
             if last and frame > run.start and last.renderer == who:
-                found[-1] = replace(last, last=frame, end=end)
+                found[-1] = replace(last, last=frame, end=float(ends[frame]))
             else:
-                found.append(Drawn(frame, frame, float(times[frame]), end, who, persons))
+                found.append(Drawn(frame, frame, float(times[frame]), float(ends[frame]), who, faces))
     return found
+
+
+def _drawn(face: DubbedFace) -> list[Drawn]:
+    division, info = face.division, face.followed.info
+    opacity = None if division.renderer is None else division.opacity
+    return drawn_stretches(face.runs, opacity, face.plan.timeline.times, info.duration, face.persons)
