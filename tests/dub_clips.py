@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,11 +66,12 @@ def write_package(
     clip_frames: int = 13,
     adapter_at: float | None = None,
     encoder: tuple[str, int] = ("mel", 80),
+    **changes: Any,
 ) -> Path:
     """A randomly initialised model package: crops of 32 px, latents of 4x4.
 
     ``encoder``: name and channels of its speech encoder. ``adapter_at``: with an adapter that acts within .05
-    of this noise level.
+    of this noise level. ``changes``: arguments of the transformer.
     """
     import torch
     from model_toys import LATENT_CHANNELS, tiny_codec, tiny_transformer
@@ -85,7 +87,7 @@ def write_package(
     name, channels = encoder
     speech = SpeechConfig(encoder=name, channels=channels, extra_window=2)
     painter = {"reference_layout": "temporal", "condition_channels": LATENT_CHANNELS} if stage == 1 else {}
-    transformer = tiny_transformer(num_layers=1, audio_channels=channels, **painter)
+    transformer = tiny_transformer(num_layers=1, audio_channels=channels, **painter, **changes)
     adapters: tuple[Adapter, ...] = ()
     if adapter_at is not None:
         add_adapter(transformer, "lip", 2, 2.0, ["ffn.net.2"])

@@ -231,9 +231,11 @@ def test_offloaded_blocks_give_the_same(cache: dict[str, Any]) -> None:
     assert torch.equal(sampled(model), sampled(placed(**cache)))
 
 
-def test_what_is_quantised() -> None:
-    model = tiny_transformer(num_layers=2, text_tokens=3)
-    add_adapter(model, "lip", 2, 2.0, ["ffn.net.2", "audio_attn.to_q"])
+@pytest.mark.parametrize("injection", ["cross_attention", "adain"])
+def test_what_is_quantised(injection: str) -> None:
+    model = tiny_transformer(num_layers=2, text_tokens=3, speech_injection=injection)
+    heard = "audio_attn.to_q" if injection == "cross_attention" else "audio_adain.linear"
+    add_adapter(model, "lip", 2, 2.0, ["ffn.net.2", heard])
     chosen = {name for name, module in model.named_modules() if is_quantized_layer(module, name)}
     attention = ("to_q", "to_k", "to_v", "to_out.0")
     own = {f"{kind}.{layer}" for kind in ("self_attn", "cross_attn") for layer in attention}

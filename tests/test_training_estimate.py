@@ -81,11 +81,18 @@ def test_state_is_estimated_to_the_byte(tmp_path: Path, lora: bool) -> None:
 @pytest.mark.parametrize("text", [0, 16])
 @pytest.mark.parametrize("half", [True, False])
 @pytest.mark.parametrize("micro", [1, 2])
+@pytest.mark.parametrize("injection", ["cross_attention", "adain"])
 def test_activations_of_a_block_are_those_that_autograd_keeps(
-    tmp_path: Path, text: int, half: bool, micro: int
+    tmp_path: Path, text: int, half: bool, micro: int, injection: str
 ) -> None:
     toy_file(tmp_path)
-    words = ["model.dim=64", "model.ffn_dim=256", "geometry.crop_size=128", f"model.text_tokens={text}"]
+    words = [
+        f"model.speech_injection={injection}",
+        "model.dim=64",
+        "model.ffn_dim=256",
+        "geometry.crop_size=128",
+        f"model.text_tokens={text}",
+    ]
     words += [f"train.micro_batch_size={micro}", f"train.mixed_precision={'bfloat16' if half else 'float32'}"]
     kept, weights = [], 0
     for layers in (1, 2):

@@ -66,13 +66,24 @@ def _seen(run: Path, name: str) -> dict[int, dict[str, Any]]:
     return {row["step"]: row[name] for row in rows}
 
 
-@pytest.mark.parametrize("text", [0, 7])
-@pytest.mark.parametrize("targets", [None, LAYERS, LAYERS + AUDIO])
-def test_flops_by_formula_are_those_that_torch_counts(text: int, targets: tuple[str, ...] | None) -> None:
+@pytest.mark.parametrize(
+    ("text", "targets", "injection"),
+    [
+        *(
+            (text, targets, "cross_attention")
+            for text in (0, 7)
+            for targets in (None, LAYERS, LAYERS + AUDIO)
+        ),
+        *((7, targets, "adain") for targets in (None, LAYERS, (*LAYERS, "audio_adain.linear"))),
+    ],
+)
+def test_flops_by_formula_are_those_that_torch_counts(
+    text: int, targets: tuple[str, ...] | None, injection: str
+) -> None:
     config = ModelConfig(
         **{"dim": 48, "num_heads": 2, "num_layers": 3, "ffn_dim": 96, "text_dim": 12, "text_tokens": text},
         **{"freq_dim": 16, "latent_channels": 4, "audio_channels": 20, "audio_dim": 16, "audio_heads": 2},
-        **{"audio_layers": 1},
+        **{"audio_layers": 1, "speech_injection": injection},
     )
     model = build_transformer(config)
     adapters = None

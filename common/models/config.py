@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from common.checks import multiple_of, one_of
 from common.errors import UserError
 
+CROSS_ATTENTION, ADAIN = SPEECH_INJECTIONS = ("cross_attention", "adain")
+"""How blocks take the speech in: by attention to its features, or as a scale and a shift of each frame."""
+
 
 @dataclass
 class ModelConfig:
@@ -27,6 +30,7 @@ class ModelConfig:
     audio_dim: int = 1536
     audio_heads: int = 24
     audio_layers: int = 4
+    speech_injection: str = "cross_attention"  # | "adain": common/models/speech_adain.py
     eps: float = 1e-6
     text_tokens: int = 512  # 0: no text cross-attention at all
     gradient_checkpointing: bool = False
@@ -35,6 +39,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         one_of("model.reference_layout", self.reference_layout, ("spatial", "temporal"))
         one_of("model.prediction", self.prediction, ("velocity", "sample", "edit"))
+        one_of("model.speech_injection", self.speech_injection, SPEECH_INJECTIONS)
         multiple_of("model.dim", self.dim, "model.num_heads", self.num_heads)
         multiple_of("model.audio_dim", self.audio_dim, "model.audio_heads", self.audio_heads)
         if len(self.patch_size) != 3:

@@ -34,12 +34,12 @@ def quantize(transformer: DubbingTransformer, kind: str, device: torch.device) -
 def is_quantized_layer(module: nn.Module, name: str) -> bool:
     """Self-attention, text attention and FFN of the blocks: three quarters of the 5B model's weights.
 
-    In full precision stay: audio attention and audio projector, because the lips come from there; time
-    embedding and modulation, which scale whole layers and are kept in float32 anyway; patch embedding, text
-    embedding and head, which are small and first or last; norms; adapters, whose small updates 8 bits would
-    swallow.
+    In full precision stay: audio attention or AdaIN and audio projector, because the lips come from there;
+    time embedding and modulation, which scale whole layers and are kept in float32 anyway; patch embedding,
+    text embedding and head, which are small and first or last; norms; adapters, whose small updates 8 bits
+    would swallow.
     """
-    inside = name.startswith("blocks.") and ".audio_attn." not in name and ".lora_" not in name
+    inside = name.startswith("blocks.") and ".audio_" not in name and ".lora_" not in name
     return inside and isinstance(module, nn.Linear)
 
 

@@ -14,7 +14,7 @@ from common.models.speed import SpeedConfig
 from common.models.transformer import DubbingTransformer
 
 # fullmatch patterns of module names.
-_SUBLAYERS = [r"blocks\.\d+\.(self_attn|cross_attn|audio_attn|ffn)"]
+_SUBLAYERS = [r"blocks\.\d+\.(self_attn|cross_attn|audio_attn|audio_adain|ffn)"]
 _BLOCKS = [r"blocks\.\d+"]
 _HEAD = ["head"]
 

@@ -26,7 +26,7 @@ from torch import nn
 from common.models.attention import DubbingAttention
 from common.models.audio_projector import AudioProjector
 from common.models.conditions import ModelConditions
-from common.models.config import ModelConfig
+from common.models.config import CROSS_ATTENTION, SPEECH_INJECTIONS, ModelConfig
 from common.models.context_parallel import FrameSplit, split_frames
 from common.models.modulation import (
     Segments,
@@ -39,6 +39,7 @@ from common.models.modulation import (
 )
 from common.models.prediction import EDIT, PREDICTIONS, as_velocity, seen_latents
 from common.models.rope import rotary_table
+from common.models.speech_adain import SpeechAdaIN
 
 # Groups in DubbingBlock.modulation, in the order of the public checkpoint.
 ATTN_SHIFT, ATTN_SCALE, ATTN_GATE, FFN_SHIFT, FFN_SCALE, FFN_GATE = range(6)
@@ -46,17 +47,22 @@ HEAD_SHIFT, HEAD_SCALE = range(2)
 
 
 class DubbingBlock(nn.Module):
-    """Self-attention over all tokens -> text -> audio (both on target tokens only) -> FFN over all tokens."""
+    """Self-attention over all tokens -> text -> audio (both on target tokens only) -> FFN over all tokens.
 
-    def __init__(self, dim: int, heads: int, ffn_dim: int, eps: float, text: bool) -> None:
+    ``injection``: a value of ``model.speech_injection``.
+    """
+
+    def __init__(self, dim: int, heads: int, ffn_dim: int, eps: float, text: bool, injection: str) -> None:
         super().__init__()
         self.eps = eps
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
         self.self_attn = DubbingAttention(dim, heads, eps)
         self.norm3 = nn.LayerNorm(dim, eps) if text else None
         self.cross_attn = DubbingAttention(dim, heads, eps) if text else None
-        self.norm4 = nn.LayerNorm(dim, eps)
-        self.audio_attn = DubbingAttention(dim, heads, eps)
+        attends = injection == CROSS_ATTENTION
+        self.norm4 = nn.LayerNorm(dim, eps) if attends else None
+        self.audio_attn = DubbingAttention(dim, heads, eps) if attends else None
+        self.audio_adain = None if attends else SpeechAdaIN(dim, eps)
         self.ffn = FeedForward(dim, inner_dim=ffn_dim, activation_fn="gelu-approximate")
 
     def forward(
@@ -88,16 +94,22 @@ class DubbingBlock(nn.Module):
         reference, target = x.split((untouched, x.shape[1] - untouched), dim=1)
         if self.cross_attn is not None and self.norm3 is not None:
             target = accumulate(target, self.cross_attn(self.norm3(target), text))
-        frame_tokens = target.shape[1] // audio_features.shape[1]
-        per_frame = self.norm4(target).reshape(-1, frame_tokens, target.shape[2])
-        target = accumulate(target, self.audio_attn(per_frame, audio_features.flatten(0, 1)).view_as(target))
-        del per_frame
+        target = accumulate(target, self._spoken(target, audio_features))
         if not works_in_place():  # else it was done within x
             x = torch.cat((reference, target), dim=1) if untouched else target
 
         y = self.ffn(modulated_norm(x, segments, FFN_SHIFT, FFN_SCALE, self.eps))
         x = gated_add(x, y, segments, FFN_GATE)
         return torch.cat((hidden_states[:, :reference_tokens], x), dim=1) if target_only else x
+
+    def _spoken(self, target: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
+        """What the speech adds to the target's tokens (B, F * N, D)."""
+        shape = (-1, target.shape[1] // audio_features.shape[1], target.shape[2])
+        windows = audio_features.flatten(0, 1)
+        if self.audio_adain is not None:
+            return self.audio_adain(target.reshape(shape), windows).view_as(target)
+        assert self.audio_attn is not None and self.norm4 is not None
+        return self.audio_attn(self.norm4(target).reshape(shape), windows).view_as(target)
 
 
 # Step caches of diffusers (enable_cache) ask here what a block returns.
@@ -169,6 +181,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         audio_dim: int = 1536,
         audio_heads: int = 24,
         audio_layers: int = 4,
+        speech_injection: str = CROSS_ATTENTION,
         eps: float = 1e-6,
         text_tokens: int = 512,
         gradient_checkpointing: bool = False,
@@ -183,6 +196,10 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             raise ValueError(f"reference_layout is {reference_layout!r}; it must be 'spatial' or 'temporal'.")
         if prediction not in PREDICTIONS:
             raise ValueError(f"prediction is {prediction!r}; it must be one of {', '.join(PREDICTIONS)}.")
+        if speech_injection not in SPEECH_INJECTIONS:
+            raise ValueError(
+                f"speech_injection is {speech_injection!r}; it must be one of {', '.join(SPEECH_INJECTIONS)}."
+            )
         self.prediction = prediction
         self.patch: tuple[int, int, int] = (1, patch_size[1], patch_size[2])
         self.head_dim = dim // num_heads
@@ -200,7 +217,8 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         )
         self.audio_embedding = AudioProjector(audio_channels, audio_dim, audio_heads, audio_layers, dim)
         self.blocks = nn.ModuleList(
-            DubbingBlock(dim, num_heads, ffn_dim, eps, text=text_tokens > 0) for _ in range(num_layers)
+            DubbingBlock(dim, num_heads, ffn_dim, eps, text_tokens > 0, speech_injection)
+            for _ in range(num_layers)
         )
         self.head = OutputHead(dim, latent_channels * math.prod(self.patch), eps)
         self._context_group: dist.ProcessGroup | None = None
@@ -213,8 +231,8 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
     def init_weights(self, silent_audio: bool = False) -> None:
         """Initialise as Wan does: Xavier linears, zero biases, small embeddings, a head that predicts zero.
 
-        With ``silent_audio`` the audio attention starts without effect, which is right when the other weights
-        come from a video model that has no audio branch; from scratch it would only delay learning.
+        With ``silent_audio`` what takes the speech in starts without effect, which is right when the other
+        weights come from a video model that has no audio branch; from scratch it would only delay learning.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -232,7 +250,8 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         if silent_audio:
             for block in self.blocks:
                 assert isinstance(block, DubbingBlock)
-                nn.init.zeros_(block.audio_attn.to_out[0].weight)  # type: ignore[arg-type]
+                last: Any = block.audio_attn.to_out[0] if block.audio_attn else block.audio_adain.linear
+                nn.init.zeros_(last.weight)
 
     def set_attention_backend(self, backend: str) -> None:
         """Choose the attention kernel by its diffusers name ("native", "xformers", "flash", ...).

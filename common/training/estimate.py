@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from common.diffusion.branches import forward_bytes
+from common.models.config import ADAIN
 from common.training.config import Company, FlowTrainingConfig
 from common.training.flops import Adapters, Cost, Shape, linear_layers, token_counts, training_cost
 from common.training.peak import DATA_SHEET, MEMORY_GIB
@@ -177,6 +178,8 @@ class Run:
         - c T d, three times: the audio attention's input, queries, output
         - c N f, twice: before and after the activation
         - text attention adds three r T d and three c T d
+        - AdaIN in the place of the audio attention: two r T d instead of one, of the tokens that are
+          normalised, and no c T d
         - several samples with different noise levels: two r T d more, the norms before modulation
         """
         model, shape = self.config.model, self.shape
@@ -185,8 +188,11 @@ class Run:
         tokens = reference + target
         text = 3 if model.text_tokens else 0
         several = 2 if shape.batch > 1 else 0
+        speech = (2, 0) if model.speech_injection == ADAIN else (1, 3)
         of_all = (7 * wide + 6 * narrow) * tokens * model.dim + 2 * narrow * tokens * model.ffn_dim
-        of_target = ((6 + text + several) * wide + (3 + text) * narrow) * target * model.dim
+        of_target = (
+            ((5 + speech[0] + text + several) * wide + (speech[1] + text) * narrow) * target * model.dim
+        )
         return float(shape.batch * (of_all + of_target))
 
     def _optimizer_bytes(self, trained: int) -> float:

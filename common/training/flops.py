@@ -14,6 +14,9 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from common.models.config import ADAIN
+from common.speech.windows import BASE_WINDOW
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -39,6 +42,7 @@ _GEOMETRY = (
     "audio_channels",
     "audio_dim",
     "audio_layers",
+    "speech_injection",
 )
 _FIRST_NORMED = tuple(f"blocks.0.self_attn.{name}" for name in ("to_q", "to_k", "to_v"))
 
@@ -138,7 +142,11 @@ def linear_layers(model: Any, shape: Shape) -> dict[str, Product]:
         layers |= _attention(f"blocks.{i}.self_attn", every, every, d)
         if model.text_tokens:
             layers |= _attention(f"blocks.{i}.cross_attn", target, b * model.text_tokens, d)
-        layers |= _attention(f"blocks.{i}.audio_attn", target, speech, d)
+        if model.speech_injection == ADAIN:
+            layers[f"blocks.{i}.audio_adain.conv"] = Product(b * shape.frames, BASE_WINDOW, d)
+            layers[f"blocks.{i}.audio_adain.linear"] = Product(b * shape.frames, d, 2 * d)
+        else:
+            layers |= _attention(f"blocks.{i}.audio_attn", target, speech, d)
         layers[f"blocks.{i}.ffn.net.0.proj"] = Product(every, d, f)
         layers[f"blocks.{i}.ffn.net.2"] = Product(every, f, d)
     return layers
@@ -153,7 +161,7 @@ def attention_products(model: Any, shape: Shape) -> Mapping[str, float]:
         "self": blocks * (reference + target) ** 2,
         "text": blocks * target * model.text_tokens,
         # Each token attends to the audio window of its own latent frame.
-        "audio": blocks * target * shape.window,
+        "audio": 0.0 if model.speech_injection == ADAIN else blocks * target * shape.window,
         "projector": per_layer * shape.frames * shape.window**2,
     }
 
@@ -223,7 +231,7 @@ def _input_has_gradient(name: str, adapters: Adapters | None) -> bool:
     if name in _FIRST_NORMED or name.startswith(("patch_", "time_", "text_", "audio_")):
         return False
     # Text and speech reach the blocks through frozen layers.
-    return not (".cross_attn." in name or ".audio_attn." in name) or name.endswith((".to_q", ".to_out.0"))
+    return not (".cross_attn." in name or ".audio_" in name) or name.endswith((".to_q", ".to_out.0"))
 
 
 def _attention_gradients(kind: str, adapters: Adapters | None, layers: Collection[str]) -> float:

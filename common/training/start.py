@@ -16,7 +16,7 @@ from common.data.schema import CACHE
 from common.errors import UserError
 from common.files import fingerprint, sha256_file
 from common.models.adapters import Adapter
-from common.models.config import ModelConfig
+from common.models.config import CROSS_ATTENTION, ModelConfig
 from common.models.package import ModelPackage, load_package
 from common.models.package_info import adapter_file
 from common.models.transformer import DubbingTransformer, build_transformer
@@ -27,6 +27,8 @@ from common.speech.config import SpeechConfig
 # A model of the other stage differs in these: what they mean is learnt anew, everything else is kept.
 _MAY_DIFFER = ("condition_channels", "reference_layout")
 _NOT_WEIGHTS = ("gradient_checkpointing", "attention_backend")
+# Fields that are younger than some checkpoints, with what those have: there they are not told.
+_YOUNGER = {"speech_injection": CROSS_ATTENTION}
 
 
 @dataclass(frozen=True)
@@ -133,18 +135,22 @@ def speech_of(
 
 def weight_identity(config: ModelConfig) -> dict[str, Any]:
     """What decides the shape and meaning of the weights."""
+    return {name: value for name, value in _weight_fields(config).items() if _YOUNGER.get(name) != value}
+
+
+def _weight_fields(config: ModelConfig) -> dict[str, Any]:
     return {name: value for name, value in asdict(config).items() if name not in _NOT_WEIGHTS}
 
 
 def _check_size(package: ModelPackage, config: ModelConfig) -> None:
     found: Any = package.transformer.config
-    for name, value in weight_identity(config).items():
+    for name, value in _weight_fields(config).items():
         here = getattr(found, name)
         here = list(here) if isinstance(here, tuple) else here
         if name not in _MAY_DIFFER and here != value:
             raise UserError(
                 f"{package.folder}: the model has {name} {here}, the configuration says {value}: start from "
-                "a model of the same size."
+                f"a model of the same kind and size, or set model.{name}={here}."
             )
 
 
