@@ -14,6 +14,7 @@ from dub_clips import BOX, steady, write_clip, write_package, write_speech
 from model_toys import tiny_hubert
 from release_toys import toy_wav2vec2, toy_whisper
 from typer.testing import CliRunner
+from unit_toys import UNITS, write_units
 
 from bootdub.cli.main import app
 from common.config import load_config
@@ -27,15 +28,15 @@ from stage2_dubber.importing.sources import speech_parts
 PREDICTOR = Path(__file__).resolve().parent.parent / "models" / "bootdub-small" / "speech"
 SOUND = np.random.default_rng(0).normal(0, 0.1, 16100).astype(np.float32)
 
-UNITS = """
+LOUDNESS = """
     import numpy as np
     from common.files import fingerprint
     from common.speech.base import SilenceRule
     from common.speech.mel import MelEncoder
 
-    class UnitEncoder:
-        name, channels, silence, travels, chunkings = "units", 8, SilenceRule.together, False, ("overlap",)
-        fingerprint = fingerprint(["units", 1, MelEncoder().fingerprint])
+    class LoudnessEncoder:
+        name, channels, silence, travels, chunkings = "loudness", 8, SilenceRule.together, False, ("overlap",)
+        fingerprint = fingerprint(["loudness", 1, MelEncoder().fingerprint])
 
         @classmethod
         def of(cls, config, device):
@@ -58,12 +59,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toy_whisper().save_pretrained(folder / "whisper")
     toy_wav2vec2().wav2vec2.save_pretrained(folder / "wav2vec2")
     tiny_hubert().save_pretrained(folder / "hubert")
+    write_units(folder / "units", "hubert", folder / "hubert")
     return folder
 
 
 def configured(name: str, weights: Path) -> SpeechConfig:
-    channels = {"mel": 80, "ltx2-mel": 128, "lips": 8, "whisper+wav2vec2": 24, "hubert": 64}[name]
-    return SpeechConfig(name, str(PREDICTOR if name == "lips" else weights), channels=channels)
+    known = {"mel": 80, "ltx2-mel": 128, "lips": 8, "whisper+wav2vec2": 24, "hubert": 64, "units": UNITS}
+    places = {"lips": PREDICTOR, "units": weights / "units"}
+    return SpeechConfig(name, str(places.get(name, weights)), channels=known[name])
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS))
@@ -94,18 +97,18 @@ def test_missing_weights_are_told_without_loading_any(tmp_path: Path, name: str)
 
 
 def test_an_unknown_encoder_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="units") as caught:
-        load_config(SpeechConfig, overrides=["encoder=units"])
+    with pytest.raises(UserError, match="loudness") as caught:
+        load_config(SpeechConfig, overrides=["encoder=loudness"])
     assert all(name in str(caught.value) for name in ENCODERS)
     with pytest.raises(UserError, match="weights are not imported"):
         speech_parts(Path("model"), None, "lips")
 
 
 def test_a_new_encoder_is_a_class_and_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "unit_encoder.py").write_text(textwrap.dedent(UNITS))
+    (tmp_path / "loudness_encoder.py").write_text(textwrap.dedent(LOUDNESS))
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(ENCODERS, "units", "unit_encoder.UnitEncoder")
-    model = write_package(tmp_path / "model", encoder=("units", 8))
+    monkeypatch.setitem(ENCODERS, "loudness", "loudness_encoder.LoudnessEncoder")
+    model = write_package(tmp_path / "model", encoder=("loudness", 8))
     video = write_clip(tmp_path / "v.mkv", steady(14, 25), lossless=True)
     place = ",".join(str(round(value)) for value in BOX)
 

@@ -61,10 +61,11 @@ def synthesised(config: PhoneticLabelsConfig) -> Iterator[Recording]:
         )
 
 
-def from_folders(folders: Sequence[str]) -> Iterator[Recording]:
+def from_folders(folders: Sequence[str], section: str = "phonetics") -> Iterator[Recording]:
     """Files of speech, at any depth; those of one directory are one speaker's.
 
     Prompts and single words are joined, with pauses, to what is long enough to be cut into samples.
+    ``section``: of the configuration whose ``folders`` these are, for messages.
 
     Raises:
         UserError: a folder holds no audio file.
@@ -74,15 +75,15 @@ def from_folders(folders: Sequence[str]) -> Iterator[Recording]:
         found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
         files = sorted(found, key=lambda path: (path.parent, path.name))
         if not files:
-            raise UserError(f"'{folder}' has no audio file ({', '.join(SUFFIXES)}): mend phonetics.folders.")
+            raise UserError(f"'{folder}' has no audio file ({', '.join(SUFFIXES)}): mend {section}.folders.")
         for directory, members in groupby(files, key=lambda path: path.parent):
             speaker = f"{number} {directory.relative_to(folder)}"
-            for count, (paths, samples) in enumerate(_joined(list(members))):
+            for count, (paths, samples) in enumerate(_joined(list(members), section)):
                 key = f"folder-{fingerprint([speaker])}-{count:05d}"
                 yield Recording(key, speaker, samples, partial(_together, paths))
 
 
-def _joined(files: list[Path]) -> Iterator[tuple[list[Path], int]]:
+def _joined(files: list[Path], section: str) -> Iterator[tuple[list[Path], int]]:
     """Files that make up one recording each, and its samples."""
     paths: list[Path] = []
     samples = 0
@@ -90,7 +91,7 @@ def _joined(files: list[Path]) -> Iterator[tuple[list[Path], int]]:
         try:
             samples += len(_with_pause(path))
         except UserError as error:
-            print(f"phonetics: left out: {error}", file=sys.stderr)
+            print(f"{section}: left out: {error}", file=sys.stderr)
             continue
         paths.append(path)
         if samples >= _JOINED_SECONDS * SAMPLE_RATE:

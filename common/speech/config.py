@@ -14,7 +14,9 @@ class SpeechConfig:
     """Which speech features drive the lips."""
 
     encoder: str = "whisper+wav2vec2"  # a name of common/speech/registry.py
-    path: str = ""  # folder with whisper/ and wav2vec2/, or of the lip-shape predictor; unused by mel
+    path: str = ""
+    """Folder with whisper/ and wav2vec2/, or with hubert/; of the lip-shape predictor; of the speech units.
+    Unused by mel."""
     extra_window: int = 0  # feature frames (50 Hz) added on each side of the eight (P: 4 in stage 1; R: 0)
     channels: int = 2048
     chunking: str = "overlap"  # of whisper+wav2vec2 beyond 30 s, of hubert beyond 60; "release": as there (R)

@@ -13,6 +13,7 @@ ENCODERS = {
     JOINT_MEL: "common.speech.joint_mel.JointMelEncoder",
     LIP_SHAPES: "common.lip_shapes.encoder.LipEncoder",
     "whisper+wav2vec2": "common.speech.pretrained.PretrainedEncoder",
+    "units": "common.speech_units.encoder.UnitEncoder",
     "hubert": "common.speech.hubert.HubertEncoder",
 }
 """Name -> class, a :class:`common.speech.base.RegisteredEncoder`; imported when it is used."""
