@@ -250,7 +250,8 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         if silent_audio:
             for block in self.blocks:
                 assert isinstance(block, DubbingBlock)
-                last: Any = block.audio_attn.to_out[0] if block.audio_attn else block.audio_adain.linear
+                adain, attention = block.audio_adain, block.audio_attn
+                last: Any = attention.to_out[0] if attention is not None else adain and adain.linear
                 nn.init.zeros_(last.weight)
 
     def set_attention_backend(self, backend: str) -> None:
