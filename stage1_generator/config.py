@@ -213,6 +213,11 @@ def check(config: Stage1Config) -> Stage1Config:
             f"model.condition_channels is {config.model.condition_channels}, but stage 1 puts the masked "
             f"video's latents there: set it to model.latent_channels ({config.model.latent_channels})."
         )
+    if config.diffusion.inverts:
+        raise UserError(
+            "diffusion.start_from must be noise in stage 1: an inverted clip would tell the generator the "
+            "lips that are hidden from it."
+        )
     if config.pairs.augmented_copies < 0 or (config.pairs.augmented_copies and not config.augment.active):
         raise UserError(
             f"pairs.augmented_copies is {config.pairs.augmented_copies}, but augment changes nothing: give "

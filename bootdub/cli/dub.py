@@ -21,6 +21,7 @@ from bootdub.cli.options import (
     Dtype,
     LimitOption,
     PresetOption,
+    StartFrom,
     parse_box,
     use_limits,
 )
@@ -72,6 +73,16 @@ def dub(
     ] = None,
     reference_scale: Annotated[
         float | None, typer.Option(help="How strongly the result keeps to the source.")
+    ] = None,
+    start_from: Annotated[
+        StartFrom | None,
+        typer.Option(help="noise, or the inversion of the source, which keeps more of it (docs/edidub.md)."),
+    ] = None,
+    inversion_strength: Annotated[
+        float | None, typer.Option(min=0, max=1, help="0: as from noise; 1: all of the inverted source.")
+    ] = None,
+    inversion_steps: Annotated[
+        int | None, typer.Option(min=0, help="Steps of the inversion; 0: as many as of the sampler.")
     ] = None,
     detector: Annotated[
         Detector, typer.Option(help="Face detector; --box and --track set 'box' by themselves.")
@@ -225,6 +236,9 @@ def dub(
                 audio_scale=audio_scale,
                 reference_scale=reference_scale,
                 shift=shift,
+                start_from=None if start_from is None else start_from.value,
+                inversion_strength=inversion_strength,
+                inversion_steps=inversion_steps,
             ),
             detector=detector.value,
             face=face,
@@ -253,12 +267,14 @@ def dub(
         inputs = check_request(request)
         from stage2_dubber.dub.joint_options import check_joint_options
         from stage2_dubber.dub.locate import default_model_path
+        from stage2_dubber.dub.own_speech import check_own_speech
         from stage2_dubber.dub.presets.choose import choose_preset
 
         folder = model or default_model_path()
         settings = choose_preset(preset, folder, device.value)
         request = settings.applied(request)
         check_joint_options(folder, read_info(folder), request.sampling)
+        check_own_speech(request, inputs, read_info(folder))
         from bootdub.console import ConsoleProgress
         from stage2_dubber.dub.editing.ahead import Ahead
         from stage2_dubber.dub.faces.follow import follow_face

@@ -44,6 +44,13 @@ class Crops(str, Enum):
     release = "release"
 
 
+class StartFrom(str, Enum):
+    """What sampling starts from."""
+
+    noise = "noise"
+    inversion = "inversion"
+
+
 class CodecName(str, Enum):
     """What an output's pictures are coded with."""
 

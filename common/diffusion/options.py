@@ -20,6 +20,9 @@ class SamplingOptions:
         reference_scale: guidance towards the reference.
         audio_scale: guidance towards the speech.
         shift: of the noise levels; above 1 more of the steps are spent at high noise.
+        start_from: "noise", or "inversion" of the source (:mod:`common.diffusion.inversion`).
+        inversion_strength: 0 to 1, how much of the source's own path to noise there is in the start.
+        inversion_steps: Euler steps of the inversion; 0: num_steps.
 
     Raises:
         UserError: a value makes no sense.
@@ -31,6 +34,9 @@ class SamplingOptions:
     reference_scale: float | None = None
     audio_scale: float | None = None
     shift: float | None = None
+    start_from: str | None = None
+    inversion_strength: float | None = None
+    inversion_steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.seed is not None and self.seed < 0:
@@ -46,7 +52,7 @@ class SamplingOptions:
 
     @classmethod
     def types(cls) -> dict[str, type]:
-        """Name -> int or float, for whoever reads options from text."""
+        """Name -> int, float or str, for whoever reads options from text."""
         hints = get_type_hints(cls)
         return {field.name: (*get_args(hints[field.name]), hints[field.name])[0] for field in fields(cls)}
 

@@ -12,7 +12,7 @@ import torch
 from common.diffusion.border import Border, ring_mask
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.flow import FlowMatching
-from common.diffusion.guidance import Branch, Guidance, build_guidance
+from common.diffusion.guidance import CONDITIONAL, Branch, Guidance, build_guidance
 from common.models.conditions import ModelConditions
 from common.models.speed import SpeedConfig
 from common.models.step_cache import forget_steps
@@ -147,6 +147,12 @@ class EulerSampler:
             (weight * output for weight, output in zip(weights.values(), outputs, strict=True)),
             start=torch.zeros_like(latents),
         )
+
+    def conditional(
+        self, model: Model, latents: torch.Tensor, sigma: float, conditions: ModelConditions
+    ) -> torch.Tensor:
+        """Velocity (B, C, F, h, w) float32 at ``sigma`` of the branch that sees all conditions, unguided."""
+        return _evaluate(model, latents, sigma, conditions, str(CONDITIONAL)).float()
 
     def _border(self, noise: torch.Tensor, conditions: ModelConditions) -> Border | None:
         width = self._ring(conditions)

@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from common.diffusion.config import DiffusionConfig
+from common.diffusion.inversion import Inversion
 from common.diffusion.options import resolve_sampling
 from common.diffusion.windows import check_short_windows, plan_windows, saved_by_short_windows
 from common.errors import UserError
@@ -17,6 +18,7 @@ from common.models.package_info import PackageInfo, read_info
 from common.models.speed import SpeedConfig
 from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.length.options import Timing
+from stage2_dubber.dub.own_speech import check_own_speech
 from stage2_dubber.dub.request import DubInputs, DubRequest
 
 
@@ -43,7 +45,9 @@ def plan_lines(
         raise UserError(
             f"{model}: the model is of stage {info.stage}, but stage 2 is needed; choose another."
         )
+    check_own_speech(request, inputs, info)
     settings = resolve_sampling(request.sampling, info.diffusion)
+    inversion = Inversion.of(settings)
     geometry, video = info.geometry, inputs.info
     frames = _model_frames(inputs, geometry.fps)
     overlap = latents_to_frames(geometry.motion_latents, info.frame_stride)
@@ -54,7 +58,7 @@ def plan_lines(
     detector, options = request.face_backend()
     given = "".join(f", {name} {value}" for name, value in options.items())
     seconds = len(inputs.audio) / SAMPLE_RATE
-    steps = len(windows) * settings.passes * settings.num_steps
+    steps = len(windows) * (settings.passes * settings.num_steps + (inversion.steps if inversion else 0))
     lines = [
         f"video     {request.video}: {video.width}x{video.height}, {video.frame_count} frames at "
         f"{float(video.average_rate):.3f} frames/s, {video.duration:.2f} s",
@@ -63,7 +67,8 @@ def plan_lines(
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
         f"preset    {preset}",
         f"dtype     {dtype}",
-        f"sampler   {settings.passes} x {settings.num_steps} steps, {_scales(info, settings)}, "
+        f"sampler   {settings.passes} x {settings.num_steps} steps, {_scales(info, settings)}"
+        f"{_start(inversion)}, "
         f"seed {info.conventions.seed if request.sampling.seed is None else request.sampling.seed}",
         f"crops     {(request.crops or info.conventions.crops).value}",
         f"renderer  {(request.renderer or info.renderer).value}",
@@ -88,6 +93,12 @@ def _scales(info: PackageInfo, settings: DiffusionConfig) -> str:
         f"shift {settings.shift:g}, reference scale {settings.reference_scale:g}, "
         f"audio scale {settings.audio_scale:g}"
     )
+
+
+def _start(inversion: Inversion | None) -> str:
+    if inversion is None:
+        return ""
+    return f", from {inversion.steps} steps of inversion of strength {inversion.strength:g}"
 
 
 def _model_frames(inputs: DubInputs, rate: float) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from common.diffusion.options import SamplingOptions
+from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.errors import UserError
 from common.media import SAMPLE_RATE
 from common.models.package_info import BASE_PHASE, PackageInfo, read_info
@@ -34,6 +34,7 @@ from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.own_mouths import divide
+from stage2_dubber.dub.own_speech import check_own_speech, own_features
 from stage2_dubber.dub.presets.choose import choose_preset
 from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
 from stage2_dubber.dub.presets.table import PresetSettings
@@ -242,6 +243,7 @@ class DubPipeline:
         with clock.part("checks"):
             check_joint_options(self._given.folder, self.info, request.sampling)
             inputs = inputs or check_request(request)
+            check_own_speech(request, inputs, self.info)
         with job_folder(request.output) as work:
             self._begin(request, inputs, work)
             return self._run(request, inputs, work, face, tell, clock)
@@ -286,7 +288,7 @@ class DubPipeline:
             faces = DubbedFaces(tuple(self._dubbed(request, inputs, renderer, planned) for planned in plans))
         with clock.part("dubbing"), _memory_errors():
             outputs = JobOutputs(request, inputs, work, faces.frames)
-            drawing = draw_faces(request, faces, outputs, partial(self._editor, request), tell)
+            drawing = draw_faces(request, faces, outputs, partial(self._editor, request, inputs), tell)
             count = outputs.write(drawing.frames)
             tell(DUBBING, drawing.total, drawing.total)
         report = DubReport.of(faces, count, inputs, request.stated, outputs)
@@ -317,10 +319,13 @@ class DubPipeline:
             audio_features = encode(self.speech)
         return DubbedFace(followed, plan, division, audio_features)
 
-    def _editor(self, request: DubRequest, watch: Watch) -> WindowedEditor:
+    def _editor(self, request: DubRequest, inputs: DubInputs, watch: Watch) -> WindowedEditor:
         from stage2_dubber.dub.editing.build import build_editor
 
-        return build_editor(self.package, request.sampling, watch)
+        own = None
+        if resolve_sampling(request.sampling, self.info.diffusion).inverts:
+            own = own_features(request, self.speech, inputs.info.duration)
+        return build_editor(self.package, request.sampling, watch, own)
 
     def _lip_encoder(self) -> SpeechEncoder:
         """What tells lip shapes: the package's own predictor, or the one that is shipped."""
@@ -337,6 +342,7 @@ class DubPipeline:
         start_frame: int = 0,
         sampling: SamplingOptions | None = None,
         advance: Advance | None = None,
+        own_audio: np.ndarray | None = None,
     ) -> np.ndarray:
         """Edit face crops without any compositing; a full dub does just this between cutting and pasting.
 
@@ -347,12 +353,15 @@ class DubPipeline:
             start_frame: position of the first crop on the clock of the speech, in frames.
             sampling: as in a dub.
             advance: told how many frames were done since the last call.
+            own_audio: like ``audio``, what the crops say themselves, from the same moment on; for a start
+                from their inversion.
 
         Returns:
             (N, S, S, 3) uint8.
 
         Raises:
-            ValueError: the crops have another size, or not exactly one of audio and audio_features is given.
+            ValueError: the crops have another size, not exactly one of audio and audio_features is given, or
+                an inversion is asked for without ``own_audio``.
         """
         geometry = self.info.geometry
         size = geometry.crop_size
@@ -360,9 +369,10 @@ class DubPipeline:
             raise ValueError(f"crops must be uint8 (N, {size}, {size}, 3), got {crops.dtype} {crops.shape}")
         if (audio is None) == (audio_features is None):
             raise ValueError("give either audio or audio_features")
+        needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SAMPLE_RATE))
         if audio is not None:
-            needed = int(np.ceil((start_frame + len(crops)) / geometry.fps * SAMPLE_RATE))
             audio_features = encode_until(self.speech, audio, needed)
+        own = None if own_audio is None else encode_until(self.speech, own_audio, needed)
         assert audio_features is not None
         from stage2_dubber.dub.editing.build import build_editor
         from stage2_dubber.dub.editing.windowed import Watch
@@ -370,7 +380,7 @@ class DubPipeline:
         if self.preset is not None:
             sampling = self.preset.sampled(sampling or SamplingOptions())
         check_joint_options(self._given.folder, self.info, sampling or SamplingOptions())
-        editor = build_editor(self.package, sampling, Watch(advance))
+        editor = build_editor(self.package, sampling, Watch(advance), own)
         edits = editor.stream(iter(crops), len(crops), audio_features, start_frame)
         return np.stack([edit.image for edit in edits])
 

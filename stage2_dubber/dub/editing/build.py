@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from common.diffusion.options import SamplingOptions
 from common.models.package import ModelPackage
 from stage2_dubber.dub.editing.editor import WindowEditor
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def build_editor(
-    package: ModelPackage | JointPackage, options: SamplingOptions | None, watch: Watch
+    package: ModelPackage | JointPackage,
+    options: SamplingOptions | None,
+    watch: Watch,
+    own_speech: np.ndarray | None = None,
 ) -> WindowedEditor:
     """What edits crops with the model of ``package``.
 
@@ -22,10 +27,13 @@ def build_editor(
         package: the model.
         options: what of its sampling is changed, and the seed.
         watch: what goes on beside.
+        own_speech: (T, C) features of what the source says, where its inversion is started from.
     """
     options = options or SamplingOptions()
     if isinstance(package, ModelPackage):
-        return WindowEditor(package, options, watch.advance, watch.changes, kept=watch.kept)
+        return WindowEditor(
+            package, options, watch.advance, watch.changes, kept=watch.kept, own_speech=own_speech
+        )
     # diffusers' pipelines of LTX-2 take seconds to import.
     from stage2_dubber.dub.editing.joint import JointEditor
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from common.diffusion.branches import batch_branches
+from common.diffusion.inversion import Inversion
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.diffusion.sampler import EulerSampler, build_sampler
 from common.diffusion.windows import Window, plan_windows
@@ -30,6 +31,10 @@ class WindowEditor(WindowedEditor):
             and on what the package's conventions say, its place in the clip at most.
         advance, changes, overlap, kept: as in :class:`Watch`.
         sampler: instead of the one that package and options describe.
+        own_speech: (T, C) features of what the source says, where its inversion is started from.
+
+    Raises:
+        ValueError: the source shall be inverted, and there is no speech of its own.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class WindowEditor(WindowedEditor):
         sampler: EulerSampler | None = None,
         overlap: bool | None = None,
         kept: Callable[[str], Path] | None = None,
+        own_speech: np.ndarray | None = None,
     ) -> None:
         options = options or SamplingOptions()
         watch = Watch(advance, changes, overlap, kept)
@@ -50,10 +56,13 @@ class WindowEditor(WindowedEditor):
         self._sampler = sampler or build_sampler(
             settings, package.speed, before_step=package.adapter_switch()
         )
+        self._inversion, self._own_speech = Inversion.of(settings), own_speech
+        if self._inversion is not None and own_speech is None:
+            raise ValueError("an inversion of the source needs what the source says")
 
     @property
     def all_steps(self) -> int:
-        return self._sampler.all_steps
+        return self._sampler.all_steps + (0 if self._inversion is None else self._inversion.steps)
 
     def windows(self, count: int) -> list[Window]:
         overlap = latents_to_frames(self._geometry.motion_latents)
@@ -81,8 +90,18 @@ class WindowEditor(WindowedEditor):
             text=self._package.context,
             motion=motion,
         )
+        sampler, model = self._sampler_for(reference), self._package.transformer
         noise = self._noise(reference, part)
-        return self._sampler_for(reference).sample(self._package.transformer, noise, conditions, progress)
+        if self._inversion is not None:
+            noise = self._inversion.invert(sampler, model, noise, self._own(part, conditions), progress)
+        return sampler.sample(model, noise, conditions, progress)
+
+    def _own(self, part: WindowPart, conditions: ModelConditions) -> ModelConditions:
+        """The conditions of the source as it is: its own speech, and no frames of an edit."""
+        assert self._own_speech is not None
+        speech = self._speech_of(part.window, self._own_speech, part.first_frame - part.window.start)
+        own = torch.from_numpy(speech)[None].to(self._device)
+        return replace(conditions, audio_features=own, motion=None)
 
     def _sampler_for(self, reference: torch.Tensor) -> EulerSampler:
         """Whether branches fit in one batch is asked anew for every window: others take memory meanwhile."""
