@@ -61,7 +61,7 @@ def run(config: Stage1Config) -> None:
         "generator": generator_mark,
         "vae": package.codec.fingerprint,
         "speech": speech.fingerprint,
-        "diffusion": asdict(config.diffusion),
+        "diffusion": config.diffusion.identity(),
         "geometry": asdict(config.geometry),
         "references": asdict(config.references),
         "synthesis": [config.synthesis.seed, config.masks.occluder_grow, config.blend.feather],

@@ -149,7 +149,8 @@ def test_a_package_says_what_it_starts_from(work: Path) -> None:
     ("video", "words", "message"),
     [
         ("silent", ["--start-from", "inversion"], "has no sound"),
-        ("one", ["--inversion-strength", "0.3"], "--inversion-strength is about"),
+        ("one", ["--inversion-strength", "0.3"], "--inversion-strength is about --start-from inversion"),
+        ("one", ["--window-stride", "4"], "--window-stride is about --windows multidiffusion"),
         ("one", ["--start-from", "inversion", "--length", "loop"], "--length loop"),
     ],
 )

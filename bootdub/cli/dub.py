@@ -22,6 +22,7 @@ from bootdub.cli.options import (
     LimitOption,
     PresetOption,
     StartFrom,
+    Windows,
     parse_box,
     use_limits,
 )
@@ -83,6 +84,22 @@ def dub(
     ] = None,
     inversion_steps: Annotated[
         int | None, typer.Option(min=0, help="Steps of the inversion; 0: as many as of the sampler.")
+    ] = None,
+    windows: Annotated[
+        Windows | None,
+        typer.Option(
+            help="Of long clips: motion_latents, each goes on from the one before, or multidiffusion, "
+            "several overlap and are averaged (docs/edidub.md). Default: what the package says."
+        ),
+    ] = None,
+    window_frames: Annotated[
+        int | None, typer.Option(min=0, help="Of one window of multidiffusion, 4k+1; 0: the model's clip.")
+    ] = None,
+    window_stride: Annotated[
+        int | None, typer.Option(min=0, help="Frames from one to the next, multiples of 4; 0: about half.")
+    ] = None,
+    section_frames: Annotated[
+        int | None, typer.Option(min=5, help="Frames that multidiffusion holds at once, 4k+1.")
     ] = None,
     detector: Annotated[
         Detector, typer.Option(help="Face detector; --box and --track set 'box' by themselves.")
@@ -239,6 +256,10 @@ def dub(
                 start_from=None if start_from is None else start_from.value,
                 inversion_strength=inversion_strength,
                 inversion_steps=inversion_steps,
+                windows=None if windows is None else windows.value,
+                window_frames=window_frames,
+                window_stride=window_stride,
+                section_frames=section_frames,
             ),
             detector=detector.value,
             face=face,
@@ -267,14 +288,12 @@ def dub(
         inputs = check_request(request)
         from stage2_dubber.dub.joint_options import check_joint_options
         from stage2_dubber.dub.locate import default_model_path
-        from stage2_dubber.dub.own_speech import check_own_speech
         from stage2_dubber.dub.presets.choose import choose_preset
 
         folder = model or default_model_path()
         settings = choose_preset(preset, folder, device.value)
         request = settings.applied(request)
         check_joint_options(folder, read_info(folder), request.sampling)
-        check_own_speech(request, inputs, read_info(folder))
         from bootdub.console import ConsoleProgress
         from stage2_dubber.dub.editing.ahead import Ahead
         from stage2_dubber.dub.faces.follow import follow_face
@@ -286,6 +305,7 @@ def dub(
             own = None if chosen is Renderer.editor else request.own_mouths
             followed = ahead.start(partial(follow_face, request, progress, ahead.stopping, own, inputs))
             from stage2_dubber.dub.device import choose_device, choose_dtype
+            from stage2_dubber.dub.sampling_checks import check_sampling
 
             place = choose_device(device.value)
             switches = switch.read_speed(
@@ -302,6 +322,7 @@ def dub(
                 quantization=quantization,
                 offload=offload,
             )
+            check_sampling(request, inputs, read_info(folder), switches)
             weights = choose_dtype(settings.dtype if dtype is None else dtype.value, place)
             if dry_run:
                 from stage2_dubber.dub.dry_run import plan_lines

@@ -51,6 +51,13 @@ class StartFrom(str, Enum):
     inversion = "inversion"
 
 
+class Windows(str, Enum):
+    """How clips that are longer than the model's are sampled."""
+
+    motion_latents = "motion_latents"
+    multidiffusion = "multidiffusion"
+
+
 class CodecName(str, Enum):
     """What an output's pictures are coded with."""
 

@@ -23,6 +23,10 @@ class SamplingOptions:
         start_from: "noise", or "inversion" of the source (:mod:`common.diffusion.inversion`).
         inversion_strength: 0 to 1, how much of the source's own path to noise there is in the start.
         inversion_steps: Euler steps of the inversion; 0: num_steps.
+        windows: of long clips: "motion_latents", one after another, or "multidiffusion", several averaged
+            (:mod:`common.diffusion.multidiffusion`).
+        window_frames, window_stride: of multidiffusion, in frames; 0: the model's clip, and about half of it.
+        section_frames: of multidiffusion, sampled at once.
 
     Raises:
         UserError: a value makes no sense.
@@ -37,6 +41,10 @@ class SamplingOptions:
     start_from: str | None = None
     inversion_strength: float | None = None
     inversion_steps: int | None = None
+    windows: str | None = None
+    window_frames: int | None = None
+    window_stride: int | None = None
+    section_frames: int | None = None
 
     def __post_init__(self) -> None:
         if self.seed is not None and self.seed < 0:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
 from common.diffusion.config import DiffusionConfig
+from common.diffusion.multidiffusion import MultiDiffusion
 from common.diffusion.sampler import build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import GeometryConfig, latents_to_frames
@@ -47,9 +48,9 @@ class GenerationJob:
 class CompanionGenerator:
     """Runs several clips of one length at once, window after window.
 
-    Windows have at most `geometry.clip_frames` frames; each begins with the last frames of the one before, as
-    clean motion latents. Those frames are the blended ones, generated lips over original pixels, so that
-    the surroundings do not drift from window to window.
+    Windows have at most `geometry.clip_frames` frames, sections of MultiDiffusion more; each begins with the
+    last frames of the one before, as clean motion latents. Those frames are the blended ones, generated lips
+    over original pixels, so that the surroundings do not drift from window to window.
 
     A clip's noise depends on the seed and its key alone, never on the batch that it is in.
     """
@@ -70,10 +71,14 @@ class CompanionGenerator:
         self._extra, self._seed, self._feather = extra_window, seed, feather
         # The masked video's surroundings are a condition already; its references are stills without a border.
         self._sampler = build_sampler(diffusion, border=0)
+        self._averages = MultiDiffusion.of(diffusion, geometry)
+        if self._averages is not None:
+            self._model = self._averages.over(model)
 
     def windows(self, length: int) -> list[Window]:
         overlap = latents_to_frames(self._geometry.motion_latents)
-        return plan_windows(length, self._geometry.clip_frames, overlap)
+        longest = self._geometry.clip_frames if self._averages is None else self._averages.section
+        return plan_windows(length, longest, overlap)
 
     @torch.no_grad()
     def generate(

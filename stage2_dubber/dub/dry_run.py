@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.inversion import Inversion
+from common.diffusion.multidiffusion import MultiDiffusion
 from common.diffusion.options import resolve_sampling
 from common.diffusion.windows import check_short_windows, plan_windows, saved_by_short_windows
 from common.errors import UserError
@@ -18,8 +19,8 @@ from common.models.package_info import PackageInfo, read_info
 from common.models.speed import SpeedConfig
 from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.length.options import Timing
-from stage2_dubber.dub.own_speech import check_own_speech
 from stage2_dubber.dub.request import DubInputs, DubRequest
+from stage2_dubber.dub.sampling_checks import check_sampling
 
 
 def plan_lines(
@@ -45,13 +46,15 @@ def plan_lines(
         raise UserError(
             f"{model}: the model is of stage {info.stage}, but stage 2 is needed; choose another."
         )
-    check_own_speech(request, inputs, info)
+    check_sampling(request, inputs, info, speed)
     settings = resolve_sampling(request.sampling, info.diffusion)
     inversion = Inversion.of(settings)
     geometry, video = info.geometry, inputs.info
     frames = _model_frames(inputs, geometry.fps)
     overlap = latents_to_frames(geometry.motion_latents, info.frame_stride)
-    cut = (frames, geometry.clip_frames, overlap, info.conventions.windows)
+    averages = MultiDiffusion.of(settings, geometry)
+    longest = geometry.clip_frames if averages is None else averages.section
+    cut = (frames, longest, overlap, info.conventions.windows)
     windows = plan_windows(*cut, speed.short_windows, info.frame_stride)
     known = speed.short_windows or info.joint is not None
     saved = 0.0 if known else saved_by_short_windows(*cut)
@@ -75,6 +78,7 @@ def plan_lines(
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "
         f"{steps} sampler steps (if every frame shows the face)"
+        + _averaged(averages, windows[0].latent_frames)
         + (f"; short windows save {saved:.0%} of the frames that the model sees" if saved > 0 else ""),
         f"output    {request.output}" + (" (lossless)" if request.lossless else ""),
     ]
@@ -93,6 +97,13 @@ def _scales(info: PackageInfo, settings: DiffusionConfig) -> str:
         f"shift {settings.shift:g}, reference scale {settings.reference_scale:g}, "
         f"audio scale {settings.audio_scale:g}"
     )
+
+
+def _averaged(averages: MultiDiffusion | None, latents: int) -> str:
+    if averages is None:
+        return ""
+    calls, size = len(averages.starts(latents)), latents_to_frames(averages.size)
+    return f"; a step averages {calls} windows of {size} frames in a section of {latents_to_frames(latents)}"
 
 
 def _start(inversion: Inversion | None) -> str:

@@ -34,7 +34,7 @@ from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.locate import shipped_lip_encoder
 from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.own_mouths import divide
-from stage2_dubber.dub.own_speech import check_own_speech, own_features
+from stage2_dubber.dub.own_speech import own_features
 from stage2_dubber.dub.presets.choose import choose_preset
 from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
 from stage2_dubber.dub.presets.table import PresetSettings
@@ -42,6 +42,7 @@ from stage2_dubber.dub.report import DubReport
 from stage2_dubber.dub.request import DubInputs, DubRequest, check_paths, check_request, choice
 from stage2_dubber.dub.resume.folder import JobFolder, job_folder
 from stage2_dubber.dub.resume.key import job_key, model_identity
+from stage2_dubber.dub.sampling_checks import check_sampling
 
 if TYPE_CHECKING:
     from common.models.ltx2.package import JointPackage
@@ -243,7 +244,7 @@ class DubPipeline:
         with clock.part("checks"):
             check_joint_options(self._given.folder, self.info, request.sampling)
             inputs = inputs or check_request(request)
-            check_own_speech(request, inputs, self.info)
+            check_sampling(request, inputs, self.info, self._speed)
         with job_folder(request.output) as work:
             self._begin(request, inputs, work)
             return self._run(request, inputs, work, face, tell, clock)
@@ -256,6 +257,10 @@ class DubPipeline:
         """
         if not work.begin(job_key(request, inputs.audio, self._identity)):
             check_paths(request)
+
+    @property
+    def _speed(self) -> SpeedConfig:
+        return getattr(self._given, "speed", None) or SpeedConfig()
 
     @cached_property
     def _identity(self) -> list[Any]:
@@ -324,7 +329,7 @@ class DubPipeline:
 
         own = None
         if resolve_sampling(request.sampling, self.info.diffusion).inverts:
-            own = own_features(request, self.speech, inputs.info.duration)
+            own = own_features(request.video, self.speech, inputs.info.duration)
         return build_editor(self.package, request.sampling, watch, own)
 
     def _lip_encoder(self) -> SpeechEncoder:

@@ -11,8 +11,9 @@ import torch
 
 from common.diffusion.branches import batch_branches
 from common.diffusion.inversion import Inversion
+from common.diffusion.multidiffusion import MultiDiffusion, check_multidiffusion
 from common.diffusion.options import SamplingOptions, resolve_sampling
-from common.diffusion.sampler import EulerSampler, build_sampler
+from common.diffusion.sampler import EulerSampler, Model, build_sampler
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
 from common.models.conditions import ModelConditions
@@ -35,6 +36,7 @@ class WindowEditor(WindowedEditor):
 
     Raises:
         ValueError: the source shall be inverted, and there is no speech of its own.
+        UserError: settings of windows that make no sense with this package.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class WindowEditor(WindowedEditor):
         self._sampler = sampler or build_sampler(
             settings, package.speed, before_step=package.adapter_switch()
         )
+        check_multidiffusion(settings, self._geometry, package.speed)
+        self._averages = MultiDiffusion.of(settings, self._geometry)
         self._inversion, self._own_speech = Inversion.of(settings), own_speech
         if self._inversion is not None and own_speech is None:
             raise ValueError("an inversion of the source needs what the source says")
@@ -66,8 +70,9 @@ class WindowEditor(WindowedEditor):
 
     def windows(self, count: int) -> list[Window]:
         overlap = latents_to_frames(self._geometry.motion_latents)
-        short = self._package.speed.short_windows
-        return plan_windows(count, self._geometry.clip_frames, overlap, self._conventions.windows, short)
+        short, averages = self._package.speed.short_windows, self._averages
+        longest = self._geometry.clip_frames if averages is None else averages.section
+        return plan_windows(count, longest, overlap, self._conventions.windows, short)
 
     def _seams(self) -> Seams:
         return build_seams(self._conventions, self._package.codec)
@@ -90,11 +95,19 @@ class WindowEditor(WindowedEditor):
             text=self._package.context,
             motion=motion,
         )
-        sampler, model = self._sampler_for(reference), self._package.transformer
+        sampler, model = self._sampler_for(reference), self._model
         noise = self._noise(reference, part)
         if self._inversion is not None:
             noise = self._inversion.invert(sampler, model, noise, self._own(part, conditions), progress)
         return sampler.sample(model, noise, conditions, progress)
+
+    @property
+    def _model(self) -> Model:
+        return (
+            self._package.transformer
+            if self._averages is None
+            else self._averages.over(self._package.transformer)
+        )
 
     def _own(self, part: WindowPart, conditions: ModelConditions) -> ModelConditions:
         """The conditions of the source as it is: its own speech, and no frames of an edit."""
@@ -108,6 +121,8 @@ class WindowEditor(WindowedEditor):
         if self._given is not None:
             return self._given
         package = self._package
-        frames, mode = reference.shape[2], package.speed.guidance_branches
-        batched = batch_branches(mode, package.transformer, reference.shape, frames, self._device)
+        shape, mode = list(reference.shape), package.speed.guidance_branches
+        if self._averages is not None:
+            shape[2] = min(shape[2], self._averages.size)
+        batched = batch_branches(mode, package.transformer, shape, shape[2], self._device)
         return replace(self._sampler, batch_branches=batched)
