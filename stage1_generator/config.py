@@ -83,6 +83,17 @@ class OwnMouths(str, Enum):
     """Those of another stretch of the clip: for a model that changes lips."""
 
 
+class ReferenceFrames(str, Enum):
+    """Which other frames of the same clip are the references of a pair (EdiDub)."""
+
+    none = "none"
+    """There are no such pairs."""
+    landmarks = "landmarks"
+    """For each frame the one whose landmarks without the lips are nearest."""
+    random = "random"
+    """For each frame any one, to compare with."""
+
+
 @dataclass
 class PairsConfig:
     """Clips of stage 2 and the speech that their companions are given."""
@@ -105,6 +116,11 @@ class PairsConfig:
     own_mouths: OwnMouths = OwnMouths.none
     """Besides, each clip drawn with mouths of its other moments, bent to shapes: "none", "rebuilt" (the lips
     stay the same) or "other" (those of another stretch of the clip)."""
+    reference_frames: ReferenceFrames = ReferenceFrames.none
+    """Besides, each clip with other frames of its own for references: "landmarks" (chosen by `prepare`) or
+    "random"."""
+    exclusion_frames: int = 12
+    """Those must be more than so many frames away from the frame that they stand for."""
     augmented_copies: int = 0
     """So many further copies of each pair, changed as `augment` says, each with latents of its own."""
 
@@ -202,6 +218,7 @@ def check(config: Stage1Config) -> Stage1Config:
     one_of("prepare.speaker_from", config.prepare.speaker_from, ("name", "folder"))
     # Without references the generator cannot know the person.
     at_least("references.count", config.references.count, 1)
+    at_least("pairs.exclusion_frames", config.pairs.exclusion_frames, 0)
     share("pairs.silence_fraction", config.pairs.silence_fraction)
     if config.model.reference_layout != "temporal":
         raise UserError(

@@ -1,15 +1,16 @@
 """`python -m stage1_generator.pack`: accepted companions and their originals -> shards of pairs for stage 2.
 
 Source is the companion, target the real clip with its own sound: generator artefacts stay on the input side.
-Retimed companions (`pairs.retimed`), those drawn with own mouths (`pairs.own_mouths`) and exact pairs of
-rendered characters, where a folder of them is given, become sets of shards of their own.
+Retimed companions (`pairs.retimed`), those drawn with own mouths (`pairs.own_mouths`), other frames of the
+same clip (`pairs.reference_frames`) and exact pairs of rendered characters, where a folder of them is given,
+become sets of shards of their own.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.plan import PairPlan
 from stage1_generator.companions.records import BLENDED, VERDICT, load_meta, read_plan
-from stage1_generator.config import OwnMouths, Stage1Config
+from stage1_generator.config import OwnMouths, ReferenceFrames, Stage1Config
 from stage1_generator.generator.frozen import load_codec
 from stage1_generator.pairs.augmented import Copy, Pictures, by_pair, changed, plan_copies
+from stage1_generator.pairs.reference_frames import chosen_frames, plan_reference_pairs, reference_mark
 from stage1_generator.pairs.rendered import RenderedPairPlan, find_rendered_pairs, load_rendered_pair
 from stage1_generator.work.command import run_command
 from stage1_generator.work.paths import work_paths
@@ -60,6 +62,9 @@ def dry_run(config: Stage1Config) -> None:
         print(
             f"pack: {_count(len(_own_mouths(config)), copies)} own mouths' pairs -> {paths.own_mouths_pairs}"
         )
+    if config.pairs.reference_frames is not ReferenceFrames.none:
+        pairs = len(_with_references(config))
+        print(f"pack: {_count(pairs, copies)} pairs with reference frames -> {paths.reference_pairs}")
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
         shards = -(-len(clips) * copies // config.pack.samples_per_shard)
@@ -77,7 +82,8 @@ def run(config: Stage1Config) -> None:
     codec, speech = load_codec(config), PreparedSpeech(config.work, config.speech)
     packer = _Packer(config, codec, speech)
     own_mouths = config.pairs.own_mouths is not OwnMouths.none
-    others = config.pairs.retimed or own_mouths or config.pack.rendered_pairs
+    references = config.pairs.reference_frames is not ReferenceFrames.none
+    others = config.pairs.retimed or own_mouths or references or config.pack.rendered_pairs
     if (paths.companions / "index.json").is_file() or not others:
         packer.write_filtered(paths.pairs, _accepted(config), packer.load_generated)
     else:
@@ -88,6 +94,10 @@ def run(config: Stage1Config) -> None:
         packer.write(paths.retimed_pairs, pairs, keys, prints, packer.load_retimed)
     if own_mouths:
         packer.write_filtered(paths.own_mouths_pairs, _own_mouths(config), packer.load_own_mouths)
+    if references:
+        pairs = _with_references(config)
+        keys, prints = [pair.plan.key for pair in pairs], [pair.made["fingerprint"] for pair in pairs]
+        packer.write(paths.reference_pairs, pairs, keys, prints, packer.load_references)
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
         keys, prints = [clip.key for clip in clips], [clip.fingerprint for clip in clips]
@@ -119,6 +129,7 @@ class _Loaded:
     audio: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     features: NDArray[np.float32]
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def _accepted(config: Stage1Config) -> list[_Pair]:
@@ -159,6 +170,14 @@ def _retimed(config: Stage1Config) -> list[_Pair]:
         _Pair(plan, entries[plan.entry], meta)
         for plan, meta in zip(plans, made, strict=True)
         if meta["accepted"]
+    ]
+
+
+def _with_references(config: Stage1Config) -> list[_Pair]:
+    entries = {entry.id: entry for entry in load_prepared(work_paths(config).prepared)}
+    return [
+        _Pair(plan, entries[plan.entry], {"fingerprint": reference_mark(entries[plan.entry], frames)})
+        for plan, frames in plan_reference_pairs(entries, config)
     ]
 
 
@@ -224,7 +243,16 @@ class _Packer:
         said = {"kind": "own_mouths", "own_mouths": made["kind"], "covered": made["covered"]}
         return self._load_pair(pair, work_paths(self._config).own_mouths, {**said, "scores": pair.scores})
 
+    def load_references(self, pair: _Pair) -> _Loaded:
+        frames = chosen_frames(pair.plan, pair.entry, self._config)
+        said = {"kind": "reference_frames", "choice": self._config.pairs.reference_frames.value}
+        loaded = self._loaded(pair, self._entries.get(pair.entry).crops[frames], said)
+        return replace(loaded, arrays={"reference_frames": frames})
+
     def _load_pair(self, pair: _Pair, companions: Path, said: dict[str, Any]) -> _Loaded:
+        return self._loaded(pair, read_frames(companions / pair.plan.key / BLENDED), said)
+
+    def _loaded(self, pair: _Pair, source: NDArray[np.uint8], said: dict[str, Any]) -> _Loaded:
         plan, entry = pair.plan, pair.entry
         rate = SAMPLE_RATE / self._config.geometry.fps
         span = slice(plan.start, plan.start + plan.length)
@@ -242,7 +270,7 @@ class _Packer:
             key=plan.key,
             meta=meta,
             target=opened.crops[span],
-            source=read_frames(companions / plan.key / BLENDED),
+            source=source,
             audio=opened.audio[samples],
             landmarks=opened.track.landmarks[span],
             features=clip_features(features, plan.start, plan.length, self._margin),
@@ -286,7 +314,11 @@ class _Packer:
             target=target,
             source=source,
             audio=loaded.audio,
-            arrays={"landmarks": pictures.landmarks, **masks.pooled(self._codec.stride[1])},
+            arrays={
+                "landmarks": pictures.landmarks,
+                **masks.pooled(self._codec.stride[1]),
+                **loaded.arrays,
+            },
             cache={
                 "target_latents": latents[0].to(torch.bfloat16),
                 "source_latents": latents[1].to(torch.bfloat16),

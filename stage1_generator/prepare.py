@@ -38,12 +38,14 @@ from common.media import (
 )
 from common.parallel import run_parallel
 from common.progress import StepProgress
-from stage1_generator.config import Stage1Config
+from stage1_generator.config import ReferenceFrames, Stage1Config
 from stage1_generator.footage.detection import DetectorPool
 from stage1_generator.footage.lengths import split_longer
 from stage1_generator.footage.offsets import SoundOffsets, shift_sound
 from stage1_generator.footage.videos import VideoFile, find_videos
 from stage1_generator.footage.voice import frame_levels
+from stage1_generator.pairs.reference_frames import VERSION as REFERENCES
+from stage1_generator.pairs.reference_frames import nearest_frames
 from stage1_generator.work.command import run_command
 from stage1_generator.work.paths import work_paths
 
@@ -134,8 +136,11 @@ def prepare_video(
 
 def _settings(video: VideoFile, config: Stage1Config) -> dict[str, Any]:
     """Everything besides the files' content that decides what is written."""
-    geometry, prepare = config.geometry, config.prepare
+    geometry, prepare, pairs = config.geometry, config.prepare, config.pairs
+    # What was prepared without it stays good for everything else.
+    nearest = pairs.reference_frames is ReferenceFrames.landmarks
     return {
+        **({"nearest": [REFERENCES, pairs.exclusion_frames]} if nearest else {}),
         "version": _VERSION,
         "name": video.name,
         "speaker": video.speaker,
@@ -260,6 +265,9 @@ class _Preparation:
             "levels": frame_levels(cut, SAMPLE_RATE, self.fps),
             "source_indices": self.indices[piece].astype(np.int64),
         }
+        if self.config.pairs.reference_frames is ReferenceFrames.landmarks:
+            apart = self.config.pairs.exclusion_frames
+            arrays["nearest_frames"] = nearest_frames(arrays["landmarks"], apart)
         occluder = self._occluder(crops, arrays["source_indices"], size)
         if occluder is not None:
             arrays["occluder"] = occluder

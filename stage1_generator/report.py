@@ -54,6 +54,7 @@ def collect(config: Stage1Config) -> dict[str, Any]:
         "pack": _shards(paths.pairs, config.pairs.clip_frames, config),
         "pack_retimed": _shards(paths.retimed_pairs, config.pairs.clip_frames, config),
         "pack_own_mouths": _shards(paths.own_mouths_pairs, config.pairs.clip_frames, config),
+        "pack_reference_frames": _shards(paths.reference_pairs, config.pairs.clip_frames, config),
         "pack_rendered": _shards(paths.rendered_pairs, config.pairs.clip_frames, config),
         "timings": read_timings(Path(config.work)),
     }
@@ -169,6 +170,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines += _shard_line("pack", "pairs", report["pack"])
     lines += _shard_line("pack, retimed", "pairs", report["pack_retimed"])
     lines += _shard_line("pack, own mouths", "pairs", report["pack_own_mouths"])
+    lines += _shard_line("pack, reference frames", "pairs", report["pack_reference_frames"])
     lines += _shard_line("pack, rendered", "pairs", report["pack_rendered"])
     lines += _filter_table("filter", filtered)
     lines += _filter_table("filter, own mouths", own)

@@ -9,6 +9,7 @@ prepared/<entry>/track.safetensors
     boxes (N, 4) float32, the crop square in source pixels, xyxy
     source_indices (N,) int64, the source frame each crop was cut from
     levels (N,) float32, dB of full scale, the sound of each frame
+    nearest_frames (N,) int64, for each frame the one with the nearest landmarks; only where it was asked for
     occluder (N, S, ceil(S / 8)) uint8, bits packed along the width; only where the video brought a mask
 prepared/<entry>/meta.json
 """
@@ -35,12 +36,13 @@ PREPARED = "prepared"
 
 @dataclass(frozen=True)
 class PreparedTrack:
-    """See the module's docstring; `occluder` is (N, S, S) bool or None."""
+    """See the module's docstring; `occluder` is (N, S, S) bool or None, `nearest_frames` may be None."""
 
     landmarks: NDArray[np.float32]
     boxes: NDArray[np.float32]
     source_indices: NDArray[np.int64]
     occluder: NDArray[np.bool_] | None
+    nearest_frames: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,8 @@ class PreparedClip:
         occluder = None
         if "occluder" in arrays:
             occluder = unpack_mask(arrays["occluder"][start:stop])
-        return PreparedTrack(landmarks, boxes, indices, occluder)
+        nearest = arrays["nearest_frames"][start:stop] if "nearest_frames" in arrays else None
+        return PreparedTrack(landmarks, boxes, indices, occluder, nearest)
 
 
 @dataclass(frozen=True)

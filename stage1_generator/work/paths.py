@@ -58,6 +58,10 @@ class WorkPaths:
         return self.root / "pairs_own_mouths"
 
     @property
+    def reference_pairs(self) -> Path:
+        return self.root / "pairs_reference_frames"
+
+    @property
     def rendered_pairs(self) -> Path:
         return self.root / "pairs_rendered"
 
