@@ -59,6 +59,7 @@ class HeldOutCharacter:
     opening_source: NDArray[np.float32]
     opening_truth: NDArray[np.float32]
     speech: NDArray[np.float32]
+    own_speech: NDArray[np.float32]
 
 
 @dataclass
@@ -110,6 +111,7 @@ def load_case(folder: Path, name: str, size: int, scale: float) -> HeldOutCharac
         opening_source=tracks["a"]["opening"],
         opening_truth=tracks["b"]["opening"],
         speech=load_audio(videos["b"]),
+        own_speech=load_audio(videos["a"]),
     )
 
 
@@ -228,7 +230,7 @@ def evaluate(
     for number, name in enumerate(names):
         case = load_case(clips, name, geometry.crop_size, geometry.crop_scale)
         started = time.monotonic()
-        edited = pipeline.edit_crops(case.source, case.speech, sampling=sampling)
+        edited = pipeline.edit_crops(case.source, case.speech, sampling=sampling, own_audio=case.own_speech)
         scores = score(case, edited, time.monotonic() - started, sync_of)
         ceiling = reconstruct(pipeline, case.truth)
         row: dict[str, Any] = {
@@ -273,6 +275,18 @@ def reconstruct(pipeline: DubPipeline, frames: Frames) -> Frames:
     return np.asarray(codec.decode_frames(codec.encode_frames(padded[None]))[0][:count])
 
 
+def read_options(words: list[str]) -> SamplingOptions:
+    """Options of the sampler from NAME=VALUE. Raises UserError for one that there is not, or a bad value."""
+    kinds, values = SamplingOptions.types(), {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            values[name] = kinds[name](value)
+        except (KeyError, ValueError) as error:
+            raise UserError(f"--option {word} cannot be read; known are {', '.join(kinds)}.") from error
+    return SamplingOptions(**values)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure both stages on rendered characters.")
     parser.add_argument("--clips", type=Path, required=True)
@@ -281,9 +295,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--expert", type=Path, help="sync expert that no training's loss used")
     parser.add_argument("--limit", type=int, default=0)
-    parser.add_argument("--num-steps", type=int)
-    parser.add_argument("--audio-scale", type=float)
-    parser.add_argument("--reference-scale", type=float)
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the sampler, such as num_steps=4 or start_from=inversion; once per option",
+    )
     arguments = parser.parse_args(argv)
     try:
         result = evaluate(
@@ -293,11 +311,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.output,
             arguments.limit,
             arguments.expert,
-            SamplingOptions(
-                num_steps=arguments.num_steps,
-                audio_scale=arguments.audio_scale,
-                reference_scale=arguments.reference_scale,
-            ),
+            read_options(arguments.option),
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
