@@ -16,6 +16,7 @@ import yaml
 from common.config import load_config
 from common.recipes.__main__ import main
 from common.recipes.schema import load_recipe
+from stage1_generator.config import Stage1Config
 from stage2_dubber.config import Stage2Config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -72,6 +73,35 @@ def test_the_lip_phase_of_the_default_model(tmp_path: Path, capsys: pytest.Captu
     # The command itself understands every word.
     config = load_config(Stage2Config, configs, lip[10:])
     assert config.train.lip_window == [4, 5] and config.phase.active_range == [0.0, 1.0]
+
+
+def test_the_ablation_of_edidubs_options_is_understood_by_its_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--voice", "voice", "--work", str(tmp_path), "--processes", "1", "--steps", "7"]
+    commands = _commands(capsys, "edidub", *words)
+    seen = []
+    for command in commands:
+        if "--config" not in command:
+            continue
+        files = [word for word in command if word.endswith(".yaml")]
+        stage1 = any("stage1_generator." in word for word in command)
+        config = load_config(Stage1Config if stage1 else Stage2Config, files, _words_after(command, files))
+        if not stage1:
+            seen.append((config.model.speech_injection, config.speech.encoder, config.train.max_steps))
+    assert seen == [
+        ("cross_attention", "lips", 7),
+        ("adain", "lips", 7),
+        ("cross_attention", "lips", 7),
+        ("cross_attention", "lips", 7),
+        ("cross_attention", "units", 7),
+    ]
+    outputs = {word for command in commands for word in command if word.startswith("--output=")}
+    assert {f"--output={folder}" for folder in commands[-1][2:]} == outputs
+
+
+def _words_after(command: list[str], files: list[str]) -> list[str]:
+    return command[command.index(files[-1]) + 1 :]
 
 
 def test_without_characters_their_pairs_are_not_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from common.diffusion.config import DiffusionConfig
-from common.diffusion.sampler import EulerSampler, Model
-from common.models.conditions import ModelConditions
-from common.models.step_cache import forget_steps
-from common.progress import CountCallback
+
+if TYPE_CHECKING:  # settings are told without the libraries of the model
+    import torch
+
+    from common.diffusion.sampler import EulerSampler, Model
+    from common.models.conditions import ModelConditions
+    from common.progress import CountCallback
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ class Inversion:
             return None
         return cls(config.inversion_steps or config.num_steps, config.inversion_strength)
 
-    @torch.no_grad()
     def invert(
         self,
         sampler: EulerSampler,
@@ -59,6 +59,8 @@ class Inversion:
         Raises:
             ValueError: reference and noise differ in shape.
         """
+        from common.models.step_cache import forget_steps
+
         clean = conditions.reference
         if clean is None or clean.shape != noise.shape:
             raise ValueError("Inversion needs a reference that is aligned with the target.")

@@ -15,15 +15,18 @@ model has learnt, is a single picture; motion latents that are the last ones of 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-import torch
+from typing import TYPE_CHECKING
 
 from common.diffusion.config import DiffusionConfig
-from common.diffusion.sampler import Model
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE, GeometryConfig, frames_to_latents, latents_to_frames
-from common.models.conditions import ModelConditions
 from common.models.speed import SpeedConfig
+
+if TYPE_CHECKING:  # settings are checked without the libraries of the model
+    import torch
+
+    from common.diffusion.sampler import Model
+    from common.models.conditions import ModelConditions
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class MultiDiffusion:
         def averaged(
             latents: torch.Tensor, timestep: torch.Tensor, conditions: ModelConditions
         ) -> torch.Tensor:
-            total, seen = torch.zeros_like(latents), latents.new_zeros(latents.shape[2])
+            total, seen = latents.new_zeros(latents.shape), latents.new_zeros(latents.shape[2])
             for start in self.starts(latents.shape[2]):
                 part = slice(start, start + self.size)
                 velocity = model(

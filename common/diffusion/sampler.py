@@ -148,6 +148,7 @@ class EulerSampler:
             start=torch.zeros_like(latents),
         )
 
+    @torch.no_grad()
     def conditional(
         self, model: Model, latents: torch.Tensor, sigma: float, conditions: ModelConditions
     ) -> torch.Tensor:

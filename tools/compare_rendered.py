@@ -1,0 +1,84 @@
+"""Compare evaluations of rendered characters, clip by clip.
+
+``python tools/compare_rendered.py FIRST OTHER ...``
+
+Each argument is a folder that ``tools/evaluate_rendered.py`` wrote, for the same clips. Of the first, means
+are told; of the others how far they are from it, with a 95 % bootstrap interval over clips and the stars of a
+one-sided Wilcoxon test in the direction of the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from common.errors import EXIT_CODE, UserError
+from common.files import read_json
+from evaluation.metrics.base import Better
+from evaluation.statistics import compare, estimate
+
+MEASURES = ("mouth_r", "psnr_mouth_db", "psnr_outside_db", "occluder_psnr_db", "sharpness", "seconds")
+
+Clips = dict[str, dict[str, Any]]
+
+
+def read_clips(folder: Path) -> Clips:
+    """The editor's scores by clip. Raises UserError where there is no evaluation."""
+    file = folder / "evaluation.json"
+    if not file.is_file():
+        raise UserError(f"{folder}: no evaluation there; make one with tools/evaluate_rendered.py.")
+    return {row["name"]: row["stage2"] for row in read_json(file)["clips"]}
+
+
+def lines(folders: list[Path]) -> list[str]:
+    """A Markdown table, one row per folder.
+
+    Raises:
+        UserError: a folder holds no evaluation, or one of other clips.
+    """
+    first, *others = ((folder.name, read_clips(folder)) for folder in folders)
+    rows = ["| | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
+    means = [_mean([clip[name] for clip in first[1].values()]) for name in MEASURES]
+    rows.append(f"| {first[0]} | " + " | ".join(means) + " |")
+    for name, clips in others:
+        if clips.keys() != first[1].keys():
+            raise UserError(
+                f"{name} was evaluated on other clips than {first[0]}: evaluate both on the same."
+            )
+        cells = [_difference(first[1], clips, measure) for measure in MEASURES]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    return rows
+
+
+def _mean(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{estimate(known).mean:.3f}" if known else "-"
+
+
+def _difference(first: Clips, other: Clips, measure: str) -> str:
+    pairs = [(first[clip][measure], other[clip][measure]) for clip in first]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    if not known:
+        return "-"
+    found = estimate([b - a for a, b in known])
+    better = Better.higher if found.mean > 0 else Better.lower
+    tested = compare([b for _, b in known], [a for a, _ in known], better)
+    span = "" if found.interval is None else f" ({found.interval[0]:+.3f} to {found.interval[1]:+.3f})"
+    return f"{found.mean:+.3f}{span} {'' if tested is None else tested.stars}".rstrip()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Compare evaluations of rendered characters, clip by clip.")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    try:
+        print(*lines(parser.parse_args(argv).folders), sep="\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
