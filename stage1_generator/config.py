@@ -89,7 +89,7 @@ class ReferenceFrames(str, Enum):
     none = "none"
     """There are no such pairs."""
     landmarks = "landmarks"
-    """For each frame the one whose landmarks without the lips are nearest."""
+    """For each frame the one whose landmarks without lips and jaw are nearest."""
     random = "random"
     """For each frame any one, to compare with."""
 

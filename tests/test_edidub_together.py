@@ -1,4 +1,4 @@
-"""EdiDub's options all at once, as configs/edidub_small*.yaml have them: trained, resumed, dubbed at toy size."""
+"""EdiDub's options all at once, as configs/edidub_small*.yaml have them, at toy size: videos to a dub."""
 
 from __future__ import annotations
 

@@ -20,10 +20,11 @@ CHOICE = "pairs.reference_frames"
 
 
 def _faces(places: list[float], gaps: list[float]) -> np.ndarray:
-    """(N, 68, 3): a face that stands at ``places``, with lips that are ``gaps`` open."""
+    """(N, 68, 3): a face that stands at ``places``, with lips and chin that are ``gaps`` lower."""
     faces = np.stack([face_in_box(np.array([12, 10, 52, 54], np.float32))] * len(places)).astype(np.float32)
     faces[:, :, 0] += np.array(places)[:, None]
-    faces[:, 48:, 1] += np.array(gaps)[:, None]
+    for moved in (slice(48, 68), slice(5, 12)):
+        faces[:, moved, 1] += np.array(gaps)[:, None]
     return faces
 
 

@@ -3,6 +3,9 @@
 The reference of a training has to show everything but the lips of the target's speech. EdiDub has no
 companions: each frame gets the frame of the same person whose landmarks without the lips are nearest, outside
 a window about the frame itself, so that head and face are where they are to be.
+
+Here the jaw is left out, too: it moves with the lips, and frames of a like jaw have like lips, which a model
+would learn to copy (docs/LOG.md, 2026-11-29).
 """
 
 from __future__ import annotations
@@ -20,22 +23,22 @@ from stage1_generator.companions.own_frames import plan_companions
 from stage1_generator.companions.plan import PairPlan, clip_seed
 from stage1_generator.config import ReferenceFrames, Stage1Config
 
-VERSION = 1
+VERSION = 2
 NONE = -1
 """In the place of a frame: none is far enough away."""
-_STEADY = 48  # of 68 landmarks; the further ones are the lips
+_STEADY = slice(17, 48)  # of 68 landmarks: brows, nose and eyes
 
 
 def nearest_frames(landmarks: NDArray[np.float32], apart: int) -> NDArray[np.int64]:
     """For every frame of (N, 68, 2 or more) the nearest one: (N,), :data:`NONE` where there is none.
 
-    The distance is that of all landmarks but the lips', in the plane of the crop.
+    The distance is that of all landmarks but those of lips and jaw, in the plane of the crop.
 
     Args:
         landmarks: crop pixels.
         apart: frames nearer in time than this, or as near, are no choice.
     """
-    points = landmarks[:, :_STEADY, :2].reshape(len(landmarks), -1).astype(np.float64)
+    points = landmarks[:, _STEADY, :2].reshape(len(landmarks), -1).astype(np.float64)
     points -= points.mean(axis=0)
     norms = np.square(points).sum(axis=1)
     distances = norms[:, None] + norms - 2 * points @ points.T
