@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from common.data.prepared import PreparedClip
 from common.errors import UserError
+from common.face.layout import JAW, MOUTH, NUM_POINTS
 from common.files import fingerprint
 from stage1_generator.companions.own_frames import plan_companions
 from stage1_generator.companions.plan import PairPlan, clip_seed
@@ -26,7 +27,7 @@ from stage1_generator.config import ReferenceFrames, Stage1Config
 VERSION = 2
 NONE = -1
 """In the place of a frame: none is far enough away."""
-_STEADY = slice(17, 48)  # of 68 landmarks: brows, nose and eyes
+_STEADY = [point for point in range(NUM_POINTS) if point not in (*MOUTH, *JAW)]
 
 
 def nearest_frames(landmarks: NDArray[np.float32], apart: int) -> NDArray[np.int64]:
