@@ -17,6 +17,7 @@ from common.errors import UserError
 from common.face import FaceObservation, build_detector
 from common.face.faces_file import read_boxes, write_faces
 from common.face.people import Faces, track_faces
+from common.face.rows import Rows
 from common.media import VideoReader, VideoWriter, load_audio, probe, save_wav
 from stage2_dubber.dub.faces.choice import FaceChoice
 from stage2_dubber.dub.faces.choose import ChosenFaces, choose_faces
@@ -286,3 +287,27 @@ def test_a_face_is_chosen_in_one_way_only(tmp_path: Path):
     request = DubRequest(clip, clip, tmp_path / "b.mp4", face="2", box=(1, 2, 3, 4))
     with pytest.raises(UserError, match="give one of them"):
         request.face_backend()
+
+
+def test_rows_come_back_as_they_went_in(monkeypatch: pytest.MonkeyPatch):
+    """Also where several blocks hold them."""
+    monkeypatch.setattr("common.face.rows._BLOCK", 4)
+    rows = Rows((2,))
+    assert rows.array().shape == (0, 2)
+    given = np.arange(18, dtype=np.float32).reshape(9, 2)
+    for row in given:
+        rows.append(row)
+    np.testing.assert_array_equal(rows.array(), given)
+    assert len(rows) == 9
+    np.testing.assert_array_equal([rows[0], rows[5], rows[-1]], given[[0, 5, -1]])
+    with pytest.raises(IndexError):
+        rows[9]
+
+
+def test_places_keep_everything_but_landmarks():
+    faces = track_faces(film(12, []), Script([[seen(10), seen(70, 40)]] * 12))
+    places = faces.places()
+    assert sum(stretch.landmarks.nbytes for stretch in places.stretches) == 0
+    for one, other in zip(faces.stretches, places.stretches, strict=True):
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.frames, other.frames)

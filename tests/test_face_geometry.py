@@ -323,3 +323,15 @@ def test_the_square_around_the_whole_picture_holds_it_as_it_is() -> None:
     square = crops.extract(image, 2, 120)
     np.testing.assert_array_equal(square[20:100], image)
     np.testing.assert_array_equal(crops.paste(image, square, np.ones((120, 120)), 2), image)
+
+
+def test_a_long_clip_is_fitted_in_parts_to_the_same_poses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame by itself; the common scale is that of all."""
+    faces = np.stack([head(yaw=3 * i, roll=i, scale=50 + i) for i in range(9)])
+    whole = [fit_pose(faces, fixed) for fixed in (False, True)]
+    monkeypatch.setattr("common.face.pose._AT_ONCE", 4)
+    for fixed, expected in zip((False, True), whole, strict=True):
+        pose = fit_pose(faces, fixed)
+        for name in ("scale", "rotation", "translation"):
+            np.testing.assert_array_equal(getattr(pose, name), getattr(expected, name))
+    assert len(fit_pose(faces[:0]).scale) == 0

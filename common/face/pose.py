@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 
 # The alternation below gains less than 1e-4 of the face size after this many rounds.
 _ROUNDS = 10
+# Frames that are fitted together: what is in between takes twenty times their landmarks.
+_AT_ONCE = 1500
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,19 @@ def fit_pose(landmarks: NDArray[np.floating], fixed_scale: bool = False) -> Head
     """
     if landmarks.ndim != 3 or landmarks.shape[1] != 68 or landmarks.shape[2] not in (2, 3):
         raise ValueError(f"landmarks must be (frames, 68, 2 or 3), not {landmarks.shape}")
+    parts = [
+        _fit_pose(landmarks[first : first + _AT_ONCE]) for first in range(0, max(1, len(landmarks)), _AT_ONCE)
+    ]
+    scale, rotation, middle = (np.concatenate(values) for values in zip(*parts, strict=True))
+    if fixed_scale and len(scale):
+        scale = np.full_like(scale, np.median(scale))
+    model_middle = face_points()[list(RIGID_UPPER)].mean(axis=0)
+    translation = middle - scale[:, None] * np.einsum("nij,j->ni", rotation[:, :2], model_middle)
+    return HeadPose(scale, rotation, translation)
+
+
+def _fit_pose(landmarks: NDArray[np.floating]) -> tuple[Array, Array, Array]:
+    """Scales, rotations, and the mean rigid points in the image."""
     seen = np.asarray(landmarks[:, list(RIGID_UPPER), :2], np.float64)
     if not np.isfinite(seen).all():
         raise ValueError("landmarks hold values that are not finite: leave out the frames without a face")
@@ -100,7 +115,4 @@ def fit_pose(landmarks: NDArray[np.floating], fixed_scale: bool = False) -> Head
         rotation = (left * sign[:, None, :]) @ right
         flat = np.einsum("nij,pj->npi", rotation[:, :2], model_centred)
         scale = (seen_centred * flat).sum(axis=(1, 2)) / (flat**2).sum(axis=(1, 2))
-    if fixed_scale and len(scale):
-        scale = np.full_like(scale, np.median(scale))
-    translation = seen_mean - scale[:, None] * np.einsum("nij,j->ni", rotation[:, :2], model_mean)
-    return HeadPose(scale, rotation, translation)
+    return scale, rotation, seen_mean

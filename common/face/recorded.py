@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from common.face.rows import Rows
 from common.face.track import load_arrays
-from common.face.types import FaceDetector, FaceObservation, ImageArray
+from common.face.types import FaceDetector, FaceObservation, FloatArray, ImageArray
 from common.files import atomic_path
 
 
@@ -29,7 +30,7 @@ class RecordedDetector:
     ) -> None:
         self._shown = shown
         self._detector = None if path.is_file() else build()
-        self._seen = _read(path) if self._detector is None else []
+        self._seen = _Record() if self._detector is not None else _Record.read(path)
         self._next = 0
 
     @property
@@ -41,7 +42,7 @@ class RecordedDetector:
         """Begin the clip."""
         self._next = 0
         if self._detector is not None:
-            self._seen = []
+            self._seen = _Record()
             self._detector.reset()
 
     def new_shot(self) -> None:
@@ -55,42 +56,79 @@ class RecordedDetector:
         if self._detector is not None and frame == len(self._seen):
             self._seen.append(self._detector.detect(image))
         self._next += 1
-        return self._seen[frame]
+        return self._seen.faces(frame)
 
     def save(self, path: Path) -> None:
         """Write what was seen in the frames of the clip, unless it was read from there, and let go of it."""
         if self._detector is not None:
-            _write(path, self._seen)
-        self._seen = []
+            self._seen.write(path)
+        self._seen = _Record()
 
 
-def _write(path: Path, frames: list[list[FaceObservation]]) -> None:
-    faces = [face for frame in frames for face in frame]
-    arrays: dict[str, NDArray[np.generic]] = {
-        "counts": np.array([len(frame) for frame in frames], np.int64),
-        "boxes": np.array([face.box for face in faces], np.float32).reshape(-1, 4),
-        "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(-1, 68, 3),
-        "scores": np.array([face.score for face in faces], np.float64),
-        "measured": np.array([face.measured for face in faces], np.bool_),
-    }
-    if faces and all(face.embedding is not None for face in faces):
-        arrays["embeddings"] = np.array([face.embedding for face in faces])
-    with atomic_path(path) as temporary:
-        save_file(arrays, temporary)
+class _Record:
+    """The faces of frames, as arrays."""
 
+    def __init__(self) -> None:
+        self._ends = [0]
+        self._boxes, self._landmarks = Rows((4,)), Rows((68, 3))
+        self._scores, self._measured = Rows((), np.float64), Rows((), np.bool_)
+        self._embeddings: list[FloatArray | None] = []
 
-def _read(path: Path) -> list[list[FaceObservation]]:
-    arrays = load_arrays(path)
-    known = arrays.get("embeddings")
-    faces = [
-        FaceObservation(
-            arrays["boxes"][number],
-            arrays["landmarks"][number],
-            float(arrays["scores"][number]),
-            None if known is None else known[number],
-            bool(arrays["measured"][number]),
-        )
-        for number in range(len(arrays["scores"]))
-    ]
-    ends = np.cumsum(arrays["counts"]).tolist()
-    return [faces[end - count : end] for end, count in zip(ends, arrays["counts"].tolist(), strict=True)]
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def append(self, faces: Sequence[FaceObservation]) -> None:
+        """One more frame."""
+        for face in faces:
+            self._boxes.append(face.box)
+            self._landmarks.append(face.landmarks)
+            self._scores.append(face.score)
+            self._measured.append(face.measured)
+            self._embeddings.append(face.embedding)
+        self._ends.append(self._ends[-1] + len(faces))
+
+    def faces(self, frame: int) -> list[FaceObservation]:
+        """Those of a frame."""
+        return [
+            FaceObservation(
+                self._boxes[row],
+                self._landmarks[row],
+                float(self._scores[row]),
+                self._embeddings[row],
+                bool(self._measured[row]),
+            )
+            for row in range(self._ends[frame], self._ends[frame + 1])
+        ]
+
+    def write(self, path: Path) -> None:
+        arrays: dict[str, NDArray[np.generic]] = {
+            "counts": np.diff(self._ends),
+            "boxes": self._boxes.array(),
+            "landmarks": self._landmarks.array(),
+            "scores": self._scores.array(),
+            "measured": self._measured.array(),
+        }
+        if self._embeddings and all(embedding is not None for embedding in self._embeddings):
+            arrays["embeddings"] = np.array(self._embeddings)
+        with atomic_path(path) as temporary:
+            save_file(arrays, temporary)
+
+    @classmethod
+    def read(cls, path: Path) -> _Record:
+        arrays, record, row = load_arrays(path), cls(), 0
+        known = arrays.get("embeddings")
+        for count in arrays["counts"].tolist():
+            record.append(
+                [
+                    FaceObservation(
+                        arrays["boxes"][number],
+                        arrays["landmarks"][number],
+                        float(arrays["scores"][number]),
+                        None if known is None else known[number],
+                        bool(arrays["measured"][number]),
+                    )
+                    for number in range(row, row + count)
+                ]
+            )
+            row += count
+        return record

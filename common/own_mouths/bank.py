@@ -276,9 +276,9 @@ def grimaces(expressions: Array) -> Array:
     return np.asarray(np.square(expressions / _GRIMACE_UNITS).sum(axis=1))
 
 
-def head_motion(landmarks: Array) -> Array:
+def head_motion(landmarks: Landmarks) -> Array:
     """(N, 2) pixels by which the mean rigid point moves from the frame before; the first is still."""
-    centre = landmarks[:, list(RIGID_UPPER), :2].mean(axis=1)
+    centre = np.asarray(landmarks[:, list(RIGID_UPPER), :2], np.float64).mean(axis=1)
     return np.diff(centre, axis=0, prepend=centre[:1])
 
 

@@ -23,19 +23,19 @@ class Heads:
     """Landmarks of N frames with the poses that they tell.
 
     Attributes:
-        landmarks: (N, 68, 3) float64 pixels, finite.
+        landmarks: (N, 68, 3) pixels, finite; of the kind that was given.
         pose: of each frame.
     """
 
-    landmarks: Array
+    landmarks: NDArray[np.floating]
     pose: HeadPose
 
     @classmethod
     def of(cls, landmarks: NDArray[np.floating]) -> Heads:
         """Fit the poses of (N, 68, 2 or 3) landmarks; without depth a head is turned in the plane only."""
-        points = np.asarray(landmarks, np.float64)
+        points = landmarks
         if points.shape[-1] == 2:
-            points = np.concatenate([points, np.zeros((*points.shape[:2], 1))], axis=-1)
+            points = np.concatenate([points, np.zeros((*points.shape[:2], 1), points.dtype)], axis=-1)
         return cls(points, fit_pose(points))
 
     def __len__(self) -> int:
@@ -44,6 +44,10 @@ class Heads:
     def __getitem__(self, part: slice | NDArray) -> Heads:
         pose = HeadPose(self.pose.scale[part], self.pose.rotation[part], self.pose.translation[part])
         return Heads(self.landmarks[part], pose)
+
+    def points(self, index: int) -> Array:
+        """(68, 3) float64 pixels of a frame."""
+        return np.asarray(self.landmarks[index], np.float64)
 
     @cached_property
     def cheeks(self) -> Array:
@@ -67,13 +71,13 @@ class Heads:
         least squares.
         """
         moved = _carried(
-            self.landmarks[index],
+            self.points(index),
             self.pose.scale[index],
             self.pose.rotation[index],
             onto.pose.scale[other],
             onto.pose.rotation[other],
         )
-        return fitted(moved[:, :2], onto.landmarks[other, :, :2])
+        return fitted(moved[:, :2], onto.points(other)[:, :2])
 
     @cached_property
     def _upright(self) -> Array:
@@ -82,8 +86,8 @@ class Heads:
         left, _, right = np.linalg.svd(mean)
         rotation, scale = left @ right, float(np.median(self.pose.scale))
         rows = [
-            _carried(p, s, r, scale, rotation)
-            for p, s, r in zip(self.landmarks, self.pose.scale, self.pose.rotation, strict=True)
+            _carried(self.points(i), s, r, scale, rotation)
+            for i, (s, r) in enumerate(zip(self.pose.scale, self.pose.rotation, strict=True))
         ]
         stack = np.stack(rows)
         goal = np.median(stack - stack[:, _RIGID].mean(axis=1, keepdims=True), axis=0)[:, :2]

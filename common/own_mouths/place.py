@@ -119,7 +119,7 @@ class FramePlacer:
             (H, W, 3) uint8; a copy, equal to the source outside of the region about the mouth.
         """
         heads, bank = self._heads, self._bank
-        own = heads.landmarks[frame]
+        own = heads.points(frame)
         unit = float(heads.pose.scale[frame])
         axes = FaceAxes.of(own, unit)
         face = axes.to_face(own[:, :2])

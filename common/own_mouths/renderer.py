@@ -123,7 +123,7 @@ def build_renderer(
     wanted = wanted_shapes(features, times[frames], config.lead_frames)
     if config.calibrate:
         wanted = calibrated(wanted, mouths.bank.shapes)
-    heads = Heads.of(landmarks[frames])
+    heads = Heads.of(_rows(landmarks, frames))
     sharpness = mouths.sharpness_of(frames)
     planner, parts, first = MouthPlanner(mouths.bank), [], 0
     # Nothing fades across a cut.
@@ -135,6 +135,12 @@ def build_renderer(
     plan = MouthPlan.joined(parts)
     placer = FramePlacer(heads, mouths.bank, plan, config, sharpness)
     return MouthRenderer(frames, plan, placer, landmarks, mouths.occluders)
+
+
+def _rows(landmarks: NDArray[np.floating], frames: NDArray[np.int64]) -> NDArray[np.floating]:
+    """The landmarks of rising frames; no copy where none is left out."""
+    first, last = int(frames[0]), int(frames[-1])
+    return landmarks[first : last + 1] if last - first + 1 == len(frames) else landmarks[frames]
 
 
 def _ready(item: Future[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint8]:

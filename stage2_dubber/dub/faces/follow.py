@@ -37,7 +37,7 @@ class FollowedFace:
 
     Attributes:
         track: the face per source frame, where it is dubbed.
-        faces: all faces of the clip.
+        faces: all faces of the clip; their places alone.
         chosen: which of them ``track`` is.
         times: (N,) float64 seconds of the frames.
         info: of the video.
@@ -123,9 +123,9 @@ def follow_face(
             mouths = _watched(video, dubbed, own_mouths, stopping)
         else:
             mouths = [collector.finish()]
-    seen_by = (detector, key)
+    seen_by, places = (detector, key), faces.places()
     found = [
-        FollowedFace(one.track(of), faces, one.chosen, times, info, own, seen_by, part, one.cues)
+        FollowedFace(one.track(of), places, one.chosen, times, info, own, seen_by, part, one.cues)
         for one, of, own in zip(people, dubbed, mouths, strict=True)
     ]
     return replace(found[0], beside=tuple(found[1:]))
