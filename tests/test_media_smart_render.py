@@ -15,7 +15,7 @@ from dub_clips import BOX, picture, write_speech
 from test_media_table import PatchEditor
 
 from common.media.gops.coded import CodedVideo
-from common.media.gops.nal import NalForm, set_number, with_start_codes
+from common.media.gops.nal import KINDS, NalForm, kind_of, set_number, with_start_codes
 from common.media.gops.plan import Cut, plan_cuts
 from stage2_dubber.dub.faces.follow import follow_face
 from stage2_dubber.dub.job import composited_frames, plan_followed
@@ -157,14 +157,22 @@ def test_the_header_claims_what_the_pictures_need(tmp_path: Path) -> None:
     assert not inside & {7, 8}, "avc1 allows parameter sets in the header only"
 
 
-def test_transport_streams_go_into_mp4(tmp_path: Path) -> None:
-    """Start codes and parameter sets in the pictures become lengths and a header."""
-    clip = source(tmp_path / "clip.ts", "h264", uneven=False)
+@pytest.mark.parametrize("kind", ["h264", "hevc"])
+def test_transport_streams_go_into_mp4(tmp_path: Path, kind: str) -> None:
+    """Start codes, delimiters and parameter sets in the pictures become lengths and a header."""
+    clip = source(tmp_path / "clip.ts", kind, uneven=False)
     outputs = rendered(clip, tmp_path / "out.mp4")
     assert outputs.copied_frames >= FRAMES - 2 * GROUP
     before, after = ([data for _, data in decoded(path)] for path in (clip, tmp_path / "out.mp4"))
     copied = [frame for cut in outputs._cuts if cut.copied for frame in range(cut.first, cut.stop)]
     assert len(after) == FRAMES and all(before[frame] == after[frame] for frame in copied)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.video[0]
+        form = NalForm.of(stream.codec_context.extradata or b"", kind)
+        first = [
+            kind_of(form.units(bytes(packet))[0], kind) for packet in container.demux(stream) if packet.size
+        ]
+    assert KINDS[kind].delimiter not in first
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def coded_pictures(
 ) -> Iterator[tuple[NDArray[np.uint8], bool]]:
     """The packets of ``runs`` (first, after the last), rising, as units with start codes.
 
-    Parameter sets are left out.
+    Parameter sets and delimiters are left out.
 
     Yields:
         (bytes,) uint8, and whether decoding can begin there.
@@ -148,6 +148,7 @@ def coded_pictures(
     Raises:
         UserError: the file cannot be read.
     """
+    kinds = KINDS[codec]
     waiting = [number for first, stop in runs for number in range(first, stop)][::-1]
     with open_source(source, "video") as container:
         stream = video_stream(container, source_name(source))
@@ -158,7 +159,8 @@ def coded_pictures(
             if number == waiting[-1]:
                 waiting.pop()
                 units = form.units(bytes(packet))
-                kept = [unit for unit in units if kind_of(unit, codec) not in KINDS[codec].sets]
+                left_out = (*kinds.sets, kinds.delimiter)
+                kept = [unit for unit in units if kind_of(unit, codec) not in left_out]
                 yield np.frombuffer(with_start_codes(kept), np.uint8), packet.is_keyframe
 
 

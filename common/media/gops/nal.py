@@ -16,13 +16,15 @@ class NalKinds:
     Attributes:
         idr: of pictures before which nothing is referred to, and with which parameter sets may change.
         sets: of parameter sets, in the order in which they are given.
+        delimiter: of what says that a picture begins, which packets say anyway; it must come first.
     """
 
     idr: tuple[int, ...]
     sets: tuple[int, ...]
+    delimiter: int
 
 
-KINDS = {"h264": NalKinds((5,), (7, 8)), "hevc": NalKinds((19, 20), (32, 33, 34))}
+KINDS = {"h264": NalKinds((5,), (7, 8), 9), "hevc": NalKinds((19, 20), (32, 33, 34), 35)}
 """By the codec's name: SPS and PPS of H.264, VPS, SPS and PPS of HEVC."""
 
 
