@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 
+import psutil
 import pytest
 
+from common.memory import give_back_freed
 from common.parallel import Behind
 
 
@@ -58,3 +61,14 @@ def test_a_failure_of_the_caller_drops_what_was_not_begun() -> None:
         threading.Timer(0.1, gate.set).start()
         raise ValueError("mine")
     assert seen == [0]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the memory is glibc's")
+def test_memory_that_was_freed_in_holes_is_given_back() -> None:
+    held = [bytearray(1000) for _ in range(60_000)]
+    # Something small at the end keeps the whole stretch.
+    last = held[::1000]
+    del held
+    before = psutil.Process().memory_info().rss
+    give_back_freed()
+    assert psutil.Process().memory_info().rss < before - 30e6 and len(last) == 60

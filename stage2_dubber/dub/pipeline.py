@@ -17,6 +17,7 @@ import torch
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.errors import UserError
 from common.media import SAMPLE_RATE
+from common.memory import give_back_freed
 from common.models.package_info import BASE_PHASE, PackageInfo, read_info
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
@@ -287,10 +288,12 @@ class DubPipeline:
                 face() if face is not None else follow_face(request, tell, own_mouths=own, inputs=inputs)
             )
             followed.keep(work)
+            give_back_freed()
             rule = request.crops or self.info.conventions.crops
             plans = plan_faces(request.video, followed, geometry.crop_scale, geometry.fps, rule)
         with clock.part("speech"):
             faces = DubbedFaces(tuple(self._dubbed(request, inputs, renderer, planned) for planned in plans))
+            give_back_freed()
         with clock.part("dubbing"), _memory_errors():
             outputs = JobOutputs(request, inputs, work, faces.frames)
             drawing = draw_faces(request, faces, outputs, partial(self._editor, request, inputs), tell)
