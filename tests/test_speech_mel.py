@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from common.speech.base import check_audio
 from common.speech.build import build_speech_encoder
 from common.speech.cache import CachedEncoder
 from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder, mel_filters
+from common.speech.silence import encode_until
 
 RATE = 16000
 
@@ -135,3 +137,16 @@ def test_a_damaged_cache_file_is_made_again(tmp_path):
     np.testing.assert_array_equal(cached.encode(speech()), first)
     np.testing.assert_array_equal(cached.encode(speech()), first)
     assert encoder.calls == 2
+
+
+@pytest.mark.parametrize("missing", [0, 700])
+def test_samples_of_16_bits_give_the_same_features(missing: int) -> None:
+    """Also with silence after them."""
+    samples = (3000 * np.sin(np.arange(9000) / 7)).astype(np.int16)
+    floats = samples.astype(np.float32) / 32768
+    encoder, until = MelEncoder(), len(samples) + missing
+    one, other = (encode_until(encoder, audio, until) for audio in (samples, floats))
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(check_audio(samples), floats)
+    with pytest.raises(UserError, match="no samples"):
+        encoder.encode(samples[:0])

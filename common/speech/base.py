@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 HOP = 320  # samples per feature: 50 Hz
 
-Audio = npt.NDArray[np.floating[Any]]
+Audio = npt.NDArray[np.floating[Any]] | npt.NDArray[np.int16]
+"""Floats in [-1, 1], or the same times 32768 in 16 bits, which takes half of the memory."""
 Features = npt.NDArray[np.float32]
 
 
@@ -88,13 +89,26 @@ def feature_count(samples: int) -> int:
     return -(-samples // HOP)
 
 
-def check_audio(audio: Audio) -> npt.NDArray[np.float32]:
-    """The samples as contiguous float32, or an error that says why they are none."""
+def check_samples(audio: Audio) -> Audio:
+    """The samples as they are, or an error: an array of another shape, or an empty one."""
     if audio.ndim != 1:
         raise ValueError(f"audio is {audio.shape}, not (samples,): mix it down to mono first")
     if audio.size == 0:
         raise UserError("The audio has no samples: give a recording that is longer than zero.")
-    audio = np.ascontiguousarray(audio, dtype=np.float32)
+    return audio
+
+
+def as_floats(audio: Audio) -> npt.NDArray[np.float32]:
+    """(samples,) contiguous float32 in [-1, 1]."""
+    floats = np.ascontiguousarray(audio, dtype=np.float32)
+    if audio.dtype == np.int16:
+        floats /= 32768  # a copy: its kind is another one
+    return floats
+
+
+def check_audio(audio: Audio) -> npt.NDArray[np.float32]:
+    """The samples as contiguous float32, or an error that says why they are none."""
+    audio = as_floats(check_samples(audio))
     if not np.isfinite(audio).all():
         raise UserError("The audio holds samples that are no numbers (NaN or infinity): export it again.")
     return audio

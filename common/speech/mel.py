@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from common.files import fingerprint
 from common.media import SAMPLE_RATE
-from common.speech.base import HOP, Audio, Features, SilenceRule, check_audio, feature_count
+from common.speech.base import (
+    HOP,
+    Audio,
+    Features,
+    SilenceRule,
+    as_floats,
+    check_audio,
+    check_samples,
+    feature_count,
+)
 from common.speech.config import SpeechConfig
 
 if TYPE_CHECKING:
@@ -70,7 +79,7 @@ class MelEncoder:
 
     def encode(self, audio: Audio) -> Features:
         """(samples,) at 16 kHz -> (ceil(samples / 320), 80)."""
-        power = self._power(check_audio(audio))
+        power = self._power(check_samples(audio) if audio.dtype == np.int16 else check_audio(audio))
         gain = _gain_db(power.sum(axis=1))
         # In place: of an hour each copy takes 58 MB.
         decibels = np.log10(np.maximum(power, 1e-20, out=power), out=power)
@@ -81,7 +90,7 @@ class MelEncoder:
         decibels /= SCALE_DB
         return decibels
 
-    def _power(self, audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _power(self, audio: Audio) -> npt.NDArray[np.float32]:
         """(features, bands) power per band; their sum is about the mean square of the signal."""
         count = feature_count(len(audio))
         left = WINDOW // 2 - HOP // 2
@@ -90,7 +99,7 @@ class MelEncoder:
             # Only a block is copied: an hour of speech is 230 MB.
             padded = np.zeros(HOP * (min(_BLOCK, count - start) - 1) + WINDOW, np.float32)
             first = HOP * start - left
-            kept = audio[max(0, first) : first + len(padded)]
+            kept = as_floats(audio[max(0, first) : first + len(padded)])
             padded[max(0, -first) : max(0, -first) + len(kept)] = kept
             frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
             spectrum = np.fft.rfft(frames * self._window, FFT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from common.speech.base import HOP, Audio, Features, SilenceRule, SpeechEncoder, feature_count
@@ -12,7 +14,7 @@ def encode_until(encoder: SpeechEncoder, audio: Audio, samples: int) -> Features
 
     Args:
         encoder: says by which rule.
-        audio: (samples,) in [-1, 1] at 16 kHz.
+        audio: (samples,) at 16 kHz.
         samples: with the silence; a recording that is longer is encoded as it is.
 
     Returns:
@@ -25,7 +27,7 @@ def encode_until(encoder: SpeechEncoder, audio: Audio, samples: int) -> Features
     if missing <= 0 or rule is SilenceRule.own:
         return encoder.encode(audio)
     if rule is SilenceRule.together:
-        return encoder.encode(np.pad(audio, (0, missing)))
+        return encoder.encode(cast(Audio, np.pad(audio, (0, missing))))
     speech = encoder.encode(audio)
     count = feature_count(samples) - len(speech)
     if count <= 0:

@@ -136,13 +136,13 @@ def spoken_cues(path: Path, audio: NDArray[np.float32] | None, seconds: float) -
     return tuple(found)
 
 
-def cued_speech(cues: Collection[SpokenCue], seconds: float) -> NDArray[np.float32]:
+def cued_speech(cues: Collection[SpokenCue], seconds: float) -> NDArray[np.int16]:
     """What one face says in ``cues``: (samples,) at 16 kHz over ``seconds``, silence between them."""
-    speech = np.zeros(math.ceil(seconds * SAMPLE_RATE), np.float32)
+    speech = np.zeros(math.ceil(seconds * SAMPLE_RATE), np.int16)
     for spoken in cues:
         first = round(spoken.cue.start * SAMPLE_RATE)
         said = spoken.samples[: len(speech) - first]
-        speech[first : first + len(said)] = said.astype(np.float32) / 32768
+        speech[first : first + len(said)] = said
     return speech
 
 
