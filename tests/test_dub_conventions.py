@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from common.autoencoder.codec import VideoCodec
 from common.diffusion.config import DiffusionConfig
+from common.diffusion.options import SamplingOptions
 from common.diffusion.sampler import build_sampler
 from common.diffusion.windows import WindowRule
 from common.errors import UserError
@@ -117,6 +118,31 @@ def test_a_run_is_that_of_the_release(package: ModelPackage, rules: Conventions,
     assert (images != wanted).mean() < 1e-3
     if count == 21:
         assert all(edit.change is not None and edit.change.shape == (32, 32, 3) for edit in edits)
+
+
+@pytest.mark.parametrize(
+    "rules", [RELEASE, TBDUB_TEACHER, TBDUB_STUDENT], ids=["x-dub", "teacher", "student"]
+)
+def test_imported_models_start_from_inversions_and_average_windows_too(
+    package: ModelPackage, rules: Conventions
+) -> None:
+    made = replace(package, info=replace(package.info, conventions=rules))
+    crops = np.stack([picture(index, 32, 32) for index in range(30)])
+    features, own = np.random.default_rng(0).normal(size=(2, 90, CHANNELS)).astype(np.float32)
+
+    def edited(speech: np.ndarray = own, **options: Any) -> np.ndarray:
+        editor = WindowEditor(made, SamplingOptions(**options), own_speech=speech)
+        return np.stack([edit.image for edit in editor.stream(iter(crops), len(crops), features, 0)])
+
+    plain, inversion = edited(), edited(start_from="inversion")
+    assert plain.shape == inversion.shape == crops.shape and (plain != inversion).any()
+    assert (edited(features, start_from="inversion") != inversion).any(), "its own speech is heard"
+    # Without strength it is the noise, but for roundings.
+    weak = edited(start_from="inversion", inversion_strength=0.0)
+    assert np.abs(weak.astype(int) - plain).max() <= 1
+    assert np.array_equal(edited(windows="multidiffusion", section_frames=CLIP), plain)
+    sections = edited(windows="multidiffusion", section_frames=21)
+    assert sections.shape == crops.shape and (sections != plain).any()
 
 
 def test_what_the_autoencoder_loses_is_no_change(

@@ -70,6 +70,11 @@ def described(
             {"num_steps": 50},
         ),
         ({"diffusion": replace(XDUB, num_steps=12)}, {"num_steps": 5, **CACHED}, {"num_steps": 20}),
+        (
+            {"diffusion": replace(XDUB, num_steps=12, windows="multidiffusion")},
+            {"num_steps": 5},
+            {"num_steps": 20},
+        ),
         ({"diffusion": replace(XDUB, num_steps=3)}, {"num_steps": 3, **CACHED}, {"num_steps": 5}),
         (
             {"diffusion": DiffusionConfig(num_steps=2, shift=1.0, **UNGUIDED), "conventions": TBDUB_STUDENT},

@@ -97,7 +97,8 @@ def check_multidiffusion(config: DiffusionConfig, geometry: GeometryConfig, spee
     if averages and speed.step_cache != "none":
         raise UserError(
             f"speed.step_cache={speed.step_cache} keeps the steps of one window, but with "
-            "windows=multidiffusion there are several at once: leave one of them out."
+            "windows=multidiffusion there are several at once: give --cache none, or "
+            "--windows motion_latents."
         )
 
 

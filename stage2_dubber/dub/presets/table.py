@@ -93,7 +93,8 @@ def preset_settings(preset: Preset, folder: Path, reason: str = "as asked for") 
         dtype = "float32" if is_light(folder) else "auto"
         return PresetSettings(preset, reason, _most_steps(info), dtype=dtype)
     speed: dict[str, Any] = {} if info.conventions.windows is WindowRule.fitted else {"short_windows": True}
-    if is_guided(info.diffusion):
+    # A step cache keeps the steps of one window; several at once would share it.
+    if is_guided(info.diffusion) and not info.diffusion.averages_windows:
         speed |= DRAFT_CACHE
     renderer = None if info.renderer is Renderer.editor else Renderer.own_mouths
     return PresetSettings(preset, reason, _fewest_steps(info), speed, renderer=renderer)
