@@ -48,6 +48,9 @@ def _case(name: str) -> tuple[DubbingTransformer, dict[str, Any]]:
             if "lora_B" in key:
                 torch.nn.init.normal_(value, generator=torch.Generator().manual_seed(7))
         return model, inputs
+    if name == "adain":  # the norm over the few tokens of a frame makes roundings larger
+        model, inputs = _spatial(speech_injection="adain")
+        return model.double(), {key: value.double() for key, value in inputs.items()}
     model, inputs = _spatial(gradient_checkpointing=name == "checkpointed")
     if name == "alone":
         inputs["reference"] = None
@@ -58,7 +61,7 @@ def _case(name: str) -> tuple[DubbingTransformer, dict[str, Any]]:
     return model, inputs
 
 
-CASES = ("plain", "alone", "motion", "mixed", "stills", "checkpointed", "lora")
+CASES = ("plain", "alone", "motion", "mixed", "stills", "checkpointed", "lora", "adain")
 
 
 def _gradients(model: DubbingTransformer, inputs: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:

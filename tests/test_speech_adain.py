@@ -9,7 +9,7 @@ import pytest
 import torch
 from dub_clips import BOX, steady, write_clip, write_package, write_speech
 from model_toys import called, tiny_inputs, tiny_transformer
-from training_toys import run_editor, saved, toy_vae, write_pairs
+from training_toys import run_editor, saved, stage1_config, toy_vae, write_clips, write_pairs
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
@@ -18,6 +18,8 @@ from common.models.config import ModelConfig
 from common.models.package import load_package
 from common.models.speech_adain import SpeechAdaIN
 from common.models.transformer import DubbingTransformer
+from common.training.launch import train
+from stage1_generator.generator.strategy import GeneratorStrategy
 
 ADAIN = "model.speech_injection=adain"
 
@@ -96,6 +98,14 @@ def test_it_is_trained_goes_on_and_is_refused_where_the_other_was_learnt(tmp_pat
         run_editor(tmp_path, *adapter, "phase.lora_targets=[audio_attn.to_q]")
     run_editor(tmp_path, *adapter, "phase.lora_targets=[audio_adain.linear]")
     assert any("audio_adain.linear.lora_B" in name for name in saved(tmp_path / "next", 1))
+
+
+def test_the_generator_is_trained_with_it_as_well(tmp_path: Path) -> None:
+    toy_vae(tmp_path)
+    dataset = write_clips(tmp_path / "clips")
+    config = stage1_config(tmp_path, "train.max_steps=1", ADAIN)
+    result = train(config, GeneratorStrategy(config, dataset), dataset)
+    assert load_package(result.package, stage=1).transformer.config.speech_injection == "adain"
 
 
 def test_a_package_of_it_dubs(tmp_path: Path) -> None:
