@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
-from common.data.prepared import LoadedClips, PreparedClip, load_prepared
+from common.data.prepared import LoadedClips
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
-from common.errors import UserError
 from common.files import fingerprint, remove_partial
 from common.media import SAMPLE_RATE, read_frames
 from common.parallel import run_ahead
@@ -31,12 +30,18 @@ from common.progress import StepProgress
 from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.masks import clip_masks
-from stage1_generator.companions.plan import PairPlan
-from stage1_generator.companions.records import BLENDED, VERDICT, load_meta, read_plan
+from stage1_generator.companions.records import BLENDED
 from stage1_generator.config import OwnMouths, ReferenceFrames, Stage1Config
 from stage1_generator.generator.frozen import load_codec
 from stage1_generator.pairs.augmented import Copy, Pictures, by_pair, changed, plan_copies
-from stage1_generator.pairs.reference_frames import chosen_frames, plan_reference_pairs, reference_mark
+from stage1_generator.pairs.planned import (
+    PlannedPair,
+    accepted_pairs,
+    own_mouths_pairs,
+    reference_pairs,
+    retimed_pairs,
+)
+from stage1_generator.pairs.reference_frames import chosen_frames
 from stage1_generator.pairs.rendered import RenderedPairPlan, find_rendered_pairs, load_rendered_pair
 from stage1_generator.work.command import run_command
 from stage1_generator.work.paths import work_paths
@@ -50,20 +55,19 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     paths = work_paths(config)
-    pairs, copies = len(_accepted(config)), 1 + config.pairs.augmented_copies
+    pairs, copies = len(accepted_pairs(config)), 1 + config.pairs.augmented_copies
     shards = -(-pairs * copies // config.pack.samples_per_shard)
     print(
         f"pack: {_count(pairs, copies)} pairs of {config.pairs.clip_frames} frames, {shards} shards -> "
         f"{paths.pairs}"
     )
     if config.pairs.retimed:
-        print(f"pack: {_count(len(_retimed(config)), copies)} retimed pairs -> {paths.retimed_pairs}")
+        print(f"pack: {_count(len(retimed_pairs(config)), copies)} retimed pairs -> {paths.retimed_pairs}")
     if config.pairs.own_mouths is not OwnMouths.none:
-        print(
-            f"pack: {_count(len(_own_mouths(config)), copies)} own mouths' pairs -> {paths.own_mouths_pairs}"
-        )
+        count = _count(len(own_mouths_pairs(config)), copies)
+        print(f"pack: {count} own mouths' pairs -> {paths.own_mouths_pairs}")
     if config.pairs.reference_frames is not ReferenceFrames.none:
-        pairs = len(_with_references(config))
+        pairs = len(reference_pairs(config))
         print(f"pack: {_count(pairs, copies)} pairs with reference frames -> {paths.reference_pairs}")
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
@@ -85,37 +89,23 @@ def run(config: Stage1Config) -> None:
     references = config.pairs.reference_frames is not ReferenceFrames.none
     others = config.pairs.retimed or own_mouths or references or config.pack.rendered_pairs
     if (paths.companions / "index.json").is_file() or not others:
-        packer.write_filtered(paths.pairs, _accepted(config), packer.load_generated)
+        packer.write_filtered(paths.pairs, accepted_pairs(config), packer.load_generated)
     else:
         print(f"pack: no generated companions in {paths.companions}, only other pairs", file=sys.stderr)
     if config.pairs.retimed:
-        pairs = _retimed(config)
+        pairs = retimed_pairs(config)
         keys, prints = [pair.plan.key for pair in pairs], [pair.made["fingerprint"] for pair in pairs]
         packer.write(paths.retimed_pairs, pairs, keys, prints, packer.load_retimed)
     if own_mouths:
-        packer.write_filtered(paths.own_mouths_pairs, _own_mouths(config), packer.load_own_mouths)
+        packer.write_filtered(paths.own_mouths_pairs, own_mouths_pairs(config), packer.load_own_mouths)
     if references:
-        pairs = _with_references(config)
+        pairs = reference_pairs(config)
         keys, prints = [pair.plan.key for pair in pairs], [pair.made["fingerprint"] for pair in pairs]
         packer.write(paths.reference_pairs, pairs, keys, prints, packer.load_references)
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
         keys, prints = [clip.key for clip in clips], [clip.fingerprint for clip in clips]
         packer.write(paths.rendered_pairs, clips, keys, prints, packer.load_rendered)
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A clip and what made its companion; the filters' verdict where there was one."""
-
-    plan: PairPlan
-    entry: PreparedClip
-    made: dict[str, Any]
-    verdict: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def scores(self) -> dict[str, float | None]:
-        return {name: score["value"] for name, score in self.verdict["scores"].items()}
 
 
 @dataclass(frozen=True)
@@ -130,55 +120,6 @@ class _Loaded:
     landmarks: NDArray[np.float32]
     features: NDArray[np.float32]
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
-
-
-def _accepted(config: Stage1Config) -> list[_Pair]:
-    paths = work_paths(config)
-    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
-    pairs = []
-    for plan in read_plan(paths.companions).plans:
-        verdict = load_meta(paths.filtered / f"{plan.key}.json", "filters")
-        if verdict["accepted"]:
-            made = load_meta(paths.blended / plan.key / "meta.json", "blend")
-            pairs.append(_Pair(plan, entries[plan.entry], made, verdict))
-    return pairs
-
-
-def _own_mouths(config: Stage1Config) -> list[_Pair]:
-    paths, kind = work_paths(config), config.pairs.own_mouths.value
-    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
-    pairs = []
-    for plan in read_plan(paths.own_mouths, "own_mouths").plans:
-        folder = paths.own_mouths / plan.key
-        verdict, made = (load_meta(folder / name, "own_mouths") for name in (VERDICT, "meta.json"))
-        if made["kind"] != kind:
-            raise UserError(
-                f"{paths.own_mouths} holds companions of pairs.own_mouths={made['kind']}, not {kind}: run "
-                "`python -m stage1_generator.own_mouths` first."
-            )
-        if verdict["accepted"]:
-            pairs.append(_Pair(plan, entries[plan.entry], made, verdict))
-    return pairs
-
-
-def _retimed(config: Stage1Config) -> list[_Pair]:
-    paths = work_paths(config)
-    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
-    plans = read_plan(paths.retimed, "retime").plans
-    made = [load_meta(paths.retimed / plan.key / "meta.json", "retime") for plan in plans]
-    return [
-        _Pair(plan, entries[plan.entry], meta)
-        for plan, meta in zip(plans, made, strict=True)
-        if meta["accepted"]
-    ]
-
-
-def _with_references(config: Stage1Config) -> list[_Pair]:
-    entries = {entry.id: entry for entry in load_prepared(work_paths(config).prepared)}
-    return [
-        _Pair(plan, entries[plan.entry], {"fingerprint": reference_mark(entries[plan.entry], frames)})
-        for plan, frames in plan_reference_pairs(entries, config)
-    ]
 
 
 class _Packer:
@@ -220,12 +161,12 @@ class _Packer:
         progress.finish(Path(config.work))
         print(f"pack: {len(planned)} pairs -> {folder}", file=sys.stderr)
 
-    def write_filtered(self, folder: Path, pairs: Sequence[_Pair], load: Any) -> None:
+    def write_filtered(self, folder: Path, pairs: Sequence[PlannedPair], load: Any) -> None:
         """Write pairs whose companions were filtered."""
         contents = [[pair.made["fingerprint"], pair.verdict["fingerprint"]] for pair in pairs]
         self.write(folder, pairs, [pair.plan.key for pair in pairs], contents, load)
 
-    def load_generated(self, pair: _Pair) -> _Loaded:
+    def load_generated(self, pair: PlannedPair) -> _Loaded:
         said = {
             "kind": "generated",
             "speech": pair.made["speech"],
@@ -234,25 +175,25 @@ class _Packer:
         }
         return self._load_pair(pair, work_paths(self._config).blended, said)
 
-    def load_retimed(self, pair: _Pair) -> _Loaded:
+    def load_retimed(self, pair: PlannedPair) -> _Loaded:
         said = {"kind": "retimed", "scores": pair.made["scores"]}
         return self._load_pair(pair, work_paths(self._config).retimed, said)
 
-    def load_own_mouths(self, pair: _Pair) -> _Loaded:
+    def load_own_mouths(self, pair: PlannedPair) -> _Loaded:
         made = pair.made
         said = {"kind": "own_mouths", "own_mouths": made["kind"], "covered": made["covered"]}
         return self._load_pair(pair, work_paths(self._config).own_mouths, {**said, "scores": pair.scores})
 
-    def load_references(self, pair: _Pair) -> _Loaded:
+    def load_references(self, pair: PlannedPair) -> _Loaded:
         frames = chosen_frames(pair.plan, pair.entry, self._config)
         said = {"kind": "reference_frames", "choice": self._config.pairs.reference_frames.value}
         loaded = self._loaded(pair, self._entries.get(pair.entry).crops[frames], said)
         return replace(loaded, arrays={"reference_frames": frames})
 
-    def _load_pair(self, pair: _Pair, companions: Path, said: dict[str, Any]) -> _Loaded:
+    def _load_pair(self, pair: PlannedPair, companions: Path, said: dict[str, Any]) -> _Loaded:
         return self._loaded(pair, read_frames(companions / pair.plan.key / BLENDED), said)
 
-    def _loaded(self, pair: _Pair, source: NDArray[np.uint8], said: dict[str, Any]) -> _Loaded:
+    def _loaded(self, pair: PlannedPair, source: NDArray[np.uint8], said: dict[str, Any]) -> _Loaded:
         plan, entry = pair.plan, pair.entry
         rate = SAMPLE_RATE / self._config.geometry.fps
         span = slice(plan.start, plan.start + plan.length)
