@@ -10,15 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stage2_dubber.dub.pipeline import DubPipeline, DubResult
+    from stage2_dubber.dub.pipeline import DubPipeline
     from stage2_dubber.dub.request import DubRequest
+    from stage2_dubber.dub.result import DubResult
 
 __all__ = ["DubPipeline", "DubRequest", "DubResult", "__version__"]
 
 _HOMES = {
     "DubPipeline": "stage2_dubber.dub.pipeline",
     "DubRequest": "stage2_dubber.dub.request",
-    "DubResult": "stage2_dubber.dub.pipeline",
+    "DubResult": "stage2_dubber.dub.result",
 }
 
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from common.errors import UserError
 from stage2_dubber.dub.lists.batch import Batch
-from stage2_dubber.dub.pipeline import DubResult
 from stage2_dubber.dub.request import DubRequest
+from stage2_dubber.dub.result import DubResult
 
 PLACE = ",".join(f"{value:g}" for value in BOX)
 

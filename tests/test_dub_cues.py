@@ -23,8 +23,9 @@ from stage2_dubber.dub import outputs
 from stage2_dubber.dub.faces import follow
 from stage2_dubber.dub.faces.cues import cued_speech, read_cues, spoken_cues
 from stage2_dubber.dub.job import Composite
-from stage2_dubber.dub.pipeline import DubPipeline, DubResult
+from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.result import DubResult
 
 HEADER = "start,end,face,audio\n"
 

@@ -21,7 +21,8 @@ from common.lip_shapes.model import LipShapePredictor
 from common.media import Encoding, VideoWriter, load_audio, probe, read_frames, save_wav
 from common.own_mouths.config import OwnMouthsConfig
 from stage2_dubber.dub import outputs
-from stage2_dubber.dub.pipeline import DubPipeline, DubResult
+from stage2_dubber.dub.pipeline import DubPipeline
+from stage2_dubber.dub.result import DubResult
 
 FRAMES = 16  # 0.64 s
 SPARSE = {"num_steps": 1, "passes": 1, "audio_scale": 1.0, "reference_scale": 1.0}

@@ -28,7 +28,8 @@ from common.own_mouths.config import OwnMouthsConfig, Renderer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from stage2_dubber.dub.job import Composite, FacePlan, source_frames
 from stage2_dubber.dub.own_mouths import FADE_FRAMES
-from stage2_dubber.dub.pipeline import DubPipeline, DubResult
+from stage2_dubber.dub.pipeline import DubPipeline
+from stage2_dubber.dub.result import DubResult
 
 FRAMES = 36
 PLAIN = OwnMouthsConfig(occluders=False)

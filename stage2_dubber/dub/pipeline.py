@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
@@ -18,7 +17,7 @@ from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.errors import UserError
 from common.media import SAMPLE_RATE
 from common.memory import give_back_freed
-from common.models.package_info import BASE_PHASE, PackageInfo, read_info
+from common.models.package_info import BASE_PHASE, read_info
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
 from common.progress import ProgressCallback
@@ -26,6 +25,7 @@ from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from common.speech.registry import LIP_SHAPES
 from common.speech.silence import encode_until
+from stage2_dubber.dub.deferred import STAGE, DeferredPackage
 from stage2_dubber.dub.device import choose_device, choose_dtype
 from stage2_dubber.dub.drawing import draw_faces
 from stage2_dubber.dub.dubbed import DubbedFace, DubbedFaces, Planned, plan_faces
@@ -41,6 +41,7 @@ from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
 from stage2_dubber.dub.presets.table import PresetSettings
 from stage2_dubber.dub.report import DubReport
 from stage2_dubber.dub.request import DubInputs, DubRequest, check_paths, check_request, choice
+from stage2_dubber.dub.result import DubResult
 from stage2_dubber.dub.resume.folder import JobFolder, job_folder
 from stage2_dubber.dub.resume.key import job_key, model_identity
 from stage2_dubber.dub.sampling_checks import check_sampling
@@ -52,61 +53,6 @@ if TYPE_CHECKING:
 
 # The model and its editor, with the libraries that they stand on, are imported where they are first needed:
 # that takes seconds, and most clips are dubbed with their own mouths alone.
-
-STAGE = 2
-
-
-@dataclass(frozen=True)
-class DeferredPackage:
-    """A model that is loaded when it is needed: where it is, what it says of itself, how it is loaded."""
-
-    folder: Path
-    info: PackageInfo
-    device: torch.device
-    dtype: torch.dtype
-    speed: SpeedConfig | None
-
-    def load(self) -> ModelPackage | JointPackage:
-        """The model.
-
-        Raises:
-            UserError: its parts do not fit each other, or it is not of the second stage.
-        """
-        if self.info.joint is not None:
-            from common.models.ltx2.package import load_joint_package
-
-            return load_joint_package(self.folder, self.device, self.dtype)
-        from common.models.package import load_package
-
-        return load_package(self.folder, self.device, self.dtype, STAGE, speed=self.speed)
-
-
-@dataclass(frozen=True)
-class DubResult:
-    """What a job has made.
-
-    Attributes:
-        output: the dubbed video.
-        frames: frames in it (those of the source).
-        dubbed_frames: how many of them show an edited face; the others are the source's.
-        seconds: wall-clock time of each part of the work.
-        warnings: sentences for the user.
-        seams: seconds on the source's clock at which the model's second and later windows begin.
-        own_mouth_frames: how many of the dubbed frames are drawn with the clip's own mouths.
-        covered: share of the dubbed frames in which the clip itself shows what is to be said; None where
-            nobody looked.
-        report: which frames were left alone and why, who drew the others, what the output lost.
-    """
-
-    output: Path
-    frames: int
-    dubbed_frames: int
-    seconds: dict[str, float]
-    warnings: tuple[str, ...]
-    seams: tuple[float, ...] = ()
-    own_mouth_frames: int = 0
-    covered: float | None = None
-    report: DubReport | None = None
 
 
 class DubPipeline:

@@ -31,7 +31,7 @@ from common.models.speed import SpeedConfig  # noqa: E402
 from common.models.switches import place_transformer  # noqa: E402
 from common.models.transformer import build_transformer  # noqa: E402
 from stage2_dubber.config import Stage2Config  # noqa: E402
-from stage2_dubber.dub.pipeline import choose_device  # noqa: E402
+from stage2_dubber.dub.device import choose_device  # noqa: E402
 
 FORWARD, SAMPLED = 1e-4, 1e-3
 TOLERANCES = {"forward": FORWARD, "latents": FORWARD, "decoded": FORWARD, "sample": SAMPLED}

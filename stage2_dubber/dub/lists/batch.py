@@ -21,7 +21,7 @@ from stage2_dubber.dub.lists.job_list import Job, read_jobs
 from stage2_dubber.dub.request import DubRequest
 
 if TYPE_CHECKING:
-    from stage2_dubber.dub.pipeline import DubResult
+    from stage2_dubber.dub.result import DubResult
 
 DONE, FAILED, RUNNING = "done", "failed", "running"
 
