@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from common.config import load_config
 from common.config_arguments import add_config_arguments, parse_config_arguments
 from common.errors import EXIT_CODE, UserError
+from common.extras import told_extras
 from common.work_folder import sole_writer
 
 
@@ -73,7 +74,8 @@ def alone_in_work_folder(run: Callable[[W], None], dry_run: Callable[[W], None])
 def exit_code_of(work: Callable[[], None]) -> int:
     """Do ``work``: 0, or what a UserError is to a command, one line on stderr and exit code 2."""
     try:
-        work()
+        with told_extras():
+            work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE

@@ -19,7 +19,6 @@ import pytest
 from dub_clips import BOX, steady, write_clip, write_package, write_speech
 from starlette.testclient import TestClient
 
-from bootdub.extras import require_extra
 from bootdub.serve.app import create_app
 from bootdub.serve.ask import Asker
 from bootdub.serve.dubbing import JobDubber
@@ -465,9 +464,3 @@ def test_the_description_of_the_api_holds_examples_that_are_taken(client: TestCl
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     for example in schemas["GenerateRequest"]["examples"]:
         GenerateRequest.model_validate(example)
-
-
-def test_a_missing_extra_is_one_sentence() -> None:
-    require_extra("serve", "fastapi")
-    with pytest.raises(UserError, match=r"pip install 'bootdub\[serve\]'"):
-        require_extra("serve", "fastapi", "no_such_module")

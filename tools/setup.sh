@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Makes .venv at the repository's root and installs BootDub into it; does nothing where that is already done.
-# Usage: tools/setup.sh [dev]     (dev: with the test and lint tools)
+# Usage: tools/setup.sh [dev]     (dev: with the test and lint tools; else all that trains, evaluates and serves)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 extra="${1:-}"
-target="."
-[ -n "$extra" ] && target=".[$extra]"
+target=".[${extra:-evaluate,train,serve}]"
 
 find_python() {
     local candidate
@@ -31,7 +30,7 @@ done
 
 python="$(find_python)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-echo "Installing into .venv (about 2 minutes, 3.4 GB) ..."
+echo "Installing into .venv (about 2 minutes, 3.2 GB) ..."
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -e "$target"
 
 # OpenCV's wheel wants two system libraries that minimal images lack.

@@ -12,6 +12,7 @@ from typing import NoReturn
 import typer
 
 from common.errors import EXIT_CODE, UserError
+from common.extras import told_extras
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -29,7 +30,8 @@ def clean_errors() -> Iterator[None]:
 
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
-        yield
+        with told_extras():
+            yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_CODE) from error

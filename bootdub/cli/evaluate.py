@@ -89,8 +89,10 @@ class SharedOptions:
         from bootdub.console import ConsoleProgress
         from bootdub.messages import quieten_libraries, show_warnings
         from common.diffusion.options import SamplingOptions
+        from common.extras import require_extra
         from evaluation.command import EvaluationRequest, evaluate_cases, plan_lines
 
+        require_extra("evaluate")
         quieten_libraries()
         show_warnings()
         request = EvaluationRequest(

@@ -62,12 +62,12 @@ def serve(
         if drop_key is not None:
             keys.drop_key(JobStore(work).database, drop_key)
             return
-        from bootdub.extras import require_extra
+        from common.extras import require_extra
         from common.media.isolation.limits import limits
         from common.models.package_info import read_info
         from stage2_dubber.dub.locate import default_model_path
 
-        require_extra("serve", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
+        require_extra("serve")
         settings = ServeSettings(
             work=work.resolve(),
             model=(model or default_model_path()).resolve(),

@@ -7,7 +7,6 @@ nearest to the template, sampled bilinearly, black beyond the picture.
 from __future__ import annotations
 
 import torch
-from insightface.utils.face_align import arcface_dst
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,6 +26,8 @@ def template_similarity(points: Tensor, size: int) -> tuple[Tensor, Tensor]:
     Least squares over the five ``points`` (M, 5, 2): a = sum conj(p') q' / sum |p'|^2 with p', q' the points
     and their templates about their means (Umeyama 1991 in two dimensions). Returns a, b: (M,) complex64.
     """
+    from insightface.utils.face_align import arcface_dst
+
     template = torch.as_tensor(arcface_dst, device=points.device) * (size / TEMPLATE_SIZE)
     p, q = torch.view_as_complex(points.contiguous()), torch.view_as_complex(template.contiguous())
     p_mean, q_mean = p.mean(dim=1, keepdim=True), q.mean()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +28,10 @@ class ShippedModel:
     option: str
 
     def folder(self) -> Path:
-        """The folder in the environment variable, else the first of :func:`shipped_places` that holds one.
+        """The folder in the environment variable, else that of :func:`shipped_place`.
 
         Raises:
-            UserError: the variable names a folder without such a model, or none of the places holds one.
+            UserError: the variable names a folder without such a model, or none is installed.
         """
         chosen = os.environ.get(self.variable)
         if chosen:
@@ -42,19 +41,15 @@ class ShippedModel:
                     f"with a {self.marker}, or unset it and give {self.option}."
                 )
             return Path(chosen)
-        places = shipped_places(self.name)
-        for place in places:
-            if (place / self.marker).is_file():
-                return place
+        place = shipped_place(self.name)
+        if (place / self.marker).is_file():
+            return place
         raise UserError(
-            f"No {self.kind} was named and none is installed at '{places[0]}': give {self.option} or set "
+            f"No {self.kind} was named and none is installed at '{place}': give {self.option} or set "
             f"{self.variable}."
         )
 
 
-def shipped_places(name: str) -> list[Path]:
-    """Beside the code, as in a clone of the repository; then ``share/bootdub`` of the installation."""
-    return [
-        Path(__file__).resolve().parents[2] / "models" / name,
-        Path(sys.prefix) / "share" / "bootdub" / "models" / name,
-    ]
+def shipped_place(name: str) -> Path:
+    """Beside the code, in a clone of the repository as in an installed package."""
+    return Path(__file__).resolve().parents[2] / "models" / name

@@ -7,7 +7,6 @@ import os
 import threading
 from dataclasses import dataclass
 
-import espeakng_loader
 import numpy as np
 
 from common.errors import UserError
@@ -69,7 +68,10 @@ class Synthesizer:
     """
 
     def __enter__(self) -> Synthesizer:
+        import espeakng_loader
+
         _LOCK.acquire()
+
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = os.fsencode(espeakng_loader.get_data_path())
         self.sample_rate = int(self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS_AS_IPA))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UserError
 from common.files import read_json
 from common.models.package_info import METADATA_FILE, SPEECH_FOLDER
-from common.models.shipped import ShippedModel, shipped_places
+from common.models.shipped import ShippedModel, shipped_place
 
 if TYPE_CHECKING:
     from common.lip_shapes.encoder import LipEncoder
@@ -32,8 +32,7 @@ def shipped_lip_encoder() -> LipEncoder:
     """
     from common.lip_shapes.encoder import LipEncoder
 
-    places = [place / SPEECH_FOLDER for place in shipped_places(PACKAGED_MODEL.name)]
-    return LipEncoder(next((place for place in places if place.is_dir()), places[0]))
+    return LipEncoder(shipped_place(PACKAGED_MODEL.name) / SPEECH_FOLDER)
 
 
 def read_metadata(folder: str | os.PathLike[str]) -> dict[str, Any]:
