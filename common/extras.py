@@ -12,6 +12,7 @@ EXTRAS = {
     "insightface": ("insightface", "onnxruntime", "onnx"),
     "evaluate": ("matplotlib", "jinja2", "espeakng_loader"),
     "train": ("tensorboard", "accelerate", "espeakng_loader"),
+    "ui": ("gradio",),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
 }
 """Extra of pyproject.toml -> modules of its packages."""

@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder.parent / "outside.mp4").write_bytes(b"not for clients")
     (folder / "link.mp4").symlink_to(folder.parent / "outside.mp4")
     return folder
+
+
+@pytest.fixture(scope="module")
+def load(model: Path) -> Callable[[str], DubPipeline]:
+    """The toy model, whatever the preset."""
+    pipeline = DubPipeline.from_pretrained(model)
+    return lambda preset: pipeline
 
 
 @pytest.fixture
@@ -211,16 +218,20 @@ def test_metrics_are_those_of_the_store(client: TestClient, service: Service) ->
     assert 'bootdub_job_seconds_count{state="completed"} 1.0' in text and "bootdub_queue_limit 3.0" in text
 
 
-def dub(service: Service, pipeline: DubPipeline) -> None:
+def dub(service: Service, load: Callable[[str], DubPipeline]) -> None:
     """What a worker does."""
     with service.store.claim() as job:
         assert job is not None
-        result = JobDubber(service.settings, service.store, pipeline)(job, lambda *told: None)
+        result = JobDubber(service.settings, service.store, load)(job, lambda *told: None)
         service.store.finish(job.id, JobState.completed, result=result)
 
 
+def _nothing(preset: str) -> DubPipeline:
+    raise AssertionError("a job that is done is not done again")
+
+
 def test_a_clip_goes_from_upload_to_download(
-    client: TestClient, service: Service, root: Path, model: Path
+    client: TestClient, service: Service, root: Path, load: Callable[[str], DubPipeline]
 ) -> None:
     options = {"box": BOX, "renderer": "editor", "sync_mode": "loop", "contact_sheet": True}
     files = {
@@ -232,8 +243,7 @@ def test_a_clip_goes_from_upload_to_download(
     assert made.status_code == 201, made.text
     id = made.json()["id"]
     refused(client.get(f"/v2/generate/{id}/output"), 404, "PENDING")
-    pipeline = DubPipeline.from_pretrained(model)
-    dub(service, pipeline)
+    dub(service, load)
     job = client.get(f"/v2/generate/{id}").json()
     assert (
         job["status"] == "COMPLETED" and job["progress"] == 1 and job["outputDuration"] == pytest.approx(0.8)
@@ -259,21 +269,19 @@ def test_a_clip_goes_from_upload_to_download(
     # A worker that is killed before it has noted the end leaves the report: nothing is dubbed again.
     with service.store.database.writing() as store:
         store.execute("UPDATE jobs SET state = 'PROCESSING'")
-    dub(service, None)  # type: ignore[arg-type]
+    dub(service, _nothing)
     result = service.store.get(id).result
     assert result is not None and (result["frames"], result["dubbed_frames"]) == (20, 20)
 
 
 def test_what_is_wrong_with_an_input_is_told_without_the_places_of_the_service(
-    client: TestClient, service: Service
+    client: TestClient, service: Service, load: Callable[[str], DubPipeline]
 ) -> None:
     files = {"video": ("v.mp4", b"no video"), "audio": ("a.wav", b"no sound")}
     id = client.post("/v2/generate/upload", files=files).json()["id"]
     with service.store.claim() as job, pytest.raises(UserError, match="is not media") as told:
         assert job is not None and job.id == id
-        JobDubber(service.settings, service.store, DubPipeline.from_pretrained(service.settings.model))(
-            job, lambda *told: None
-        )
+        JobDubber(service.settings, service.store, load)(job, lambda *told: None)
     assert "'video.mp4'" in str(told.value) and str(service.store.folder) not in str(told.value)
 
 
@@ -281,7 +289,9 @@ def _segment(start: float, end: float, ref: str = "a", **more: Any) -> dict[str,
     return {"startTime": start, "endTime": end, "audioInput": {"refId": ref, **more}}
 
 
-def test_a_segment_dubs_its_part_alone(client: TestClient, service: Service, root: Path, model: Path) -> None:
+def test_a_segment_dubs_its_part_alone(
+    client: TestClient, service: Service, root: Path, load: Callable[[str], DubPipeline]
+) -> None:
     write_speech(service.store.folder / "own.wav", 0.56)
     body = {
         "input": [{"type": "video", "path": "spoken.mp4"}, {**AUDIO, "refId": "a"}],
@@ -296,7 +306,7 @@ def test_a_segment_dubs_its_part_alone(client: TestClient, service: Service, roo
     )
     made = client.post("/v2/generate", json=body)
     assert made.status_code == 201, made.text
-    dub(service, DubPipeline.from_pretrained(model))
+    dub(service, load)
     report = client.get(client.get(f"/v2/generate/{made.json()['id']}").json()["reportUrl"]).json()
     # From .04 s on for .4 s, which is all that is taken of the speech.
     assert [(one["first"], one["last"]) for one in report["drawn"]] == [(1, 10)]

@@ -18,11 +18,13 @@ from bootdub.cli.import_tbdub import import_tbdub
 from bootdub.cli.import_xdub import import_xdub
 from bootdub.cli.listening import make, score
 from bootdub.cli.serve import serve
+from bootdub.cli.ui import ui
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "dub": dub,
     "batch": batch,
     "serve": serve,
+    "ui": ui,
     "info": info,
     "faces": faces,
     "doctor": doctor,

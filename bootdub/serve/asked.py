@@ -20,7 +20,7 @@ from common.errors import UserError
 from stage2_dubber.dub.length.options import Length
 from stage2_dubber.dub.request import DubRequest
 
-_OWN = ("sync_mode", "active_speaker_detection", "output_format", "contact_sheet")
+_OWN = ("sync_mode", "active_speaker_detection", "output_format", "contact_sheet", "preset")
 
 
 def asked_of(request: GenerateRequest, settings: ServeSettings) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def _asked(
         "audios": audios,
         "options": options.model_dump(mode="json", exclude_none=True),
         "dub": dub,
+        "preset": None if options.preset is None else options.preset.value,
         "boxes": boxes,
         "segments": segments,
         "format": options.output_format,

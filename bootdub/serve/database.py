@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, created REAL NOT NULL, state TEXT NOT NULL,
     asked TEXT NOT NULL, webhook TEXT, attempts INTEGER NOT NULL DEFAULT 0,
     stop TEXT, pid INTEGER, started REAL, ended REAL,
-    stage TEXT, done REAL, total REAL, error TEXT, code TEXT, result TEXT,
+    stage TEXT, stage_began REAL, done REAL, total REAL, error TEXT, code TEXT, result TEXT,
     tries INTEGER NOT NULL DEFAULT 0, next_try REAL
 );
 CREATE INDEX IF NOT EXISTS by_state ON jobs (state, created);

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,10 +45,14 @@ def dub_jobs(settings: ServeSettings) -> None:
     set_limits(limits().with_words(settings.words))
     start_decoding()
     store = JobStore(settings.work)
-    pipeline = DubPipeline.from_pretrained(
-        settings.model, settings.device, settings.dtype, preset=settings.preset
-    )
-    do_jobs(store, JobDubber(settings, store, pipeline))
+
+    # One at a time in memory; a preset chooses how the model is loaded, too.
+    @lru_cache(maxsize=1)
+    def load(preset: str) -> DubPipeline:
+        return DubPipeline.from_pretrained(settings.model, settings.device, settings.dtype, preset=preset)
+
+    load(settings.preset)
+    do_jobs(store, JobDubber(settings, store, load))
 
 
 class JobDubber:
@@ -54,14 +60,18 @@ class JobDubber:
 
     Args:
         settings, store: of the service.
-        pipeline: with the model.
+        load: gives the pipeline of a preset.
         asker: fetches inputs; None: as the settings allow.
     """
 
     def __init__(
-        self, settings: ServeSettings, store: JobStore, pipeline: DubPipeline, asker: Asker | None = None
+        self,
+        settings: ServeSettings,
+        store: JobStore,
+        load: Callable[[str], DubPipeline],
+        asker: Asker | None = None,
     ) -> None:
-        self._settings, self._store, self._pipeline = settings, store, pipeline
+        self._settings, self._store, self._load = settings, store, load
         self._asker = asker or Asker(settings.hosts)
 
     def __call__(self, job: StoredJob, progress: ProgressCallback) -> dict[str, Any]:
@@ -70,7 +80,8 @@ class JobDubber:
         # The report is the last file of a dub: where it stands, only the end of the job was not noted.
         if not (folder / REPORT).is_file():
             try:
-                self._pipeline.run(self._request(folder, asked, output, progress), progress=progress)
+                request = self._request(folder, asked, output, progress)
+                self._load(asked["preset"] or self._settings.preset).run(request, progress=progress)
             except UserError as error:
                 raise UserError(self._as_asked(str(error), folder)) from error
         report = read_json(folder / REPORT)

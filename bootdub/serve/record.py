@@ -46,6 +46,7 @@ class StoredJob:
         attempts: how often a worker has begun with it and not put it back.
         stop: why it is to be ended; None: it is not.
         pid: of the worker that does it, or did.
+        stage_began: seconds since 1970.
         stage, done, total: progress, as :data:`common.progress.ProgressCallback` tells it.
         error, code: why it has no result: a sentence and a word for programs.
         result: what its worker says of it, plain JSON.
@@ -64,6 +65,7 @@ class StoredJob:
     started: float | None
     ended: float | None
     stage: str | None
+    stage_began: float | None
     done: float | None
     total: float | None
     error: str | None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.compositing.options import Compositing
 from stage2_dubber.dub.length.options import Outside
+from stage2_dubber.dub.presets.names import Preset
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
@@ -74,6 +75,7 @@ class GenerationOptions(_Strict):
     sync_mode: Literal["silence", "cut_off", "bounce", "loop", "remap"] = "silence"
     active_speaker_detection: ActiveSpeaker | None = None
     output_format: Literal["mp4", "mov", "mkv", "webm"] = "mp4"
+    preset: Preset | None = Field(default=None, description="Quality; default: the service's.")
     contact_sheet: bool = Field(default=False, description="Also make a picture of source and dubbed faces.")
     face: Annotated[str, StringConstraints(pattern=r"^(auto|largest|[1-9][0-9]{0,3})$")] | None = Field(
         default=None, description="auto, largest, or a number of `bootdub faces`."

@@ -172,8 +172,9 @@ class JobStore:
         """Note how far a job is."""
         with self.database.writing() as database:
             database.execute(
-                "UPDATE jobs SET stage = ?, done = ?, total = ? WHERE id = ? AND state = 'PROCESSING'",
-                (stage, done, total, id),
+                "UPDATE jobs SET stage_began = CASE stage WHEN ? THEN stage_began ELSE ? END, stage = ?, "
+                "done = ?, total = ? WHERE id = ? AND state = 'PROCESSING'",
+                (stage, time.time(), stage, done, total, id),
             )
 
     def finish(

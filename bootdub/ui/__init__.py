@@ -1,0 +1,1 @@
+"""``bootdub ui``: a page in the browser, on the store and the workers of ``bootdub serve``."""
