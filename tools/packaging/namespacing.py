@@ -1,8 +1,8 @@
 """A wheel of packages side by side becomes one of packages in ``bootdub``: ``common``, ``bootdub.common``.
 
 Names of modules are changed in import statements and in strings and comments, which tell of commands
-(``python -m common.rendered``), classes of a registry and templates. What has been changed is compared with the
-syntax tree: nothing else may differ, so that a variable which is called like a package stays what it is.
+(``python -m common.rendered``), classes of a registry and templates. What has been changed is compared with
+the syntax tree: nothing else may differ, so that a variable which is called like a package stays what it is.
 """
 
 from __future__ import annotations
