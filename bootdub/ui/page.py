@@ -37,7 +37,11 @@ def build_page(actions: PageActions) -> gr.Blocks:
                 )
                 show = gr.Button("Show faces", elem_id="show-faces")
                 sheet = gr.Image(
-                    show_label=False, visible=False, interactive=False, buttons=["fullscreen"], elem_id="faces"
+                    show_label=False,
+                    visible=False,
+                    interactive=False,
+                    buttons=["fullscreen"],
+                    elem_id="faces",
                 )
                 face = gr.Radio(_FACES, value=_FACES[0], label="Whose mouth", elem_id="face")
                 with gr.Row():
@@ -57,7 +61,11 @@ def build_page(actions: PageActions) -> gr.Blocks:
                     label="Source and dub", visible=False, interactive=False, elem_id="pair"
                 )
                 contact = gr.Image(
-                    show_label=False, visible=False, interactive=False, buttons=["fullscreen"], elem_id="sheet"
+                    show_label=False,
+                    visible=False,
+                    interactive=False,
+                    buttons=["fullscreen"],
+                    elem_id="sheet",
                 )
         gr.Markdown("## Jobs")
         history = gr.Dataframe(
