@@ -23,6 +23,7 @@ from common.diffusion.sampler import EulerSampler
 from common.media import write_video
 from common.models.conditions import ModelConditions
 from common.models.package_info import read_info, write_info
+from common.models.prediction import as_velocity
 from stage1_generator.synthesize import main as synthesize
 from stage2_dubber.dub.pipeline import DubPipeline
 
@@ -79,8 +80,24 @@ def test_between_the_noise_pulls_stronger_the_nearer_the_end_is() -> None:
     for low, high in pairwise(sampler.flow.sigmas(6).flip(0).tolist()):
         expected = expected + (high - low) * (0.5 * 1.5 + 0.5 * (noise - expected) / (1 - low))
     torch.testing.assert_close(start, expected)
-    assert model.levels == pytest.approx(seen) and seen == sorted(seen) and seen[0] == 0
+    assert model.levels == pytest.approx(seen) and seen == sorted(seen)
+    assert seen[0] > 0 and seen[-1] == 1, "a step asks at the level that it leads to"
     assert told == [(number, 6) for number in range(1, 7)]
+
+
+def test_a_model_that_predicts_its_source_with_an_error_is_not_blown_up() -> None:
+    noise, given = _conditions()
+    assert given.reference is not None
+    error = 0.1 * torch.ones(SHAPE)
+
+    def model(latents: torch.Tensor, timestep: torch.Tensor, conditions: ModelConditions) -> torch.Tensor:
+        assert conditions.reference is not None
+        return as_velocity("edit", error, latents, timestep, conditions.reference)
+
+    for steps in (1, 2, 8):
+        for strength in (0.5, 1.0):
+            start = Inversion(steps, strength).invert(_sampler(), model, noise, given)
+            assert start.std() < 1.2 * max(noise.std(), given.reference.std())
 
 
 def test_a_reference_that_is_not_aligned_is_refused() -> None:

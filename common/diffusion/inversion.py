@@ -68,11 +68,13 @@ class Inversion:
         latents, noise = clean.float(), noise.float()
         forget_steps(model)
         for step, (sigma, following) in enumerate(pairwise(levels)):
-            if sampler.before_step is not None:
-                sampler.before_step(sigma)
             away: Any = (noise - latents) / (1 - sigma)
             if self.strength:
-                velocity = sampler.conditional(model, latents, sigma, conditions)
+                # Where the step leads to: near clean latents, a model that predicts these (model.prediction)
+                # knows no velocity but its error, divided by a small noise level.
+                if sampler.before_step is not None:
+                    sampler.before_step(following)
+                velocity = sampler.conditional(model, latents, following, conditions)
                 away = self.strength * velocity + (1 - self.strength) * away
             latents = latents + (following - sigma) * away
             if progress is not None:
