@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Of the transformer, and seconds to import.
 MODEL_LIBRARIES = ("diffusers", "transformers", "peft", "accelerate", "torch._dynamo")
 # Parts of libraries that a dub uses other parts of: a quarter of a second each, and more.
-NOT_ALL_OF = ("matplotlib", "scipy.optimize", "scipy.interpolate", "scenedetect.backends")
+NOT_ALL_OF = ("matplotlib", "sympy", "scipy.optimize", "scipy.interpolate", "scenedetect.backends")
 
 _RUN = """
 import json, sys

@@ -216,8 +216,8 @@ def _loaded(kind: Callable[..., Model], folder: Path, what: str) -> Model:
         foreign="restore it.",
         misshapen=(f" by its {CONFIG_FILE}", "restore it."),
     )
-    network.to_empty(device="cpu")
-    network.load_state_dict(state)  # also widens what is stored in 16 bits
+    # What is stored in 16 bits is widened. Taken as they are: to make room for a copy would import SymPy.
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return freeze(network)
 
 
