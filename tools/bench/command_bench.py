@@ -44,7 +44,7 @@ _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
 @dataclass(frozen=True)
-class Cost:
+class CommandCost:
     """Of one run: CPU seconds of all processes, seconds of the clock, megabytes of the largest process."""
 
     cpu: float
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         length = float(VideoReader(file).times()[-1])
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        costs: dict[str, list[Cost]] = {which: [] for which in checkouts}
+        costs: dict[str, list[CommandCost]] = {which: [] for which in checkouts}
         for _ in range(chosen.runs):
             for which, place in checkouts.items():
                 costs[which].append(run(place, inputs, work / f"{which}.mp4", (), more))
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(
     checkout: Path, inputs: Sequence[Path], output: Path, words: Sequence[str], more: dict[str, str]
-) -> Cost:
+) -> CommandCost:
     """Dub once, and wait for all processes that were started for it."""
     ctypes.CDLL(None).prctl(_SUBREAPER, 1)  # what the command leaves behind becomes this process's child
     video, audio = (str(path) for path in inputs)
@@ -108,10 +108,10 @@ def run(
         pass
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(cpu, seconds, own.ru_maxrss / 1024)
+    return CommandCost(cpu, seconds, own.ru_maxrss / 1024)
 
 
-def print_costs(costs: dict[str, list[Cost]], length: float) -> None:
+def print_costs(costs: dict[str, list[CommandCost]], length: float) -> None:
     """The least of each, and this checkout's over the baseline's."""
     print(f"{length:.1f} s of video, least of {len(costs['this'])} runs in turns")
     print(f"{'':24}{'baseline':>10}{'this':>10}{'ratio':>8}")
