@@ -69,6 +69,22 @@ def load_config(
     return built
 
 
+def section_names(files: Iterable[Path | str], overrides: Iterable[str]) -> frozenset[str]:
+    """The sections that files and ``key.path=value`` words name, for commands with several root schemas.
+
+    Files that cannot be read name none: :func:`load_config` says what is wrong with them.
+    """
+    names = {word.partition("=")[0].partition(".")[0] for word in overrides}
+    for file in map(Path, files):
+        try:
+            layer = OmegaConf.load(file) if file.is_file() else None
+        except (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError):
+            continue
+        if isinstance(layer, DictConfig):
+            names |= {str(name) for name in layer}
+    return frozenset(names)
+
+
 def to_yaml(config: Any) -> str:
     """The full configuration as YAML; ``load_config`` reads it back to an equal object."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.config import section_names
+
 
 class _ConfigAction(argparse.Action):
     """``--config a.yaml b.yaml key=value``: all words arrive here and are sorted out."""
@@ -43,6 +45,15 @@ def parse_config_arguments(
         parser.error(f"unrecognized arguments: {' '.join(strangers)}")
     args.overrides = [*args.overrides, *rest]
     return args
+
+
+def named_sections(argv: Sequence[str] | None = None) -> frozenset[str]:
+    """The sections that the configuration on a command line names."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_config_arguments(parser)
+    args, rest = parser.parse_known_args(argv)
+    words = [*args.overrides, *filter(_is_override, rest)]
+    return section_names(args.config, words)
 
 
 def _is_override(word: str) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,47 @@ def counted_run(run: Callable[[], Any], weights: Iterable[torch.Tensor]) -> RunC
         run: does what is counted.
         weights: tensors that exist already and are not counted.
     """
-    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    with (
-        torch.no_grad(),
-        FlopCounterMode(display=False, custom_mapping={flash: _attention_flops}) as counter,
-        _Memory(weights) as memory,
-    ):
+    with torch.no_grad(), _counter() as counter, _Memory(weights) as memory:
         run()
     return RunCost(float(counter.get_total_flops()), memory.peak)
+
+
+def training_flops(loss: Callable[[], torch.Tensor]) -> float:
+    """As :func:`counted_run`, operations of a forward pass to a loss and of its backward pass."""
+    with _counter() as counter:
+        loss().backward()
+    return float(counter.get_total_flops())
+
+
+def training_peak(loss: Callable[[], torch.Tensor], weights: Iterable[torch.Tensor]) -> int:
+    """Bytes that these passes hold at the worst moment, the gradients that there are by then among them.
+
+    A run of its own: the counter of operations holds on to what gradient checkpointing lets go.
+    """
+    with _Memory(weights) as memory:
+        loss().backward()
+    return memory.peak
+
+
+def _counter() -> FlopCounterMode:
+    aten = torch.ops.aten
+    attention = {
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_gradient_flops,
+    }
+    return FlopCounterMode(display=False, custom_mapping=attention)
 
 
 def _attention_flops(
     query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, out_shape: Any = None, **__: Any
 ) -> int:
     return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_gradient_flops(
+    gradient: torch.Size, query: torch.Size, key: torch.Size, value: torch.Size, *_: Any, **__: Any
+) -> int:
+    return int(sdpa_backward_flop_count(gradient, query, key, value))
 
 
 class _Memory(TorchDispatchMode):

@@ -176,6 +176,9 @@ class PackConfig:
     """Share of pairs whose both videos are shown under the same other light (docs/notation.md §4)."""
     rendered_pairs: str = ""
     """Folder made by `common.rendered --pairs`: exact pairs, packed into shards of their own."""
+    cache: bool = True
+    """Store latents and speech features. Without them the pairs serve models that have encoders of their
+    own (LTX-2), and augmentation while training."""
     workers: int = 0
 
 

@@ -104,13 +104,14 @@ def run(config: Stage1Config) -> None:
         packer.write(paths.reference_pairs, pairs, keys, prints, packer.load_references)
     if config.pack.rendered_pairs:
         clips = find_rendered_pairs(config)
-        keys, prints = [clip.key for clip in clips], [clip.fingerprint for clip in clips]
+        keys = [clip.key for clip in clips]
+        prints = [[clip.fingerprint, "source audio"] for clip in clips]
         packer.write(paths.rendered_pairs, clips, keys, prints, packer.load_rendered)
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """One pair, read ahead of the networks; `features` is (2 * frames + margins, C)."""
+    """One pair, read ahead of the networks. `features` is (2 * frames + margins, C), None without a cache."""
 
     key: str
     meta: dict[str, Any]
@@ -118,7 +119,8 @@ class _Loaded:
     source: NDArray[np.uint8]
     audio: NDArray[np.float32]
     landmarks: NDArray[np.float32]
-    features: NDArray[np.float32]
+    features: NDArray[np.float32] | None
+    source_audio: NDArray[np.float32] | None = None
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
@@ -142,10 +144,10 @@ class _Packer:
             config.pack.relight_fraction,
         ]
         copies = config.pairs.augmented_copies
+        encoders = {"vae": self._codec.fingerprint, "speech": self._speech.fingerprint}
         meta = {
             "step": "pack",
-            "vae": self._codec.fingerprint,
-            "speech": self._speech.fingerprint,
+            **(encoders if config.pack.cache else {}),
             # Sets without copies keep the mark that they had before there were any.
             "config": fingerprint([*settings, copies, config.augment] if copies else settings),
             "content": fingerprint(list(contents)),
@@ -206,7 +208,9 @@ class _Packer:
             "video": entry.meta["video"],
             **said,
         }
-        features = self._speech.features(entry)
+        features = None
+        if self._config.pack.cache:
+            features = clip_features(self._speech.features(entry), plan.start, plan.length, self._margin)
         return _Loaded(
             key=plan.key,
             meta=meta,
@@ -214,12 +218,16 @@ class _Packer:
             source=source,
             audio=opened.audio[samples],
             landmarks=opened.track.landmarks[span],
-            features=clip_features(features, plan.start, plan.length, self._margin),
+            features=features,
         )
 
     def load_rendered(self, clip: RenderedPairPlan) -> _Loaded:
         pair = load_rendered_pair(clip, self._config)
-        features = self._speech.encoder.encode(pair.audio)
+        features = None
+        if self._config.pack.cache:
+            features = clip_features(
+                self._speech.encoder.encode(pair.audio), clip.start, clip.length, self._margin
+            )
         rate = SAMPLE_RATE / self._config.geometry.fps
         samples = slice(round(clip.start * rate), round((clip.start + clip.length) * rate))
         return _Loaded(
@@ -234,7 +242,8 @@ class _Packer:
             source=pair.source,
             audio=pair.audio[samples],
             landmarks=pair.landmarks,
-            features=clip_features(features, clip.start, clip.length, self._margin),
+            features=features,
+            source_audio=pair.source_audio[samples],
         )
 
     def _encode(self, loaded: _Loaded, copy: Copy, made_by: Mapping[str, Any]) -> dict[str, bytes]:
@@ -242,7 +251,6 @@ class _Packer:
         pictures = Pictures(loaded.target, loaded.source, loaded.landmarks, loaded.meta)
         pictures = changed(pictures, copy, self._config)
         target, source = pictures.target, pictures.source
-        latents = [self._codec.encode(to_video(video[None]))[0] for video in (target, source)]
         masks = clip_masks(pictures.landmarks, geometry.crop_size)
         meta = {
             **pictures.meta,
@@ -255,18 +263,26 @@ class _Packer:
             target=target,
             source=source,
             audio=loaded.audio,
+            source_audio=loaded.source_audio,
             arrays={
                 "landmarks": pictures.landmarks,
                 **masks.pooled(self._codec.stride[1]),
                 **loaded.arrays,
             },
-            cache={
-                "target_latents": latents[0].to(torch.bfloat16),
-                "source_latents": latents[1].to(torch.bfloat16),
-                "audio_features": loaded.features,
-            },
+            cache=self._cache(target, source, loaded.features),
             cache_fingerprint=fingerprint(dict(made_by)),
         )
+
+    def _cache(
+        self, target: NDArray[np.uint8], source: NDArray[np.uint8], features: NDArray[np.float32] | None
+    ) -> dict[str, Any] | None:
+        """What the frozen encoders make of a pair; None where it is not to be stored."""
+        if features is None:
+            return None
+        ours, theirs = (
+            self._codec.encode(to_video(video[None]))[0].to(torch.bfloat16) for video in (target, source)
+        )
+        return {"target_latents": ours, "source_latents": theirs, "audio_features": features}
 
 
 if __name__ == "__main__":

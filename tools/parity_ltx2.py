@@ -196,7 +196,7 @@ class JointCases:
                 known = torch.arange(count)[None] < self.first_frame
                 weights = joint_weights(self.given["loss_face_mask"].flatten(1), known)
             assert modality.groups[0].role is Role.reference
-            losses[name] = masked_velocity_loss(predicted[:, -count:], truth, weights)
+            losses[name] = masked_velocity_loss(predicted[:, -count:], truth, weights).mean()
         return {**losses, "total": losses["video"] + losses["audio"]}
 
     def _masks(self, case: str, mask: CrossMask) -> Tensors:

@@ -28,9 +28,10 @@ META = "meta.json"
 TARGET = "target.mkv"
 SOURCE = "source.mkv"
 AUDIO = "audio.flac"
+SOURCE_AUDIO = "source_audio.flac"
 ARRAYS = "arrays.safetensors"
 CACHE = "cache.safetensors"
-MEMBERS = (META, TARGET, SOURCE, AUDIO, ARRAYS, CACHE)  # the order inside a tar
+MEMBERS = (META, TARGET, SOURCE, AUDIO, SOURCE_AUDIO, ARRAYS, CACHE)  # the order inside a tar
 
 POOLED_MASKS = ("lip_mask", "face_mask", "lower_face_mask")
 LATENTS = ("target_latents", "source_latents", "masked_latents")
@@ -48,6 +49,7 @@ class Sample:
         target: (N, S, S, 3) uint8 RGB, the real clip.
         source: (N, S, S, 3) uint8 RGB, the companion with other lips (pairs only).
         audio: (samples,) float32 in [-1, 1], 16 kHz mono, the target's own sound.
+        source_audio: what the lips of the source say, in that format, where it is known.
         arrays: name -> tensor, per-frame landmarks and masks.
         cache: name -> tensor, what encoders made of the above.
         cache_fingerprint: what made the cache.
@@ -74,10 +76,18 @@ class Sample:
 
     @cached_property
     def audio(self) -> npt.NDArray[np.float32]:
-        audio, rate = soundfile.read(io.BytesIO(self._read(AUDIO)), dtype="float32")
+        return self._sound(AUDIO)
+
+    @cached_property
+    def source_audio(self) -> npt.NDArray[np.float32]:
+        return self._sound(SOURCE_AUDIO)
+
+    def _sound(self, member: str) -> npt.NDArray[np.float32]:
+        audio, rate = soundfile.read(io.BytesIO(self._read(member)), dtype="float32")
         if rate != SAMPLE_RATE or audio.ndim != 1:
             raise UserError(f"The audio of sample {self.key} is not mono at {SAMPLE_RATE} Hz: make it again.")
-        return audio
+        found: npt.NDArray[np.float32] = audio
+        return found
 
     @cached_property
     def arrays(self) -> dict[str, Tensor]:
@@ -105,6 +115,7 @@ def encode_sample(
     target: Frames | None = None,
     source: Frames | None = None,
     audio: npt.NDArray[np.floating[Any]] | None = None,
+    source_audio: npt.NDArray[np.floating[Any]] | None = None,
     arrays: Mapping[str, Any] | None = None,
     cache: Mapping[str, Any] | None = None,
     cache_fingerprint: str = "",
@@ -114,7 +125,7 @@ def encode_sample(
     Args:
         meta: JSON object with at least ``frames`` and ``fps``.
         target, source: (N, S, S, 3) uint8 RGB at the model's rate; stored without loss.
-        audio: (samples,) in [-1, 1], 16 kHz mono; stored in 16 bits.
+        audio, source_audio: (samples,) in [-1, 1], 16 kHz mono; stored in 16 bits.
         arrays, cache: name -> numpy array or tensor; the known names are checked against docs/data.md.
         cache_fingerprint: what made ``cache``.
 
@@ -131,8 +142,9 @@ def encode_sample(
             if video.shape[0] != frames or video.shape[1] != video.shape[2]:
                 raise ValueError(f"{member} is {video.shape}, not {frames} square frames")
             members[member] = encode_video(video, float(meta["fps"]))
-    if audio is not None:
-        members[AUDIO] = _encode_audio(audio)
+    for member, sound in ((AUDIO, audio), (SOURCE_AUDIO, source_audio)):
+        if sound is not None:
+            members[member] = _encode_audio(sound)
     if arrays is not None:
         members[ARRAYS] = _encode_tensors(_check_arrays(_tensors(arrays), frames))
     if cache is not None:

@@ -101,7 +101,7 @@ def read_info(folder: Path | str) -> PackageInfo:
             renderer=Renderer(content.get("renderer", Renderer.editor)),
             conventions=_conventions(content.get("conventions", {})),
             training=dict(content["training"]),
-            joint=JointSettings.read(content["joint"]) if "joint" in content else None,
+            joint=_joint(folder, content["joint"]) if "joint" in content else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -113,6 +113,12 @@ def _conventions(content: dict[str, Any]) -> Conventions:
     """Those of a package that says none are ours."""
     kinds = get_type_hints(Conventions)
     return Conventions(**{name: kinds[name](value) for name, value in content.items()})
+
+
+def _joint(folder: Path, content: dict[str, Any]) -> JointSettings:
+    """A package that brings its LTX-2 names it relative to itself: it may be moved."""
+    settings = JointSettings.read(content)
+    return replace(settings, model=str(folder / settings.model))
 
 
 def adapter_file(name: str) -> str:

@@ -69,7 +69,7 @@ class JointMelEncoder:
         blocks = []
         for start in range(0, frames, _BLOCK):
             magnitudes = np.abs(np.fft.rfft(pieces[start : start + _BLOCK] * self._window))
-            mel = magnitudes.astype(np.float32) @ self._filters
+            mel = magnitudes.astype(np.float32) @ self.filters
             blocks.append(np.log(np.maximum(mel, FLOOR)))
         return np.concatenate(blocks).reshape(count, self.channels).astype(np.float32)
 
@@ -78,7 +78,8 @@ class JointMelEncoder:
         return np.hanning(FFT + 1)[:-1].astype(np.float32)
 
     @cached_property
-    def _filters(self) -> npt.NDArray[np.float32]:
+    def filters(self) -> npt.NDArray[np.float32]:
+        """(513, 64): what every frequency adds to every band."""
         high = SAMPLE_RATE / 2
         corners = mel_corners(BANDS, 0.0, high)
         bank = mel_filters(FFT // 2 + 1, BANDS, 0.0, high)

@@ -30,7 +30,7 @@ class OptimisationConfig:
     learning_rate: float = 1e-5
     weight_decay: float = 0.01  # adamw only
     warmup_steps: int = 100
-    lr_schedule: str = "constant"  # | "cosine"
+    lr_schedule: str = "constant"  # | "cosine" | "linear"
     grad_clip: float = 1.0
     ema_decay: float = 0.0  # 0: no moving average
     mixed_precision: str = "auto"  # | "bfloat16" | "float32": common/arithmetic.py
@@ -48,7 +48,7 @@ class OptimisationConfig:
                 "train.optimizer=muon needs whole matrices, which train.sharding=fsdp2 splits: use adamw, "
                 "or train.sharding=ddp."
             )
-        one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine"))
+        one_of("train.lr_schedule", self.lr_schedule, ("constant", "cosine", "linear"))
         precision("train.mixed_precision", self.mixed_precision)
         for name in ("max_steps", "global_batch_size", "micro_batch_size", "save_every", "log_every"):
             at_least(f"train.{name}", getattr(self, name), 1)

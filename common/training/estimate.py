@@ -255,7 +255,7 @@ def estimate_rows(run: Run) -> list[tuple[str, str]]:
             )
     for sharding in ("ddp", "fsdp2"):
         memory = run.memory(sharding, chosen)
-        parts = ", ".join(f"{name} {_gib(value)}" for name, value in memory.parts.items())
+        parts = ", ".join(f"{name} {gib(value)}" for name, value in memory.parts.items())
         other = run.activation_bytes(not chosen)
         word = "without" if chosen else "with"
         devices = [name for name in MEMORY_GIB if memory.fits(name)]
@@ -263,13 +263,14 @@ def estimate_rows(run: Run) -> list[tuple[str, str]]:
         rows.append(
             (
                 f"memory per GPU, {sharding}",
-                f"{_gib(memory.total)} GiB: {parts} ({_gib(other)} {word} checkpointing); "
+                f"{gib(memory.total)} GiB: {parts} ({gib(other)} {word} checkpointing); "
                 f"fits {', '.join(devices) or 'none'}{here}",
             )
         )
     return rows
 
 
-def _gib(value: float) -> str:
-    gib = value / GIB
-    return f"{gib:.1f}" if gib >= 0.1 else f"{gib:.1g}" if gib and math.isfinite(gib) else "0"
+def gib(value: float) -> str:
+    """Bytes in GiB, for people."""
+    size = value / GIB
+    return f"{size:.1f}" if size >= 0.1 else f"{size:.1g}" if size and math.isfinite(size) else "0"

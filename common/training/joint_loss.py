@@ -9,17 +9,18 @@ FACE_THRESHOLD = 0.1
 REST_WEIGHT = 0.1
 
 
-def joint_weights(face_mask: Tensor, given: Tensor) -> Tensor:
-    """(B, N): 1 in the face, 0.1 elsewhere, 0 at given tokens (JUST-DUB-IT).
+def joint_weights(face_mask: Tensor, given: Tensor, rest: float = REST_WEIGHT) -> Tensor:
+    """(B, N): 1 in the face, ``rest`` elsewhere, 0 at given tokens (JUST-DUB-IT).
 
     Args:
         face_mask: (B, N), the share of a token's pixels that belongs to the face.
         given: (B, N), true where the token was given clean.
+        rest: weight outside the face.
     """
-    return torch.where(face_mask > FACE_THRESHOLD, 1.0, REST_WEIGHT).masked_fill(given, 0.0)
+    return torch.where(face_mask > FACE_THRESHOLD, 1.0, rest).masked_fill(given, 0.0)
 
 
 def masked_velocity_loss(velocity: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean of the squared error: velocity, target (B, N, C), weights (B, N) -> scalar."""
-    error = (velocity.float() - target.float()).square() * weights[..., None]
-    return error.mean() / weights.mean()
+    """Weighted mean of the squared error: velocity, target (B, N, C), weights (B, N) -> (B,)."""
+    error = (velocity.float() - target.float()).square().mean(dim=2) * weights
+    return error.sum(dim=1) / weights.sum(dim=1)

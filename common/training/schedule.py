@@ -15,4 +15,6 @@ def learning_rate(config: OptimisationConfig, step: int, progress: float) -> flo
     rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.lr_schedule == "cosine":
         rate *= 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    if config.lr_schedule == "linear":
+        rate *= 1.0 - min(1.0, progress)
     return rate

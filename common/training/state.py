@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -16,7 +16,10 @@ from common.training.distribute import data_mesh, fill, hollow_copy, shard_model
 from common.training.ema import ParameterAverage
 from common.training.layout import ProcessLayout
 from common.training.muon import Muon
-from common.training.strategy import Alternating, Strategy
+from common.training.strategy import Alternating, Scaled, Strategy
+
+SCALE = "rate_scale"
+"""Of a group of the optimiser: its learning rate over the schedule's."""
 
 
 class TrainingState:
@@ -44,7 +47,8 @@ class TrainingState:
         # After the copy, which has no use for a group of processes.
         layout.share(self.model, accelerator.device.type)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self.optimizer = build_optimizer(self.parameters, config)
+        scale = strategy.rate_scale if isinstance(strategy, Scaled) else None
+        self.optimizer = build_optimizer(self.parameters, config, scale)
         self.average = ParameterAverage(self._averaged(), config.ema_decay) if config.ema_decay else None
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -120,18 +124,37 @@ class TrainingState:
 
 
 def build_optimizer(
-    parameters: Mapping[str, nn.Parameter], config: OptimisationConfig
+    parameters: Mapping[str, nn.Parameter],
+    config: OptimisationConfig,
+    rate_scale: Callable[[str], float] | None = None,
 ) -> torch.optim.Optimizer:
-    """The optimiser that ``train.optimizer`` names, for parameters by name."""
+    """The optimiser that ``train.optimizer`` names.
+
+    Args:
+        parameters: by name.
+        config: how.
+        rate_scale: of a parameter by its name, see :class:`Scaled`; None: all learn alike.
+    """
+    scales: dict[float, dict[str, nn.Parameter]] = {}
+    for name, value in parameters.items():
+        scales.setdefault(1.0 if rate_scale is None else rate_scale(name), {})[name] = value
+    groups: list[dict[str, Any]] = []
+    for scale, members in scales.items():
+        if config.optimizer == "muon":
+            groups.append({"params": list(members.values()), SCALE: scale})
+            continue
+        # Norms, biases and modulation are not decayed: pulling them to zero is no regularisation.
+        decayed = [value for value in members.values() if value.ndim > 1]
+        plain = [value for value in members.values() if value.ndim <= 1]
+        groups.append({"params": decayed, SCALE: scale})
+        groups.append({"params": plain, SCALE: scale, "weight_decay": 0.0})
+    filled = [group for group in groups if group["params"]]
     if config.optimizer == "muon":
-        return Muon(parameters.values(), lr=config.learning_rate)
-    # Norms, biases and modulation are not decayed: pulling them to zero is no regularisation.
-    decayed = [value for value in parameters.values() if value.ndim > 1]
-    plain = [value for value in parameters.values() if value.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+        return Muon(filled, lr=config.learning_rate)
+    return torch.optim.AdamW(filled, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next step be taken at ``rate``, or what it is for each group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[SCALE]

@@ -92,6 +92,15 @@ class Alternating(Protocol):
         ...
 
 
+@runtime_checkable
+class Scaled(Protocol):
+    """What a strategy adds whose parameters learn at different rates."""
+
+    def rate_scale(self, name: str) -> float:
+        """Times the rate of the schedule, for the parameter of this name."""
+        ...
+
+
 class FlowStrategy(ABC):
     """Flow matching on latents with face and lip weights; subclasses say what the model is conditioned on."""
 

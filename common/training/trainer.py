@@ -34,7 +34,7 @@ from common.training.loading import DrawnSamples
 from common.training.meter import LossMeter, RunLog
 from common.training.record import data_fingerprint
 from common.training.schedule import learning_rate
-from common.training.state import TrainingState
+from common.training.state import TrainingState, set_rate
 from common.training.strategy import Alternating, Strategy
 from common.training.throughput import SpeedMeter
 
@@ -199,8 +199,7 @@ class Trainer:
     def _optimiser_step(self, batches: Iterator[Any], meter: LossMeter, rate: float) -> Tensor:
         """One optimiser step over the global batch; returns the norm of the gradient before clipping."""
         state = self.state
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(state.optimizer, rate)
         timer = self.speed.timer
         timer.start()
         for i in range(self.accumulation):

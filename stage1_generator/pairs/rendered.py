@@ -7,7 +7,7 @@ same scene with speech A and B, and `<id>_a.track.safetensors` with the landmark
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,12 +39,13 @@ class RenderedPairPlan:
 
 @dataclass(frozen=True)
 class RenderedPair:
-    """Crops (N, S, S, 3) of one clip, landmarks (N, 68, 3) and the whole sound of the target."""
+    """Crops (N, S, S, 3) of one clip, landmarks (N, 68, 3) and the whole sounds of both videos."""
 
     target: NDArray[np.uint8]
     source: NDArray[np.uint8]
     landmarks: NDArray[np.float32]
     audio: NDArray[np.float32]
+    source_audio: NDArray[np.float32]
 
 
 def find_rendered_pairs(config: Stage1Config) -> list[RenderedPairPlan]:
@@ -94,7 +95,9 @@ def load_rendered_pair(clip: RenderedPairPlan, config: Stage1Config) -> Rendered
         clip.target, clip.source, config.geometry.fps, config.geometry.crop_size, config.geometry.crop_scale
     )
     span = slice(clip.start, clip.start + clip.length)
-    return RenderedPair(whole.target[span], whole.source[span], whole.landmarks[span], whole.audio)
+    return replace(
+        whole, target=whole.target[span], source=whole.source[span], landmarks=whole.landmarks[span]
+    )
 
 
 @lru_cache(maxsize=2)
@@ -110,4 +113,5 @@ def _load(target: Path, source: Path, fps: float, size: int, scale: float) -> Re
     shown = resample_indices(frame_times(target), fps)
     ours, theirs = (np.stack([crops.extract(video[i], i, size) for i in shown]) for video in videos)
     landmarks = np.stack([crops.landmarks(track.landmarks[i], i, size) for i in shown])
-    return RenderedPair(ours, theirs, landmarks, load_audio(target, SAMPLE_RATE))
+    sounds = [load_audio(path, SAMPLE_RATE) for path in (target, source)]
+    return RenderedPair(ours, theirs, landmarks, *sounds)

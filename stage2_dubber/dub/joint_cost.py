@@ -10,7 +10,7 @@ import torch
 from common.counted_run import RunCost, counted_run, without_numbers
 from common.geometry import GeometryConfig, latents_to_frames
 from common.models.ltx2.folder import hollow_part
-from common.models.ltx2.inputs import GivenAudioClip
+from common.models.ltx2.inputs import ClipParts
 from common.models.ltx2.package import LORA_FILE
 from common.models.ltx2.positions import JointClip
 from common.models.ltx2.prompts import MAX_TOKENS, prompt_widths
@@ -41,14 +41,15 @@ def joint_window_cost(
     with without_numbers(dtype):
         plain = hollow_part(folder / "transformer")
         model = JointTransformer(plain, settings.conventions)
-        given = _window(model, clip, geometry.motion_latents)
+        parts = _window(model, clip, geometry.motion_latents)
         widths = prompt_widths(plain.config)
         prompt = PromptStates(*(torch.empty(1, MAX_TOKENS, width) for width in widths))
-        forward = _counted(model, lambda: model(given.inputs(model, prompt)))
+        noisiest = torch.ones(1)
+        forward = _counted(model, lambda: model(parts.inputs(model, prompt, noisiest)))
         vae = hollow_part(folder / "vae")
         video = torch.empty(1, 3, clip.frames, side, side)
         encode = _counted(vae, lambda: vae.encode(video).latent_dist.mode())
-        decode = _counted(vae, lambda: vae.decode(given.noise.to(dtype)).sample)
+        decode = _counted(vae, lambda: vae.decode(parts.video.to(dtype)).sample)
         sound = hollow_part(folder / "audio_vae")
         weights, coding = _bytes(model), _bytes(vae) + _bytes(sound)
     return WindowCost(
@@ -74,7 +75,7 @@ def guidance_branches(settings: JointSettings, audio_scale: float) -> int:
     return 1 + (settings.text_scale != 1) + (settings.perturbed_scale != 0) + (audio_scale != 1)
 
 
-def _window(model: JointTransformer, clip: JointClip, motion: int) -> GivenAudioClip:
+def _window(model: JointTransformer, clip: JointClip, motion: int) -> ClipParts:
     config: Any = model.model.config
     smaller = clip.downscaled(model.conventions.reference_downscale)
 
@@ -82,13 +83,8 @@ def _window(model: JointTransformer, clip: JointClip, motion: int) -> GivenAudio
         return torch.empty(1, config.in_channels, frames, *of.grid[1:])
 
     frames = clip.grid[0]
-    return GivenAudioClip(
-        clip,
-        latents(frames, clip),
-        latents(motion, clip) if motion else None,
-        latents(frames, smaller),
-        torch.empty(1, clip.audio_tokens, config.audio_in_channels),
-    )
+    audio = torch.empty(1, clip.audio_tokens, config.audio_in_channels)
+    return ClipParts(clip, latents(frames, clip), motion, audio, True, latents(frames, smaller))
 
 
 def _counted(module: torch.nn.Module, run: Any) -> RunCost:

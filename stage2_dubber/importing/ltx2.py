@@ -21,7 +21,7 @@ from common.models.ltx2.lora import read_lora
 from common.models.ltx2.package import LORA_FILE, PROMPT_FILE, check_joint_geometry
 from common.models.ltx2.prompts import StoredPrompts, encode_prompts, read_prompts
 from common.models.ltx2.settings import DISTILLED_STEPS, JointSettings
-from common.models.package_info import METADATA_FILE, PackageInfo, write_info
+from common.models.package_info import METADATA_FILE, RELEASED_PHASE, PackageInfo, write_info
 from common.speech.config import SpeechConfig
 from common.speech.joint_mel import JointMelEncoder
 from stage2_dubber.dub.joint_cost import joint_window_cost
@@ -161,7 +161,7 @@ def import_joint_package(
         UserError: ``output`` exists and is not to be replaced or is no package, or the text encoder cannot be
             loaded.
     """
-    _check_output(output, overwrite)
+    check_output(output, overwrite)
     prompts = _prompts(sources, config)
     with atomic_dir(output) as temporary:
         prompts.save(temporary / PROMPT_FILE)
@@ -169,15 +169,18 @@ def import_joint_package(
         read_prompts(temporary / PROMPT_FILE, sources.found.transformer.config)
         if sources.lora is not None:
             shutil.copyfile(sources.lora, temporary / LORA_FILE)
-        write_info(temporary, _info(sources, config))
+        write_info(temporary, joint_info(config, _settings(sources, config)))
 
 
-def _info(sources: JointSources, config: JointImportConfig) -> PackageInfo:
+def joint_info(
+    config: JointImportConfig, settings: JointSettings, phase: str = RELEASED_PHASE
+) -> PackageInfo:
+    """What a package of LTX-2 says of itself."""
     joint = config.joint
     steps = DISTILLED_STEPS if joint.distilled else joint.num_steps
     return PackageInfo(
         stage=STAGE,
-        phase="released",
+        phase=phase,
         geometry=config.geometry,
         speech=SpeechConfig(encoder=JointMelEncoder.name, channels=JointMelEncoder.channels),
         diffusion=DiffusionConfig(
@@ -185,25 +188,38 @@ def _info(sources: JointSources, config: JointImportConfig) -> PackageInfo:
         ),
         speech_fingerprint=JointMelEncoder().fingerprint,
         conventions=Conventions(crops=joint.crops),
-        joint=_settings(sources, config),
+        joint=settings,
     )
 
 
-def _settings(sources: JointSources, config: JointImportConfig) -> JointSettings:
+def joint_settings(
+    config: JointImportConfig, model: str, fingerprint: str, version: str, downscale: int, prompt: str
+) -> JointSettings:
+    """How the LTX-2 in the folder ``model`` is used."""
     joint = config.joint
     return JointSettings(
-        model=str(sources.folder),
-        fingerprint=folder_fingerprint(sources.folder),
-        version=sources.found.version,
-        prompt=sources.prompt,
-        conventions=JointConventions(
-            joint.modulation, joint.reference_time, joint.mask, sources.reference_downscale
-        ),
+        model=model,
+        fingerprint=fingerprint,
+        version=version,
+        prompt=prompt,
+        conventions=JointConventions(joint.modulation, joint.reference_time, joint.mask, downscale),
         distilled=joint.distilled,
         text_scale=joint.text_scale,
         perturbed_scale=joint.perturbed_scale,
         perturbed_blocks=tuple(joint.perturbed_blocks),
         rescale=joint.rescale,
+    )
+
+
+def _settings(sources: JointSources, config: JointImportConfig) -> JointSettings:
+    folder = sources.folder
+    return joint_settings(
+        config,
+        str(folder),
+        folder_fingerprint(folder),
+        sources.found.version,
+        sources.reference_downscale,
+        sources.prompt,
     )
 
 
@@ -223,7 +239,8 @@ def _require_negative(prompts: StoredPrompts, config: JointImportConfig, states:
         )
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raises UserError where ``output`` is no package, or is one that is not to be replaced."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not (output / METADATA_FILE).is_file():

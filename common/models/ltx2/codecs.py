@@ -11,10 +11,7 @@ from torch import Tensor
 from common.autoencoder.pixels import to_frames, to_video
 from common.errors import UserError
 from common.geometry import frames_to_latents
-from common.models.ltx2.settings import FRAME_STRIDE, PIXEL_STRIDE
-
-AUDIO_STRIDE = 4
-"""Frames of the spectrogram of an audio latent; the first latent covers one."""
+from common.models.ltx2.settings import AUDIO_STRIDE, FRAME_STRIDE, PIXEL_STRIDE
 
 
 class JointVideoCodec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2Vocode
 from common.errors import UserError
 from common.files import read_json, require_file, sampled_digest
 from common.models.load import load_strictly
+from common.models.ltx2.block_codecs import BlockAudioAutoencoder, BlockVideoAutoencoder, PhaseVocoder
 from common.models.ltx2.conventions import JointConventions
 from common.models.ltx2.index import INDEX_FILE, is_joint_folder
 from common.models.ltx2.transformer import JointTransformer
@@ -24,11 +25,13 @@ WEIGHTS = "diffusion_pytorch_model"
 CLASSES: dict[str, tuple[Any, ...]] = {
     "transformer": (LTX2VideoTransformer3DModel,),
     "connectors": (LTX2TextConnectors,),
-    "vae": (AutoencoderKLLTX2Video,),
-    "audio_vae": (AutoencoderKLLTX2Audio,),
-    "vocoder": (LTX2Vocoder, LTX2VocoderWithBWE),
+    "vae": (AutoencoderKLLTX2Video, BlockVideoAutoencoder),
+    "audio_vae": (AutoencoderKLLTX2Audio, BlockAudioAutoencoder),
+    "vocoder": (LTX2Vocoder, LTX2VocoderWithBWE, PhaseVocoder),
 }
 """The parts that are read, by the name of their folder."""
+CODECS = ("vae", "audio_vae")
+"""Those that decide what latents mean."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,13 @@ def inspect_folder(folder: Path) -> JointFolder:
     return JointFolder(version, counted, parts["transformer"])
 
 
-def folder_fingerprint(folder: Path) -> str:
-    """Changes with the files of the parts that are read; of weights, samples count.
+def folder_fingerprint(folder: Path, parts: Iterable[str] = CLASSES) -> str:
+    """Changes with the files of ``parts``; of weights, samples count.
 
     Raises:
         UserError: a file is missing or unreadable.
     """
-    files = [file for name in CLASSES for file in sorted((folder / name).glob("*")) if file.is_file()]
+    files = [file for name in parts for file in sorted((folder / name).glob("*")) if file.is_file()]
     return sampled_digest(files)[:16]
 
 

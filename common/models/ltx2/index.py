@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.files import read_json
 
-INDEX_FILE = "model_index.json"
+INDEX_FILE, PIPELINE = "model_index.json", "LTX2Pipeline"
 
 
 def is_joint_folder(folder: Path) -> bool:

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.models.ltx2.positions import JointClip, audio_positions, video_positions
-from common.models.ltx2.roles import JointInputs, Modality, PromptStates, Role, TokenGroup
+from common.models.ltx2.positions import (
+    JointClip,
+    audio_positions,
+    reference_audio_positions,
+    video_positions,
+)
+from common.models.ltx2.roles import JointInputs, JointVelocity, Modality, PromptStates, Role, TokenGroup
 from common.models.ltx2.transformer import JointTransformer
 
 
@@ -23,52 +28,84 @@ def unpack_video(tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class GivenAudioClip:
-    """A clip whose pictures are to be made for a sound that is given.
+class ClipParts:
+    """What B clips of one length and size are made of, at some noise level.
 
     Attributes:
         clip: lengths, sizes and rate.
-        noise: (1, C, F, h, w).
-        first: (1, C, m, h, w) clean latents, the first of the target, where they are given.
-        reference: (1, C, F, h / d, w / d) of the source, d times smaller in pixels.
-        audio: (1, L, channels) tokens of the sound.
+        video: (B, C, F, h, w) of the target: noisy but for the first ``given`` latent frames.
+        given: how many of them are given clean.
+        audio: (B, L, channels) tokens of the target's sound.
+        audio_given: the sound is given clean; else it is noisy.
+        reference: (B, C, F, h / d, w / d) of the source, d times smaller in pixels; None: there is none.
+        reference_audio: (B, M, channels) tokens of the source's sound or of a voice; None: there is none.
     """
 
     clip: JointClip
-    noise: Tensor
-    first: Tensor | None
-    reference: Tensor
+    video: Tensor
+    given: int
     audio: Tensor
+    audio_given: bool
+    reference: Tensor | None = None
+    reference_audio: Tensor | None = None
 
-    def inputs(self, model: JointTransformer, prompt: PromptStates) -> JointInputs:
-        """Its tokens at noise level 1: target, given first frames and reference; the sound is frozen.
+    def inputs(
+        self,
+        model: JointTransformer,
+        prompt: PromptStates,
+        sigma: Tensor,
+        audio_sigma: Tensor | None = None,
+    ) -> JointInputs:
+        """Their tokens, those of the target first.
+
+        Args:
+            model: that takes them.
+            prompt: of all clips.
+            sigma: (B,), noise levels.
+            audio_sigma: (B,), those of the sound; None: the same.
 
         Raises:
             UserError: the reference cannot be that much smaller.
         """
-        rope = model.model
-        downscale = model.conventions.reference_downscale
-        where = video_positions(rope.rope, self.clip, downscale=1)
-        given = 0 if self.first is None else self.first.shape[2] * self.noise[0, 0, 0].numel()
-        groups = [
-            TokenGroup(Role.target, pack_video(self.noise)[:, given:], where[:, :, given:]),
-            TokenGroup(
-                Role.reference,
-                pack_video(self.reference),
-                video_positions(rope.rope, self.clip.downscaled(downscale), downscale),
-            ),
-        ]
-        if self.first is not None:
-            groups.insert(0, TokenGroup(Role.first_frame, pack_video(self.first), where[:, :, :given]))
-        sigma = torch.ones(1, device=self.noise.device)
-        sound = audio_positions(rope.audio_rope, self.audio.shape[1])
         return JointInputs(
-            Modality(tuple(groups), sigma),
-            Modality((TokenGroup(Role.frozen, self.audio, sound),), sigma),
+            Modality(tuple(self._video_groups(model)), sigma),
+            Modality(tuple(self._audio_groups(model)), sigma if audio_sigma is None else audio_sigma),
             prompt,
         )
 
+    def of_target(self, values: JointVelocity) -> JointVelocity:
+        """What belongs to the target, among values of all tokens of :meth:`inputs`."""
+        return JointVelocity(
+            values.video[:, : self.video[0, 0].numel()], values.audio[:, : self.audio.shape[1]]
+        )
+
     def latents(self, sampled: JointInputs) -> Tensor:
-        """(1, C, F, h, w) of the target, the given frames among it."""
+        """(B, C, F, h, w) of the target, the given frames among it."""
         made = [group.tokens for group in sampled.video.groups if group.role is not Role.reference]
         return unpack_video(torch.cat(made, dim=1), self.clip.grid)
+
+    def sound(self, sampled: JointInputs) -> Tensor:
+        """(B, L, channels), the target's sound."""
+        return sampled.audio.groups[0].tokens
+
+    def _video_groups(self, model: JointTransformer) -> list[TokenGroup]:
+        rope, downscale = model.model.rope, model.conventions.reference_downscale
+        tokens, where = pack_video(self.video), video_positions(rope, self.clip)
+        given = self.given * self.video[0, 0, 0].numel()
+        groups = [TokenGroup(Role.target, tokens[:, given:], where[:, :, given:])]
+        if given:
+            groups.insert(0, TokenGroup(Role.first_frame, tokens[:, :given], where[:, :, :given]))
+        if self.reference is not None:
+            small = video_positions(rope, self.clip.downscaled(downscale), downscale)
+            groups.append(TokenGroup(Role.reference, pack_video(self.reference), small))
+        return groups
+
+    def _audio_groups(self, model: JointTransformer) -> list[TokenGroup]:
+        rope = model.model.audio_rope
+        role = Role.frozen if self.audio_given else Role.target
+        groups = [TokenGroup(role, self.audio, audio_positions(rope, self.audio.shape[1]))]
+        if self.reference_audio is not None:
+            count, time = self.reference_audio.shape[1], model.conventions.reference_time
+            where = reference_audio_positions(rope, count, time)
+            groups.append(TokenGroup(Role.reference, self.reference_audio, where))
+        return groups

@@ -8,10 +8,11 @@ from pathlib import Path
 from diffusers.loaders import LTX2LoraLoaderMixin
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common.errors import UserError
+from common.files import atomic_path
 
 PUBLIC_PREFIX = "diffusion_model."
 MODEL_PREFIX = "transformer."
@@ -58,6 +59,20 @@ def read_lora(path: Path, model: LTX2VideoTransformer3DModel) -> LoraFile:
 def attach_lora(model: LTX2VideoTransformer3DModel, lora: LoraFile, name: str) -> None:
     """Add the LoRA to the model and switch it on; its scale is 1, as the public files mean it."""
     model.load_lora_adapter(dict(lora.tensors), prefix=MODEL_PREFIX.rstrip("."), adapter_name=name)
+
+
+def write_lora(model: LTX2VideoTransformer3DModel, name: str, downscale: int, path: Path) -> None:
+    """Write the adapter ``name`` as public in-context LoRAs are, whole or not at all.
+
+    ``downscale``: target over reference, in pixels.
+    """
+    tensors = {
+        PUBLIC_PREFIX + key.replace(f".{name}.weight", ".weight"): value.detach().cpu().contiguous()
+        for key, value in model.named_parameters()
+        if f".lora_A.{name}." in key or f".lora_B.{name}." in key
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {DOWNSCALE_KEY: str(downscale)})
 
 
 def _check_layers(path: Path, tensors: dict[str, Tensor], model: LTX2VideoTransformer3DModel) -> None:

@@ -19,7 +19,7 @@ from common.geometry import GeometryConfig, latents_to_frames
 from common.models.conventions import SeamRule
 from common.models.load import load_strictly
 from common.models.ltx2.codecs import JointAudioCodec, JointVideoCodec
-from common.models.ltx2.folder import CLASSES, folder_fingerprint, load_joint_transformer
+from common.models.ltx2.folder import CLASSES, CODECS, folder_fingerprint, load_joint_transformer
 from common.models.ltx2.lora import attach_lora, read_lora
 from common.models.ltx2.positions import JointClip
 from common.models.ltx2.prompts import StoredPrompts, read_prompts
@@ -55,16 +55,23 @@ class JointPackage:
             )
 
 
-def load_joint_package(
-    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> JointPackage:
-    """Load a package of LTX-2 for inference.
+@dataclass(frozen=True)
+class OpenedPackage:
+    """A package of LTX-2 of which no weights were read. model: the folder that it refers to."""
+
+    info: PackageInfo
+    settings: JointSettings
+    model: Path
+
+
+def open_joint_package(folder: Path) -> OpenedPackage:
+    """Check a package and the folder that it refers to.
 
     Raises:
-        UserError: it is no such package or not whole, the model's folder is missing or another one than it
-            was made with, or parts do not fit each other.
+        UserError: it is no such package or not whole, or the model's folder is missing or another one than it
+            was made with.
     """
-    info, device = read_info(folder), torch.device(device)
+    info = read_info(folder)
     settings = info.joint
     if settings is None:
         raise UserError(f"{folder}: the package is not of LTX-2; choose another.")
@@ -81,6 +88,29 @@ def load_joint_package(
         raise UserError(
             f"{folder}: LTX-2 in '{model}' is not the one that the package was made with; import it again."
         )
+    return OpenedPackage(info, settings, model)
+
+
+def load_joint_codecs(
+    model: Path, device: torch.device, dtype: torch.dtype = torch.float32
+) -> tuple[JointVideoCodec, JointAudioCodec]:
+    """The autoencoders in a folder of LTX-2. Raises UserError where one is missing or damaged."""
+    video, audio = (_part(model / name, dtype).to(device) for name in CODECS)
+    return JointVideoCodec(video), JointAudioCodec(audio)
+
+
+def load_joint_package(
+    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> JointPackage:
+    """Load a package of LTX-2 for inference.
+
+    Raises:
+        UserError: it is no such package or not whole, the model's folder is missing or another one than it
+            was made with, or parts do not fit each other.
+    """
+    device = torch.device(device)
+    opened = open_joint_package(folder)
+    info, settings, model = opened.info, opened.settings, opened.model
     transformer = load_joint_transformer(model / "transformer", settings.conventions, dtype)
     if (folder / LORA_FILE).is_file():
         attach_lora(transformer.model, read_lora(folder / LORA_FILE, transformer.model), _LORA)
@@ -88,13 +118,11 @@ def load_joint_package(
     if settings.text_scale != 1 and prompts.negative is None:
         raise UserError(f"{folder}: joint.text_scale needs a negative prompt, and none is stored; add one.")
     transformer.eval().requires_grad_(False).to(device)
-    video, audio = (_part(model / name, dtype).to(device) for name in ("vae", "audio_vae"))
     return JointPackage(
         info,
         settings,
         transformer,
-        JointVideoCodec(video),
-        JointAudioCodec(audio),
+        *load_joint_codecs(model, device, dtype),
         prompts.to(device),
         folder,
         SpeedConfig(),

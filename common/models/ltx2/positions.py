@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from diffusers.models.transformers.transformer_ltx2 import LTX2AudioVideoRotaryPosEmbed
+from numpy.typing import NDArray
 from torch import Tensor
 
 from common.errors import UserError
@@ -97,3 +100,11 @@ def reference_audio_positions(rope: LTX2AudioVideoRotaryPosEmbed, tokens: int, t
     if time is ReferenceTime.same:
         return positions
     return positions - positions[..., -1].max() - REFERENCE_GAP
+
+
+def smaller(frames: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Frames (N, S, S, 3) with sides ``factor`` times shorter, for a reference."""
+    if factor == 1:
+        return frames
+    side = frames.shape[1] // factor
+    return np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in frames])

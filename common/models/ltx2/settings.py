@@ -13,6 +13,9 @@ from common.models.ltx2.conventions import CrossMask, CrossModulation, JointConv
 FRAME_STRIDE, PIXEL_STRIDE = 8, 32
 """Frames, and rows and columns of pixels, of a latent."""
 
+AUDIO_STRIDE = 4
+"""Frames of the spectrogram of an audio latent; the first latent covers one."""
+
 DISTILLED_STEPS = 8
 
 
@@ -21,7 +24,7 @@ class JointSettings:
     """What ``bootdub.json`` says of a package of LTX-2, besides what all packages say.
 
     Attributes:
-        model: folder of the model in diffusers' format.
+        model: folder of the model in diffusers' format; in the file it may be relative to the package.
         fingerprint: of the files there.
         version: "2.0" or "2.3".
         prompt: what the stored states say, for people.

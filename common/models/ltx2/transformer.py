@@ -23,6 +23,9 @@ class JointTransformer(nn.Module):
     modulations and hands no mask to its blocks, which take one; so the blocks are called from here.
     """
 
+    _no_split_modules = ("LTX2VideoTransformerBlock",)
+    """What is gathered as one where the parameters are split over processes."""
+
     def __init__(self, model: LTX2VideoTransformer3DModel, conventions: JointConventions) -> None:
         super().__init__()
         self.model = model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import torch
 
@@ -13,9 +12,9 @@ from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
 from common.models.ltx2.codecs import mel_frames
-from common.models.ltx2.inputs import GivenAudioClip
+from common.models.ltx2.inputs import ClipParts
 from common.models.ltx2.package import JointPackage
-from common.models.ltx2.positions import JointClip
+from common.models.ltx2.positions import JointClip, smaller
 from common.speech.joint_mel import mel_window
 from stage2_dubber.dub.editing.colour import COLOUR_RULES
 from stage2_dubber.dub.editing.seams import BlendedSeams, Seams
@@ -78,16 +77,16 @@ class JointEditor(WindowedEditor):
         package = self._package
         downscale = package.settings.conventions.reference_downscale
         if downscale > 1:
-            reference = package.codec.encode_frames(_smaller(part.frames, downscale)[None])
+            reference = package.codec.encode_frames(smaller(part.frames, downscale)[None])
         mel = torch.from_numpy(part.audio_features).to(self._device)
-        given = GivenAudioClip(
-            self._clip(part.window.length),
-            # Of the target's shape, which a smaller reference does not have.
-            self._noise(self._like(part), part),
-            motion,
-            reference,
-            package.audio_codec.encode(mel.expand(1, 2, -1, -1)),
-        )
+        # Of the target's shape, which a smaller reference does not have.
+        video, given = self._noise(self._like(part), part), 0
+        if motion is not None:
+            given = motion.shape[2]
+            video = torch.cat((motion.to(video), video[:, :, given:]), dim=2)
+        audio = package.audio_codec.encode(mel.expand(1, 2, -1, -1))
+        parts = ClipParts(self._clip(part.window.length), video, given, audio, True, reference)
+        noisiest = torch.ones(1, device=self._device)
         done = 0
 
         def told(_: object) -> None:
@@ -97,13 +96,13 @@ class JointEditor(WindowedEditor):
 
         sampled = sample_joint(
             package.transformer,
-            given.inputs(package.transformer, package.prompts.positive),
+            parts.inputs(package.transformer, package.prompts.positive, noisiest),
             self._sigmas,
             self._guidance,
             package.prompts.negative,
             told,
         )
-        return given.latents(sampled)
+        return parts.latents(sampled)
 
     def _clip(self, frames: int) -> JointClip:
         return JointClip(frames, self.crop_size, self.crop_size, self.fps)
@@ -111,9 +110,3 @@ class JointEditor(WindowedEditor):
     def _like(self, part: WindowPart) -> torch.Tensor:
         channels = self._package.codec.vae.config.latent_channels
         return torch.empty(1, channels, *self._clip(part.window.length).grid, device="meta")
-
-
-def _smaller(frames: np.ndarray, factor: int) -> np.ndarray:
-    """Frames (N, S, S, 3) uint8 with sides ``factor`` times shorter."""
-    side = frames.shape[1] // factor
-    return np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in frames])
