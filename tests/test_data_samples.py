@@ -52,6 +52,7 @@ def full_sample(seed: int = 0) -> dict[str, bytes]:
         target=video,
         source=other,
         audio=audio,
+        source_audio=-audio,
         arrays=arrays(seed),
         cache=cache(seed),
         cache_fingerprint="abc",
@@ -75,6 +76,7 @@ def test_everything_comes_back():
     np.testing.assert_array_equal(sample.source, other)
     assert sample.audio.dtype == np.float32
     np.testing.assert_allclose(sample.audio, audio, atol=1 / 32768 + 1e-7)
+    np.testing.assert_allclose(sample.source_audio, -audio, atol=1 / 32768 + 1e-7)
     for name, value in cache(0).items():
         assert sample.cache[name].dtype == value.dtype and torch.equal(sample.cache[name], value)
     np.testing.assert_array_equal(sample.arrays["landmarks"].numpy(), arrays(0)["landmarks"])

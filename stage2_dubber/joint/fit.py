@@ -37,7 +37,7 @@ class BlocksConfig:
         share("blocks.equalised", self.equalised)
 
 
-class Moments:
+class VectorMoments:
     """Weighted mean and covariance of vectors, summed up in double precision."""
 
     def __init__(self, size: int) -> None:
@@ -79,7 +79,7 @@ def fit_codecs(
         raise UserError(f"model.audio_channels is {audio_channels}; it must be a multiple of 16.")
     video = BlockVideoAutoencoder(latent_channels=latent_channels)
     audio = BlockAudioAutoencoder(latent_channels=audio_channels // 16)
-    seen, heard = Moments(video.mean.numel()), Moments(audio.mean.numel())
+    seen, heard = VectorMoments(video.mean.numel()), VectorMoments(audio.mean.numel())
     encoder, found = JointMelEncoder(), False
     for sample in samples:
         found = True
