@@ -205,6 +205,25 @@ def test_tokens_have_the_roles_of_the_task(place: Path) -> None:
     torch.testing.assert_close(made.inputs.audio.groups[1].tokens[1], sample["joint_source_audio"].float())
 
 
+def test_most_steps_may_see_the_lips_alone_at_their_true_place(place: Path) -> None:
+    whole, cut = (
+        strategy(place, f"train.lip_window={size}", "joint.first_frame=1") for size in ("[]", "[1,2]")
+    )
+    for task in (whole, cut):
+        task.build_model()
+    steps = [prepared(cut, place, step) for step in range(12)]
+    counts = [made.inputs.video.tokens.shape[1] for made in steps]
+    assert set(counts) == {16, 8} and counts.count(8) > 6
+    step = counts.index(8)
+    seen, all_of = steps[step], prepared(whole, place, step)
+    # The lips of a face that fills the crop are in its lower half: the second row of both latent frames.
+    places = torch.tensor([2, 3, 6, 7, 10, 11, 14, 15])
+    torch.testing.assert_close(seen.inputs.video.tokens, all_of.inputs.video.tokens[:, places])
+    torch.testing.assert_close(seen.inputs.video.positions, all_of.inputs.video.positions[:, :, places])
+    torch.testing.assert_close(seen.velocity, all_of.velocity[:, places[:4]])
+    torch.testing.assert_close(seen.weights, all_of.weights[:, places[:4]])
+
+
 def test_the_loss_weighs_the_face_and_counts_the_sound_where_it_is_made(place: Path) -> None:
     task = strategy(place, "joint.audio=generated", "joint.rest_weight=0", "joint.lip_weight=3")
     model = task.build_model()
@@ -305,6 +324,7 @@ def test_what_does_not_fit_is_refused_in_one_line(place: Path, capsys: pytest.Ca
         (["train.context_parallel=2"], "train.context_parallel must be 1"),
         ([f"data.shards=[{place / 'pairs'}]"], "stage2_dubber.joint.encode"),
         (["train.learning_rate=0"], "train.learning_rate"),
+        (["train.lip_window=[2]"], "train.lip_window"),
     ):
         assert train(place, "refused", *words) == 2, said
         error = capsys.readouterr().err

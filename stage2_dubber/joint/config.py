@@ -42,11 +42,19 @@ class JointTrainConfig(OptimisationConfig):
     init_from: str = ""  # a package of LTX-2
     audio_learning_rate: float = 1e-6  # of adapters of the audio branch's own layers
     gradient_checkpointing: bool = False
+    lip_window: list[int] = field(default_factory=list)
+    """Rows and columns of latents around the lips that most steps see alone; []: all see all of it."""
+    lip_window_share: float = 0.75  # of the steps
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("train.audio_learning_rate", self.audio_learning_rate, 0)
         above("train.learning_rate", self.learning_rate, 0)
+        share("train.lip_window_share", self.lip_window_share)
+        if self.lip_window and (len(self.lip_window) != 2 or min(self.lip_window) < 1):
+            raise UserError(
+                f"train.lip_window is {self.lip_window}; give rows and columns such as [2, 2], or []."
+            )
         if self.context_parallel != 1:
             raise UserError("train.context_parallel must be 1: processes cannot share a clip of LTX-2.")
 

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.errors import UserError
-from common.models.ltx2.inputs import ClipParts, pack_video
+from common.models.ltx2.inputs import CellWindow, ClipParts, pack_video
 from common.models.ltx2.positions import JointClip
 from common.models.ltx2.prompts import StoredPrompts, read_prompts
 from common.models.ltx2.roles import JointInputs, PromptStates
 from common.models.ltx2.transformer import JointTransformer
 from common.training.draws import Draw, is_chosen
 from common.training.joint_loss import joint_weights, masked_velocity_loss
+from common.training.lip_window import window_offset
 from common.training.loading import check_encoders
 from common.training.strategy import SampleLosses
 from stage2_dubber.joint.config import JointTrainingConfig, NoiseLevels, TargetAudio
@@ -79,6 +80,10 @@ class JointStrategy:
         self.clip = JointClip(geometry.clip_frames, side, side, geometry.fps)
         self._model: JointTransformer | None = None
         self._reference_audio(stack([dataset.sample(0)]))
+        if config.train.lip_window and self.start.opened.settings.conventions.reference_downscale != 1:
+            raise UserError(
+                "train.lip_window needs references of full size, and this package has smaller ones: set []."
+            )
 
     def build_model(self) -> nn.Module:
         self._model = starting_transformer(self.start, self.config)
@@ -102,6 +107,9 @@ class JointStrategy:
         sigma = torch.tensor([one.sigma for one in drawn], device=device)
         audio_sigma = torch.tensor([one.audio_sigma for one in drawn], device=device)
         noise = torch.stack([one.video for one in drawn]).to(device)
+        window = self._window(batch, micro.draws[0].step)
+        if window is not None:
+            batch, noise = batch.within(window), window.cut(noise)
         audio_noise = torch.stack([one.audio for one in drawn]).to(device)
         given = int(is_chosen(micro.draws[0].step, task.first_frame, config.train.seed, "first frame"))
         video = _noised(batch.target, noise, sigma)
@@ -115,6 +123,7 @@ class JointStrategy:
             audio_given=audio_given,
             reference=batch.source if task.reference else None,
             reference_audio=self._reference_audio(batch),
+            window=window,
         )
         assert self._model is not None
         return TrainingInputs(
@@ -161,6 +170,15 @@ class JointStrategy:
         assert isinstance(model, JointTransformer)
         save = save_lora_package if self.config.joint.lora_rank else save_model_package
         save(model, self.start, self.config, folder)
+
+    def _window(self, batch: JointBatch, step: int) -> CellWindow | None:
+        """Around the lips of a micro-batch; None: it sees the whole picture."""
+        train = self.config.train
+        if not train.lip_window or not is_chosen(step, train.lip_window_share, train.seed, "lip window"):
+            return None
+        place = window_offset(batch.lips, train.lip_window, (1, 1, 1))
+        starts = zip((place.top, place.left), train.lip_window, strict=True)
+        return CellWindow(*(slice(start, start + count) for start, count in starts))
 
     def _prompt(self, count: int, device: torch.device) -> PromptStates:
         states = self._prompts.positive.to(device)

@@ -27,6 +27,7 @@ from common.errors import UserError
 from common.face.masks import face_mask, lip_mask
 from common.models.ltx2.codecs import JointAudioCodec, JointVideoCodec, mel_frames
 from common.models.ltx2.folder import CODECS, folder_fingerprint
+from common.models.ltx2.inputs import CellWindow
 from common.models.ltx2.package import OpenedPackage
 from common.models.ltx2.positions import JointClip, smaller
 from common.models.ltx2.settings import FRAME_STRIDE, PIXEL_STRIDE
@@ -93,6 +94,11 @@ class JointBatch:
             if isinstance(value, Tensor)
         }
         return replace(self, **tensors)
+
+    def within(self, window: CellWindow) -> JointBatch:
+        """What lies in a part of the picture."""
+        names = ("target", "source", "face", "lips")
+        return replace(self, **{name: window.cut(getattr(self, name)) for name in names})
 
 
 def stack(samples: Sequence[Sample]) -> JointBatch:

@@ -28,6 +28,22 @@ def unpack_video(tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
 
 
 @dataclass(frozen=True)
+class CellWindow:
+    """Rows and columns of latents: a part of the picture."""
+
+    rows: slice
+    columns: slice
+
+    def cut(self, values: Tensor) -> Tensor:
+        """(..., h, w) of the whole picture -> what lies in the window."""
+        return values[..., self.rows, self.columns]
+
+    def cut_positions(self, positions: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """(1, 3, F h w, 2) of the whole picture -> those of the tokens in the window."""
+        return positions.unflatten(2, grid)[:, :, :, self.rows, self.columns].flatten(2, 4)
+
+
+@dataclass(frozen=True)
 class ClipParts:
     """What B clips of one length and size are made of, at some noise level.
 
@@ -39,6 +55,7 @@ class ClipParts:
         audio_given: the sound is given clean; else it is noisy.
         reference: (B, C, F, h / d, w / d) of the source, d times smaller in pixels; None: there is none.
         reference_audio: (B, M, channels) tokens of the source's sound or of a voice; None: there is none.
+        window: of which part of the picture ``video`` and ``reference`` are; None: the whole.
     """
 
     clip: JointClip
@@ -48,6 +65,7 @@ class ClipParts:
     audio_given: bool
     reference: Tensor | None = None
     reference_audio: Tensor | None = None
+    window: CellWindow | None = None
 
     def inputs(
         self,
@@ -90,15 +108,19 @@ class ClipParts:
 
     def _video_groups(self, model: JointTransformer) -> list[TokenGroup]:
         rope, downscale = model.model.rope, model.conventions.reference_downscale
-        tokens, where = pack_video(self.video), video_positions(rope, self.clip)
+        tokens, where = pack_video(self.video), self._placed(video_positions(rope, self.clip), self.clip)
         given = self.given * self.video[0, 0, 0].numel()
         groups = [TokenGroup(Role.target, tokens[:, given:], where[:, :, given:])]
         if given:
             groups.insert(0, TokenGroup(Role.first_frame, tokens[:, :given], where[:, :, :given]))
         if self.reference is not None:
-            small = video_positions(rope, self.clip.downscaled(downscale), downscale)
-            groups.append(TokenGroup(Role.reference, pack_video(self.reference), small))
+            smaller = self.clip.downscaled(downscale)
+            place = self._placed(video_positions(rope, smaller, downscale), smaller)
+            groups.append(TokenGroup(Role.reference, pack_video(self.reference), place))
         return groups
+
+    def _placed(self, positions: Tensor, clip: JointClip) -> Tensor:
+        return positions if self.window is None else self.window.cut_positions(positions, clip.grid)
 
     def _audio_groups(self, model: JointTransformer) -> list[TokenGroup]:
         rope = model.model.audio_rope
