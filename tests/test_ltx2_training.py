@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from common.face.canonical import face_in_box
 from common.models.ltx2.package import load_joint_codecs, load_joint_package, open_joint_package
 from common.models.ltx2.roles import Role
 from common.models.package_info import read_info
+from common.rendered.clips import ClipRequest, make_clips
 from common.speech.joint_mel import JointMelEncoder, mel_window
 from common.training.draws import Draw
 from common.training.state import build_optimizer, set_rate
@@ -29,6 +31,10 @@ from stage2_dubber.joint import build, encode
 from stage2_dubber.joint.config import JointTrainingConfig
 from stage2_dubber.joint.strategy import JointStrategy, collate
 from stage2_dubber.train import main
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+import leak_ltx2
 
 SIDE, FRAMES, PAIRS = 64, 17, 4
 TOY = """
@@ -331,3 +337,14 @@ def test_what_does_not_fit_is_refused_in_one_line(place: Path, capsys: pytest.Ca
         assert said in error and error.count("\n") == 1, error
     assert train(place, "lora", "joint.mask=none") == 2
     assert "was made with joint" in capsys.readouterr().err
+
+
+def test_what_leaks_from_a_source_is_measured(place: Path, tmp_path: Path) -> None:
+    request = ClipRequest(seed=1000000, seconds=0.8, size=96, pair=True, languages=("en",))
+    make_clips(request, tmp_path / "clips")
+    words = ["--clips", tmp_path / "clips", "--model", place / "lora" / "package"]
+    options = ["--audio", "generated", "--reference-audio", "--mask", "none", "--num-steps", "2"]
+    assert leak_ltx2.main([*map(str, [*words, "--output", tmp_path / "leak.json"]), *options]) == 0
+    (row,) = json.loads((tmp_path / "leak.json").read_text())["clips"]
+    # 20 frames are two windows of 9; untrained, all figures are correlations of nothing.
+    assert row["name"] == "r1000000" and all(-1 <= row[key] <= 1 for key in row if key != "name")
