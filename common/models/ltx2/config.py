@@ -25,6 +25,7 @@ class JointModelConfig:
     audio_channels: int = 128  # of a latent of the sound
     max_seconds: int = 20  # that positions are relative to
     max_side: int = 2048  # in pixels, likewise
+    rope_theta: float = 10000.0  # highest over lowest frequency of the rotary embeddings
 
     def __post_init__(self) -> None:
         one_of("model.version", self.version, ("2.0", "2.3"))
@@ -52,6 +53,7 @@ class JointModelConfig:
             "base_height": self.max_side,
             "base_width": self.max_side,
             "rope_type": "split",
+            "rope_theta": self.rope_theta,
             "use_prompt_embeddings": not newer,
             **dict.fromkeys(_NEWER, newer),
         }
