@@ -211,7 +211,15 @@ def test_exact_pairs_become_shards_of_their_own(tmp_path: Path):
     assert sample.meta["kind"] == "rendered" and sample.meta["video"] == "r1_a.mp4"
     assert sample.target.shape == sample.source.shape == (13, 32, 32, 3)
     assert (sample.target != sample.source).any()
-    assert len(sample.audio) == 13 * 640
+    assert len(sample.audio) == len(sample.source_audio) == 13 * 640
+    np.testing.assert_array_equal(
+        sample.source_audio,
+        ShardDataset(work / "pairs_rendered").sample(2).audio,
+        "the pair the other way round",
+    )
+    assert pack.main([*words, "pack.cache=false"]) == 0
+    bare = ShardDataset(work / "pairs_rendered").sample(0)
+    assert not bare.has("cache.safetensors") and (bare.target == sample.target).all()
 
 
 def test_a_folder_without_exact_pairs_is_refused(tmp_path: Path):
