@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ class JointBatch:
 
     def to(self, device: torch.device) -> JointBatch:
         """On another device."""
-        tensors = {
+        tensors: dict[str, Any] = {
             name: value.to(device, non_blocking=True)
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
@@ -98,7 +99,8 @@ class JointBatch:
     def within(self, window: CellWindow) -> JointBatch:
         """What lies in a part of the picture."""
         names = ("target", "source", "face", "lips")
-        return replace(self, **{name: window.cut(getattr(self, name)) for name in names})
+        cut: dict[str, Any] = {name: window.cut(getattr(self, name)) for name in names}
+        return replace(self, **cut)
 
 
 def stack(samples: Sequence[Sample]) -> JointBatch:
