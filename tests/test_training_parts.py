@@ -207,6 +207,8 @@ def test_schedule_warms_up_and_falls() -> None:
     assert learning_rate(config, 50, 0.5) == pytest.approx(0.5)
     assert learning_rate(config, 99, 1.0) == pytest.approx(0.0)
     assert learning_rate(FlowTrainConfig(learning_rate=1.0, warmup_steps=0), 7, 0.9) == 1.0
+    straight = FlowTrainConfig(learning_rate=1.0, warmup_steps=0, lr_schedule="linear")
+    assert learning_rate(straight, 7, 0.25) == pytest.approx(0.75)
 
 
 def test_precision_names_are_checked() -> None:
