@@ -320,6 +320,13 @@ def test_the_configurations_of_the_repository_fit_together() -> None:
 
 def test_what_does_not_fit_is_refused_in_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lora = place / "lora" / "package"
+    windows = ShardDataset(place / "windows")
+    with ShardWriter(place / "longer", "joint", 4, windows.indices[0].meta) as writer:
+        cache = {
+            name: value.repeat_interleave(2, dim=1)[:, :3] for name, value in windows.sample(0).cache.items()
+        }
+        cache |= {"joint_audio": torch.zeros(17, 16), "joint_source_audio": torch.zeros(17, 16)}
+        writer.add("longer", encode_sample({"frames": 17, "fps": 25.0}, cache=cache))
     for words, said in (
         (["train.init_from="], "train.init_from is empty"),
         (["model.layers=3"], "num_layers 2, the configuration says 3"),
@@ -328,6 +335,10 @@ def test_what_does_not_fit_is_refused_in_one_line(place: Path, capsys: pytest.Ca
         ([f"train.init_from={lora}", "joint.lora_rank=0"], "has a LoRA"),
         (["joint.lora_targets=[to_z]"], "'to_z'"),
         (["train.context_parallel=2"], "train.context_parallel must be 1"),
+        (
+            [f"data.shards=[{place / 'longer'}]"],
+            "have (3, 2, 2) latents, the configuration asks for (2, 2, 2)",
+        ),
         ([f"data.shards=[{place / 'pairs'}]"], "stage2_dubber.joint.encode"),
         (["train.learning_rate=0"], "train.learning_rate"),
         (["train.lip_window=[2]"], "train.lip_window"),

@@ -21,6 +21,9 @@ def joint_weights(face_mask: Tensor, given: Tensor, rest: float = REST_WEIGHT) -
 
 
 def masked_velocity_loss(velocity: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean of the squared error: velocity, target (B, N, C), weights (B, N) -> (B,)."""
+    """Weighted mean of the squared error: velocity, target (B, N, C), weights (B, N) -> (B,).
+
+    A sample without any weight has the loss 0.
+    """
     error = (velocity.float() - target.float()).square().mean(dim=2) * weights
-    return error.sum(dim=1) / weights.sum(dim=1)
+    return error.sum(dim=1) / weights.sum(dim=1).clamp_min(1e-6)

@@ -79,7 +79,13 @@ class JointStrategy:
         side, geometry = config.geometry.crop_size, config.geometry
         self.clip = JointClip(geometry.clip_frames, side, side, geometry.fps)
         self._model: JointTransformer | None = None
-        self._reference_audio(stack([dataset.sample(0)]))
+        first = stack([dataset.sample(0)])
+        self._reference_audio(first)
+        if first.target.shape[2:] != self.clip.grid:
+            raise UserError(
+                f"The windows of data.shards have {tuple(first.target.shape[2:])} latents, the configuration "
+                f"asks for {self.clip.grid}: encode the pairs for this package."
+            )
         if config.train.lip_window and self.start.opened.settings.conventions.reference_downscale != 1:
             raise UserError(
                 "train.lip_window needs references of full size, and this package has smaller ones: set []."
