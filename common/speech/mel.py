@@ -42,7 +42,7 @@ _KNEE_HZ = 1000.0
 _KNEE_MEL = 15.0
 _LOG_STEP = float(np.log(6.4)) / 27
 
-_BLOCK = 4096  # features per block: bounds the memory of long recordings
+_BLOCK = 1024  # features per block: more take 40 kB each while their spectra are computed
 
 
 class MelEncoder:

@@ -177,7 +177,8 @@ class DubPipeline:
 
         Args:
             request: the job.
-            inputs: the results of its checks, where these were made already.
+            inputs: the results of its checks, where these were made already; their speech is forgotten when
+                it is needed no more.
             face: gives where the face is, where it is being followed already.
             progress: as in a call.
 
@@ -239,6 +240,7 @@ class DubPipeline:
             plans = plan_faces(request.video, followed, geometry.crop_scale, geometry.fps, rule)
         with clock.part("speech"):
             faces = DubbedFaces(tuple(self._dubbed(request, inputs, renderer, planned) for planned in plans))
+            inputs.speech.forget()
             give_back_freed()
         with clock.part("dubbing"), _memory_errors():
             outputs = JobOutputs(request, inputs, work, faces.frames)
