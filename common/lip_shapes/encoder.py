@@ -100,13 +100,14 @@ def read_recording(
     Returns:
         (T, 7).
     """
-    padded = np.pad(features, ((_EDGE, _EDGE), (0, 0)), mode="edge")
-    parts = []
-    for start in range(0, len(features), _CHUNK):
-        first, last = start + _EDGE, min(start + _CHUNK, len(features)) + _EDGE
-        heard_from = max(0, first - _CONTEXT)
-        shapes = read(padded[heard_from : last + _CONTEXT])
-        parts.append(shapes[first - heard_from : last - heard_from])
+    parts, count = [], len(features)
+    for start in range(0, count, _CHUNK):
+        stop = min(start + _CHUNK, count)
+        first, last = max(-_EDGE, start - _CONTEXT), min(count + _EDGE, stop + _CONTEXT)
+        # Only a minute is copied.
+        edges = (max(0, -first), max(0, last - count))
+        heard = np.pad(features[max(0, first) : last], (edges, (0, 0)), mode="edge")
+        parts.append(read(heard)[start - first : stop - first])
     return np.concatenate(parts)
 
 

@@ -35,6 +35,8 @@ _GRIMACE, _GRIMACE_MOST = 0.5, 6.0
 # Frames that are planned together, and those after them that are looked at and planned again.
 _BLOCK, _AHEAD = 750, 50
 _FORBIDDEN = 1e6
+# Frames whose costs are told at once: with a full bank each takes 150 kB meanwhile.
+_AT_ONCE = 100
 # A moment covers a frame up to this missing gap (eye-corner distances) and this turn of the head (radians).
 _FREE_GAP, _FREE_TURN = 0.02, 0.6
 
@@ -177,6 +179,18 @@ def _costs(
     wanted: Array, silent: Array, angles: Array, bank: Bank, sharpness: Array | None
 ) -> NDArray[np.float32]:
     """(N, M) cost of each moment in each frame."""
+    parts = []
+    for first in range(0, len(wanted), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        soft = None if sharpness is None else sharpness[part]
+        parts.append(_costs_of(wanted[part], silent[part], angles[part], bank, soft))
+    return np.concatenate(parts)
+
+
+def _costs_of(
+    wanted: Array, silent: Array, angles: Array, bank: Bank, sharpness: Array | None
+) -> NDArray[np.float32]:
+    """The same of a few frames."""
     apart = wanted[:, None] - bank.shapes[None]
     cost = np.square(apart * SHAPE_WEIGHTS).sum(axis=-1)
     wider = apart[..., :LIP_GAPS].mean(axis=-1)

@@ -24,7 +24,7 @@ from common.media.writer import Tracks
 from common.models.conventions import CropRule
 from common.output_path import require_name, same_file
 from common.own_mouths.config import OwnMouthsConfig, Renderer
-from common.speech.base import SpeechEncoder, as_floats
+from common.speech.base import SilenceRule, SpeechEncoder, as_floats
 from common.speech.silence import encode_until
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.faces.choice import AUTO, FaceChoice
@@ -42,6 +42,8 @@ _CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _PATHS = ("track", "cues", "contact_sheet", "side_by_side", "report", "c2pa_cert", "c2pa_key")
 _SPEECH_BEYOND = 30.0
 """Seconds of speech after the last picture that are encoded, too: encoders see so much at once."""
+_ROOM = 1.0
+"""Seconds by which the model's frames may end later than the video."""
 
 
 @dataclass(frozen=True)
@@ -218,14 +220,31 @@ class Speech:
     """What is said, for as long as it is needed.
 
     Attributes:
-        samples: (samples,) int16 mono at 16 kHz.
+        samples: (samples,) int16 mono at 16 kHz, with silence to the end of the video at least.
+        count: how many of them are of the recording.
     """
 
     samples: np.ndarray
+    count: int
+
+    @classmethod
+    def of(cls, samples: np.ndarray, seconds: float) -> Speech:
+        """Of a recording, for a video that lasts so many ``seconds``."""
+        count = len(samples)
+        longer = np.zeros(max(count, round((seconds + _ROOM) * SAMPLE_RATE)), np.int16)
+        longer[:count] = samples
+        return cls(longer, count)
+
+    def part(self, last: int, rule: SilenceRule, until: int) -> np.ndarray:
+        """The recording, at most ``last`` samples of it; where an encoder is told of silence together with
+        it, with silence to ``until``.
+        """
+        end = min(self.count, last)
+        return self.samples[: max(end, until) if rule is SilenceRule.together else end]
 
     def forget(self) -> None:
         """Let go of it: of ten minutes it takes 19 MB, and drawing needs none of it."""
-        self.samples = np.zeros(0, np.int16)
+        self.samples, self.count = np.zeros(0, np.int16), 0
 
 
 @dataclass(frozen=True)
@@ -260,7 +279,7 @@ class DubInputs:
     @property
     def audio(self) -> np.ndarray:
         """(samples,) float32 of -1 to 1: the samples of the speech, which were 16 bits, exactly."""
-        return as_floats(self.speech.samples)
+        return as_floats(self.speech.samples[: self.speech.count])
 
     @property
     def retiming(self) -> Retiming | None:
@@ -272,12 +291,12 @@ class DubInputs:
         without what comes so much later that no picture can be changed by it. ``cues``: of the face that is
         meant, where there are any.
         """
-        last = int(np.ceil((seconds + _SPEECH_BEYOND) * SAMPLE_RATE))
+        last, until = (int(np.ceil(end * SAMPLE_RATE)) for end in (seconds + _SPEECH_BEYOND, seconds))
         if self.cues:
             said = cued_speech([spoken for spoken in self.cues if spoken.cue in cues], self.info.duration)
         else:
-            said = self.speech.samples[:last]
-        return encode_until(encoder, said, int(np.ceil(seconds * SAMPLE_RATE)))
+            said = self.speech.part(last, encoder.silence, until)
+        return encode_until(encoder, said, until)
 
 
 def check_request(request: DubRequest) -> DubInputs:
@@ -324,7 +343,16 @@ def check_request(request: DubRequest) -> DubInputs:
         sound = replace(sound, end=Fraction(shown.duration).limit_denominator(1_000_000))
     tracks = Tracks(None if patches else request.audio_track, further, sound)
     return DubInputs(
-        shown, Speech(samples), (*warnings, *lost), lost, video, place, encoding, tracks, patches, cues
+        shown,
+        Speech.of(samples, shown.duration),
+        (*warnings, *lost),
+        lost,
+        video,
+        place,
+        encoding,
+        tracks,
+        patches,
+        cues,
     )
 
 
