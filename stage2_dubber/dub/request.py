@@ -216,7 +216,7 @@ class DubRequest:
 
 
 @dataclass
-class Speech:
+class HeardSpeech:
     """What is said, for as long as it is needed.
 
     Attributes:
@@ -228,7 +228,7 @@ class Speech:
     count: int
 
     @classmethod
-    def of(cls, samples: np.ndarray, seconds: float) -> Speech:
+    def of(cls, samples: np.ndarray, seconds: float) -> HeardSpeech:
         """Of a recording, for a video that lasts so many ``seconds``."""
         count = len(samples)
         longer = np.zeros(max(count, round((seconds + _ROOM) * SAMPLE_RATE)), np.int16)
@@ -266,7 +266,7 @@ class DubInputs:
     """
 
     info: VideoInfo
-    speech: Speech
+    speech: HeardSpeech
     warnings: tuple[str, ...]
     lost: tuple[str, ...]
     video: Path | RetimedVideo
@@ -344,7 +344,7 @@ def check_request(request: DubRequest) -> DubInputs:
     tracks = Tracks(None if patches else request.audio_track, further, sound)
     return DubInputs(
         shown,
-        Speech.of(samples, shown.duration),
+        HeardSpeech.of(samples, shown.duration),
         (*warnings, *lost),
         lost,
         video,
