@@ -25,6 +25,7 @@ from common.training.describe import describe
 from stage1_generator.config import Stage1Config
 from stage2_dubber.config import Stage2Config
 from stage2_dubber.distillation.config import StudentConfig
+from stage2_dubber.joint.config import JointTrainingConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -309,6 +310,9 @@ LAYERS = [
     (PhoneticLabelingConfig, ["small_phonetics_labels"]),
     (PhoneticTrainingConfig, ["small_phonetics"]),
     (SyncTrainingConfig, ["sync", "sync_tiny"]),
+    (JointTrainingConfig, ["ltx2_tiny", "ltx2_base"]),
+    (JointTrainingConfig, ["ltx2_tiny", "ltx2_lora", "ltx2_lora_tiny"]),
+    (JointTrainingConfig, ["ltx2_19b", "ltx2_lora", "ltx2_generated"]),
 ]
 
 

@@ -27,7 +27,7 @@ from common.rendered.clips import ClipRequest, make_clips
 from common.speech.joint_mel import JointMelEncoder, mel_window
 from common.training.draws import Draw
 from common.training.state import build_optimizer, set_rate
-from stage2_dubber.joint import build, encode
+from stage2_dubber.joint import build, encode, estimate
 from stage2_dubber.joint.config import JointTrainingConfig
 from stage2_dubber.joint.strategy import JointStrategy, collate
 from stage2_dubber.train import main
@@ -290,19 +290,25 @@ def test_two_processes_train_as_one(place: Path, sharding: str) -> None:
     load_joint_package(place / f"two-{sharding}" / "package")
 
 
-def test_the_plan_counts_what_a_run_does(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_plan_counts_what_a_run_does(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = ["--config", str(place / "toy.yaml"), str(place / "task.yaml")]
-    assert main([*files, "model.layers=5", "--dry-run"]) == 0
-    plan = capsys.readouterr().out
-    # Blocks are all alike: five from one and two.
-    from stage2_dubber.joint import estimate
+    counted = []
 
+    def count(config: JointTrainingConfig, world_size: int) -> estimate.JointRun:
+        counted.append(count_run(config, world_size))
+        return counted[-1]
+
+    count_run = estimate.count_run
+    monkeypatch.setattr(estimate, "count_run", count)
+    assert main([*files, "model.layers=5", "train.mixed_precision=bfloat16", "--dry-run"]) == 0
+    plan, [run] = capsys.readouterr().out, counted
+    # Blocks are all alike: five from one and two.
     config = load_config(JointTrainingConfig, files[1:], ["model.layers=5"])
-    run = estimate.count_run(config, 1)
     assert run.flops * 2 == pytest.approx(estimate._pass_flops(config, 5))
     assert f"({run.trained:,} trained)" in plan and "8 of the target and 8 of the reference" in plan
-    assert main([*files, "train.mixed_precision=bfloat16", "--dry-run"]) == 0
-    assert "time on 1 x h100" in capsys.readouterr().out
+    assert "time on 1 x h100" in plan
 
 
 def test_the_configurations_of_the_repository_fit_together() -> None:
