@@ -20,8 +20,8 @@ from dub_clips import BOX, steady, write_clip, write_package, write_speech
 from starlette.testclient import TestClient
 
 from bootdub.serve.app import create_app
-from bootdub.serve.ask import Asker
 from bootdub.serve.dubbing import JobDubber
+from bootdub.serve.http_client import PublicHttpClient
 from bootdub.serve.keys import drop_key, make_key
 from bootdub.serve.places import is_public
 from bootdub.serve.record import JobState
@@ -383,18 +383,18 @@ def anywhere(address: object) -> bool:
 def test_inputs_are_fetched_from_allowed_public_hosts_alone(tmp_path: Path) -> None:
     target = tmp_path / "video"
     with listening([200, 200, 302], b"12345") as (url, heard):
-        Asker(["127.0.0.1"], permitted=anywhere).fetch(f"{url}/a?b#c", target, 5)
+        PublicHttpClient(["127.0.0.1"], permitted=anywhere).fetch(f"{url}/a?b#c", target, 5)
         assert target.read_bytes() == b"12345"
         target.unlink()
         with pytest.raises(UserError, match="larger than"):
-            Asker(["*"], permitted=anywhere).fetch(url, target, 4)
+            PublicHttpClient(["*"], permitted=anywhere).fetch(url, target, 4)
         with pytest.raises(UserError, match="answers 302"):
-            Asker(["*"], permitted=anywhere).fetch(url, target, 5)
+            PublicHttpClient(["*"], permitted=anywhere).fetch(url, target, 5)
         assert len(heard) == 3
         with pytest.raises(UserError, match="private network"):
-            Asker(["*"]).fetch(url, target, 5)
+            PublicHttpClient(["*"]).fetch(url, target, 5)
         with pytest.raises(UserError, match="asks nothing of the host"):
-            Asker(["files.example"], permitted=anywhere).fetch(url, target, 5)
+            PublicHttpClient(["files.example"], permitted=anywhere).fetch(url, target, 5)
         assert len(heard) == 3 and not list(tmp_path.iterdir())
 
 
@@ -420,7 +420,7 @@ def test_a_name_that_leads_to_a_private_address_is_refused(
 
     monkeypatch.setattr(socket, "getaddrinfo", found)
     with pytest.raises(UserError, match="private network"):
-        Asker(["*"]).fetch("http://two.example/", tmp_path / "x", 5)
+        PublicHttpClient(["*"]).fetch("http://two.example/", tmp_path / "x", 5)
 
 
 @pytest.mark.parametrize(
@@ -446,7 +446,7 @@ def test_webhooks_are_signed_and_called_until_they_are_heard(tmp_path: Path, mod
     )
     service = Service(settings, JobStore(tmp_path), SECRET)
     with listening([503, 200]) as (url, heard):
-        app = create_app(service, Asker(settings.hosts, permitted=anywhere))
+        app = create_app(service, PublicHttpClient(settings.hosts, permitted=anywhere))
         with TestClient(app, base_url="http://localhost") as client:
             id = client.post("/v2/generate", json={**BOTH, "webhookUrl": f"{url}/done"}).json()["id"]
             ended(service, id)

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from bootdub.serve.ask import Asker
 from bootdub.serve.gate import Gate, queue_full, refused
+from bootdub.serve.http_client import PublicHttpClient
 from bootdub.serve.rounds import Rounds
 from bootdub.serve.routes import router
 from bootdub.serve.service import Service
@@ -26,19 +26,19 @@ _WEBHOOK_SECONDS = 1.0
 log = logging.getLogger("bootdub.serve")
 
 
-def create_app(service: Service, asker: Asker | None = None) -> FastAPI:
+def create_app(service: Service, client: PublicHttpClient | None = None) -> FastAPI:
     """The API of a service; its workers and webhooks run while it does.
 
     Args:
-        asker: calls webhooks; None: as the settings allow.
+        client: calls webhooks; None: as the settings allow.
     """
-    asks = asker or Asker(service.settings.hosts)
+    http = client or PublicHttpClient(service.settings.hosts)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
         webhooks = Rounds(
             _WEBHOOK_SECONDS,
-            lambda: call_webhooks(service.store, asks, service.secret, service.shown_plainly),
+            lambda: call_webhooks(service.store, http, service.secret, service.shown_plainly),
         )
         webhooks.start()
         if service.supervisor is not None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from bootdub.serve.ask import Asker
+from bootdub.serve.http_client import PublicHttpClient
 from bootdub.serve.places import file_under
 from bootdub.serve.record import StoredJob
 from bootdub.serve.settings import ServeSettings
@@ -61,7 +61,7 @@ class JobDubber:
     Args:
         settings, store: of the service.
         load: gives the pipeline of a preset.
-        asker: fetches inputs; None: as the settings allow.
+        client: fetches inputs; None: as the settings allow.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class JobDubber:
         settings: ServeSettings,
         store: JobStore,
         load: Callable[[str], DubPipeline],
-        asker: Asker | None = None,
+        client: PublicHttpClient | None = None,
     ) -> None:
         self._settings, self._store, self._load = settings, store, load
-        self._asker = asker or Asker(settings.hosts)
+        self._client = client or PublicHttpClient(settings.hosts)
 
     def __call__(self, job: StoredJob, progress: ProgressCallback) -> dict[str, Any]:
         folder, asked = self._store.job_folder(job.id), job.asked
@@ -128,7 +128,7 @@ class JobDubber:
             return file_under(self._settings.root, place["path"])
         target = folder / f"{name}{_suffix(place['url'])}"
         if not target.is_file():
-            self._asker.fetch(place["url"], target, self._settings.most_bytes)
+            self._client.fetch(place["url"], target, self._settings.most_bytes)
         return target
 
 

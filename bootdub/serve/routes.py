@@ -11,8 +11,8 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
-from bootdub.serve.asked import asked_of, asked_of_files
 from bootdub.serve.dubbing import CONTACT_SHEET, REPORT, output_name
+from bootdub.serve.job_options import options_of, options_of_upload
 from bootdub.serve.metrics import metrics_text
 from bootdub.serve.record import JobState, StopReason, StoredJob
 from bootdub.serve.schemas import GenerateRequest, Generation, GenerationSettings, Refusal
@@ -37,7 +37,7 @@ router = APIRouter()
 def generate(body: GenerateRequest, request: Request) -> Generation:
     """Ask for a dub of files in the service's folder, or of URLs."""
     service = _service(request)
-    asked = asked_of(body, service.settings)
+    asked = options_of(body, service.settings)
     return _added(request, asked, body.webhook_url, service.store.new_folder())
 
 
@@ -56,7 +56,7 @@ def generate_upload(
     given = {"model": model, "webhookUrl": webhook_url, "outputFileName": output_file_name}
     wanted = GenerationSettings.model_validate({**given, "options": _parsed(options)})
     names = [f"{kind}{_suffix(file)}" for kind, file in (("video", video), ("audio", audio))]
-    asked = asked_of_files(wanted, service.settings, *names)
+    asked = options_of_upload(wanted, service.settings, *names)
     id = service.store.new_folder()
     for name, file in zip(names, (video, audio), strict=True):
         _save(file, service.store.job_folder(id) / name, service.settings.most_bytes)

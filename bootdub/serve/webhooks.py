@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bootdub.serve.ask import Asker
+from bootdub.serve.http_client import PublicHttpClient
 from bootdub.serve.record import StoredJob
 from bootdub.serve.store import JobStore
 from common.errors import UserError
@@ -48,7 +48,7 @@ def signature(secret: str, body: bytes, moment: int) -> str:
 
 
 def call_webhooks(
-    store: JobStore, asker: Asker, secret: str, shown: Callable[[StoredJob], dict[str, Any]]
+    store: JobStore, client: PublicHttpClient, secret: str, shown: Callable[[StoredJob], dict[str, Any]]
 ) -> None:
     """Call those that are due; who gives no answer of 2xx is called again, later and later.
 
@@ -62,7 +62,7 @@ def call_webhooks(
             SIGNATURE_HEADER: signature(secret, body, int(time.time())),
         }
         try:
-            heard = 200 <= asker.post(str(job.webhook), body, headers) < 300
+            heard = 200 <= client.post(str(job.webhook), body, headers) < 300
         except (UserError, OSError, http.client.HTTPException) as error:
             log.warning("the webhook of job %s: %s", job.id, error)
             heard = False

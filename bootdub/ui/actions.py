@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bootdub.serve.asked import asked_of_files
 from bootdub.serve.dubbing import CONTACT_SHEET, REPORT, output_name
+from bootdub.serve.job_options import options_of_upload
 from bootdub.serve.record import JobState, StopReason, StoredJob
 from bootdub.serve.schemas import GenerationSettings
 from bootdub.serve.settings import ServeSettings
@@ -83,7 +83,7 @@ class PageActions:
         wanted = GenerationSettings.model_validate(
             {"options": options, "outputFileName": _plain(Path(video).stem)}
         )
-        asked = asked_of_files(wanted, self.settings, *names)
+        asked = options_of_upload(wanted, self.settings, *names)
         id = self.store.new_folder()
         for name, file in zip(names, (video, audio), strict=True):
             shutil.copyfile(file, self.store.job_folder(id) / name)

@@ -23,7 +23,7 @@ from stage2_dubber.dub.request import DubRequest
 _OWN = ("sync_mode", "active_speaker_detection", "output_format", "contact_sheet", "preset")
 
 
-def asked_of(request: GenerateRequest, settings: ServeSettings) -> dict[str, Any]:
+def options_of(request: GenerateRequest, settings: ServeSettings) -> dict[str, Any]:
     """What the store keeps of a request that names its inputs.
 
     Raises:
@@ -37,12 +37,12 @@ def asked_of(request: GenerateRequest, settings: ServeSettings) -> dict[str, Any
     if len(set(names)) < len(names) or not names:
         raise UserError("The inputs of the type audio need names of their own: give each another refId.")
     video = _place(videos[0], settings)
-    return _asked(
+    return _options(
         request, settings, video, {n: _place(a, settings) for n, a in zip(names, audios, strict=True)}
     )
 
 
-def asked_of_files(
+def options_of_upload(
     wanted: GenerationSettings, settings: ServeSettings, video: str, audio: str
 ) -> dict[str, Any]:
     """The same where both inputs are uploaded; their names in the job's folder are given.
@@ -50,10 +50,10 @@ def asked_of_files(
     Raises:
         UserError: options make no sense.
     """
-    return _asked(wanted, settings, {"file": video}, {"": {"file": audio}})
+    return _options(wanted, settings, {"file": video}, {"": {"file": audio}})
 
 
-def _asked(
+def _options(
     wanted: GenerationSettings,
     settings: ServeSettings,
     video: dict[str, str],

@@ -18,8 +18,8 @@ from common.files import atomic_path
 _BLOCK = 1 << 18
 
 
-class Asker:
-    """Asks hosts that are allowed.
+class PublicHttpClient:
+    """HTTP to hosts that are allowed, at public addresses.
 
     Args:
         hosts: as of :class:`bootdub.serve.settings.ServeSettings`.
