@@ -1,8 +1,9 @@
-"""Small videos with face tracks, and a configuration of stage 1 that runs on them in seconds."""
+"""Small videos with face tracks, stage 1's commands, and a configuration on which they run in seconds."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,33 @@ from safetensors.numpy import save_file
 from common.autoencoder.codec import build_vae
 from common.config import load_config
 from common.media import save_wav, write_video
+from stage1_generator import (
+    blend,
+    encode,
+    filters,
+    own_mouths,
+    pack,
+    prepare,
+    report,
+    retime,
+    synthesize,
+    train,
+)
 from stage1_generator.config import Stage1Config
+
+STEPS: dict[str, Callable[[list[str]], int]] = {
+    "prepare": prepare.main,
+    "encode": encode.main,
+    "train": train.main,
+    "synthesize": synthesize.main,
+    "blend": blend.main,
+    "filters": filters.main,
+    "retime": retime.main,
+    "own_mouths": own_mouths.main,
+    "pack": pack.main,
+    "report": report.main,
+}
+"""The commands of stage 1, in the order of use."""
 
 SIZE = (64, 96)
 

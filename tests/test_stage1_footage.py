@@ -8,21 +8,10 @@ from pathlib import Path
 import numpy as np
 import webdataset
 from safetensors.torch import load as load_tensors
+from stage1_clips import STEPS
 
 from common.data.schema import decode_video
 from common.files import read_json
-from stage1_generator import (
-    blend,
-    encode,
-    filters,
-    own_mouths,
-    pack,
-    prepare,
-    report,
-    retime,
-    synthesize,
-    train,
-)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLIPS = ("grid_bbaf2n.mp4", "grid_sbia1a.mp4")
@@ -41,8 +30,8 @@ def test_real_clips_become_pairs(footage: Path, tmp_path: Path) -> None:
         *("train.mixed_precision=float32", "train.max_steps=1", "train.warmup_steps=1"),
         *("train.learning_rate=1e-5", "diffusion.num_steps=2"),
     ]
-    for step in (prepare, encode, train, synthesize, blend, filters, retime, own_mouths, pack, report):
-        assert step.main(words) == 0
+    for step in STEPS.values():
+        assert step(words) == 0
     tars = sorted(str(path) for path in (work / "pairs").glob("*.tar"))
     samples = list(webdataset.WebDataset(tars, shardshuffle=False))
     assert len(samples) == read_json(work / "report.json")["pack"]["samples"] > 0

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import pytest
 import webdataset
 from processes import errors, kill, start_command
 from safetensors.torch import load as load_tensors
-from stage1_clips import write_clip, write_config
+from stage1_clips import STEPS, write_clip, write_config
 
 from common.data.batch import collate
 from common.data.dataset import ShardDataset
@@ -27,33 +26,10 @@ from common.data.prepared import load_prepared
 from common.data.schema import decode_video
 from common.files import read_json
 from common.media import read_frames
-from stage1_generator import (
-    blend,
-    encode,
-    filters,
-    own_mouths,
-    pack,
-    prepare,
-    report,
-    retime,
-    synthesize,
-    train,
-)
+from stage1_generator import prepare, synthesize
 from stage1_generator.companions.plan import Speakable, plan_pairs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-STEPS: dict[str, Callable[[list[str]], int]] = {
-    "prepare": prepare.main,
-    "encode": encode.main,
-    "train": train.main,
-    "synthesize": synthesize.main,
-    "blend": blend.main,
-    "filters": filters.main,
-    "retime": retime.main,
-    "own_mouths": own_mouths.main,
-    "pack": pack.main,
-    "report": report.main,
-}
 
 
 @pytest.fixture(scope="module")

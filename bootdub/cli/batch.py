@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption, PresetOption, use_limits
+from bootdub.cli.options import (
+    Device,
+    DeviceOption,
+    Dtype,
+    LimitOption,
+    ModelOption,
+    PresetOption,
+    use_limits,
+)
 from common.files import require_file
 
 SOME_FAILED = 1
@@ -17,9 +25,7 @@ SOME_FAILED = 1
 
 def batch(
     jobs: Annotated[Path, typer.Argument(help="CSV with the columns video, audio, output and options.")],
-    model: Annotated[
-        Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
-    ] = None,
+    model: ModelOption = None,
     device: DeviceOption = Device.auto,
     preset: PresetOption = None,
     dtype: Annotated[Dtype, typer.Option(help="Of the weights, as of dub.")] = Dtype.auto,

@@ -20,6 +20,7 @@ from bootdub.cli.options import (
     DeviceOption,
     Dtype,
     LimitOption,
+    ModelOption,
     PresetOption,
     StartFrom,
     Windows,
@@ -43,9 +44,7 @@ def dub(
             "sound is then put together from the files of the cues."
         ),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
-    ] = None,
+    model: ModelOption = None,
     device: DeviceOption = Device.auto,
     preset: PresetOption = None,
     dtype: Annotated[

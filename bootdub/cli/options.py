@@ -86,6 +86,9 @@ LimitOption = Annotated[
         "memory in GB (4), seconds of computing without a result (120).",
     ),
 ]
+ModelOption = Annotated[
+    Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
+]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption, PresetOption
+from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption, ModelOption, PresetOption
 from bootdub.serve.settings import MOST_MEGABYTES, ServeSettings, require_keys
 
 _KEYS = "Keys"
@@ -36,9 +36,7 @@ def serve(
         typer.Option(help="Host that inputs may be fetched from and webhooks go to; '*': all public ones."),
     ] = None,
     public_url: Annotated[str, typer.Option(help="What clients reach the service by, for links.")] = "",
-    model: Annotated[
-        Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
-    ] = None,
+    model: ModelOption = None,
     device: DeviceOption = Device.auto,
     dtype: Annotated[Dtype, typer.Option(help="Of the weights, as of dub.")] = Dtype.auto,
     preset: PresetOption = None,

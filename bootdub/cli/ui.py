@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption
+from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption, ModelOption
 from bootdub.serve.settings import ServeSettings
 
 
@@ -17,9 +17,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
     keep_hours: Annotated[float, typer.Option(help="Ended jobs and their files are kept so long.")] = 24 * 30,
-    model: Annotated[
-        Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
-    ] = None,
+    model: ModelOption = None,
     device: DeviceOption = Device.auto,
     dtype: Annotated[Dtype, typer.Option(help="Of the weights, as of dub.")] = Dtype.auto,
     limit: LimitOption = None,
