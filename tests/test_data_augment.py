@@ -12,6 +12,7 @@ from common.config import load_config
 from common.data.augment import AugmentedPair, augment_pair, flip_landmarks
 from common.data.config import AugmentConfig
 from common.data.photometric import blur_reach
+from common.data.warp import warp
 from common.errors import UserError
 from common.face.layout import MIRRORED
 from common.face.masks import face_mask, lip_mask, pool_mask_to_latents
@@ -169,6 +170,14 @@ def mirrored_pair(size: int) -> AugmentedPair:
     return AugmentedPair(black, black, True, ("flip",))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_bent_picture_is_not_folded(seed):
+    offsets = warp(np.random.default_rng(seed), 8.0, 64).offsets
+    y, x = np.mgrid[:64, :64]
+    assert np.ptp(offsets) > 4
+    assert np.diff(x + offsets[..., 0], axis=1).min() > 0 and np.diff(y + offsets[..., 1], axis=0).min() > 0
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), flip=st.booleans())
 def test_landmarks_and_masks_follow_a_bent_picture(seed, flip):
@@ -191,7 +200,8 @@ def test_landmarks_and_masks_follow_a_bent_picture(seed, flip):
         # The dot's top: a border that is mirrored into the picture has a faint one of its own.
         weight = frame[..., 0].astype(float) ** 4
         found = [(weight * grid).sum() / weight.sum() for grid in (grid_x, grid_y)]
-        np.testing.assert_allclose(found, place[:2].numpy(), atol=1.0)
+        # A field that stretches one side of the dot moves its middle by up to a pixel.
+        np.testing.assert_allclose(found, place[:2].numpy(), atol=1.5)
     np.testing.assert_array_equal(moved[..., 2].numpy()[1:, index[0]], points[1:, 20, 2])
     blocks = torch.from_numpy(rng.random((2, size // stride, size // stride)) < 0.5)
     made = pair.arrays({"lip_mask": blocks, "landmarks": torch.from_numpy(points), "other": blocks})

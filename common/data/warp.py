@@ -15,8 +15,10 @@ from common.data.photometric import Picture
 
 # Rows and columns of random offsets: neighbours are about as far apart as an eye from the mouth.
 _GRID = 4
-# Fixed-point steps from a point to its new place; offsets change by far less than a pixel per pixel.
-_STEPS = 8
+# Offsets change by at most this many pixels per pixel: at 1 the picture folds over itself.
+_STEEPEST = 0.8
+# Fixed-point steps from a point to its new place; each leaves at most _STEEPEST of the error.
+_STEPS = 24
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,15 @@ class Warp:
 
 
 def warp(rng: np.random.Generator, deviation: float, side: int) -> Warp:
-    """A random field of offsets for pictures of ``side`` pixels; ``deviation`` in pixels, at its knots."""
+    """A random field of offsets for pictures of ``side`` pixels.
+
+    ``deviation`` is that of the offsets in pixels, at the field's knots; steep fields are made smaller, so
+    that no picture folds over itself.
+    """
     knots = rng.normal(0, deviation, (_GRID, _GRID, 2)).astype(np.float32)
-    return Warp(np.asarray(cv2.resize(knots, (side, side), interpolation=cv2.INTER_CUBIC), np.float32))
+    offsets = np.asarray(cv2.resize(knots, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
+    steepest = max(float(np.abs(np.diff(offsets, axis=axis)).max()) for axis in (0, 1))
+    return Warp(offsets * np.float32(min(1.0, _STEEPEST / max(steepest, 1e-6))))
 
 
 def bent(
