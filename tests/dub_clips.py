@@ -36,8 +36,10 @@ def uneven(count: int, seed: int = 3) -> list[int]:
     return [0, *np.cumsum(lengths).tolist()]
 
 
-def write_clip(path: Path, stamps: Sequence[int], lossless: bool = False) -> Path:
-    """A silent video with frames at ``stamps`` (ticks of 1/600 s)."""
+def write_clip(
+    path: Path, stamps: Sequence[int], lossless: bool = False, audio_from: Path | None = None
+) -> Path:
+    """A video with frames at ``stamps`` (ticks of 1/600 s); silent where no sound is given."""
     rate = Fraction(600, stamps[1] - stamps[0])
     with VideoWriter(
         path,
@@ -46,6 +48,7 @@ def write_clip(path: Path, stamps: Sequence[int], lossless: bool = False) -> Pat
         rate=rate,
         time_base=Fraction(1, 600),
         encoding=Encoding(crf=12, lossless=lossless),
+        audio_from=audio_from,
     ) as writer:
         for index, stamp in enumerate(stamps):
             writer.write(picture(index), pts=stamp)

@@ -11,6 +11,7 @@ import typer
 
 from bootdub.cli import length as times
 from bootdub.cli import speed as switch
+from bootdub.cli import spoken
 from bootdub.cli.errors import clean_errors
 from bootdub.cli.options import (
     CodecName,
@@ -32,6 +33,7 @@ from common.files import require_file
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.length.options import Length, Outside, Timing
+from stage2_dubber.dub.speaking.options import AudioRole, check_text, heard
 
 
 def dub(
@@ -41,9 +43,13 @@ def dub(
         Path | None,
         typer.Option(
             help="The new speech: a sound file or a video with sound. With --cues it may be left away: the "
-            "sound is then put together from the files of the cues."
+            "sound is then put together from the files of the cues. By --audio-role a sample of a voice."
         ),
     ] = None,
+    audio_role: spoken.AudioRoleOption = AudioRole.speech,
+    text: spoken.TextOption = None,
+    language: spoken.LanguageOption = None,
+    prompt_states: spoken.PromptStatesOption = None,
     model: ModelOption = None,
     device: DeviceOption = Device.auto,
     preset: PresetOption = None,
@@ -224,9 +230,13 @@ def dub(
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
     with clean_errors():
         require_file(video, "video")
-        audio = audio or cues
+        audio, audio_role = heard(video, audio or cues, audio_role, text, prompt_states)
         if audio is None:
-            raise UserError("There is no speech: give --audio, or --cues with a file for every cue.")
+            raise UserError(
+                "There is no speech: give --audio, --cues with a file for every cue, or --text for a model "
+                "that speaks."
+            )
+        check_text(audio_role, text, language, prompt_states)
         require_file(audio, "audio")
         from common.models.package_info import read_info
 
@@ -283,16 +293,22 @@ def dub(
             consent=consent,
             c2pa_cert=c2pa_cert,
             c2pa_key=c2pa_key,
+            audio_role=audio_role,
+            text=text,
+            language=language,
+            prompt_states=prompt_states,
         )
         inputs = check_request(request)
         from stage2_dubber.dub.joint_options import check_joint_options
         from stage2_dubber.dub.locate import default_model_path
         from stage2_dubber.dub.presets.choose import choose_preset
+        from stage2_dubber.dub.speaking.checks import check_speaking
 
         folder = model or default_model_path()
         settings = choose_preset(preset, folder, device.value)
         request = settings.applied(request)
         check_joint_options(folder, read_info(folder), request.sampling)
+        check_speaking(request, folder, read_info(folder))
         from bootdub.console import ConsoleProgress
         from stage2_dubber.dub.editing.ahead import Ahead
         from stage2_dubber.dub.faces.follow import follow_face

@@ -18,6 +18,7 @@ from bootdub.cli.import_tbdub import import_tbdub
 from bootdub.cli.import_xdub import import_xdub
 from bootdub.cli.listening import make, score
 from bootdub.cli.serve import serve
+from bootdub.cli.spoken import prompts
 from bootdub.cli.ui import ui
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "import-xdub": import_xdub,
     "import-tbdub": import_tbdub,
     "import-ltx2": import_ltx2,
+    "prompts": prompts,
     "evaluate": evaluate,
     "bench": bench,
     "curate": curate,

@@ -13,6 +13,7 @@ from common.diffusion.options import resolve_sampling
 from common.diffusion.windows import check_short_windows, plan_windows, saved_by_short_windows
 from common.errors import UserError
 from common.geometry import latents_to_frames
+from common.languages import language_name
 from common.media import SAMPLE_RATE, model_frame_count
 from common.media.retiming import open_video
 from common.models.package_info import PackageInfo, read_info
@@ -21,6 +22,8 @@ from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.length.options import Timing
 from stage2_dubber.dub.request import DubInputs, DubRequest
 from stage2_dubber.dub.sampling_checks import check_sampling
+from stage2_dubber.dub.speaking.checks import check_speaking
+from stage2_dubber.dub.speaking.options import AudioRole
 
 
 def plan_lines(
@@ -41,6 +44,7 @@ def plan_lines(
     """
     info = read_info(model)
     check_joint_options(model, info, request.sampling, speed)
+    check_speaking(request, model, info)
     check_short_windows(speed.short_windows, info.conventions.windows)
     if info.stage != 2:
         raise UserError(
@@ -60,12 +64,11 @@ def plan_lines(
     saved = 0.0 if known else saved_by_short_windows(*cut)
     detector, options = request.face_backend()
     given = "".join(f", {name} {value}" for name, value in options.items())
-    seconds = len(inputs.audio) / SAMPLE_RATE
     steps = len(windows) * (settings.passes * settings.num_steps + (inversion.steps if inversion else 0))
     lines = [
         f"video     {request.video}: {video.width}x{video.height}, {video.frame_count} frames at "
         f"{float(video.average_rate):.3f} frames/s, {video.duration:.2f} s",
-        f"speech    {request.audio}: {seconds:.2f} s{_timed(request.timing)}",
+        f"speech    {_speech(request, inputs)}",
         f"face      {detector}{given}",
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
         f"preset    {preset}",
@@ -87,6 +90,19 @@ def plan_lines(
     ]
     lines.append(f"says      {request.stated.sentence}")
     return lines + [f"warning   {warning}" for warning in inputs.warnings]
+
+
+def _speech(request: DubRequest, inputs: DubInputs) -> str:
+    seconds = len(inputs.audio) / SAMPLE_RATE
+    if request.audio_role is AudioRole.speech:
+        return f"{request.audio}: {seconds:.2f} s{_timed(request.timing)}"
+    what = f"the text of {request.prompt_states}"
+    if request.language is not None:
+        what = f"{len(request.text or '')} letters of {language_name(request.language)}"
+    whose = (
+        "the video's own voice" if request.voice_follows else f"the voice of {request.audio}, {seconds:.2f} s"
+    )
+    return f"made by the model: {what} in {whose}"
 
 
 def _scales(info: PackageInfo, settings: DiffusionConfig) -> str:

@@ -45,10 +45,13 @@ from stage2_dubber.dub.result import DubResult
 from stage2_dubber.dub.resume.folder import JobFolder, job_folder
 from stage2_dubber.dub.resume.key import job_key, model_identity
 from stage2_dubber.dub.sampling_checks import check_sampling
+from stage2_dubber.dub.speaking.checks import check_speaking
+from stage2_dubber.dub.speaking.options import AudioRole
 
 if TYPE_CHECKING:
     from common.models.ltx2.package import JointPackage
     from common.models.package import ModelPackage
+    from stage2_dubber.dub.editing.speaking import SpokenWindows
     from stage2_dubber.dub.editing.windowed import Advance, Watch, WindowedEditor
 
 # The model and its editor, with the libraries that they stand on, are imported where they are first needed:
@@ -151,7 +154,8 @@ class DubPipeline:
 
         Args:
             video: the clip.
-            audio: a sound file, or a video whose sound is meant; None with ``cues`` that name files.
+            audio: a sound file, or a video whose sound is meant; None with ``cues`` that name files, or
+                with a ``text`` that the model says in the voice of the video.
             output: the video to write; it appears when it is whole.
             progress: called with stage, frames done, frames in all.
             options: how the clip is dubbed, by name: all fields of
@@ -191,6 +195,7 @@ class DubPipeline:
         tell = progress or _say_nothing
         with clock.part("checks"):
             check_joint_options(self._given.folder, self.info, request.sampling)
+            check_speaking(request, self._given.folder, self.info)
             inputs = inputs or check_request(request)
             check_sampling(request, inputs, self.info, self._speed)
         with job_folder(request.output) as work:
@@ -242,9 +247,14 @@ class DubPipeline:
             faces = DubbedFaces(tuple(self._dubbed(request, inputs, renderer, planned) for planned in plans))
             inputs.speech.forget()
             give_back_freed()
+        spoken = None
+        if request.audio_role is AudioRole.voice:
+            with clock.part("speaking"), _memory_errors():
+                spoken, inputs = self._spoken(request, inputs, work, faces.faces[0], tell)
         with clock.part("dubbing"), _memory_errors():
             outputs = JobOutputs(request, inputs, work, faces.frames)
-            drawing = draw_faces(request, faces, outputs, partial(self._editor, request, inputs), tell)
+            build = partial(self._editor, request, inputs, spoken)
+            drawing = draw_faces(request, faces, outputs, build, tell)
             count = outputs.write(drawing.frames)
             tell(DUBBING, drawing.total, drawing.total)
         report = DubReport.of(faces, count, inputs, request.stated, outputs)
@@ -266,7 +276,10 @@ class DubPipeline:
         self, request: DubRequest, inputs: DubInputs, renderer: Renderer, planned: Planned
     ) -> DubbedFace:
         followed, plan = planned
-        encode = partial(inputs.features, seconds=plan.timeline.duration, cues=followed.cues)
+        seconds = plan.timeline.duration
+        if request.audio_role is AudioRole.voice and not request.voice_follows:
+            seconds = min(seconds, len(inputs.audio) / SAMPLE_RATE)  # of a sample of a voice all is speech
+        encode = partial(inputs.features, seconds=seconds, cues=followed.cues)
         lips = None if followed.mouths is None else encode(self._lip_encoder())
         division = divide(request, renderer, followed, plan, lips)
         # Where the package's own features are lip shapes, they are there already.
@@ -275,13 +288,33 @@ class DubPipeline:
             audio_features = encode(self.speech)
         return DubbedFace(followed, plan, division, audio_features)
 
-    def _editor(self, request: DubRequest, inputs: DubInputs, watch: Watch) -> WindowedEditor:
+    def _spoken(
+        self,
+        request: DubRequest,
+        inputs: DubInputs,
+        work: JobFolder,
+        face: DubbedFace,
+        tell: ProgressCallback,
+    ) -> tuple[SpokenWindows, DubInputs]:
+        from common.models.ltx2.package import JointPackage
+        from stage2_dubber.dub.speaking.prompts import spoken_windows
+        from stage2_dubber.dub.speaking.speak import speak
+
+        package = self.package
+        assert isinstance(package, JointPackage)  # check_speaking has seen to it
+        runs = [segment.model for segment in face.plan.segments]
+        spoken = spoken_windows(request, package, runs, work)
+        return spoken, speak(request, inputs, work, face, package, spoken, tell)
+
+    def _editor(
+        self, request: DubRequest, inputs: DubInputs, spoken: SpokenWindows | None, watch: Watch
+    ) -> WindowedEditor:
         from stage2_dubber.dub.editing.build import build_editor
 
         own = None
         if resolve_sampling(request.sampling, self.info.diffusion).inverts:
             own = own_features(request.video, self.speech, inputs.info.duration)
-        return build_editor(self.package, request.sampling, watch, own)
+        return build_editor(self.package, request.sampling, watch, own, spoken)
 
     def _lip_encoder(self) -> SpeechEncoder:
         """What tells lip shapes: the package's own predictor, or the one that is shipped."""

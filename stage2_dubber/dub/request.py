@@ -31,15 +31,19 @@ from stage2_dubber.dub.faces.choice import AUTO, FaceChoice
 from stage2_dubber.dub.faces.cues import Cue, SpokenCue, cue_sounds, cued_speech, spoken_cues
 from stage2_dubber.dub.length.options import Length, Outside, Timing
 from stage2_dubber.dub.length.place import SpeechPlace, speech_place
-from stage2_dubber.dub.length.tracks import carried_tracks, sound_losses
+from stage2_dubber.dub.length.tracks import carried_tracks, made_sound_losses, sound_losses
 from stage2_dubber.dub.length.video import length_warnings, shown_video
 from stage2_dubber.dub.provenance.provenance import Provenance
 from stage2_dubber.dub.resume.folder import has_published
+from stage2_dubber.dub.speaking.options import AudioRole, check_text, heard
 
 Choice = TypeVar("Choice", bound=Enum)
 
 _CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-_PATHS = ("track", "cues", "contact_sheet", "side_by_side", "report", "c2pa_cert", "c2pa_key")
+_PATHS = (
+    *("track", "cues", "contact_sheet", "side_by_side", "report", "c2pa_cert", "c2pa_key"),
+    "prompt_states",
+)
 _SPEECH_BEYOND = 30.0
 """Seconds of speech after the last picture that are encoded, too: encoders see so much at once."""
 _ROOM = 1.0
@@ -53,7 +57,7 @@ class DubRequest:
     Attributes:
         video: the clip to dub.
         audio: a sound file, or a video whose sound is meant; or the table ``cues``: the sound is then put
-            together from those that it names.
+            together from those that it names. By ``audio_role`` what is said, or a voice.
         output: the video to write; whole or absent.
         sampling: seed, steps and guidance, where they are not the package's own.
         timing: which part is dubbed, when the speech begins, and what is done about different lengths.
@@ -84,6 +88,10 @@ class DubRequest:
         provenance: say in the outputs' metadata that a model changed the mouths.
         consent: words about who has agreed, which are said there, too.
         c2pa_cert, c2pa_key: certificate and key (PEM) with which this is also signed, as a C2PA manifest.
+        audio_role: whether ``audio`` is what is said, or the voice in which the model says ``text``; the
+            video's own sound is a voice that speaks meanwhile.
+        text, language: what the model says, and the language's code.
+        prompt_states: a file of ``bootdub prompts`` instead of both.
     """
 
     video: Path
@@ -115,6 +123,10 @@ class DubRequest:
     consent: str | None = None
     c2pa_cert: Path | None = None
     c2pa_key: Path | None = None
+    audio_role: AudioRole = AudioRole.speech
+    text: str | None = None
+    language: str | None = None
+    prompt_states: Path | None = None
 
     @classmethod
     def of(
@@ -127,7 +139,8 @@ class DubRequest:
         """A request from what callers write by hand.
 
         Args:
-            video, audio, output: as above; no audio means the table of cues.
+            video, audio, output: as above; no audio means the table of cues, or, with a text, the video's
+                own sound as its voice.
             options: fields of this class, paths and choices also as text, and fields of
                 :class:`common.diffusion.options.SamplingOptions` and
                 :class:`stage2_dubber.dub.length.options.Timing`, which change ``sampling`` and ``timing``.
@@ -153,11 +166,15 @@ class DubRequest:
             if options.get(name) is not None:
                 options[name] = choice(kind, options[name], name)
         audio = audio if audio is not None else options.get("cues")
+        role = choice(AudioRole, options.pop("audio_role", AudioRole.speech), "audio role")
+        given = None if audio is None else Path(audio)
+        audio, role = heard(Path(video), given, role, options.get("text"), options.get("prompt_states"))
         if audio is None:
             raise UserError("There is no audio: give it, or a table of cues that names files.")
         sampling = replace(options.pop("sampling", None) or SamplingOptions(), **changes)
         timing = replace(options.pop("timing", None) or Timing(), **times)
-        return cls(Path(video), Path(audio), Path(output), sampling=sampling, timing=timing, **options)
+        options |= {"sampling": sampling, "timing": timing, "audio_role": role}
+        return cls(Path(video), audio, Path(output), **options)
 
     @property
     def face_choice(self) -> FaceChoice:
@@ -174,13 +191,19 @@ class DubRequest:
         return self.cues is not None and same_file(self.audio, self.cues)
 
     @property
+    def voice_follows(self) -> bool:
+        """Whether the voice in which the model speaks is that of the video itself."""
+        return self.audio_role is AudioRole.voice and same_file(self.audio, self.video)
+
+    @property
     def stated(self) -> Provenance:
         """What the outputs say about themselves.
 
         Raises:
             UserError: the options contradict each other.
         """
-        return Provenance.of(self.video, self.provenance, self.consent, self.c2pa_cert, self.c2pa_key)
+        speaks = self.audio_role is AudioRole.voice
+        return Provenance.of(self.video, self.provenance, self.consent, self.c2pa_cert, self.c2pa_key, speaks)
 
     @property
     def pictures(self) -> WantedPictures:
@@ -306,6 +329,7 @@ def check_request(request: DubRequest) -> DubInputs:
         UserError: an input is missing or of the wrong kind, or an output cannot or must not be written.
     """
     check_paths(request)
+    check_text(request.audio_role, request.text, request.language, request.prompt_states)
     request.stated.check(request.output)
     detector, options = request.face_backend()
     info = probe(request.video)
@@ -315,8 +339,14 @@ def check_request(request: DubRequest) -> DubInputs:
 
         BoxDetector(**{**options, "mesh": False}).check(info.width, info.height, info.frame_count)
     mixes, rule = request.mixes_cues, request.timing.length
+    speaks = request.audio_role is AudioRole.voice
+    if request.voice_follows and not info.has_audio:
+        raise UserError(
+            f"The video '{request.video}' has no sound that could tell the voice: give a sample of it with "
+            "--audio and --audio-role voice."
+        )
     audio = None if mixes else load_audio(request.audio, SAMPLE_RATE, request.audio_track)
-    seconds = info.duration if audio is None else len(audio) / SAMPLE_RATE
+    seconds = info.duration if audio is None or speaks else len(audio) / SAMPLE_RATE
     place = speech_place(request.timing, info.duration, seconds, request.cues is not None, mixes)
     video = shown_video(request.video, rule, place.zero + seconds)
     retiming = video.retiming if isinstance(video, RetimedVideo) else None
@@ -337,11 +367,14 @@ def check_request(request: DubRequest) -> DubInputs:
         patches = cue_sounds(request.audio)
     elif place.is_part and own:
         patches = (SoundPatch(request.audio, place.sound, request.audio_track),)
-    lost += left_out + sound_losses(request.audio, request.audio_track, suffix, bool(patches), mixes)
+    if speaks:
+        lost += left_out + made_sound_losses(suffix)
+    else:
+        lost += left_out + sound_losses(request.audio, request.audio_track, suffix, bool(patches), mixes)
     sound = AT_START if patches else place.sound
     if rule is Length.cut_off:
         sound = replace(sound, end=Fraction(shown.duration).limit_denominator(1_000_000))
-    tracks = Tracks(None if patches else request.audio_track, further, sound)
+    tracks = Tracks(None if patches or speaks else request.audio_track, further, sound)
     return DubInputs(
         shown,
         HeardSpeech.of(samples, shown.duration),
@@ -364,13 +397,18 @@ def check_paths(request: DubRequest) -> None:
     """
     require_file(request.video, "video")
     require_file(request.audio, "audio")
+    if request.prompt_states is not None:
+        require_file(request.prompt_states, "prompt states")
     _check_outputs(request)
 
 
 def _check_outputs(request: DubRequest) -> None:
     outputs = [request.output, request.contact_sheet, request.side_by_side, request.report]
     wanted = [Path(path) for path in outputs if path is not None]
-    given = (request.video, request.audio, request.track, request.face_choice.file, request.cues)
+    given = (
+        *(request.video, request.audio, request.track, request.face_choice.file, request.cues),
+        request.prompt_states,
+    )
     inputs = [Path(path) for path in given if path is not None]
     for position, path in enumerate(wanted):
         require_name(path)

@@ -19,7 +19,12 @@ from common.models.ltx2.conventions import CrossMask, CrossModulation, JointConv
 from common.models.ltx2.folder import JointFolder, folder_fingerprint, inspect_folder
 from common.models.ltx2.lora import read_lora
 from common.models.ltx2.package import LORA_FILE, PROMPT_FILE, check_joint_geometry
-from common.models.ltx2.prompts import StoredPrompts, encode_prompts, read_prompts
+from common.models.ltx2.prompts import (
+    StoredPrompts,
+    encode_prompts,
+    read_prompts,
+    require_text_parts,
+)
 from common.models.ltx2.settings import DISTILLED_STEPS, JointSettings
 from common.models.package_info import METADATA_FILE, RELEASED_PHASE, PackageInfo, write_info
 from common.speech.config import SpeechConfig
@@ -115,11 +120,8 @@ def open_joint_sources(
     _settings(sources, config)
     if states is not None:
         _require_negative(read_prompts(states, found.transformer.config), config, states)
-    elif not (folder / "text_encoder").is_dir() or not (folder / "tokenizer").is_dir():
-        raise UserError(
-            f"{folder}: lacks text_encoder or tokenizer, which compute the prompt's states; fetch them or "
-            "give --prompt-states."
-        )
+    else:
+        require_text_parts(folder)
     return sources
 
 

@@ -15,7 +15,7 @@ from common.models.ltx2.package import LORA_FILE, PROMPT_FILE
 from common.models.ltx2.transformer import JointTransformer
 from common.models.package_info import BASE_PHASE, PackageInfo, write_info
 from common.training.record import short_name
-from stage2_dubber.joint.config import JointTrainingConfig
+from stage2_dubber.joint.config import JointTrainingConfig, TargetAudio
 from stage2_dubber.joint.model import ADAPTER, JointStart
 
 MODEL_FOLDER = "ltx2"
@@ -31,7 +31,7 @@ def save_lora_package(
         start.opened.info,
         phase=PHASE,
         training=_record(config),
-        joint=replace(settings, model=str(Path(settings.model).resolve())),
+        joint=replace(settings, model=str(Path(settings.model).resolve()), speaks=_speaks(config)),
     )
     with atomic_dir(folder) as temporary:
         downscale = settings.conventions.reference_downscale
@@ -50,9 +50,18 @@ def save_model_package(
                 shutil.copytree(part, whole / part.name)
         shutil.copyfile(start.opened.model / INDEX_FILE, whole / INDEX_FILE)
         model.model.save_pretrained(whole / "transformer")
-        settings = replace(start.opened.settings, model=MODEL_FOLDER, fingerprint=folder_fingerprint(whole))
+        settings = replace(
+            start.opened.settings,
+            model=MODEL_FOLDER,
+            fingerprint=folder_fingerprint(whole),
+            speaks=_speaks(config),
+        )
         info = replace(start.opened.info, phase=BASE_PHASE, training=_record(config), joint=settings)
         _finish(temporary, start, info)
+
+
+def _speaks(config: JointTrainingConfig) -> bool:
+    return config.joint.audio is TargetAudio.generated
 
 
 def _finish(temporary: Path, start: JointStart, info: PackageInfo) -> None:

@@ -52,10 +52,11 @@ class ClipParts:
         video: (B, C, F, h, w) of the target: noisy but for the first ``given`` latent frames.
         given: how many of them are given clean.
         audio: (B, L, channels) tokens of the target's sound.
-        audio_given: the sound is given clean; else it is noisy.
+        audio_given: the sound is given clean; else it is noisy but for the first ``audio_motion`` tokens.
         reference: (B, C, F, h / d, w / d) of the source, d times smaller in pixels; None: there is none.
         reference_audio: (B, M, channels) tokens of the source's sound or of a voice; None: there is none.
         window: of which part of the picture ``video`` and ``reference`` are; None: the whole.
+        audio_motion: how many of the first tokens of a noisy sound are given clean.
     """
 
     clip: JointClip
@@ -66,6 +67,7 @@ class ClipParts:
     reference: Tensor | None = None
     reference_audio: Tensor | None = None
     window: CellWindow | None = None
+    audio_motion: int = 0
 
     def inputs(
         self,
@@ -103,8 +105,9 @@ class ClipParts:
         return unpack_video(torch.cat(made, dim=1), self.clip.grid)
 
     def sound(self, sampled: JointInputs) -> Tensor:
-        """(B, L, channels), the target's sound."""
-        return sampled.audio.groups[0].tokens
+        """(B, L, channels), the target's sound, the given tokens among it."""
+        made = [group.tokens for group in sampled.audio.groups if group.role is not Role.reference]
+        return torch.cat(made, dim=1)
 
     def _video_groups(self, model: JointTransformer) -> list[TokenGroup]:
         rope, downscale = model.model.rope, model.conventions.reference_downscale
@@ -124,8 +127,11 @@ class ClipParts:
 
     def _audio_groups(self, model: JointTransformer) -> list[TokenGroup]:
         rope = model.model.audio_rope
+        where, given = audio_positions(rope, self.audio.shape[1]), self.audio_motion
         role = Role.frozen if self.audio_given else Role.target
-        groups = [TokenGroup(role, self.audio, audio_positions(rope, self.audio.shape[1]))]
+        groups = [TokenGroup(role, self.audio[:, given:], where[:, :, given:])]
+        if given:
+            groups.insert(0, TokenGroup(Role.first_frame, self.audio[:, :given], where[:, :, :given]))
         if self.reference_audio is not None:
             count, time = self.reference_audio.shape[1], model.conventions.reference_time
             where = reference_audio_positions(rope, count, time)

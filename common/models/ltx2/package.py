@@ -18,7 +18,7 @@ from common.files import read_json
 from common.geometry import GeometryConfig, latents_to_frames
 from common.models.conventions import SeamRule
 from common.models.load import load_strictly
-from common.models.ltx2.codecs import JointAudioCodec, JointVideoCodec
+from common.models.ltx2.codecs import JointAudioCodec, JointVideoCodec, JointVocoder
 from common.models.ltx2.folder import CLASSES, CODECS, folder_fingerprint, load_joint_transformer
 from common.models.ltx2.lora import attach_lora, read_lora
 from common.models.ltx2.positions import JointClip
@@ -97,6 +97,11 @@ def load_joint_codecs(
     """The autoencoders in a folder of LTX-2. Raises UserError where one is missing or damaged."""
     video, audio = (_part(model / name, dtype).to(device) for name in CODECS)
     return JointVideoCodec(video), JointAudioCodec(audio)
+
+
+def load_joint_vocoder(model: Path, device: torch.device) -> JointVocoder:
+    """The vocoder in a folder of LTX-2, float32. Raises UserError where it is missing or damaged."""
+    return JointVocoder(_part(model / "vocoder", torch.float32).to(device))
 
 
 def load_joint_package(

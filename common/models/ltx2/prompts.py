@@ -80,6 +80,16 @@ def prompt_widths(config: Any) -> tuple[int, int]:
     return config.cross_attention_dim, config.audio_cross_attention_dim
 
 
+def require_text_parts(folder: Path) -> None:
+    """Raises UserError where the text encoder or its tokenizer is not in a folder of LTX-2."""
+    missing = [name for name in TEXT_PARTS if not (folder / name).is_dir()]
+    if missing:
+        raise UserError(
+            f"{folder}: lacks {', '.join(missing)}, which compute the states of prompts; fetch them, or give "
+            "--prompt-states with a file that was made where they are."
+        )
+
+
 @torch.no_grad()
 def encode_prompts(folder: Path, texts: Sequence[str]) -> list[PromptStates]:
     """States of ``texts``, float32, by the text encoder and the connectors in ``folder``.
@@ -92,12 +102,7 @@ def encode_prompts(folder: Path, texts: Sequence[str]) -> list[PromptStates]:
     """
     from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
 
-    missing = [name for name in TEXT_PARTS if not (folder / name).is_dir()]
-    if missing:
-        raise UserError(
-            f"{folder}: lacks {', '.join(missing)}, which compute the prompt's states; fetch them or give "
-            "--prompt-states."
-        )
+    require_text_parts(folder)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         encoder: Any = Gemma3ForConditionalGeneration.from_pretrained(

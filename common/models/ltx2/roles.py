@@ -22,7 +22,7 @@ class Role(str, Enum):
     target = "target"
     """To be denoised."""
     first_frame = "first_frame"
-    """The first latent frames of the target where they are given."""
+    """The first latent frames of the target, or the first tokens of its sound, where they are given."""
     frozen = "frozen"
     """A whole modality of the target that is given: the sound that is to be spoken, for instance."""
     reference = "reference"

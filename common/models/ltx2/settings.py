@@ -34,6 +34,7 @@ class JointSettings:
         perturbed_scale, perturbed_blocks: guidance away from what is predicted where these blocks pass the
             values of their self-attention on; 0: none.
         rescale: how far guidance's spread is brought back.
+        speaks: whether its weights were trained to make the sound, too; else they dub a given one alone.
     """
 
     model: str
@@ -46,6 +47,7 @@ class JointSettings:
     perturbed_scale: float = 0.0
     perturbed_blocks: tuple[int, ...] = ()
     rescale: float = 0.0
+    speaks: bool = True
 
     def __post_init__(self) -> None:
         at_least("joint.perturbed_scale", self.perturbed_scale, 0)

@@ -13,6 +13,7 @@ from stage2_dubber.dub.editing.windowed import Watch, WindowedEditor
 
 if TYPE_CHECKING:
     from common.models.ltx2.package import JointPackage
+    from stage2_dubber.dub.editing.speaking import SpokenWindows
 
 
 def build_editor(
@@ -20,6 +21,7 @@ def build_editor(
     options: SamplingOptions | None,
     watch: Watch,
     own_speech: np.ndarray | None = None,
+    spoken: SpokenWindows | None = None,
 ) -> WindowedEditor:
     """What edits crops with the model of ``package``.
 
@@ -28,6 +30,7 @@ def build_editor(
         options: what of its sampling is changed, and the seed.
         watch: what goes on beside.
         own_speech: (T, C) features of what the source says, where its inversion is started from.
+        spoken: what the model says, where it makes the speech.
     """
     options = options or SamplingOptions()
     if isinstance(package, ModelPackage):
@@ -37,4 +40,8 @@ def build_editor(
     # diffusers' pipelines of LTX-2 take seconds to import.
     from stage2_dubber.dub.editing.joint import JointEditor
 
-    return JointEditor(package, options, watch)
+    if spoken is None:
+        return JointEditor(package, options, watch)
+    from stage2_dubber.dub.editing.speaking import SpeakingEditor
+
+    return SpeakingEditor(package, options, watch, spoken)

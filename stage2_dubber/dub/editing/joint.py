@@ -15,10 +15,19 @@ from common.models.ltx2.codecs import mel_frames
 from common.models.ltx2.inputs import ClipParts
 from common.models.ltx2.package import JointPackage
 from common.models.ltx2.positions import JointClip, smaller
+from common.models.ltx2.roles import JointInputs, PromptStates
+from common.models.package_info import PackageInfo
 from common.speech.joint_mel import mel_window
 from stage2_dubber.dub.editing.colour import COLOUR_RULES
 from stage2_dubber.dub.editing.seams import BlendedSeams, Seams
 from stage2_dubber.dub.editing.windowed import Watch, WindowedEditor, WindowPart
+
+
+def joint_windows(info: PackageInfo, count: int) -> list[Window]:
+    """How a run of ``count`` frames is cut for a package of LTX-2."""
+    overlap = latents_to_frames(info.geometry.motion_latents, info.frame_stride)
+    rule = info.conventions.windows
+    return plan_windows(count, info.geometry.clip_frames, overlap, rule, stride=info.frame_stride)
 
 
 class JointEditor(WindowedEditor):
@@ -43,6 +52,7 @@ class JointEditor(WindowedEditor):
         )
         self._guidance = JointGuidance(
             text_video=settings.text_scale,
+            text_audio=settings.text_scale,
             perturbed=settings.perturbed_scale,
             blocks=settings.perturbed_blocks,
             isolated=sampling.audio_scale,
@@ -54,10 +64,7 @@ class JointEditor(WindowedEditor):
         return len(self._sigmas) - 1
 
     def windows(self, count: int) -> list[Window]:
-        stride = self._info.frame_stride
-        overlap = latents_to_frames(self._geometry.motion_latents, stride)
-        rule = self._conventions.windows
-        return plan_windows(count, self._geometry.clip_frames, overlap, rule, stride=stride)
+        return joint_windows(self._info, count)
 
     def _seams(self) -> Seams:
         return BlendedSeams(self._package.codec, COLOUR_RULES[self._conventions.colours])
@@ -74,18 +81,37 @@ class JointEditor(WindowedEditor):
         motion: torch.Tensor | None,
         progress: Callable[[int, int], None],
     ) -> torch.Tensor:
-        package = self._package
-        downscale = package.settings.conventions.reference_downscale
-        if downscale > 1:
-            reference = package.codec.encode_frames(smaller(part.frames, downscale)[None])
-        mel = torch.from_numpy(part.audio_features).to(self._device)
+        audio = self._encoded(torch.from_numpy(part.audio_features))
+        video, given = self._noisy(part, motion)
+        parts = ClipParts(
+            self._clip(part.window.length), video, given, audio, True, self._reference(part, reference)
+        )
+        return parts.latents(self._denoised(parts, self._package.prompts.positive, progress))
+
+    def _reference(self, part: WindowPart, reference: torch.Tensor) -> torch.Tensor:
+        """The source of a window, as small as the model wants it."""
+        downscale = self._package.settings.conventions.reference_downscale
+        if downscale == 1:
+            return reference
+        return self._package.codec.encode_frames(smaller(part.frames, downscale)[None])
+
+    def _noisy(self, part: WindowPart, motion: torch.Tensor | None) -> tuple[torch.Tensor, int]:
+        """Where the pictures of a window start from, and how many latent frames of it are given."""
         # Of the target's shape, which a smaller reference does not have.
-        video, given = self._noise(self._like(part), part), 0
-        if motion is not None:
-            given = motion.shape[2]
-            video = torch.cat((motion.to(video), video[:, :, given:]), dim=2)
-        audio = package.audio_codec.encode(mel.expand(1, 2, -1, -1))
-        parts = ClipParts(self._clip(part.window.length), video, given, audio, True, reference)
+        video = self._noise(self._like(part), part)
+        if motion is None:
+            return video, 0
+        given = motion.shape[2]
+        return torch.cat((motion.to(video), video[:, :, given:]), dim=2), given
+
+    def _encoded(self, mel: torch.Tensor) -> torch.Tensor:
+        """(1, L, channels) of a spectrogram (T, 64) of one channel, or (2, T, 64)."""
+        return self._package.audio_codec.encode(mel.to(self._device).expand(1, 2, -1, -1))
+
+    def _denoised(
+        self, parts: ClipParts, prompt: PromptStates, progress: Callable[[int, int], None]
+    ) -> JointInputs:
+        package = self._package
         noisiest = torch.ones(1, device=self._device)
         done = 0
 
@@ -94,15 +120,14 @@ class JointEditor(WindowedEditor):
             done += 1
             progress(done, self.all_steps)
 
-        sampled = sample_joint(
+        return sample_joint(
             package.transformer,
-            parts.inputs(package.transformer, package.prompts.positive, noisiest),
+            parts.inputs(package.transformer, prompt, noisiest),
             self._sigmas,
             self._guidance,
             package.prompts.negative,
             told,
         )
-        return parts.latents(sampled)
 
     def _clip(self, frames: int) -> JointClip:
         return JointClip(frames, self.crop_size, self.crop_size, self.fps)

@@ -134,7 +134,7 @@ class WindowedEditor(ABC):
         return sum(
             window.valid - window.new_from
             for number, window in enumerate(self.windows(len(run)))
-            if kept(_name(run.start, number)).is_file()
+            if kept(window_name(run.start, number)).is_file()
         )
 
     def stream(
@@ -170,7 +170,7 @@ class WindowedEditor(ABC):
                 following[0].new_from if following else 0,
                 self._speech_of(window, audio_features, start_frame),
                 start_frame + window.start,
-                _name(start_frame, number),
+                window_name(start_frame, number),
             )
             return ahead.start(partial(self._edit, part, seams, ahead.stopping))
 
@@ -240,7 +240,7 @@ class WindowedEditor(ABC):
         return torch.randn(like.shape, generator=generator).to(self._device)
 
 
-def _name(start_frame: int, number: int) -> str:
+def window_name(start_frame: int, number: int) -> str:
     """Of a window among all of a clip: where its run begins, and its number there."""
     return f"{start_frame}-{number}"
 

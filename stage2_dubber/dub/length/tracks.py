@@ -52,7 +52,7 @@ def sound_losses(
     """
     if not patched:
         return sound_warnings(audio, suffix, track)
-    kind = "24-bit PCM" if suffix in _PCM else "Opus" if FORMATS[suffix] == "webm" else "AAC"
+    kind = _kind(suffix)
     if mixes:
         return (
             f"The sound is put together from the files of the cues, and written as {kind}; --audio gives one "
@@ -62,3 +62,16 @@ def sound_losses(
         f"The sound is put together from the video's own and the speech, and written as {kind}; with "
         "--outside silence the speech is kept as given.",
     )
+
+
+def made_sound_losses(suffix: str) -> tuple[str, ...]:
+    """What becomes of the video's sound where the model makes the speech, a sentence each."""
+    return (
+        f"The sound is made by the model where a face is dubbed, also where the video's own had music or "
+        f"noise, and written as {_kind(suffix)}.",
+    )
+
+
+def _kind(suffix: str) -> str:
+    """How sound that is put together is written."""
+    return "24-bit PCM" if suffix in _PCM else "Opus" if FORMATS[suffix] == "webm" else "AAC"

@@ -16,6 +16,8 @@ from stage2_dubber.dub.length.options import Timing
 from stage2_dubber.dub.request import DubRequest, check_paths
 
 REQUIRED = ("video", "audio", "output")
+_UNHEARD = ("cues", "text", "prompt_states")
+"""Columns with which a row needs no audio."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _job(table: Path, line: int, row: dict[str, str | None], overwrite: bool) ->
         raise UserError("it has not as many cells as columns")
     values = {name: (value or "").strip() for name, value in row.items()}
     for name in REQUIRED:
-        if not values[name] and not (name == "audio" and values.get("cues")):
+        if not values[name] and not (name == "audio" and any(map(values.get, _UNHEARD))):
             raise UserError(f"its '{name}' is empty")
     given: dict[str, Any] = {}
     for name, text in values.items():

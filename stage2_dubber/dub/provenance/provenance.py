@@ -27,9 +27,15 @@ class Provenance:
 
     @classmethod
     def of(
-        cls, video: Path, wanted: bool, consent: str | None, certificate: Path | None, key: Path | None
+        cls,
+        video: Path,
+        wanted: bool,
+        consent: str | None,
+        certificate: Path | None,
+        key: Path | None,
+        speaks: bool = False,
     ) -> Provenance:
-        """From what a user asks for.
+        """From what a user asks for; ``speaks``: a model makes the speech, too.
 
         Raises:
             UserError: the options contradict each other.
@@ -41,7 +47,7 @@ class Provenance:
         if (certificate is None) != (key is None):
             raise UserError("--c2pa-cert and --c2pa-key belong together: give both.")
         credentials = Credentials(certificate, key) if certificate is not None and key is not None else None
-        return cls(Statement(consent) if wanted else None, credentials, video)
+        return cls(Statement(consent, speaks) if wanted else None, credentials, video)
 
     def check(self, output: Path) -> None:
         """Find what is wrong before the work.
@@ -77,4 +83,5 @@ class Provenance:
             return "The output does not say that it is a dub (--no-provenance)."
         how = "XMP" if self.credentials is None else "XMP and a signed C2PA manifest"
         consent = ", with the consent given" if self.statement.consent is not None else ""
-        return f"The output says in its metadata ({how}) that a model changed the mouths{consent}."
+        what = "changed the mouths" + (" and made the speech" if self.statement.speaks else "")
+        return f"The output says in its metadata ({how}) that a model {what}{consent}."

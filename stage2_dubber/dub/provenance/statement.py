@@ -17,6 +17,7 @@ SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrain
 """IPTC's term for recordings of which a trained model has made a part."""
 TOOL = "BootDub"
 DESCRIPTION = "The mouths of people in this video were changed by a model to follow other speech."
+SPOKEN = "The speech and the mouths of people in this video were made by a model."
 
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _RIGHTS = "http://ns.adobe.com/xap/1.0/rights/"
@@ -29,9 +30,16 @@ class Statement:
 
     Attributes:
         consent: the user's words about who has agreed; None: nothing is said.
+        speaks: whether a model made the speech, too.
     """
 
     consent: str | None = None
+    speaks: bool = False
+
+    @property
+    def description(self) -> str:
+        """What was done."""
+        return SPOKEN if self.speaks else DESCRIPTION
 
     def check(self) -> None:
         """Raises:
@@ -59,7 +67,7 @@ class Statement:
         }
         names = "".join(f" xmlns:{name}={quoteattr(address)}" for name, address in spaces.items())
         values = "".join(f" {name}={quoteattr(value)}" for name, value in attributes.items())
-        content = _text("dc:description", DESCRIPTION)
+        content = _text("dc:description", self.description)
         if self.consent is not None:
             content += _text("xmpRights:UsageTerms", self.consent)
         return (
@@ -81,7 +89,7 @@ class Statement:
             "action": "c2pa.edited",
             "digitalSourceType": SOURCE_TYPE,
             "softwareAgent": agent,
-            "description": DESCRIPTION,
+            "description": self.description,
         }
         # The first action must be one of these two.
         first: dict[str, Any] = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE}

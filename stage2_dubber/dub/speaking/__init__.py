@@ -1,0 +1,1 @@
+"""Dubs whose speech is made by the model, for a text and a voice."""
