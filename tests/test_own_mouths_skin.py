@@ -2,211 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
-
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from own_mouth_clips import drawn_talker, mouth
-from scipy.interpolate import PchipInterpolator, RBFInterpolator
+from scipy.interpolate import RBFInterpolator
 
-from common.own_mouths.drawn import MouthColours, drawn_inside, drawn_share, mouth_colours
-from common.own_mouths.inside import Opening, lower_share, splitting_line
 from common.own_mouths.plates import pulled, thin_plate, thin_plates
 from common.own_mouths.skin import Aligner, lit, motion_blurred
-
-EDGE = 0.02  # eye-corner distances about a lip's edge in which plates pass into each other
-
-
-def _grid(opening: Opening, columns: int = 41) -> tuple[np.ndarray, np.ndarray]:
-    """x and y in the face's axes: columns across the mouth, rows from far above to far below, 0.001 apart."""
-    left, right = opening.upper[[0, -1], 0]
-    x, y = np.meshgrid(np.linspace(left - 0.1, right + 0.1, columns), np.arange(0.6, 1.4, 0.001))
-    return x.astype(np.float32), y.astype(np.float32)
-
-
-def _opening(gap: float) -> Opening:
-    return Opening.of(mouth(gap)[:, :2])
 
 
 def _texture(height: int = 120, width: int = 160, seed: int = 0, coarse: float = 2.0) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(0, 1, (height, width, 3)).astype(np.float32)
     soft = cv2.GaussianBlur(noise, (0, 0), coarse)
     return np.asarray(128 + 40 * soft / soft.std(), np.float32).clip(5, 250)
-
-
-class TestInside:
-    @settings(max_examples=40, deadline=None)
-    @given(
-        gap=st.floats(0, 0.35),
-        shown=st.floats(0, 0.35),
-        split=st.none() | st.floats(0.25, 0.85),
-    )
-    def test_above_the_lips_the_upper_plate_below_them_the_lower_one(self, gap, shown, split):
-        opening = _opening(gap)
-        x, y = _grid(opening)
-        upper, lower = opening.edges(x)
-        share = lower_share(x, y, opening, shown, split)
-        assert (share >= 0).all() and (share <= 1).all()
-        away = EDGE + opening.beyond(x)
-        assert (share[y < upper - away] == 0).all()
-        assert (share[y > lower + away] == 1).all()
-        assert (np.diff(share, axis=0) >= -1e-6).all(), "the farther down, the more of the lower plate"
-
-    @settings(max_examples=30, deadline=None)
-    @given(shown=st.floats(0.08, 0.2), more=st.floats(1.1, 1.7), split=st.floats(0.3, 0.7))
-    def test_rows_of_teeth_keep_their_size_when_the_mouth_opens(self, shown, more, split):
-        opening = _opening(shown * more)
-        x, y = _grid(opening)
-        upper, lower = (edge[0] for edge in opening.edges(x))
-        middle = x.shape[1] // 2
-        share = lower_share(x, y, opening, shown, split)[:, middle]
-        column, top, bottom = y[:, middle], float(upper[middle]), float(lower[middle])
-        # What was above the splitting line goes with the upper plate, what was below it with the lower one.
-        of_upper = (column > top) & (column < top + split * shown - 0.005)
-        of_lower = (column < bottom) & (column > bottom - (1 - split) * shown + EDGE)
-        assert of_upper.any() and of_lower.any()
-        assert (share[of_upper] < 1e-3).all() and (share[of_lower] > 1 - 1e-3).all()
-
-    def test_without_a_splitting_line_the_inside_is_stretched_as_a_whole(self):
-        opening = _opening(0.3)
-        x, y = _grid(opening)
-        middle = x.shape[1] // 2
-        upper, lower = (float(edge[0, middle]) for edge in opening.edges(x))
-        share = lower_share(x, y, opening, 0.15, None)[:, middle]
-        heights = (y[:, middle] - upper) / (lower - upper)
-        np.testing.assert_allclose(share, heights.clip(0, 1), atol=0.02)
-
-    @pytest.mark.parametrize("split", [None, 0.4])
-    def test_a_mouth_that_closes_is_covered_from_below(self, split):
-        shown = 0.3
-        opening = _opening(0.1)
-        x, y = _grid(opening)
-        middle = x.shape[1] // 2
-        upper, lower = (float(edge[0, middle]) for edge in opening.edges(x))
-        share, column = lower_share(x, y, opening, shown, split)[:, middle], y[:, middle]
-        between = (column > upper) & (column < lower - EDGE)
-        # What is still seen is the upper part of what was there, at its own size.
-        assert between.any() and (share[between] < 1e-3).all()
-
-    def test_no_step_from_opening_to_closing(self):
-        opening = _opening(0.2)
-        x, y = _grid(opening)
-        shares = [lower_share(x, y, opening, float(s), 0.5) for s in np.linspace(0.19, 0.25, 61)]
-        steps = [np.abs(b - a).mean() for a, b in itertools.pairwise(shares)]
-        assert max(steps) < 0.01
-
-    def test_pressed_lips_show_the_lower_one(self):
-        face = mouth(0.0)[:, :2]
-        face[[65, 66, 67], 1] -= 0.02
-        opening = Opening.of(face)
-        x, y = _grid(opening)
-        upper, lower = opening.edges(x)
-        np.testing.assert_allclose(upper, np.minimum(upper, lower))
-        assert opening.gap == 0
-        assert lower_share(x, y, opening, 0.1, 0.5)[y > lower + EDGE + opening.beyond(x)].min() == 1
-
-    def test_an_opening_knows_its_gap_and_its_edges(self):
-        opening = _opening(0.17)
-        assert opening.gap == pytest.approx(0.17)
-        at = opening.upper[:, 0].astype(np.float32)[None]
-        upper, lower = opening.edges(at)
-        np.testing.assert_allclose(upper[0], opening.upper[:, 1], atol=1e-4)
-        np.testing.assert_allclose(lower[0, 1:-1], opening.lower[1:-1, 1], atol=1e-3)
-        outside = np.array([[opening.upper[0, 0] - 0.1, 0.0, opening.upper[-1, 0] + 0.2]], np.float32)
-        np.testing.assert_allclose(opening.beyond(outside)[0], [0.1, 0, 0.2], atol=1e-5)
-
-    @settings(max_examples=20, deadline=None)
-    @given(heights=st.lists(st.floats(-0.05, 0.2), min_size=5, max_size=5), seed=st.integers(0, 99))
-    def test_edges_are_the_curves_of_scipy(self, heights, seed):
-        opening = _opening(0.1)
-        aside = opening.lower[:, 0] + np.random.default_rng(seed).uniform(-0.02, 0.02, 5)
-        lower = np.stack([aside, opening.lower[:, 1] + heights], axis=1)
-        x, _ = _grid(opening, 301)
-        found = Opening(opening.upper, lower).edges(x[:1])[1]
-        exact = PchipInterpolator(*lower.T)(np.clip(x[:1], aside[0], aside[-1]))
-        # The curve is tabulated: it is furthest off where it is bent most.
-        np.testing.assert_allclose(found, exact, atol=2e-3)
-
-    def test_corners_that_share_a_column_are_no_trouble(self):
-        face = mouth(0.2)[:, :2]
-        face[[60, 61, 67], 0] = face[61, 0]
-        x, y = _grid(Opening.of(face))
-        assert np.isfinite(lower_share(x, y, Opening.of(face), 0.1, 0.5)).all()
-
-    @settings(max_examples=20, deadline=None)
-    @given(at=st.floats(0.3, 0.8), light=st.floats(0.4, 1.0))
-    def test_the_splitting_line_is_the_dark_band(self, at, light):
-        heights = (np.arange(24) + 0.5) / 24
-        rows = np.where(np.abs(heights - at) < 0.1, 20, 220) * light
-        inside = np.broadcast_to(rows[:, None, None], (24, 24, 3)).astype(np.uint8)
-        assert splitting_line(inside) == pytest.approx(at, abs=0.05)
-
-    def test_a_mouth_of_one_colour_is_split_in_its_middle(self):
-        assert splitting_line(np.full((24, 24, 3), 90, np.uint8)) == 0.5
-
-    def test_a_line_at_the_very_edge_is_not_believed(self):
-        inside = np.full((24, 24, 3), 200, np.uint8)
-        inside[:2] = 0
-        assert 0.2 < splitting_line(inside) < 0.5
-        assert 0.5 < splitting_line(inside[::-1]) < 0.9
-
-
-class TestDrawnInside:
-    colours = MouthColours(np.array([160, 70, 70], np.float32), np.array([200, 160, 140], np.float32))
-
-    @settings(max_examples=20, deadline=None)
-    @given(gap=st.floats(0, 0.4))
-    def test_nothing_is_drawn_outside_of_the_lips(self, gap):
-        opening = _opening(gap)
-        x, y = _grid(opening)
-        upper, lower = opening.edges(x)
-        picture, opacity = drawn_inside(x, y, opening, self.colours)
-        assert picture.shape == (*x.shape, 3) and np.isfinite(picture).all()
-        assert (picture >= 0).all() and (picture <= 255).all()
-        assert (opacity >= 0).all() and (opacity <= 1).all()
-        outside = (y <= upper) | (y >= lower) | (opening.beyond(x) > 0)
-        assert (opacity[outside] == 0).all()
-        if gap > 0.1:
-            assert (opacity[~outside] == 1).mean() > 0.5
-
-    def test_teeth_above_darkness_below_and_the_faces_own_light(self):
-        opening = _opening(0.3)
-        x, y = _grid(opening)
-        middle = x.shape[1] // 2
-        upper = float(opening.edges(x)[0][0, middle])
-        picture, _ = drawn_inside(x, y, opening, self.colours)
-        luma, depth = picture[:, middle].mean(axis=-1), y[:, middle] - upper
-        teeth, dark = (
-            luma[(depth > 0.03) & (depth < 0.06)].mean(),
-            luma[(depth > 0.12) & (depth < 0.15)].mean(),
-        )
-        assert teeth > 2 * dark
-        dim = MouthColours(0.4 * self.colours.lips, 0.4 * self.colours.skin)
-        np.testing.assert_allclose(drawn_inside(x, y, opening, dim)[0], 0.4 * picture, atol=12)
-
-    def test_it_is_drawn_only_beyond_what_film_can_fill_and_comes_in_softly(self):
-        shares = [drawn_share(g, 0.2) for g in (0.0, 0.2, 0.21, 0.22, 0.4)]
-        assert shares[0] == shares[1] == 0 and shares[-1] == 1
-        assert shares == sorted(shares) and 0 < shares[2] < shares[3] <= 1
-
-    def test_colours_are_those_of_the_face(self):
-        clip = drawn_talker(np.array([0.1]))
-        colours = mouth_colours(clip.frames[0], clip.landmarks[0, :, :2].astype(float))
-        np.testing.assert_allclose(colours.lips, [160, 60, 60], atol=15)
-        np.testing.assert_allclose(colours.skin, [190, 150, 130], atol=20)
-        # A moustache, and hair on the chin: neither lips nor skin.
-        hairy, points = clip.frames[0].copy(), clip.landmarks[0]
-        top, bottom = int(points[33, 1]) + 3, int(points[51, 1]) + 2
-        hairy[top:bottom, int(points[48, 0]) : int(points[54, 0])] = 60
-        hairy[int(points[57, 1]) + 3 : int(points[8, 1])] = 60
-        shaved = mouth_colours(hairy, points[:, :2].astype(float))
-        np.testing.assert_allclose(shaved.lips, colours.lips, atol=15)
-        np.testing.assert_allclose(shaved.skin, colours.skin, atol=20)
-        away = mouth_colours(clip.frames[0], clip.landmarks[0, :, :2] + 1000.0)
-        assert np.isfinite(away.lips).all()
 
 
 class TestPlates:

@@ -16,15 +16,20 @@ from common.own_mouths.inside import Opening
 Picture = NDArray[np.float32]
 Map = NDArray[np.float32]
 
-# Parts of the lips' colour: the cavity and the tongue.
-_CAVITY, _TONGUE = 0.27, 0.6
-# Teeth: colour for a skin whose brightest channel is 1 (a tan lowers the mean, not the light),
-# most of their height (eye-corner distances), the share of the gap that they fill.
+# Parts of the lips' colour: the cavity and the tongue, redder than these.
+_CAVITY, _TONGUE = (share * np.array([1.0, 0.82, 0.82], np.float32) for share in (0.27, 0.6))
+# Teeth: colour in white light of 1, most of their height (eye-corner distances), the share of the gap that
+# they fill.
 _TEETH = np.array([0.92, 0.87, 0.78], np.float32)
+# Light: as bright as the brightest channel of skin, or so many times that of lips (a tan lowers the mean, not
+# the light; a beard is darker than both). As red as this power of the skin's hue over that of pale skin in
+# white light: how much of the hue is the skin's own is not known.
+_SKIN, _HUE = np.array([1.0, 0.8, 0.7], np.float32), 0.5
+_OF_LIPS = 1.15
 _TEETH_BRIGHTEST = 215.0
 _TEETH_HEIGHT, _TEETH_SHARE = 0.085, 0.5
 # They end softly, are shaded below the lip over this depth, and fade towards the corners.
-_SOFT, _SHADE_DEPTH, _SHADE = 0.012, 0.03, 0.55
+_SOFT, _SHADE_DEPTH, _SHADE = 0.016, 0.03, 0.6
 _TONGUE_SHARE, _TONGUE_OPACITY = 0.5, 0.85
 _FEATHER = 0.012
 # The film's own inside gives way over so much of the gap.
@@ -62,13 +67,30 @@ def drawn_inside(x: Map, y: Map, opening: Opening, colours: MouthColours) -> tup
     picture = _over(picture, _TONGUE * colours.lips, tongue * (1 - across**2))
     height = np.minimum(_TEETH_SHARE * gap, _TEETH_HEIGHT * (1 - 0.35 * across**2))
     teeth = _step(height - depth, np.full_like(x, _SOFT)) * (1 - across**4)
-    light = min(float(colours.skin.max()), _TEETH_BRIGHTEST / float(_TEETH.max()))
+    light = _light(colours)
     shade = 1 - (1 - _SHADE) * np.clip(1 - depth / _SHADE_DEPTH, 0, 1) ** 2
-    shade = shade * (1 - 0.35 * across**2)
-    picture = _over(picture, light * _TEETH * shade[..., None], teeth)
+    shade = shade * (1 - 0.4 * across**2)
+    # The lip's shadow has the lip's colour.
+    shaded = _over(light * _TEETH, _CAVITY * colours.lips, 1 - shade)
+    picture = _over(picture, shaded, teeth)
     inside = np.minimum(depth, rise) / _FEATHER
     opacity = np.clip(inside, 0, 1) * (opening.beyond(x) <= 0)
     return picture, np.asarray(opacity, np.float32)
+
+
+def between_rows(
+    picture: Picture, drawn_out: Map, colour: NDArray[np.float32], colours: MouthColours
+) -> Picture:
+    """A picture (h, w, 3) in which what is ``drawn_out`` (h, w) is no brighter than what lies between rows.
+
+    One line of film is drawn out there: a tooth that it crosses would be a stripe.
+
+    Args:
+        colour: (3,) of the :class:`common.own_mouths.parting.Parting`; never brighter than a tongue.
+        colours: of the face.
+    """
+    most = np.minimum(colour, _TONGUE * colours.lips)
+    return np.asarray(picture + drawn_out[..., None] * (np.minimum(picture, most) - picture), np.float32)
 
 
 def mouth_colours(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> MouthColours:
@@ -103,11 +125,18 @@ def _median(
     return np.asarray(np.median(values, axis=0), np.float32)
 
 
+def _light(colours: MouthColours) -> NDArray[np.float32]:
+    """(3,) levels of white in the light of the face."""
+    level = float(np.maximum(colours.skin, _OF_LIPS * colours.lips).max())
+    hue = np.minimum(colours.skin / np.maximum(colours.skin.max(), 1) / _SKIN, 1) ** _HUE
+    return np.asarray(min(level, _TEETH_BRIGHTEST / float(_TEETH.max())) * hue, np.float32)
+
+
 def _step(value: Map, width: Map) -> Map:
     """0 below 0, 1 above ``width``, smooth between."""
     share = np.clip(value / width, 0, 1)
     return np.asarray(share * share * (3 - 2 * share), np.float32)
 
 
-def _over(picture: Picture, colour: NDArray[np.float32], opacity: Map) -> Picture:
+def _over(picture: Picture, colour: Picture, opacity: Map) -> Picture:
     return np.asarray(picture + opacity[..., None] * (colour - picture), np.float32)

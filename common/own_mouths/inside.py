@@ -2,9 +2,9 @@
 
 The plates agree at the corners and come apart between the lips, where the skin does. Upper teeth are fixed
 to the head and lower ones to the jaw, so the rows keep their size whatever the gap does: what is between the
-lips goes with the upper plate down to a splitting line, with the lower plate below it. Where a mouth closes,
-the lower lip covers what the upper plate shows; where it opens, the darkness at the splitting line is drawn
-out.
+lips goes with the upper plate down to the line at which the rows part (:mod:`common.own_mouths.parting`),
+with the lower plate below it. Where a mouth closes, the lower lip covers what the upper plate shows; where it
+opens, the darkness at the parting is drawn out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from common.own_mouths.parting import Parting
 
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -26,6 +28,8 @@ _SPREAD = 0.35
 # Half width of the passage at a lip's edge, eye-corner distances.
 _EDGE = 0.008
 _LEAST_HEIGHT = 0.004
+# From this height on (twice: wholly) what is drawn out shows as such.
+_ROOM = 0.015
 _TABLE = 1024
 
 
@@ -73,20 +77,26 @@ class Opening:
         left, right = self.upper[[0, -1], 0]
         return np.asarray(np.maximum(left - x, 0) + np.maximum(x - right, 0), np.float32)
 
+    def across(self, x: Map, values: Array) -> Map:
+        """``values`` (C,), given at equal steps from corner to corner, at each x; constant beyond them."""
+        left, right = self.upper[[0, -1], 0]
+        return np.asarray(np.interp(x, np.linspace(left, right, len(values)), values), np.float32)
 
-def lower_share(x: Map, y: Map, new: Opening, shown: float, split: float | None) -> Map:
-    """Share of the lower plate at each pixel, 0 to 1.
+
+def plate_shares(x: Map, y: Map, new: Opening, shown: float, parting: Parting | None) -> tuple[Map, Map]:
+    """Share of the lower plate at each pixel, and how far what is seen there is drawn out; both 0 to 1.
 
     With s the height below the upper lip's edge, g the new gap and g0 the shown one: outside of the mouth
     the share is 0 above and 1 below. Between the lips the upper plate reaches down to s = a and the lower
-    plate up to s = g - (g0 - a), where a = split * g0; between these the share is linear. Where g < g0 these
-    two cross: the upper plate then reaches to the lower lip's edge in the measure in which the mouth closes.
+    plate up to s = g - (g0 - a), where a = p * g0 and p the parting's height; between these the share is
+    linear, and one line of film is drawn out. Where g < g0 these two cross: the upper plate then reaches to
+    the lower lip's edge in the measure in which the mouth closes.
 
     Args:
         x, y: (h, w) pixels in the face's axes.
         new: the gap as it shall be.
         shown: the gap that the moment shows.
-        split: splitting line as a share of the gap, from above; None: the gap is stretched as a whole.
+        parting: where its rows part; None: the gap is stretched as a whole.
     """
     upper, lower = new.edges(x)
     beyond = new.beyond(x)
@@ -94,35 +104,25 @@ def lower_share(x: Map, y: Map, new: Opening, shown: float, split: float | None)
     height = np.maximum(lower - upper, 0)
     linear = np.clip((y - upper + soft) / np.maximum(height + 2 * soft, _LEAST_HEIGHT), 0, 1)
     at_edge = np.clip(0.5 + (y - lower) / (2 * _EDGE), 0, 1)
-    if split is None:
+    closing = float(np.clip((shown - new.gap) / max(0.15 * shown, 1e-3), 0, 1))
+    drawn_out = np.zeros_like(x)
+    if parting is None:
         opening = linear
     else:
+        split = new.across(x, parting.heights)
         scale = shown / max(new.gap, 1e-6)
-        # The moment's own gap above and below the splitting line, where this column's height is less in
-        # proportion.
+        # The moment's own gap above and below the parting, where this column's height is less in proportion.
         above, below = split * scale * height, (1 - split) * scale * height
-        room = np.maximum(height - above - below, 2 * _EDGE)
-        opening = np.clip((y - upper - above) / room, 0, 1)
-    closing = float(np.clip((shown - new.gap) / max(0.15 * shown, 1e-3), 0, 1))
+        room = height - above - below
+        depth = y - upper - above
+        opening = np.clip(depth / np.maximum(room, 2 * _EDGE), 0, 1)
+        if closing < 1:
+            inner = np.clip(np.minimum(depth, room - depth) / _EDGE, 0, 1)
+            drawn_out = (1 - closing) * inner * np.clip(room / _ROOM - 1, 0, 1)
+            drawn_out[beyond > 0] = 0
     between = closing * at_edge + (1 - closing) * opening
-    return np.asarray(np.where(beyond > 0, linear, between), np.float32)
-
-
-def splitting_line(inside: NDArray[np.uint8]) -> float:
-    """Where rows of teeth part: the darkest height of an open mouth as a share of the gap, from above.
-
-    Args:
-        inside: (h, w, 3) what is between the lips, stretched to a rectangle.
-
-    Returns:
-        0.25 to 0.85; weighted by darkness, so that a tongue between the rows moves it little.
-    """
-    luma = inside.astype(np.float32).mean(axis=-1).mean(axis=1)
-    dark = np.maximum(luma.max() - luma, 0) ** 2
-    if dark.sum() <= 0:
-        return 0.5
-    heights = (np.arange(len(luma)) + 0.5) / len(luma)
-    return float(np.clip((dark * heights).sum() / dark.sum(), 0.25, 0.85))
+    share = np.where(beyond > 0, linear, between)
+    return np.asarray(share, np.float32), np.asarray(drawn_out, np.float32)
 
 
 @dataclass(frozen=True)

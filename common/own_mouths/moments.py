@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from common.face.layout import INNER_LIP_PAIRS
 from common.own_mouths.bank import Bank, Patch
 from common.own_mouths.drawn import MouthColours, mouth_colours
-from common.own_mouths.inside import splitting_line
-
-_SPLIT_SIZE = (24, 24)
+from common.own_mouths.frame import FaceAxes
+from common.own_mouths.inside import Opening
+from common.own_mouths.parting import INSIDE_SIZE, Parting, parting_of
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,21 @@ class Moment:
         return float(gaps.mean() / self.unit)
 
     @cached_property
-    def split(self) -> float:
-        """Splitting line of its open mouth (:func:`common.own_mouths.inside.splitting_line`)."""
-        points = self._points
-        corners = np.array([points[61], points[63], points[65], points[67]], np.float32)
-        width, height = _SPLIT_SIZE
-        square = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-        matrix = cv2.getPerspectiveTransform(corners, square)
-        inside = cv2.warpPerspective(self.patch.picture, matrix, _SPLIT_SIZE, borderMode=cv2.BORDER_REPLICATE)
-        return splitting_line(np.asarray(inside, np.uint8))
+    def parting(self) -> Parting:
+        """Where the rows of its open mouth part."""
+        axes = FaceAxes.of(self.landmarks, self.unit)
+        opening = Opening.of(axes.to_face(self.landmarks[:, :2]))
+        columns, rows = INSIDE_SIZE
+        x = np.linspace(opening.upper[0, 0], opening.upper[-1, 0], columns, dtype=np.float32)[None]
+        upper, lower = opening.edges(x)
+        heights = (np.arange(rows, dtype=np.float32)[:, None] + 0.5) / rows
+        y = upper + heights * (lower - upper)
+        places = axes.to_pixels(np.stack([np.broadcast_to(x, y.shape), y], axis=-1)) - self.patch.origin
+        maps = np.asarray(places, np.float32)
+        inside = cv2.remap(
+            self.patch.picture, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        return parting_of(np.asarray(inside, np.uint8))
 
     @property
     def luma(self) -> NDArray[np.uint8]:

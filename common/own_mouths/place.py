@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from common.face.layout import JAW
 from common.own_mouths.bank import Bank, head_motion
 from common.own_mouths.config import OwnMouthsConfig
-from common.own_mouths.drawn import drawn_inside, drawn_share
+from common.own_mouths.drawn import between_rows, drawn_inside, drawn_share
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, filmed_gap, frontality, goal_face
 from common.own_mouths.heads import Heads
-from common.own_mouths.inside import Opening, lower_share
+from common.own_mouths.inside import Opening, plate_shares
 from common.own_mouths.moments import Moment, moments_of
 from common.own_mouths.plan import MouthPlan
 from common.own_mouths.plates import Field, Roi, pulled, thin_plate, thin_plates
@@ -188,13 +188,15 @@ class FramePlacer:
         moment, unit = self._moments[number], aim.axes.unit
         spot, alpha = aim.mask.spot, aim.mask.alpha
         patch = moment.patch
-        field = self._field(aim, number)
+        field, drawn_out = self._field(aim, number)
         if not self._is_own(aim.frame, number):
             # As sharp as what it is laid on: the flow is thrown off by a softer picture.
             seen = pulled(moment.luma, field, spot, patch.origin).astype(np.float32)
             weight = ((alpha > 0.01) & (alpha < 0.8)).astype(np.float32)
             field = field + Aligner()(aim.luma, lit(aim.luma, seen, alpha, unit), weight, unit)
         picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
+        if self._config.inside:
+            picture = between_rows(picture, drawn_out, moment.parting.colour, moment.colours)
         picture = lit(aim.below, self._blurred(aim.frame, number, picture), alpha, unit)
         return self._with_inside(aim, moment, picture)
 
@@ -220,8 +222,11 @@ class FramePlacer:
             return picture
         return motion_blurred(picture, here * (_SHUTTER * (length - had) / length))
 
-    def _field(self, aim: _Aim, number: int) -> Field:
-        """From pixels of the mask's spot to those of the moment's frame: two plates, parted at the lips."""
+    def _field(self, aim: _Aim, number: int) -> tuple[Field, Map]:
+        """From pixels of the mask's spot to those of the moment's frame: two plates, parted at the lips.
+
+        And how far each pixel is drawn out (:func:`common.own_mouths.inside.plate_shares`).
+        """
         moment, unit = self._moments[number], aim.axes.unit
         source, goal = (
             np.concatenate([points[_PLATES_POINTS], cheeks[place]])
@@ -234,9 +239,9 @@ class FramePlacer:
         members = [np.r_[:above, both : len(goal)], np.r_[above : len(goal)]]
         slack = (_LIP_SLACK * unit) ** 2
         upper, lower = thin_plates(source, goal, members, aim.mask.spot, _LIP_STEP * unit, slack)
-        split = moment.split if self._config.inside else None
-        share = lower_share(aim.mask.x, aim.mask.y, aim.opening, moment.gap, split)
-        return np.asarray(upper * (1 - share) + lower * share, np.float32)
+        parting = moment.parting if self._config.inside else None
+        share, drawn_out = plate_shares(aim.mask.x, aim.mask.y, aim.opening, moment.gap, parting)
+        return np.asarray(upper * (1 - share) + lower * share, np.float32), drawn_out
 
 
 def _mixed(overlays: list[_Overlay], aim: _Aim) -> Picture:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.face.layout import CHIN
+from common.face.layout import CHIN, OUTER_LIP
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.plates import Roi
 
@@ -21,6 +21,10 @@ _BESIDE, _ABOVE, _BELOW = 1.05, 0.75, 1.15
 # this far inside of the outline of the jaw, and is soft over this width.
 _MASK_HALF, _MASK_BESIDE, _MASK_NOSE, _MASK_CHIN = 0.5, 0.2, 0.015, 0.03
 _MASK_POWER, _MASK_INSIDE, _MASK_SOFT = 2.5, 0.035, 0.11
+# Lips are covered wholly, and this much around them, softly over this spread: in a turned head their far
+# corner lies in the soft border of the mask, or beyond it where the outline of the jaw is guessed.
+_LIPS_BESIDE, _LIPS_SOFT = 0.045, 0.015
+_LEAST = 1 / 512
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,12 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
     cv2.fillPoly(within, [np.rint(outline).astype(np.int32)], (1,))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     region_mask = (inside & (cv2.erode(within, kernel) > 0)).astype(np.uint8)
-    rows, columns = np.flatnonzero(region_mask.any(axis=1)), np.flatnonzero(region_mask.any(axis=0))
-    if len(rows) < 4 or len(columns) < 4:
-        return None
     distance = cv2.distanceTransform(region_mask, cv2.DIST_L2, 5)
     alpha = 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / (_MASK_SOFT * axes.unit), 0, 1))
+    alpha = np.maximum(alpha, _lips(axes, (face, goal), part))
+    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
+    if len(rows) < 4 or len(columns) < 4:
+        return None
     inside_rows, inside_columns = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     spot = (
         part[0] + int(columns[0]),
@@ -96,6 +101,18 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
     )
     cut = (inside_rows, inside_columns)
     return MouthMask(spot, alpha.astype(np.float32)[cut], x[cut], y[cut])
+
+
+def _lips(axes: FaceAxes, faces: tuple[Array, ...], part: Roi) -> Map:
+    """(h, w) 1 on the lips of all faces and close to them, 0 away from them."""
+    seen = np.zeros((part[3] - part[1], part[2] - part[0]), np.float32)
+    for face in faces:
+        outline = axes.to_pixels(face[list(OUTER_LIP)]) - np.array(part[:2])
+        cv2.fillPoly(seen, [np.rint(outline).astype(np.int32)], (1,))
+    radius = int(max(1, _LIPS_BESIDE * axes.unit))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    soft = cv2.GaussianBlur(cv2.dilate(seen, kernel), (0, 0), max(0.5, _LIPS_SOFT * axes.unit))
+    return np.where(soft < _LEAST, np.float32(0), soft)
 
 
 def _within(region: Roi, points: Array, margin: int) -> Roi | None:
