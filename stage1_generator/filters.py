@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def dry_run(config: Stage1Config) -> None:
     limits = config.filters
-    encoder, reason = identity_encoder(config)
+    encoder, reason = identity_encoder(config.filters)
     measured = f">= {limits.identity_min}" if encoder else f"not measured ({reason})"
     print(f"filter: {len(read_plan(work_paths(config).companions).plans)} companions")
     print(f"filter: identity cosine {measured}")

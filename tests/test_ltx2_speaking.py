@@ -21,10 +21,10 @@ from common.media.audio import audio_blocks
 from common.models.ltx2.package import load_joint_package, load_joint_vocoder
 from common.models.ltx2.roles import JointInputs, Role
 from common.models.ltx2.spoken import SILENCE, SpokenPrompts, spoken_prompts
+from common.models.ltx2.vocoding import vocoded
 from stage2_dubber.dub.editing.speaking import SpeakingEditor
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.speaking import speak
-from stage2_dubber.dub.speaking.vocoding import vocoded
 
 SIDE, FRAMES = 64, 17
 PLACE = ",".join(str(round(value)) for value in BOX)

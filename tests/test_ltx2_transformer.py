@@ -173,6 +173,7 @@ def test_sampling_moves_the_targets_alone() -> None:
     model = joint()
     inputs = given(model, Role.frozen)
     steps: list[JointInputs] = []
+    assert joint_sigmas(1).tolist() == [1, 0]
     end = sample_joint(model, inputs, joint_sigmas(3).tolist(), told=steps.append)
     assert len(steps) == 3
     assert not torch.equal(end.video.groups[0].tokens, inputs.video.groups[0].tokens)

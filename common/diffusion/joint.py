@@ -23,8 +23,11 @@ DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421
 def joint_sigmas(steps: int) -> Tensor:
     """(steps + 1,) noise levels from 1 to 0 of the models that are not distilled.
 
-    Uniform levels are shifted by exp(2.05) and stretched, so that the last one above 0 is 0.1.
+    Uniform levels are shifted by exp(2.05) and stretched, so that the last one above 0 is 0.1; of a single
+    step it is 1.
     """
+    if steps == 1:
+        return torch.tensor((1.0, 0.0))
     uniform = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
     shift = math.exp(SHIFT_EXPONENT)
     shifted = shift * uniform / (1 + (shift - 1) * uniform)

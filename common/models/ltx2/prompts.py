@@ -6,7 +6,7 @@ A file holds ``video`` and ``audio``, (1, L, channels), and where there is a neg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,12 +90,11 @@ def require_text_parts(folder: Path) -> None:
         )
 
 
-@torch.no_grad()
-def encode_prompts(folder: Path, texts: Sequence[str]) -> list[PromptStates]:
-    """States of ``texts``, float32, by the text encoder and the connectors in ``folder``.
+def encode_prompts(folder: Path, texts: Iterable[str]) -> Iterator[PromptStates]:
+    """States of ``texts``, float32, one after the other, by text encoder and connectors in ``folder``.
 
-    All hidden states of the text encoder, padded on the left to 1024 tokens, go through the connectors, which
-    put learned registers in the place of the padding.
+    Both are loaded once, and let go of after the last. All hidden states of the text encoder, padded on the
+    left to 1024 tokens, go through the connectors, which put learned registers in the place of the padding.
 
     Raises:
         UserError: a part is missing or damaged.
@@ -115,7 +114,6 @@ def encode_prompts(folder: Path, texts: Sequence[str]) -> list[PromptStates]:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     connectors: Any = load_strictly(LTX2TextConnectors, folder / "connectors").eval()
-    states = []
     for text in texts:
         read = tokenizer(
             text.strip(),
@@ -124,10 +122,10 @@ def encode_prompts(folder: Path, texts: Sequence[str]) -> list[PromptStates]:
             truncation=True,
             return_tensors="pt",
         )
-        seen = encoder.eval()(
-            input_ids=read.input_ids, attention_mask=read.attention_mask, output_hidden_states=True
-        )
-        hidden = torch.stack(seen.hidden_states, dim=-1).flatten(2).float()
-        video, audio, _ = connectors(hidden, read.attention_mask, padding_side="left")
-        states.append(PromptStates(video, audio))
-    return states
+        with torch.no_grad():
+            seen = encoder.eval()(
+                input_ids=read.input_ids, attention_mask=read.attention_mask, output_hidden_states=True
+            )
+            hidden = torch.stack(seen.hidden_states, dim=-1).flatten(2).float()
+            video, audio, _ = connectors(hidden, read.attention_mask, padding_side="left")
+        yield PromptStates(video, audio)

@@ -17,6 +17,7 @@ import torch
 from common.media.patched import SoundPatch
 from common.media.soundtrack import SoundPlace
 from common.models.ltx2.package import JointPackage, load_joint_vocoder
+from common.models.ltx2.vocoding import write_sound
 from common.progress import ProgressCallback
 from stage2_dubber.dub.compositing.options import Compositing
 from stage2_dubber.dub.dubbed import DubbedFace
@@ -26,7 +27,6 @@ from stage2_dubber.dub.editing.windowed import Watch, window_name
 from stage2_dubber.dub.job import composited_frames
 from stage2_dubber.dub.request import DubInputs, DubRequest
 from stage2_dubber.dub.resume.folder import JobFolder
-from stage2_dubber.dub.speaking.vocoding import write_sound
 from stage2_dubber.dub.telling import FramesDone
 
 
