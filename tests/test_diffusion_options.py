@@ -1,11 +1,13 @@
 """Sampling options: what they change of a package, what they refuse, and the ways in which they are given."""
 
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bootdub.cli.dub import dub
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.errors import UserError
@@ -62,3 +64,12 @@ def test_a_request_takes_options_by_name() -> None:
         DubRequest.of("a.mp4", "b.wav", "c.mp4", num_step=5)
     with pytest.raises(UserError, match="no compositing 'glue'"):
         DubRequest.of("a.mp4", "b.wav", "c.mp4", compositing="glue")
+
+
+def test_every_option_of_the_command_is_one_of_a_request_or_known_to_be_none() -> None:
+    options = set(signature(dub).parameters)
+    machine = {"model", "device", "preset", "dtype", "limit", "dry_run"}
+    switches = {"speed", "branches", "guidance_interval", "cache", "cache_threshold", "cache_interval"}
+    switches |= {"short_windows", "compile", "attention", "quantization", "offload"}
+    assert options - DubRequest.option_names() == machine | switches
+    assert DubRequest.option_names() - options == {"sampling", "timing", "own_mouths"}

@@ -22,9 +22,10 @@ from common.own_mouths.config import OwnMouthsConfig
 from stage2_dubber.dub import outputs
 from stage2_dubber.dub.faces import follow
 from stage2_dubber.dub.faces.cues import cued_speech, read_cues, spoken_cues
+from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import Composite
 from stage2_dubber.dub.pipeline import DubPipeline
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.result import DubResult
 
 HEADER = "start,end,face,audio\n"
@@ -220,5 +221,5 @@ class TestAtOnce:
         request = DubRequest.of(folder / "clip.mkv", None, tmp_path / "o.mkv", cues=tmp_path / "cues.csv")
         with pytest.raises(UserError, match="names no audio for the cue at 0 s"):
             check_request(request)
-        with pytest.raises(UserError, match="There is no audio"):
+        with pytest.raises(UserError, match="There is no speech"):
             DubRequest.of(folder / "clip.mkv", None, tmp_path / "o.mkv")

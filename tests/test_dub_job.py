@@ -19,8 +19,9 @@ from stage2_dubber.dub.compositing.options import Compositing
 from stage2_dubber.dub.editing.ahead import Ahead
 from stage2_dubber.dub.editing.edit import Edit
 from stage2_dubber.dub.faces.follow import follow_face
+from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import Composite, FacePlan, composited_frames, plan_face, plan_followed
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.timeline import Timeline
 
 FEATURES = np.zeros((1, 4), np.float32)

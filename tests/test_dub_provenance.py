@@ -12,9 +12,10 @@ from dub_clips import steady, write_clip, write_speech
 
 from common.errors import UserError
 from common.media import VideoReader
+from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import Composite
 from stage2_dubber.dub.outputs import JobOutputs
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.resume.folder import passing_folder
 
 c2pa = pytest.importorskip("c2pa", reason="c2pa-python is not installed: pip install -e .[c2pa]")

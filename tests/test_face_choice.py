@@ -24,9 +24,10 @@ from stage2_dubber.dub.faces.choose import ChosenFaces, choose_faces
 from stage2_dubber.dub.faces.follow import FollowedFace
 from stage2_dubber.dub.faces.sheet import list_faces
 from stage2_dubber.dub.faces.speaker import shapes_agree, speaking
+from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import plan_followed
 from stage2_dubber.dub.report import drawn_stretches
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.untouched import Reason, find_untouched, untouched_warning
 
 FOOTAGE = CASES.parent / "footage" / "dev" / "clean"

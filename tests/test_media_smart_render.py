@@ -18,9 +18,10 @@ from common.media.gops.coded import CodedVideo
 from common.media.gops.nal import KINDS, NalForm, kind_of, set_number, with_start_codes
 from common.media.gops.plan import Cut, plan_cuts
 from stage2_dubber.dub.faces.follow import follow_face
+from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import composited_frames, plan_followed
 from stage2_dubber.dub.outputs import JobOutputs
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.resume.folder import passing_folder
 
 FRAMES, GROUP = 60, 12

@@ -28,7 +28,8 @@ from common.media import (
 )
 from common.media.stamps import increasing, measured_rate, unwrapped
 from common.speech.mel import MelEncoder
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.inputs import check_request
+from stage2_dubber.dub.request import DubRequest
 
 GREYS = [20, 60, 100, 140, 180, 220]
 

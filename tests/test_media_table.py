@@ -18,9 +18,10 @@ from common.media.colour import ColourTags
 from common.media.fields import BOTTOM_FIRST, TOP_FIRST, FieldMarker
 from common.media.matroska import PLACEHOLDER, set_pixel_aspect
 from stage2_dubber.dub.editing.edit import Edit
+from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import composited_frames, plan_face
 from stage2_dubber.dub.outputs import write_outputs
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.request import DubRequest
 
 FRAMES = 10
 BT601, BT709 = ColourTags(6, 6, 6, False), ColourTags(1, 1, 1, False)

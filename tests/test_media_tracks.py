@@ -20,7 +20,8 @@ from common.media import VideoReader, VideoWriter, load_audio, probe
 from common.media.codecs import OUTPUT_CODECS
 from common.media.following import WantedPictures, following
 from common.media.source import warn_once
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.inputs import check_request
+from stage2_dubber.dub.request import DubRequest
 
 assert PatchEditor.crop_size  # the stand-in of the table
 

@@ -32,8 +32,8 @@ from common.errors import UserError
 from common.files import require_file
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
-from stage2_dubber.dub.length.options import Length, Outside, Timing
-from stage2_dubber.dub.speaking.options import AudioRole, check_text, heard
+from stage2_dubber.dub.length.options import Length, Outside
+from stage2_dubber.dub.speaking.options import AudioRole
 
 
 def dub(
@@ -228,76 +228,24 @@ def dub(
     ] = False,
 ) -> None:
     """Dub a clip: its lips follow the speech of AUDIO; frame count, rate, size and time stamps stay."""
+    given = locals().copy()
     with clean_errors():
         require_file(video, "video")
-        audio, audio_role = heard(video, audio or cues, audio_role, text, prompt_states)
-        if audio is None:
-            raise UserError(
-                "There is no speech: give --audio, --cues with a file for every cue, or --text for a model "
-                "that speaks."
-            )
-        check_text(audio_role, text, language, prompt_states)
-        require_file(audio, "audio")
+        if audio is not None:
+            require_file(audio, "audio")
         from common.models.package_info import read_info
 
         if model is not None:
             read_info(model)
         use_limits(limit)
         from bootdub.messages import quieten_libraries, show_warnings
-        from common.diffusion.options import SamplingOptions
-        from common.models.conventions import CropRule
-        from stage2_dubber.dub.request import DubRequest, check_request
+        from stage2_dubber.dub.inputs import check_request
+        from stage2_dubber.dub.request import DubRequest
 
         quieten_libraries()
         show_warnings()
-        request = DubRequest(
-            video=video,
-            audio=audio,
-            output=output,
-            timing=Timing(length, start, end, offset, outside),
-            sampling=SamplingOptions(
-                seed=seed,
-                num_steps=num_steps,
-                passes=passes,
-                audio_scale=audio_scale,
-                reference_scale=reference_scale,
-                shift=shift,
-                start_from=None if start_from is None else start_from.value,
-                inversion_strength=inversion_strength,
-                inversion_steps=inversion_steps,
-                windows=None if windows is None else windows.value,
-                window_frames=window_frames,
-                window_stride=window_stride,
-                section_frames=section_frames,
-            ),
-            detector=detector.value,
-            face=face,
-            box=parse_box(box),
-            follow_box=follow_box,
-            cues=cues,
-            track=track,
-            overwrite=overwrite,
-            lossless=lossless,
-            codec=None if codec is None else codec.value,
-            crf=crf,
-            pix_fmt=pix_fmt,
-            smart_render=smart_render,
-            audio_track=audio_track,
-            compositing=compositing,
-            renderer=renderer,
-            crops=None if crops is None else CropRule(crops.value),
-            contact_sheet=contact_sheet,
-            side_by_side=side_by_side,
-            report=report,
-            provenance=provenance,
-            consent=consent,
-            c2pa_cert=c2pa_cert,
-            c2pa_key=c2pa_key,
-            audio_role=audio_role,
-            text=text,
-            language=language,
-            prompt_states=prompt_states,
-        )
+        given["box"] = parse_box(box)
+        request = DubRequest.of(**{name: given[name] for name in DubRequest.option_names() & set(given)})
         inputs = check_request(request)
         from stage2_dubber.dub.joint_options import check_joint_options
         from stage2_dubber.dub.locate import default_model_path

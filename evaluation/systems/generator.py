@@ -25,9 +25,10 @@ from stage1_generator.companions.paste import put_back
 from stage1_generator.generator.sampling import CompanionGenerator, GenerationJob
 from stage2_dubber.dub.device import choose_device
 from stage2_dubber.dub.editing.edit import Edit
+from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import FacePlan, composited_frames, plan_face
 from stage2_dubber.dub.outputs import write_outputs
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.request import DubRequest
 
 FEATHER = 0.05  # of the crop: the blend that stage 1 uses for its companions
 

@@ -18,9 +18,10 @@ from common.media import SAMPLE_RATE, model_frame_count
 from common.media.retiming import open_video
 from common.models.package_info import PackageInfo, read_info
 from common.models.speed import SpeedConfig
+from stage2_dubber.dub.inputs import DubInputs
 from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.length.options import Timing
-from stage2_dubber.dub.request import DubInputs, DubRequest
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.sampling_checks import check_sampling
 from stage2_dubber.dub.speaking.checks import check_speaking
 from stage2_dubber.dub.speaking.options import AudioRole

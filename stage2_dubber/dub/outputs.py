@@ -19,9 +19,10 @@ from common.media.pieces import PIECE_FRAMES, PieceForm, join
 from common.media.retiming import open_video
 from common.media.samples import with_change
 from common.media.writer import Tracks
+from stage2_dubber.dub.inputs import DubInputs
 from stage2_dubber.dub.job import Composite, FacePlan
 from stage2_dubber.dub.length.options import Outside
-from stage2_dubber.dub.request import DubInputs, DubRequest
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.resume.folder import JobFolder, passing_folder
 
 SHEET_COLUMNS = 12

@@ -30,6 +30,7 @@ from stage2_dubber.dub.device import choose_device, choose_dtype
 from stage2_dubber.dub.drawing import draw_faces
 from stage2_dubber.dub.dubbed import DubbedFace, DubbedFaces, Planned, plan_faces
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
+from stage2_dubber.dub.inputs import DubInputs, check_request
 from stage2_dubber.dub.job import DUBBING
 from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.locate import shipped_lip_encoder
@@ -40,7 +41,8 @@ from stage2_dubber.dub.presets.choose import choose_preset
 from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
 from stage2_dubber.dub.presets.table import PresetSettings
 from stage2_dubber.dub.report import DubReport
-from stage2_dubber.dub.request import DubInputs, DubRequest, check_paths, check_request, choice
+from stage2_dubber.dub.request import DubRequest, choice
+from stage2_dubber.dub.request_paths import check_paths
 from stage2_dubber.dub.result import DubResult
 from stage2_dubber.dub.resume.folder import JobFolder, job_folder
 from stage2_dubber.dub.resume.key import job_key, model_identity
@@ -245,7 +247,7 @@ class DubPipeline:
             plans = plan_faces(request.video, followed, geometry.crop_scale, geometry.fps, rule)
         with clock.part("speech"):
             faces = DubbedFaces(tuple(self._dubbed(request, inputs, renderer, planned) for planned in plans))
-            inputs.speech.forget()
+            inputs.speech.release()
             give_back_freed()
         spoken = None
         if request.audio_role is AudioRole.voice:

@@ -12,9 +12,9 @@ from common.files import PathLike, write_json
 from common.media.retiming import Retiming
 from common.own_mouths.config import Renderer
 from stage2_dubber.dub.dubbed import DubbedFace, DubbedFaces
+from stage2_dubber.dub.inputs import DubInputs
 from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.provenance.provenance import Provenance
-from stage2_dubber.dub.request import DubInputs
 from stage2_dubber.dub.untouched import Untouched
 
 BOTH = "passage"

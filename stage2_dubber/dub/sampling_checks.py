@@ -8,7 +8,8 @@ from common.errors import UserError
 from common.models.package_info import PackageInfo
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
-from stage2_dubber.dub.request import DubInputs, DubRequest
+from stage2_dubber.dub.inputs import DubInputs
+from stage2_dubber.dub.request import DubRequest
 
 # Options that mean something only where another one has this value.
 _NEEDS = {

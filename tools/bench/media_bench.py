@@ -40,9 +40,10 @@ from common.media.samples import with_change  # noqa: E402
 from stage2_dubber.dub.compositing.blending import border_alpha  # noqa: E402
 from stage2_dubber.dub.editing.edit import Edit  # noqa: E402
 from stage2_dubber.dub.faces.follow import follow_face  # noqa: E402
+from stage2_dubber.dub.inputs import check_request  # noqa: E402
 from stage2_dubber.dub.job import composited_frames, plan_followed  # noqa: E402
 from stage2_dubber.dub.outputs import write_outputs  # noqa: E402
-from stage2_dubber.dub.request import DubRequest, check_request  # noqa: E402
+from stage2_dubber.dub.request import DubRequest  # noqa: E402
 
 SIZE = (1920, 1080)
 CROP = 256

@@ -12,7 +12,8 @@ from common.media import VideoReader, VideoWriter, probe
 from common.media.following import following
 from common.media.further_tracks import further_tracks
 from common.media.writer import Tracks
-from stage2_dubber.dub.request import DubRequest, check_request
+from stage2_dubber.dub.inputs import check_request
+from stage2_dubber.dub.request import DubRequest
 
 
 @dataclass(frozen=True)

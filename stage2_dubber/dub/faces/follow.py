@@ -22,7 +22,8 @@ from common.parallel import Behind
 from common.progress import ProgressCallback
 from stage2_dubber.dub.faces.choose import ChosenFaces, choose_faces
 from stage2_dubber.dub.faces.cues import Cue, read_cues, require_one_voice
-from stage2_dubber.dub.request import DubInputs, DubRequest
+from stage2_dubber.dub.inputs import DubInputs
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.resume.folder import JobFolder, folder_of
 from stage2_dubber.dub.resume.key import faces_key
 

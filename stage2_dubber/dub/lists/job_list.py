@@ -13,7 +13,8 @@ from common.diffusion.options import SamplingOptions
 from common.errors import UserError
 from common.files import fingerprint, require_file
 from stage2_dubber.dub.length.options import Timing
-from stage2_dubber.dub.request import DubRequest, check_paths
+from stage2_dubber.dub.request import DubRequest
+from stage2_dubber.dub.request_paths import check_paths
 
 REQUIRED = ("video", "audio", "output")
 _UNHEARD = ("cues", "text", "prompt_states")

@@ -1,4 +1,4 @@
-"""What a dub is given to hear, apart from the code that follows, so that the command line starts quickly."""
+"""What a dub's sound is, apart from the code that follows, so that the command line starts quickly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AudioRole(str, Enum):
     """A sample of the voice in which the model says a text."""
 
 
-def heard(
+def sound_of(
     video: Path, audio: Path | None, role: AudioRole, text: str | None, states: Path | None
 ) -> tuple[Path | None, AudioRole]:
     """The audio of a dub and its role: with a text and no audio, the video's own sound is the voice."""

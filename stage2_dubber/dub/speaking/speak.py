@@ -24,8 +24,9 @@ from stage2_dubber.dub.dubbed import DubbedFace
 from stage2_dubber.dub.editing.joint import joint_windows
 from stage2_dubber.dub.editing.speaking import MadeSound, SpeakingEditor, SpokenWindows, sound_name
 from stage2_dubber.dub.editing.windowed import Watch, window_name
+from stage2_dubber.dub.inputs import DubInputs
 from stage2_dubber.dub.job import composited_frames
-from stage2_dubber.dub.request import DubInputs, DubRequest
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.resume.folder import JobFolder
 from stage2_dubber.dub.telling import FramesDone
 

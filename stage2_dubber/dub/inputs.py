@@ -1,0 +1,184 @@
+"""What the checks of a dubbing job read of its inputs; no model is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.media import SAMPLE_RATE, Encoding, VideoInfo, load_audio, probe
+from common.media.following import following
+from common.media.patched import SoundPatch
+from common.media.retiming import RetimedVideo, Retiming, retimed_info
+from common.media.soundtrack import AT_START
+from common.media.writer import Tracks
+from common.speech.base import SilenceRule, SpeechEncoder, as_floats
+from common.speech.silence import encode_until
+from stage2_dubber.dub.faces.cues import Cue, SpokenCue, cue_sounds, cued_speech, spoken_cues
+from stage2_dubber.dub.length.options import Length, Outside
+from stage2_dubber.dub.length.place import SpeechPlace, speech_place
+from stage2_dubber.dub.length.tracks import carried_tracks, made_sound_losses, sound_losses
+from stage2_dubber.dub.length.video import length_warnings, shown_video
+from stage2_dubber.dub.request import DubRequest
+from stage2_dubber.dub.request_paths import check_paths
+from stage2_dubber.dub.speaking.options import AudioRole, check_text
+
+_SPEECH_BEYOND = 30.0
+"""Seconds of speech after the last picture that are encoded, too: encoders see so much at once."""
+_ROOM = 1.0
+"""Seconds by which the model's frames may end later than the video."""
+
+
+@dataclass
+class PlacedSpeech:
+    """The speech on the video's clock, for as long as it is needed.
+
+    Attributes:
+        samples: (samples,) int16 mono at 16 kHz, with silence to the end of the video at least.
+        count: how many of them are of the recording.
+    """
+
+    samples: np.ndarray
+    count: int
+
+    @classmethod
+    def of(cls, samples: np.ndarray, seconds: float) -> PlacedSpeech:
+        """Of a recording, for a video that lasts so many ``seconds``."""
+        count = len(samples)
+        longer = np.zeros(max(count, round((seconds + _ROOM) * SAMPLE_RATE)), np.int16)
+        longer[:count] = samples
+        return cls(longer, count)
+
+    def part(self, last: int, rule: SilenceRule, until: int) -> np.ndarray:
+        """The recording, at most ``last`` samples of it; where an encoder is told of silence together with
+        it, with silence to ``until``.
+        """
+        end = min(self.count, last)
+        return self.samples[: max(end, until) if rule is SilenceRule.together else end]
+
+    def release(self) -> None:
+        """Let go of it: of ten minutes it takes 19 MB, and drawing needs none of it."""
+        self.samples, self.count = np.zeros(0, np.int16), 0
+
+
+@dataclass(frozen=True)
+class DubInputs:
+    """What the checks have read.
+
+    Attributes:
+        info: of the video that is dubbed.
+        speech: what the face says on the video's clock; never the output's sound. Where there are cues, what
+            is said in all of them, one after the other.
+        warnings: sentences for the user.
+        lost: those of them that say what the output cannot keep of the video.
+        video: what is dubbed, the source or its frames at other times.
+        place: where the speech lies.
+        encoding: how the output's pictures are written.
+        tracks: what goes beside the pictures.
+        patches: where the sound is put together, what is heard instead of the video's own.
+        cues: what the faces of a cue file say.
+    """
+
+    info: VideoInfo
+    speech: PlacedSpeech
+    warnings: tuple[str, ...]
+    lost: tuple[str, ...]
+    video: Path | RetimedVideo
+    place: SpeechPlace
+    encoding: Encoding
+    tracks: Tracks
+    patches: tuple[SoundPatch, ...] = ()
+    cues: tuple[SpokenCue, ...] = ()
+
+    @property
+    def audio(self) -> np.ndarray:
+        """(samples,) float32 of -1 to 1: the samples of the speech, which were 16 bits, exactly."""
+        return as_floats(self.speech.samples[: self.speech.count])
+
+    @property
+    def retiming(self) -> Retiming | None:
+        """At which other times the source's frames are shown; None: as in the source."""
+        return self.video.retiming if isinstance(self.video, RetimedVideo) else None
+
+    def features(self, encoder: SpeechEncoder, seconds: float, cues: Collection[Cue] = ()) -> np.ndarray:
+        """(T, C) features of the audio for pictures that last ``seconds``: with silence to at least that, and
+        without what comes so much later that no picture can be changed by it. ``cues``: of the face that is
+        meant, where there are any.
+        """
+        last, until = (int(np.ceil(end * SAMPLE_RATE)) for end in (seconds + _SPEECH_BEYOND, seconds))
+        if self.cues:
+            said = cued_speech([spoken for spoken in self.cues if spoken.cue in cues], self.info.duration)
+        else:
+            said = self.speech.part(last, encoder.silence, until)
+        return encode_until(encoder, said, until)
+
+
+def check_request(request: DubRequest) -> DubInputs:
+    """Find what is wrong with a job before any work is done.
+
+    Raises:
+        UserError: an input is missing or of the wrong kind, or an output cannot or must not be written.
+    """
+    check_paths(request)
+    check_text(request.audio_role, request.text, request.language, request.prompt_states)
+    request.stated.check(request.output)
+    detector, options = request.face_backend()
+    info = probe(request.video)
+    if detector == "box":
+        # With libraries that a mistyped path need not wait for.
+        from common.face.box_backend import BoxDetector
+
+        BoxDetector(**{**options, "mesh": False}).check(info.width, info.height, info.frame_count)
+    mixes, rule = request.mixes_cues, request.timing.length
+    speaks = request.audio_role is AudioRole.voice
+    if request.voice_follows and not info.has_audio:
+        raise UserError(
+            f"The video '{request.video}' has no sound that could tell the voice: give a sample of it with "
+            "--audio and --audio-role voice."
+        )
+    audio = None if mixes else load_audio(request.audio, SAMPLE_RATE, request.audio_track)
+    seconds = info.duration if audio is None or speaks else len(audio) / SAMPLE_RATE
+    place = speech_place(request.timing, info.duration, seconds, request.cues is not None, mixes)
+    video = shown_video(request.video, rule, place.zero + seconds)
+    retiming = video.retiming if isinstance(video, RetimedVideo) else None
+    warnings = length_warnings(rule, info, place, seconds, retiming)
+    if request.cues is not None:
+        cues, warnings = spoken_cues(request.cues, audio, info.duration), []
+        samples = np.concatenate([spoken.samples for spoken in cues])
+    else:
+        assert audio is not None
+        cues, samples = (), (place.placed(audio) * 32768).astype(np.int16)
+    suffix = request.output.suffix.lower()
+    shown = info if retiming is None else retimed_info(info, retiming)
+    encoding, lost = following(shown, suffix, request.pictures)
+    further, left_out = carried_tracks(request.video, suffix, rule, retiming)
+    own = request.timing.outside is Outside.own and info.has_audio
+    patches: tuple[SoundPatch, ...] = ()
+    if mixes:
+        patches = cue_sounds(request.audio)
+    elif place.is_part and own:
+        patches = (SoundPatch(request.audio, place.sound, request.audio_track),)
+    if speaks:
+        lost += left_out + made_sound_losses(suffix)
+    else:
+        lost += left_out + sound_losses(request.audio, request.audio_track, suffix, bool(patches), mixes)
+    sound = AT_START if patches else place.sound
+    if rule is Length.cut_off:
+        sound = replace(sound, end=Fraction(shown.duration).limit_denominator(1_000_000))
+    tracks = Tracks(None if patches or speaks else request.audio_track, further, sound)
+    return DubInputs(
+        shown,
+        PlacedSpeech.of(samples, shown.duration),
+        (*warnings, *lost),
+        lost,
+        video,
+        place,
+        encoding,
+        tracks,
+        patches,
+        cues,
+    )
