@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import HubertModel
 
 from common.errors import UserError
-from common.files import PathLike, fingerprint, sampled_digest
+from common.files import PathLike, fingerprint
 from common.speech.base import HOP, Audio, Features, SilenceRule, check_audio
 from common.speech.chunks import CHUNKINGS, hard_chunks, overlapping_chunks
 from common.speech.config import SpeechConfig
+from common.speech.local_models import model_digest, require_model
 
 LAYERS = (9, 10, 11, 12)
 """Of ``hidden_states``, where 0 is what enters the first block."""
@@ -24,6 +23,7 @@ FADE = 160
 FIELD = 400
 """Samples that one feature sees in the convolutions."""
 _WINDOW, _OVERLAP = 3000, 500  # features: 60 s and 10 s
+_WANTED = "hubert/, which holds"
 
 
 class HubertEncoder:
@@ -52,7 +52,7 @@ class HubertEncoder:
     chunkings = CHUNKINGS
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu", chunking: str = "overlap") -> None:
-        folder = _require_model(path)
+        folder = require_model(path, "hubert", _WANTED)
         model = HubertModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
@@ -112,16 +112,5 @@ def with_tail(audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _fingerprint(path: PathLike, chunking: str) -> str:
-    folder = _require_model(path)
-    digest = sampled_digest([folder / "config.json", *sorted(folder.glob("*.safetensors"))])
+    digest = model_digest(require_model(path, "hubert", _WANTED))
     return fingerprint([HubertEncoder.name, 1, chunking, _WINDOW, _OVERLAP, digest])
-
-
-def _require_model(path: PathLike) -> Path:
-    folder = Path(path) / "hubert"
-    if not path or not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise UserError(
-            f"There is no hubert model in '{folder}': set speech.path to a folder with hubert/, which holds "
-            "config.json and model.safetensors."
-        )
-    return folder

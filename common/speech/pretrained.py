@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from transformers import Wav2Vec2Model, WhisperModel
 
-from common.errors import UserError
-from common.files import PathLike, fingerprint, sampled_digest
+from common.files import PathLike, fingerprint
 from common.speech.base import HOP, Audio, Features, SilenceRule, check_audio, feature_count
 from common.speech.chunks import CHUNKINGS, EncodeChunk, hard_chunks, overlapping_chunks
 from common.speech.config import SpeechConfig
+from common.speech.local_models import model_digest, require_model
 from common.speech.recording_norm import share_norm
 from common.speech.whisper_mel import whisper_filters, whisper_log_mel
+
+_NETWORKS = ("whisper", "wav2vec2")
+_WANTED = "whisper/ and wav2vec2/, each holding"
 
 OVERLAP = 500  # features (10 s) that neighbouring windows share
 
@@ -54,7 +56,7 @@ class PretrainedEncoder:
     chunkings = CHUNKINGS
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu", chunking: str = "overlap") -> None:
-        whisper_path, wav2vec2_path = (_require_model(path, name) for name in ("whisper", "wav2vec2"))
+        whisper_path, wav2vec2_path = (require_model(path, name, _WANTED) for name in _NETWORKS)
         self.device = torch.device(device)
         self.chunking = chunking
         options: dict[str, Any] = {
@@ -139,23 +141,10 @@ class PretrainedEncoder:
 
 
 def _fingerprint(path: PathLike, chunking: str) -> str:
-    folders = (_require_model(path, name) for name in ("whisper", "wav2vec2"))
-    parts = [
-        sampled_digest([folder / "config.json", *sorted(folder.glob("*.safetensors"))]) for folder in folders
-    ]
+    parts = [model_digest(require_model(path, name, _WANTED)) for name in _NETWORKS]
     return fingerprint([PretrainedEncoder.name, 2, chunking, OVERLAP, *parts])
 
 
 def _filled(features: Features, count: int) -> Features:
     """(T, C) with the last feature repeated up to ``count``."""
     return np.pad(features, ((0, count - len(features)), (0, 0)), mode="edge")
-
-
-def _require_model(path: PathLike, name: str) -> Path:
-    folder = Path(path) / name
-    if not path or not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise UserError(
-            f"There is no {name} model in '{folder}': set speech.path to a folder with whisper/ and "
-            "wav2vec2/, each holding config.json and model.safetensors."
-        )
-    return folder
