@@ -244,7 +244,7 @@ class JobStore:
         return [job_of(row) for row in rows]
 
     def called(self, id: str, next_try: float | None) -> None:
-        """Note that a webhook was called; None: it was heard."""
+        """Note that a webhook was called; None: it was delivered."""
         with self.database.writing() as database:
             database.execute("UPDATE jobs SET tries = tries + 1, next_try = ? WHERE id = ?", (next_try, id))
 

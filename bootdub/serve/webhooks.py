@@ -62,8 +62,8 @@ def call_webhooks(
             SIGNATURE_HEADER: signature(secret, body, int(time.time())),
         }
         try:
-            heard = 200 <= client.post(str(job.webhook), body, headers) < 300
+            delivered = 200 <= client.post(str(job.webhook), body, headers) < 300
         except (UserError, OSError, http.client.HTTPException) as error:
             log.warning("the webhook of job %s: %s", job.id, error)
-            heard = False
-        store.called(job.id, None if heard else time.time() + _FIRST_WAIT * 2**job.tries)
+            delivered = False
+        store.called(job.id, None if delivered else time.time() + _FIRST_WAIT * 2**job.tries)

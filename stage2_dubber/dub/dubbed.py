@@ -89,7 +89,7 @@ class DubbedFaces:
 
     @property
     def covered(self) -> float | None:
-        """Share of the faces and frames in which the clip shows what is to be said; None: nobody looked."""
+        """Share of the faces and frames in which the clip shows what is to be said; None: not measured."""
         plans = [face.division.renderer.plan for face in self.faces if face.division.renderer is not None]
         return float(np.concatenate([plan.covered for plan in plans]).mean()) if plans else None
 

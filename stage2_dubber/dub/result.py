@@ -21,7 +21,7 @@ class DubResult:
         seams: seconds on the source's clock at which the model's second and later windows begin.
         own_mouth_frames: how many of the dubbed frames are drawn with the clip's own mouths.
         covered: share of the dubbed frames in which the clip itself shows what is to be said; None where
-            nobody looked.
+            that was not measured.
         report: which frames were left alone and why, who drew the others, what the output lost.
     """
 

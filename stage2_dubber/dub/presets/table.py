@@ -1,6 +1,6 @@
 """Quality presets: what `draft`, `standard` and `best` mean for a package (the table of docs/speed.md).
 
-A preset fills in what nobody has said: options of the command line and fields of a request stay as they are.
+A preset sets what is not given: options of the command line and fields of a request stay as they are.
 """
 
 from __future__ import annotations
