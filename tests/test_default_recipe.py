@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from forked_python import forked_python
 from model_toys import tiny_codec, tiny_transformer
 from processes import run_command
 from safetensors.torch import load_file
@@ -32,7 +32,7 @@ AVERAGE = REPOSITORY / "tools" / "average_models.py"
 
 
 def _script(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "PYTHON": forked_python(), "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(["bash", str(SCRIPT), *words], env=environment, capture_output=True, text=True)
 
 

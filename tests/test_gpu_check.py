@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked_python import forked_python
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools" / "bench"))
 
@@ -15,7 +16,8 @@ import gpu_check
 from gpu_check import Check
 
 
-def test_every_kind_of_check_runs_at_toy_size(tmp_path: Path) -> None:
+def test_every_kind_of_check_runs_at_toy_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", forked_python())
     assert gpu_check.main(["--tiny", "--output", str(tmp_path / "report.json")]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["machine"]["torch"] == torch.__version__
@@ -33,15 +35,16 @@ def test_a_check_that_fails_is_cut_or_has_no_time_is_a_row(
 ) -> None:
     checks = [
         Check("fails", ("-c", "print('why it failed'); raise SystemExit(3)"), 60),
-        Check("hangs", ("-c", "import time; print('so far', flush=True); time.sleep(600)"), 1),
+        Check("hangs", ("-c", "import time; print('so far', flush=True); time.sleep(600)"), 3),
         Check("works", ("-c", "print('{\"fps\": 2}')"), 60),
     ]
+    monkeypatch.setattr(sys, "executable", forked_python())
     monkeypatch.setattr(gpu_check, "_checks", lambda tiny, golden: iter(checks))
     output = tmp_path / "report.json"
     assert gpu_check.main(["--tiny", "--output", str(output)]) == 1
     fails, hangs, works = json.loads(output.read_text())["checks"]
     assert fails["said"] == "exit code 3" and fails["output"] == "why it failed"
-    assert hangs["said"] == "cut after 1 s" and hangs["output"] == "so far"
+    assert hangs["said"] == "cut after 3 s" and hangs["output"] == "so far"
     assert works["passed"] and works["result"] == {"fps": 2}
     assert gpu_check.main(["--tiny", "--output", str(output), "--minutes", "0"]) == 1
     assert {row["said"] for row in json.loads(output.read_text())["checks"]} == {"not run: no time left"}

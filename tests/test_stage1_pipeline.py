@@ -9,13 +9,13 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import webdataset
+from forked_python import forked_python
 from processes import errors, kill, start_command
 from safetensors.torch import load as load_tensors
 from stage1_clips import STEPS, write_clip, write_config
@@ -187,7 +187,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_tars(
     try:
         limit = time.monotonic() + 300
         while not list((copy / "companions").glob("*/meta.json")):
-            assert process.exitcode is None and time.monotonic() < limit, errors(tmp_path / "log")
+            assert process.poll() is None and time.monotonic() < limit, errors(tmp_path / "log")
             time.sleep(0.02)
     finally:
         kill(process)
@@ -229,7 +229,7 @@ def _shell(arguments: list[str], tmp_path: Path) -> tuple[int, list[list[str]], 
     log = tmp_path / "calls"
     stub.write_text(
         "#!/usr/bin/env bash\n"
-        f'if [[ "$2" == common.recipes ]]; then exec {shlex.quote(sys.executable)} "$@"; fi\n'
+        f'if [[ "$2" == common.recipes ]]; then exec {shlex.quote(forked_python())} "$@"; fi\n'
         'printf "%s\\x1f" "$@" >> "$CALLS"; printf "\\n" >> "$CALLS"\n'
     )
     stub.chmod(0o755)

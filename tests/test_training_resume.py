@@ -43,11 +43,11 @@ def _run_and_kill(words: list[str], folder: Path, now: Callable[[], bool]) -> No
     """Start a training as its users do, and kill it as soon as ``now``."""
     running = start_command(folder / "log", "stage2_dubber/train.py", *words)
     try:
-        while running.exitcode is None and not now():
+        while running.poll() is None and not now():
             time.sleep(0.001)
     finally:
         kill(running)
-    assert running.exitcode == -signal.SIGKILL, errors(folder / "log")
+    assert running.returncode == -signal.SIGKILL, errors(folder / "log")
 
 
 def _check_whole(run: Path) -> None:

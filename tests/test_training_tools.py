@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked_python import forked_python
 from training_toys import metrics, toy_vae, write_pairs
 
 from common.models.package_info import read_info
@@ -21,7 +22,12 @@ sys.path.insert(0, str(REPOSITORY / "tools" / "bench"))
 
 
 def _script(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {
+        **os.environ,
+        "PYTHON": forked_python(),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     return subprocess.run(
         ["bash", str(SCRIPT), *words], env=environment, capture_output=True, text=True, timeout=900
     )
