@@ -16,6 +16,10 @@ CountCallback = Callable[[int, int], None]
 """Called after each item of one kind of work with the items done and the items in all."""
 
 
+def say_nothing(stage: str, done: float, total: float | None) -> None:
+    """A :data:`ProgressCallback` for those who do not want to know."""
+
+
 class StepProgress:
     """Lines with a count, a rate in frames and the time left; at most one every few seconds.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from common.arithmetic import resolve_precision
@@ -35,3 +38,15 @@ def choose_dtype(wanted: str | torch.dtype, device: torch.device) -> torch.dtype
     if isinstance(wanted, torch.dtype):
         return wanted
     return resolve_precision(wanted, device, "dtype")
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn a GPU's want of memory into a sentence."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "The memory of the GPU is too small for this model: free some, use --device cpu or a smaller "
+            "model."
+        ) from error

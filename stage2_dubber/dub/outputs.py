@@ -61,10 +61,16 @@ class JobOutputs:
         inputs: the results of its checks.
         work: keeps the pieces.
         edited: (E,) the frames that are dubbed, rising.
+        part: the frames that are encoded here, some of the whole pieces; None: all.
     """
 
     def __init__(
-        self, request: DubRequest, inputs: DubInputs, work: JobFolder, edited: NDArray[np.int64]
+        self,
+        request: DubRequest,
+        inputs: DubInputs,
+        work: JobFolder,
+        edited: NDArray[np.int64],
+        part: range | None = None,
     ) -> None:
         self._request, self.inputs, self.work, self._edited = request, inputs, work, edited
         self._info = info = inputs.info
@@ -78,6 +84,7 @@ class JobOutputs:
         encoding = copying.fitted(inputs.encoding) if copying else inputs.encoding
         form = PieceForm(info.width, info.height, info.average_rate, info.time_base, encoding, info)
         tracks = _sealed(request, request.output, inputs.tracks)
+        self._part = range(info.frame_count) if part is None else part
         self._films = [_film("dubbed", request.output, form, tracks, copying)]
         if request.side_by_side is not None:
             empty = np.zeros((info.height, info.width, 3), np.uint8)
@@ -88,12 +95,18 @@ class JobOutputs:
 
     @property
     def first_frame(self) -> int:
-        """The first frame of the video that is to be encoded, and is in no finished piece."""
+        """The first frame that is to be encoded here, and is in no finished piece."""
         for number, cut in enumerate(self._cuts):
             for film in self._films:
-                if film.needs(cut) and not self._piece(film, number).is_file():
+                mine = film.needs(cut) and cut.first in self._part
+                if mine and not self._piece(film, number).is_file():
                     return cut.first
-        return self._info.frame_count
+        return self._part.stop
+
+    @property
+    def encoded(self) -> tuple[Cut, ...]:
+        """The frames of each piece that is encoded, in order."""
+        return tuple(cut for cut in self._cuts if any(film.needs(cut) for film in self._films))
 
     def _piece(self, film: Film, number: int) -> Path:
         return self.work.piece(film.name, number, film.form.suffix)
@@ -112,10 +125,8 @@ class JobOutputs:
         Raises:
             UserError: a file cannot be written.
         """
-        request, work = self._request, self.work
-        sheet = None if request.contact_sheet is None else _Sheet(len(self._edited), work)
-        done = self._write_pieces(composites, sheet)
-        work.publish()
+        done = self.write_pieces(composites)
+        self.work.publish()
         with open_video(self.inputs.video) as reader:
             # As ffmpeg does: the output's clock starts where the source's does, at 0.
             stamps = reader.stamps().since(self._info.clock_start)
@@ -126,8 +137,8 @@ class JobOutputs:
                 if cut.first < done and film.needs(cut)
             ]
             join(film.path, pieces, film.form, stamps, self._sound(), film.tracks, film.copying)
-        if sheet is not None and request.contact_sheet is not None:
-            sheet.save(request.contact_sheet)
+        if self._request.contact_sheet is not None:
+            _Sheet(len(self._edited), self.work).save(self._request.contact_sheet)
         return done
 
     def _sound(self) -> Path:
@@ -141,9 +152,20 @@ class JobOutputs:
             write_patched(path, request.video if own else None, patches)
         return path
 
-    def _write_pieces(self, composites: Iterable[Composite], sheet: _Sheet | None) -> int:
-        """Encode what is missing; the number of frames in all pieces is returned."""
+    def write_pieces(self, composites: Iterable[Composite]) -> int:
+        """Encode what is missing here; the frame behind the last one is returned.
+
+        Args:
+            composites: as :meth:`write` takes them.
+
+        Raises:
+            UserError: a piece cannot be written.
+        """
         first = done = self.first_frame
+        if first >= self._part.stop:
+            return first
+        wanted = self._request.contact_sheet is not None
+        sheet = _Sheet(len(self._edited), self.work) if wanted else None
         cuts = (item for item in enumerate(self._cuts) if item[1].first >= first)
         with ExitStack() as last:
             stack, writers, stop = ExitStack(), list[tuple[Film, VideoWriter]](), first
@@ -151,6 +173,8 @@ class JobOutputs:
             for item in composites:
                 if item.frame.index < first:
                     continue
+                if item.frame.index >= self._part.stop:
+                    break
                 if item.frame.index == stop:
                     stack.close()
                     stack, writers = ExitStack(), []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
@@ -20,14 +20,14 @@ from common.memory import give_back_freed
 from common.models.package_info import BASE_PHASE, read_info
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
-from common.progress import ProgressCallback
+from common.progress import ProgressCallback, say_nothing
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from common.speech.registry import LIP_SHAPES
 from common.speech.silence import encode_until
 from stage2_dubber.dub.deferred import STAGE, DeferredPackage
-from stage2_dubber.dub.device import choose_device, choose_dtype
-from stage2_dubber.dub.drawing import draw_faces
+from stage2_dubber.dub.device import choose_device, choose_dtype, memory_errors
+from stage2_dubber.dub.drawing import Drawing, draw_faces
 from stage2_dubber.dub.dubbed import DubbedFace, DubbedFaces, Planned, plan_faces
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.inputs import DubInputs, check_request
@@ -177,6 +177,7 @@ class DubPipeline:
         *,
         inputs: DubInputs | None = None,
         face: Callable[[], FollowedFace] | None = None,
+        work: JobFolder | None = None,
         progress: ProgressCallback | None = None,
     ) -> DubResult:
         """Dub what ``request`` says.
@@ -186,32 +187,45 @@ class DubPipeline:
             inputs: the results of its checks, where these were made already; their speech is forgotten when
                 it is needed no more.
             face: gives where the face is, where it is being followed already.
+            work: the job's folder, where the caller holds it already.
             progress: as in a call.
 
         Raises:
             UserError: bad input; nothing is written then.
         """
+        clock = _Clock()
+        with clock.part("checks"):
+            request, inputs = self.checked(request, inputs)
+        with job_folder(request.output) if work is None else nullcontext(work) as work:
+            self.begin(request, inputs, work)
+            return self._run(request, inputs, work, face, progress or say_nothing, clock)
+
+    def checked(self, request: DubRequest, inputs: DubInputs | None = None) -> tuple[DubRequest, DubInputs]:
+        """A job as this pipeline's preset has it, and what its checks have read; arguments as of :meth:`run`.
+
+        Raises:
+            UserError: bad input.
+        """
         if self.preset is not None:
             request = self.preset.applied(request)
-        clock = _Clock()
-        tell = progress or _say_nothing
-        with clock.part("checks"):
-            check_joint_options(self._given.folder, self.info, request.sampling)
-            check_speaking(request, self._given.folder, self.info)
-            inputs = inputs or check_request(request)
-            check_sampling(request, inputs, self.info, self._speed)
-        with job_folder(request.output) as work:
-            self._begin(request, inputs, work)
-            return self._run(request, inputs, work, face, tell, clock)
+        check_joint_options(self._given.folder, self.info, request.sampling)
+        check_speaking(request, self._given.folder, self.info)
+        inputs = inputs or check_request(request)
+        check_sampling(request, inputs, self.info, self._speed)
+        return request, inputs
 
-    def _begin(self, request: DubRequest, inputs: DubInputs, work: JobFolder) -> None:
+    def begin(self, request: DubRequest, inputs: DubInputs, work: JobFolder) -> None:
         """Go on with the work of a job like this, or begin it.
 
         Raises:
             UserError: an output stands already, of a job that is not like this.
         """
-        if not work.begin(job_key(request, inputs.audio, self._identity)):
+        if not work.begin(self.key(request, inputs)):
             check_paths(request)
+
+    def key(self, request: DubRequest, inputs: DubInputs) -> str:
+        """What the pieces of a checked job depend on (:func:`stage2_dubber.dub.resume.key.job_key`)."""
+        return job_key(request, inputs.audio, self._identity)
 
     @property
     def _speed(self) -> SpeedConfig:
@@ -234,29 +248,19 @@ class DubPipeline:
         tell: ProgressCallback,
         clock: _Clock,
     ) -> DubResult:
-        geometry = self.info.geometry
-        renderer = request.renderer or self.info.renderer
         with clock.part("face"):
-            own = None if renderer is Renderer.editor else request.own_mouths
-            followed = (
-                face() if face is not None else follow_face(request, tell, own_mouths=own, inputs=inputs)
-            )
+            followed = face() if face is not None else self.followed(request, inputs, tell)
             followed.keep(work)
             give_back_freed()
-            rule = request.crops or self.info.conventions.crops
-            plans = plan_faces(request.video, followed, geometry.crop_scale, geometry.fps, rule)
         with clock.part("speech"):
-            faces = DubbedFaces(tuple(self._dubbed(request, inputs, renderer, planned) for planned in plans))
-            inputs.speech.release()
-            give_back_freed()
+            faces = self.planned(request, inputs, followed)
         spoken = None
         if request.audio_role is AudioRole.voice:
-            with clock.part("speaking"), _memory_errors():
+            with clock.part("speaking"), memory_errors():
                 spoken, inputs = self._spoken(request, inputs, work, faces.faces[0], tell)
-        with clock.part("dubbing"), _memory_errors():
+        with clock.part("dubbing"), memory_errors():
             outputs = JobOutputs(request, inputs, work, faces.frames)
-            build = partial(self._editor, request, inputs, spoken)
-            drawing = draw_faces(request, faces, outputs, build, tell)
+            drawing = self.drawing(request, faces, outputs, tell, spoken)
             count = outputs.write(drawing.frames)
             tell(DUBBING, drawing.total, drawing.total)
         report = DubReport.of(faces, count, inputs, request.stated, outputs)
@@ -274,16 +278,51 @@ class DubPipeline:
             report,
         )
 
-    def _dubbed(
-        self, request: DubRequest, inputs: DubInputs, renderer: Renderer, planned: Planned
-    ) -> DubbedFace:
+    def followed(self, request: DubRequest, inputs: DubInputs, tell: ProgressCallback) -> FollowedFace:
+        """The face of a checked job, and the clip's own mouths where they may be drawn.
+
+        Raises:
+            UserError: no face, or not the one that was chosen.
+        """
+        own = None if self._renderer(request) is Renderer.editor else request.own_mouths
+        return follow_face(request, tell, own_mouths=own, inputs=inputs)
+
+    def planned(self, request: DubRequest, inputs: DubInputs, followed: FollowedFace) -> DubbedFaces:
+        """Who draws which frames of a checked job; the speech of ``inputs`` is let go of then.
+
+        Raises:
+            UserError: the face does not stay for long enough, or shows no mouth where one is needed.
+        """
+        geometry, rule = self.info.geometry, request.crops or self.info.conventions.crops
+        plans = plan_faces(request.video, followed, geometry.crop_scale, geometry.fps, rule)
+        faces = DubbedFaces(tuple(self._dubbed(request, inputs, one) for one in plans))
+        inputs.speech.release()
+        give_back_freed()
+        return faces
+
+    def drawing(
+        self,
+        request: DubRequest,
+        faces: DubbedFaces,
+        outputs: JobOutputs,
+        tell: ProgressCallback,
+        spoken: SpokenWindows | None = None,
+    ) -> Drawing:
+        """The frames of a job that ``outputs`` misses; ``spoken``: windows whose speech the model makes."""
+        build = partial(self._editor, request, outputs.inputs, spoken)
+        return draw_faces(request, faces, outputs, build, tell)
+
+    def _renderer(self, request: DubRequest) -> Renderer:
+        return request.renderer or self.info.renderer
+
+    def _dubbed(self, request: DubRequest, inputs: DubInputs, planned: Planned) -> DubbedFace:
         followed, plan = planned
         seconds = plan.timeline.duration
         if request.audio_role is AudioRole.voice and not request.voice_follows:
             seconds = min(seconds, len(inputs.audio) / SAMPLE_RATE)  # of a sample of a voice all is speech
         encode = partial(inputs.features, seconds=seconds, cues=followed.cues)
         lips = None if followed.mouths is None else encode(self._lip_encoder())
-        division = divide(request, renderer, followed, plan, lips)
+        division = divide(request, self._renderer(request), followed, plan, lips)
         # Where the package's own features are lip shapes, they are there already.
         audio_features = lips if self._lips is self.speech else None
         if division.editor is not None and audio_features is None:
@@ -387,18 +426,3 @@ class _Clock:
         start = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - start
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            "The memory of the GPU is too small for this model: free some, use --device cpu or a smaller "
-            "model."
-        ) from error
-
-
-def _say_nothing(stage: str, done: float, total: float | None) -> None:
-    return None

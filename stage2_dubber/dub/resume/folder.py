@@ -43,14 +43,18 @@ class JobFolder:
         Returns:
             Whether there was something to go on with.
         """
-        mark = self.path / _KEY
-        if mark.is_file() and mark.read_text(encoding="utf-8").strip() == f'"{key}"':
+        if self.is_of(key):
             return True
         for path in self.path.iterdir():
             if not path.name.startswith(_FACES):
                 path.unlink()
-        write_json(mark, key)
+        write_json(self.path / _KEY, key)
         return False
+
+    def is_of(self, key: str) -> bool:
+        """Whether the job of this ``key`` has begun here."""
+        mark = self.path / _KEY
+        return mark.is_file() and mark.read_text(encoding="utf-8").strip() == f'"{key}"'
 
     def faces(self, key: str) -> Path:
         """Where the record of a face detector lies; ``key`` as :func:`~.key.faces_key` gives it."""
