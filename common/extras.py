@@ -13,6 +13,7 @@ EXTRAS = {
     "evaluate": ("matplotlib", "jinja2", "espeakng_loader"),
     "train": ("tensorboard", "accelerate", "espeakng_loader"),
     "ui": ("gradio",),
+    "ray": ("ray",),
     "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
 }
 """Extra of pyproject.toml -> modules of its packages."""

@@ -34,9 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parts")
     write_package(folder / "toy")
     write_clip(folder / "v.mkv", steady(FRAMES, 25))
-    write_json(
-        folder / "boxes.json", {"boxes": [None if i in NO_FACE else list(BOX) for i in range(FRAMES)]}
-    )
+    write_json(folder / "boxes.json", {"boxes": [None if i in NO_FACE else list(BOX) for i in range(FRAMES)]})
     clip = talker(count=FRAMES)
     write_talker(folder / "talker.mkv", clip)
     save_file({"landmarks": clip.landmarks}, folder / "landmarks.safetensors")
@@ -105,7 +103,10 @@ def test_parts_make_the_files_of_one_process(
 
 def test_another_model_draws_no_part(tmp_path: Path, folder: Path, pipelines: list[DubPipeline]) -> None:
     request = _request(folder, tmp_path / "d.mkv", "v.mkv", "boxes.json", renderer="editor")
-    with pytest.raises(UserError, match="begun it with other files, another model"), job_folder(request.output):
+    with (
+        pytest.raises(UserError, match="begun it with other files, another model"),
+        job_folder(request.output),
+    ):
         job = PartDubber(pipelines[0]).begin(request, 2)
         other = DubPipeline.from_pretrained(write_package(tmp_path / "other", clip_frames=9))
         PartDubber(other).draw(_sent(job), job.parts[0])

@@ -25,9 +25,10 @@ from stage2_dubber.dub.inputs import DubInputs
 from stage2_dubber.dub.job import FacePlan, first_wanted
 from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.pipeline import DubPipeline
-from stage2_dubber.dub.request import AudioRole, DubRequest
+from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.result import DubResult
 from stage2_dubber.dub.resume.folder import JobFolder, folder_of
+from stage2_dubber.dub.speaking.options import AudioRole
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,7 @@ class PartDubber:
         key = pipeline.key(checked, inputs)
         face = pipeline.followed(checked, inputs, progress)
         face.keep(work)
-        self._planned = _Planned(
-            request, key, checked, inputs, pipeline.planned(checked, inputs, face)
-        )
+        self._planned = _Planned(request, key, checked, inputs, pipeline.planned(checked, inputs, face))
         faces = self._planned.faces
         edited = [one.division.editor for one in faces.faces if one.division.editor is not None]
         cuts = JobOutputs(checked, inputs, work, faces.frames).encoded
@@ -97,8 +96,8 @@ class PartDubber:
         work = JobFolder(folder_of(job.request.output))
         if not work.is_of(planned.key):
             raise UserError(
-                f"Parts of '{job.request.output}' would differ: another process has begun it with other files, "
-                "another model or other versions of programs; install the same on all machines."
+                f"Parts of '{job.request.output}' would differ: another process has begun it with other "
+                "files, another model or other versions of programs; install the same on all machines."
             )
         with memory_errors():
             outputs = JobOutputs(planned.request, planned.inputs, work, planned.faces.frames, part)
