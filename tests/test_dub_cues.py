@@ -41,7 +41,7 @@ def table(folder: Path, *lines: str) -> Path:
 def test_each_says_their_own_and_nothing_between(tmp_path: Path):
     path = table(tmp_path, "0.5,0.7,2,", "0.1,0.4,1,a.wav")
     assert [cue.face.person for cue in read_cues(path)] == [1, 2]
-    speech = cued_speech(spoken_cues(path, np.full(RATE, 0.5, np.float32), 1.0), 1.0)
+    speech = cued_speech(spoken_cues(path, np.full(RATE, 16384, np.int16), 1.0), 1.0)
     level = {at: float(speech[round(at * RATE)]) / 32768 for at in (0.05, 0.2, 0.45, 0.6, 0.8)}
     assert level == pytest.approx({0.05: 0, 0.2: 0.25, 0.45: 0, 0.6: 0.5, 0.8: 0}, abs=1e-4)
     assert len(speech) == RATE

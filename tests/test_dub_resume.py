@@ -251,7 +251,7 @@ def test_every_option_but_places_makes_another_job(tmp_path: Path, folder: Path)
     (tmp_path / "other.mp4").write_bytes((folder / "v.mp4").read_bytes())
     write_speech(tmp_path / "other.wav", 0.9)
     plain = DubRequest(folder / "v.mp4", folder / "a.wav", tmp_path / "o.mp4")
-    sound, model = np.zeros(16, np.float32), ["model"]
+    sound, model = np.zeros(16, np.int16), ["model"]
     keys = [job_key(plain, sound, model)]
     assert keys[0] == job_key(replace(plain, output=tmp_path / "p.mp4", overwrite=True), sound, model)
     options = {item.name for item in fields(DubRequest)} - BESIDE

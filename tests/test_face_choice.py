@@ -294,13 +294,14 @@ def test_rows_come_back_as_they_went_in(monkeypatch: pytest.MonkeyPatch):
     """Also where several blocks hold them."""
     monkeypatch.setattr("common.face.rows._BLOCK", 4)
     rows = Rows((2,))
-    assert rows.array().shape == (0, 2)
+    assert rows.take().shape == (0, 2)
     given = np.arange(18, dtype=np.float32).reshape(9, 2)
     for row in given:
         rows.append(row)
-    np.testing.assert_array_equal(rows.array(), given)
     assert len(rows) == 9
     np.testing.assert_array_equal([rows[0], rows[5], rows[-1]], given[[0, 5, -1]])
+    np.testing.assert_array_equal(rows.take(), given)
+    assert len(rows) == len(rows.take()) == 0
     with pytest.raises(IndexError):
         rows[9]
 

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from dub_clips import BOX, HEIGHT, WIDTH, write_speech
+from scipy.ndimage import gaussian_filter
 
 from common.errors import UserError
 from common.media import VideoReader, probe
@@ -24,6 +25,7 @@ from stage2_dubber.dub.outputs import write_outputs
 from stage2_dubber.dub.request import DubRequest
 
 FRAMES = 10
+GRAIN = 2.0  # codes of 8 bits, before it is softened as film does
 BT601, BT709 = ColourTags(6, 6, 6, False), ColourTags(1, 1, 1, False)
 FULL, UNTAGGED = ColourTags(1, 1, 1, True), ColourTags()
 HLG, PQ = ColourTags(9, 9, 18, False), ColourTags(9, 9, 16, False)
@@ -114,14 +116,16 @@ def test_the_table_is_long_enough() -> None:
 
 
 def painted(medium: Medium, number: int) -> av.VideoFrame:
-    """Slow waves in the format's own codes, which move a little."""
+    """Slow waves in the format's own codes, which move a little, under film's grain."""
     width, height = medium.size
     picture = av.VideoFrame(width, height, medium.pix_fmt)
     depth = picture.format.components[0].bits
     for index, plane in enumerate(picture.planes):
         rows, columns = np.mgrid[0 : plane.height, 0 : plane.width] / plane.width
         wave = np.sin(5 * columns + 0.1 * number + index) + np.cos(4 * rows + index)
-        codes = ((128 + (45 if index in (0, 3) else 18) * wave) * (1 << (depth - 8))).round()
+        noise = np.random.default_rng([number, index]).normal(0, GRAIN, wave.shape)
+        grain = 0 if index == 3 else gaussian_filter(noise, 0.6)  # transparency has none
+        codes = ((128 + (45 if index in (0, 3) else 18) * wave + grain) * (1 << (depth - 8))).round()
         kind = np.uint8 if depth == 8 else np.dtype("<u2")
         buffer = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         raw = codes.astype(kind).view(np.uint8)

@@ -113,29 +113,24 @@ class Faces:
         Short gaps within a stretch are filled. Where one face follows another its run ends, as at a cut.
         """
         count = len(self)
-        landmarks = np.full((count, 68, 3), np.nan, np.float32)
-        boxes = np.full((count, 4), np.nan, np.float32)
-        present = np.zeros(count, bool)
-        owner = np.full(count, -1)
+        whole, owner = _empty_track(range(count)), np.full(count, -1)
         for index in chosen:
             stretch = self.stretches[index]
             part = slice(int(stretch.frames[0]), int(stretch.frames[-1]) + 1)
-            own = FaceTrack(
-                np.arange(part.start, part.stop),
-                np.full((part.stop - part.start, 68, 3), np.nan, np.float32),
-                np.full((part.stop - part.start, 4), np.nan, np.float32),
-                np.zeros(part.stop - part.start, bool),
-            )
+            into = own = whole[part]
+            if meets := bool(into.present.any()):
+                own = _empty_track(range(part.start, part.stop))
             at = stretch.frames - part.start
             own.landmarks[at], own.boxes[at], own.present[at] = stretch.landmarks, stretch.boxes, True
             fill_gaps(own, self.max_gap)
-            free = own.present & ~present[part]
-            landmarks[part][free], boxes[part][free] = own.landmarks[free], own.boxes[free]
-            present[part] |= free
+            free = own.present & (owner[part] < 0)
+            if meets:
+                into.landmarks[free], into.boxes[free] = own.landmarks[free], own.boxes[free]
+                into.present[free] = True
             owner[part][free] = index
         changes = np.diff(self.shots, prepend=0) > 0
         changes[1:] |= (owner[1:] != owner[:-1]) & (owner[1:] >= 0) & (owner[:-1] >= 0)
-        return FaceTrack(np.arange(count), landmarks, boxes, present, np.cumsum(changes))
+        return replace(whole, shots=np.cumsum(changes))
 
     def places(self) -> Faces:
         """The same without landmarks, which take nine tenths of the memory."""
@@ -160,6 +155,13 @@ class Faces:
                 stretch.boxes[row], stretch.landmarks[row], 1.0, measured=bool(stretch.measured[row])
             )
             yield frame, face, int(shots[frame])
+
+
+def _empty_track(frames: range) -> FaceTrack:
+    """A track of frames in which no face is seen yet."""
+    count = len(frames)
+    landmarks, boxes = (np.full((count, *shape), np.nan, np.float32) for shape in ((68, 3), (4,)))
+    return FaceTrack(np.arange(frames.start, frames.stop), landmarks, boxes, np.zeros(count, bool))
 
 
 def track_faces(
@@ -248,11 +250,12 @@ class _Growing:
         return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
 
     def finish(self, person: int) -> FaceStretch:
+        """What was seen of it, which this lets go of."""
         return FaceStretch(
             self.shot,
             np.asarray(self.frames, np.int64),
-            self.landmarks.array(),
-            self.boxes.array(),
+            self.landmarks.take(),
+            self.boxes.take(),
             np.asarray(self.measured, bool),
             person,
         )

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 # The alternation below gains less than 1e-4 of the face size after this many rounds.
 _ROUNDS = 10
 # Frames that are fitted together: what is in between takes twenty times their landmarks.
-_AT_ONCE = 1500
+_AT_ONCE = 250
 
 
 @dataclass(frozen=True)

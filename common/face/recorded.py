@@ -101,12 +101,13 @@ class _Record:
         ]
 
     def write(self, path: Path) -> None:
+        """Save all of it, and hold nothing any more."""
         arrays: dict[str, NDArray[np.generic]] = {
             "counts": np.diff(self._ends),
-            "boxes": self._boxes.array(),
-            "landmarks": self._landmarks.array(),
-            "scores": self._scores.array(),
-            "measured": self._measured.array(),
+            "boxes": self._boxes.take(),
+            "landmarks": self._landmarks.take(),
+            "scores": self._scores.take(),
+            "measured": self._measured.take(),
         }
         if self._embeddings and all(embedding is not None for embedding in self._embeddings):
             arrays["embeddings"] = np.array(self._embeddings)

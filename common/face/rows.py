@@ -41,8 +41,11 @@ class Rows:
         index %= self._count
         return self._blocks[index // _BLOCK][index % _BLOCK]
 
-    def array(self) -> NDArray:
-        """(n, *shape), a copy."""
-        if not self._blocks:
-            return np.zeros((0, *self._shape), self._dtype)
-        return np.concatenate(self._blocks)[: self._count]
+    def take(self) -> NDArray:
+        """(n, *shape); the rows are gone then, block by block, so that they are never held twice."""
+        taken = np.empty((self._count, *self._shape), self._dtype)
+        for first in range(0, self._count, _BLOCK):
+            block = self._blocks.pop(0)
+            taken[first : first + _BLOCK] = block[: self._count - first]
+        self._count = 0
+        return taken

@@ -129,11 +129,16 @@ def require_face(track: FaceTrack, path: PathLike) -> FaceTrack:
         UserError: no frame has a face; ``path`` is the clip that the message names.
     """
     if not track.present.any():
-        raise UserError(
-            f"No face was found in '{path}': use a clip in which the face is visible, or give its place "
-            "with the 'box' face backend."
-        )
+        raise no_face(path)
     return track
+
+
+def no_face(path: PathLike) -> UserError:
+    """What to raise where no frame of ``path`` has a face."""
+    return UserError(
+        f"No face was found in '{path}': use a clip in which the face is visible, or give its place "
+        "with the 'box' face backend."
+    )
 
 
 Watch = Callable[[int, ImageArray, FaceObservation, int], None]

@@ -1,6 +1,6 @@
 """Video and sound files: decoding and encoding with true times, resampling in time, pictures to look at."""
 
-from common.media.audio import SAMPLE_RATE, load_audio, save_flac, save_wav
+from common.media.audio import SAMPLE_RATE, load_audio, load_samples, save_flac, save_wav
 from common.media.colour import ColourTags
 from common.media.encoding import LOSSLESS, Encoding
 from common.media.info import VideoInfo, probe
@@ -23,6 +23,7 @@ __all__ = [
     "contact_sheet",
     "frame_times",
     "load_audio",
+    "load_samples",
     "model_frame_count",
     "nearest_model_frame",
     "probe",

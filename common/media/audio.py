@@ -190,6 +190,20 @@ def _require_numbers(frame: AudioFrame, name: str) -> None:
         )
 
 
+def load_samples(source: Source, sample_rate: int = SAMPLE_RATE, track: int | None = None) -> np.ndarray:
+    """A file's sound as (samples,) int16, mixed to one channel; half of what :func:`load_audio` takes.
+
+    Arguments and errors are those of :func:`load_audio`.
+    """
+    # 16 bits on purpose: libswresample scales a mix so that it cannot clip only for whole numbers.
+    heard = bytearray()  # grows in place: thousands of small arrays would leave holes behind
+    for block in audio_blocks(source, sample_rate, "mono", "s16p", track):
+        heard += block[0].tobytes()
+    if not heard:
+        raise UserError(f"The audio '{source_name(source)}' has length zero: give a file with sound in it.")
+    return np.frombuffer(heard, np.int16)
+
+
 def load_audio(source: Source, sample_rate: int = SAMPLE_RATE, track: int | None = None) -> np.ndarray:
     """A file's sound as (samples,) float32 in [-1, 1], mixed to one channel.
 
@@ -203,11 +217,9 @@ def load_audio(source: Source, sample_rate: int = SAMPLE_RATE, track: int | None
     Raises:
         UserError: missing, no media, no audio stream, or a length of zero.
     """
-    # 16 bits on purpose: libswresample scales a mix so that it cannot clip only for whole numbers.
-    blocks = [block[0] for block in audio_blocks(source, sample_rate, "mono", "s16p", track)]
-    if not blocks:
-        raise UserError(f"The audio '{source_name(source)}' has length zero: give a file with sound in it.")
-    return np.concatenate(blocks).astype(np.float32) / 32768.0
+    audio = load_samples(source, sample_rate, track).astype(np.float32)
+    audio /= 32768
+    return audio
 
 
 def _save(path: PathLike, audio: np.ndarray, rate: int, kind: str) -> None:

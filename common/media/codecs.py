@@ -32,7 +32,7 @@ class OutputCodec:
     fields: bool = False
     alpha_suffixes: tuple[str, ...] = ()
     least_size: tuple[int, int] = (1, 1)
-    crf: int = 12
+    crf: int = 11
     worst_crf: int | None = None
 
 
@@ -49,10 +49,10 @@ OUTPUT_CODECS = {
             "libvpx-vp9",
             (*MP4, ".mkv", ".webm"),
             alpha_suffixes=(".mkv", ".webm"),
-            crf=10,
+            crf=6,
             worst_crf=63,
         ),
-        OutputCodec("av1", "AV1", "libsvtav1", (*MP4, ".mkv", ".webm"), crf=8, worst_crf=63),
+        OutputCodec("av1", "AV1", "libsvtav1", (*MP4, ".mkv", ".webm"), crf=5, worst_crf=63),
         OutputCodec(
             "prores", "ProRes", "prores_ks", (".mov", ".mkv"), fields=True, alpha_suffixes=(".mov", ".mkv")
         ),

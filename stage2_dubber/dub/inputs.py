@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.media import SAMPLE_RATE, Encoding, VideoInfo, load_audio, probe
+from common.media import SAMPLE_RATE, Encoding, VideoInfo, load_samples, probe
 from common.media.following import following
 from common.media.patched import SoundPatch
 from common.media.retiming import RetimedVideo, Retiming, retimed_info
 from common.media.soundtrack import AT_START
 from common.media.writer import Tracks
-from common.speech.base import SilenceRule, SpeechEncoder, as_floats
+from common.speech.base import SilenceRule, SpeechEncoder
 from common.speech.silence import encode_until
 from stage2_dubber.dub.faces.cues import Cue, SpokenCue, cue_sounds, cued_speech, spoken_cues
 from stage2_dubber.dub.length.options import Length, Outside
@@ -95,9 +95,9 @@ class DubInputs:
     cues: tuple[SpokenCue, ...] = ()
 
     @property
-    def audio(self) -> np.ndarray:
-        """(samples,) float32 of -1 to 1: the samples of the speech, which were 16 bits, exactly."""
-        return as_floats(self.speech.samples[: self.speech.count])
+    def said(self) -> np.ndarray:
+        """(samples,) int16: the speech, without the silence after it."""
+        return self.speech.samples[: self.speech.count]
 
     @property
     def retiming(self) -> Retiming | None:
@@ -140,7 +140,7 @@ def check_request(request: DubRequest) -> DubInputs:
             f"The video '{request.video}' has no sound that could tell the voice: give a sample of it with "
             "--audio and --audio-role voice."
         )
-    audio = None if mixes else load_audio(request.audio, SAMPLE_RATE, request.audio_track)
+    audio = None if mixes else load_samples(request.audio, SAMPLE_RATE, request.audio_track)
     seconds = info.duration if audio is None or speaks else len(audio) / SAMPLE_RATE
     place = speech_place(request.timing, info.duration, seconds, request.cues is not None, mixes)
     video = shown_video(request.video, rule, place.zero + seconds)
@@ -151,7 +151,7 @@ def check_request(request: DubRequest) -> DubInputs:
         samples = np.concatenate([spoken.samples for spoken in cues])
     else:
         assert audio is not None
-        cues, samples = (), (place.placed(audio) * 32768).astype(np.int16)
+        cues, samples = (), place.placed(audio)
     suffix = request.output.suffix.lower()
     shown = info if retiming is None else retimed_info(info, retiming)
     encoding, lost = following(shown, suffix, request.pictures)

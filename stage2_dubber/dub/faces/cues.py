@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.files import require_file
-from common.media import SAMPLE_RATE, load_audio
+from common.media import SAMPLE_RATE, load_samples
 from common.media.patched import SoundPatch
 from common.media.soundtrack import SoundPlace
 from stage2_dubber.dub.faces.choice import FaceChoice
@@ -103,7 +103,7 @@ def require_one_voice(cues: Collection[Cue], path: Path) -> None:
         end = cue.end
 
 
-def spoken_cues(path: Path, audio: NDArray[np.float32] | None, seconds: float) -> tuple[SpokenCue, ...]:
+def spoken_cues(path: Path, audio: NDArray[np.int16] | None, seconds: float) -> tuple[SpokenCue, ...]:
     """The cues of a table with what is said in them.
 
     Args:
@@ -124,7 +124,7 @@ def spoken_cues(path: Path, audio: NDArray[np.float32] | None, seconds: float) -
     for cue in cues:
         first, last = round(cue.start * SAMPLE_RATE), round(min(cue.end, seconds) * SAMPLE_RATE)
         if cue.audio is not None:
-            said = load_audio(cue.audio, SAMPLE_RATE)
+            said = load_samples(cue.audio, SAMPLE_RATE)
         elif audio is not None:
             said = audio[first:]
         else:
@@ -132,7 +132,7 @@ def spoken_cues(path: Path, audio: NDArray[np.float32] | None, seconds: float) -
                 f"The cue file '{path}' names no audio for the cue at {cue.start:g} s: name a file there, or "
                 "give --audio."
             )
-        found.append(SpokenCue(cue, (said[: last - first] * 32768).astype(np.int16)))
+        found.append(SpokenCue(cue, said[: last - first].copy()))
     return tuple(found)
 
 

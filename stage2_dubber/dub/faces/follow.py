@@ -11,9 +11,10 @@ from threading import Event
 
 import numpy as np
 
-from common.face import FaceTrack, build_detector, require_face
+from common.face import FaceTrack, build_detector
 from common.face.people import Faces, track_faces
 from common.face.recorded import RecordedDetector
+from common.face.track import no_face
 from common.media import VideoInfo, VideoReader, frame_times
 from common.media.retiming import RetimedVideo, open_video
 from common.own_mouths.clip import ClipMouths, MouthCollector
@@ -109,7 +110,8 @@ def follow_face(
         times, info = reader.times(), reader.info
         images = _counted(reader, info, progress, stopping)
         faces = track_faces(images, detector, watch=watch, cuts=joints)
-    require_face(faces.track(range(len(faces.stretches))), request.video)
+    if not faces.stretches:
+        raise no_face(request.video)
     if request.cues is None:
         part = inputs.place.frames(times) if inputs is not None and inputs.place.is_part else None
         people = [_Person(_choose(request, name, faces), (part or range(len(faces)),))]

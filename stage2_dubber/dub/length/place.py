@@ -45,11 +45,13 @@ class SpeechPlace:
         last = len(times) if self.end is None else int(np.searchsorted(times, self.end - 1e-6))
         return range(int(np.searchsorted(times, self.begin - 1e-6)), last)
 
-    def placed(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What is said on the video's clock: ``audio`` (samples,) at 16 kHz, with silence before."""
-        zero = round(self.zero * SAMPLE_RATE)
-        moved = np.concatenate([np.zeros(max(0, zero), np.float32), audio[max(0, -zero) :]])
-        moved[: round(self.begin * SAMPLE_RATE)] = 0
+    def placed(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
+        """What is said on the video's clock: (samples,) at 16 kHz, with silence before it."""
+        zero, begin = round(self.zero * SAMPLE_RATE), round(self.begin * SAMPLE_RATE)
+        moved = samples[max(0, -zero) :]
+        if zero > 0 or begin > 0:
+            moved = np.concatenate([np.zeros(max(0, zero), np.int16), moved])
+            moved[:begin] = 0
         return moved if self.end is None else moved[: round(self.end * SAMPLE_RATE)]
 
 

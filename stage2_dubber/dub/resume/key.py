@@ -21,13 +21,13 @@ _PICTURES = ("contact_sheet", "side_by_side")  # whether and in what form they a
 _PROGRAMS = ("bootdub", "torch", "av", "numpy", "opencv-contrib-python", "mediapipe")
 
 
-def job_key(request: DubRequest, audio: np.ndarray, model: Any) -> str:
+def job_key(request: DubRequest, said: np.ndarray, model: Any) -> str:
     """Fingerprint of all that the pieces of a dub depend on.
 
     Args:
         request: the job. Every field counts but those that say where outputs lie and what they say of
             themselves; of files that are named name, size, date and samples of the content.
-        audio: (samples,) what is said; with cues more than the request's own file.
+        said: (samples,) int16 of the speech; with cues more than the request's own file.
         model: what says which model it is and how it is computed.
 
     Raises:
@@ -43,7 +43,7 @@ def job_key(request: DubRequest, audio: np.ndarray, model: Any) -> str:
         elif isinstance(value, Path) or (item.name == "face" and request.face_choice.file is not None):
             value = _digest(Path(value))
         asked[item.name] = value
-    spoken = hashlib.sha256(np.ascontiguousarray(audio).tobytes()).hexdigest()
+    spoken = hashlib.sha256(np.ascontiguousarray(said).data).hexdigest()
     programs = [version(name) for name in _PROGRAMS]
     return fingerprint([asked, spoken, request.output.suffix.lower(), model, programs])
 
