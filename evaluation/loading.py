@@ -17,6 +17,7 @@ from common.face.track import load_arrays
 from common.media import SAMPLE_RATE, VideoReader, load_audio, probe, resample_indices
 from evaluation.dubbed_clip import RATE, SIZE, Curve, DubbedClip, FaceRegions, Footage, Mask
 from evaluation.manifest import Case
+from evaluation.metrics.sound import is_generated
 from evaluation.regions import COVERED, face_regions
 from evaluation.rendered_mouths import RenderedMouths, load_scene
 from evaluation.source_track import LONGEST, CutFootage, SourceTrack, cut_footage, track_source
@@ -127,6 +128,9 @@ class CaseLoader:
             first,
             case.text,
         )
+        if is_generated(clip):
+            # The driver's lips say other sounds than those that are heard.
+            clip = replace(clip, driver_opening=None)
         versions = (prepared.source, prepared.truth, made.footage, first)
         return _cut_to(clip, min(len(v) for v in versions if v is not None)), tuple(notes)
 

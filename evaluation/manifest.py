@@ -9,10 +9,11 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.files import PathLike, require_file
+from common.languages import language_name
 from evaluation.metrics.base import Kind
 
 REQUIRED = ("video", "audio")
-OPTIONAL = ("name", "group", "truth", "track", "audio_track", "scene", "text")
+OPTIONAL = ("name", "group", "truth", "track", "audio_track", "scene", "text", "language")
 NOTES = ("score", "most", "frames")
 """Columns that curation writes for people to read."""
 SILENCE = "silence"
@@ -35,6 +36,7 @@ class Case:
         audio_track: the same for the video that the speech comes from, whose mouth is compared with.
         scene: JSON of a drawn character, by which mouths are measured exactly.
         text: the words of the speech, for word errors of systems that make the speech themselves.
+        language: of ``text``, its code, for systems that speak it.
         base: of a probe: the row that it was made of.
     """
 
@@ -48,6 +50,7 @@ class Case:
     audio_track: Path | None = None
     scene: Path | None = None
     text: str | None = None
+    language: str | None = None
     base: str | None = None
 
     @property
@@ -61,8 +64,9 @@ def read_manifest(path: PathLike, left_out: list[str] | None = None) -> list[Cas
     """Read and check a manifest.
 
     A CSV (UTF-8) with a heading. Columns: ``video`` and ``audio``; optional ``name`` (else that of the two
-    files), ``group``, ``truth``, ``track``, ``audio_track``, ``scene``, ``text``. Paths are
-    relative to the manifest. ``audio`` may be ``silence``, or ``self`` for the video's own sound.
+    files), ``group``, ``truth``, ``track``, ``audio_track``, ``scene``, ``text``,
+    ``language``. Paths are relative to the manifest. ``audio`` may be ``silence``, or ``self`` for the
+    video's own sound.
 
     Args:
         path: the CSV.
@@ -142,7 +146,18 @@ def _case(source: Path, line: int, row: dict[str, str | None]) -> Case:
         audio_track=located("audio_track"),
         scene=located("scene"),
         text=values["text"] or None,
+        language=_language(source, line, values["language"]),
     )
+
+
+def _language(source: Path, line: int, code: str) -> str | None:
+    if not code:
+        return None
+    try:
+        language_name(code)
+    except UserError as error:
+        raise UserError(f"The manifest '{source}', line {line}: {error}") from error
+    return code
 
 
 def _safe_name(source: Path, line: int, name: str) -> str:
@@ -202,5 +217,6 @@ def _probe(case: Case, probe: Kind) -> Case:
         truth=None if probe is Kind.silence else case.video,
         audio_track=None if probe is Kind.silence else case.track,
         text=None,
+        language=None,
         base=case.name,
     )

@@ -18,6 +18,7 @@ from evaluation.loading import CaseLoader, PreparedCase
 from evaluation.manifest import Case
 from evaluation.metrics.base import Features, Kind, Values
 from evaluation.metrics.leak import lsd
+from evaluation.metrics.sound import heard_speech
 from evaluation.previews import write_preview, write_strip
 from evaluation.registry import Measures
 from evaluation.results import ALL, Results, Row
@@ -186,7 +187,7 @@ class Evaluation:
         if clip.truth is not None and clip.truth is not clip.source:
             versions.append(("truth", clip.truth.crops))
         preview = self.store.media(row.system, row.name, ".mp4")
-        write_preview(preview, versions, clip.speech)
+        write_preview(preview, versions, heard_speech(clip))
         strip = self.store.media(row.system, row.name, ".jpg")
         low = slice(SIZE * 7 // 16, SIZE)
         side = slice(SIZE // 8, SIZE * 7 // 8)

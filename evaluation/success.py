@@ -128,6 +128,13 @@ def _in_time(values: Values, facts: Facts, limits: Limits) -> str | None:
     return f"the lips do not follow the speech ({', '.join(seen)})"
 
 
+def _with_own_speech(values: Values, facts: Facts, limits: Limits) -> str | None:
+    least = min(value for key, value in values.items() if key.startswith(_ASYNC))
+    if least <= limits.mouth_lag:
+        return None
+    return f"the lips are {least:.0f} frames off the speech that the dub makes"
+
+
 def _replaced(values: Values, facts: Facts, limits: Limits) -> str | None:
     leak = abs(values["lip_leak"])
     return None if leak <= limits.lip_leak else f"the mouth is still the source's (lip leak {leak:.2f})"
@@ -139,6 +146,7 @@ def _unseamed(values: Values, facts: Facts, limits: Limits) -> str | None:
 
 
 _SPOKEN = (Kind.cross, Kind.self, Kind.cycle)
+_ASYNC = "async_"
 
 RULES = (
     Rule(
@@ -169,6 +177,14 @@ RULES = (
         _SPOKEN,
         ("mouth_lag", "mouth_r"),
         _in_time,
+        speech=True,
+    ),
+    Rule(
+        "own speech",
+        "the lips follow the speech that the dub makes: by one judge at most {mouth_lag:g} frames off",
+        _SPOKEN,
+        ("async_own", "async_syncnet"),
+        _with_own_speech,
         speech=True,
     ),
     Rule(

@@ -46,6 +46,7 @@ def test_rows_are_read_with_paths_relative_to_the_manifest(folder: Path) -> None
         ("video,audio,name\na.mp4,b.mp4,../up\n", "use a name that a file may have"),
         ("video,audio\na.mp4,b.mp4,more\n", "line 2, has not as many cells"),
         ("video,audio\na.mp4\n", "line 2, has not as many cells"),
+        ("video,audio,language\na.mp4,b.mp4,xx\n", "line 2: There is no language 'xx'"),
     ],
 )
 def test_bad_manifests_are_refused_by_a_sentence(folder: Path, text: str, words: str) -> None:

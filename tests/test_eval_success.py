@@ -35,6 +35,7 @@ def test_a_good_row_is_a_success_and_nothing_known_is_neither():
         ("silence", {"silence_closed": 0.5}, "shut"),
         ("cross", {"sharpness_mouth": 0.2}, "sharpness"),
         ("cross", {"lip_leak": 0.95}, "lip leak 0.95"),
+        ("cross", {"async_own": 7.0, "async_syncnet": 3.0}, "3 frames off the speech that the dub makes"),
         ("cycle", {"psnr_outside": 24.0}, "24.00 dB"),
         ("self", {"patch_edge": -6.0}, "patch"),
     ],
@@ -43,6 +44,10 @@ def test_each_rule_breaks_alone_and_says_why(kind, change, word):
     success, reasons = success_of({**GOOD, **change}, kind, SAME)
     assert success is False
     assert len(reasons) == 1 and word in reasons[0]
+
+
+def test_one_judge_is_enough_for_speech_that_the_dub_makes():
+    assert success_of({**GOOD, "async_own": 7.0, "async_syncnet": 2.0}, "cross", SAME) == (True, ())
 
 
 def test_rules_bind_only_where_they_are_meant():

@@ -22,6 +22,7 @@ from common.models.ltx2.package import load_joint_package, load_joint_vocoder
 from common.models.ltx2.roles import JointInputs, Role
 from common.models.ltx2.spoken import SILENCE, SpokenPrompts, spoken_prompts
 from common.models.ltx2.vocoding import vocoded
+from evaluation.results_file import read_json as read_results
 from stage2_dubber.dub.editing.speaking import SpeakingEditor
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.speaking import speak
@@ -204,3 +205,21 @@ def test_models_that_cannot_speak_refuse(folder: Path, tmp_path: Path) -> None:
         assert "lacks tokenizer" in run("dub", *given, *SAID, "--model", folder / "package", code=2).stderr
     finally:
         (tmp_path / "tokenizer").rename(folder / "ltx2" / "tokenizer")
+
+
+def test_dubs_with_made_speech_are_evaluated(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "track.json").write_text(json.dumps({"boxes": [list(BOX)] * 26}))
+    rows = (
+        "name,video,audio,track,text,language",
+        "one,{0}/clip.mkv,{0}/voice.wav,track.json,A person is,fr",
+    )
+    (tmp_path / "rows.csv").write_text("\n".join(rows).format(folder) + "\n")
+    asked = ("--manifest", tmp_path / "rows.csv", "--output", tmp_path / "out", "--no-pictures")
+    run("evaluate", *asked, "--system", f"ltx={folder / 'package'}?audio_role=voice")
+    results = read_results(tmp_path / "out" / "results.json")
+    (row,) = results.rows
+    assert row.error is None and row.frames == 22
+    # What is heard is new, and is compared with the source's sound; the driver's lips say something else.
+    assert row.values["dur_err"] >= 0 and "mouth_r" not in row.values
+    unread = run("evaluate", *asked, "--system", f"ltx={folder / 'package'}?audio_role=mumble", code=2)
+    assert "audio_role" in unread.stderr

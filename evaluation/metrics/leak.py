@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.curves import part_correlation
-from evaluation.metrics.sound import loudness
+from evaluation.metrics.sound import heard_speech, loudness
 
-VERSION = 1
+VERSION = 2
 _CONFIDENCE = "lse_c_"
 
 
@@ -56,7 +56,7 @@ class LipLeak:
         if Kind(clip.kind) is not Kind.cross:
             return {}
         made, source = clip.made.opening, clip.source.opening
-        loud = loudness(clip.speech, len(clip))
+        loud = loudness(heard_speech(clip), len(clip))
         values: Values = {}
         for key, driver in (("lip_leak", clip.driver_opening), ("lip_leak_heard", loud)):
             found = None if driver is None else part_correlation(made, source, driver)

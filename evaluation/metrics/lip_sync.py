@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from evaluation.dubbed_clip import DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
-from evaluation.metrics.sound import has_sound, is_generated
+from evaluation.metrics.sound import has_sound, heard_speech, is_generated
 
-VERSION = 1
+VERSION = 2
 SPOKEN = (Kind.cross, Kind.self, Kind.cycle)
 FEWEST_WINDOWS = 8
 
@@ -133,6 +133,7 @@ class LipSync:
             )
 
         m = f"m(j) = mean {space} of lips and the sound j frames later, |j| <= {self.judge.reach}"
+        m += "; of a sound that the system made, where it made one"
         found = [
             metric("lse_d", "LSE-D", "", Better.lower, f"min_j m(j); {m}", names + public),
             metric("lse_c", "LSE-C", "", Better.higher, f"median_j m(j) - min_j m(j); {m}", names + public),
@@ -163,17 +164,16 @@ class LipSync:
             return {}
         values: Values = {}
         key = self.judge.key
-        scores = self._scores(clip, clip.speech)
+        generated = is_generated(clip)
+        scores = self._scores(clip, heard_speech(clip))
         if scores is not None:
             values[f"lse_d_{key}"] = scores.lse_d
             values[f"lse_c_{key}"] = scores.lse_c
             values[f"sync_offset_{key}"] = float(scores.offset)
             if self.judge.cosine:
                 values[f"sync_score_{key}"] = 1 - scores.at_zero
-        if clip.made.sound is not None and is_generated(clip):
-            own = self._scores(clip, clip.made.sound)
-            if own is not None:
-                values[f"async_{key}"] = float(abs(own.offset))
+            if generated:
+                values[f"async_{key}"] = float(abs(scores.offset))
         return values
 
     def _scores(self, clip: DubbedClip, sound: NDArray[np.float32]) -> SyncScores | None:

@@ -8,7 +8,7 @@ from evaluation.dubbed_clip import Curve, DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.curves import FEWEST_FRAMES, LEAST_SPREAD, lagged_pearson
 
-VERSION = 1
+VERSION = 2
 REACH = 5
 # The largest of eleven chance correlations of short curves reaches this: below it a lag says nothing.
 LEAST_R_FOR_LAG = 0.5

@@ -44,6 +44,12 @@ def is_generated(clip: DubbedClip) -> bool:
     return not same_recording(made, source) and not same_recording(made, clip.speech)
 
 
+def heard_speech(clip: DubbedClip) -> NDArray[np.float32]:
+    """(samples,) what the made lips are to follow: the sound that was generated, else the given speech."""
+    made = clip.made.sound
+    return made if made is not None and is_generated(clip) else clip.speech
+
+
 def has_sound(sound: Curve | NDArray[np.float32]) -> bool:
     """Whether a track holds anything louder than -80 dB on average."""
     return len(sound) > 0 and float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))) > _QUIET

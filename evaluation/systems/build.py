@@ -15,6 +15,7 @@ from common.own_mouths.config import OwnMouthsConfig, Renderer
 from evaluation.systems.base import System
 from evaluation.systems.given import CopySystem, FolderSystem
 from stage2_dubber.dub.compositing.options import Compositing
+from stage2_dubber.dub.speaking.options import AudioRole
 
 COPY = "copy"
 # What a stage-2 package can be told behind a question mark.
@@ -22,6 +23,7 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     **SamplingOptions.types(),
     "compositing": Compositing,
     "renderer": Renderer,
+    "audio_role": AudioRole,
 }
 _OWN_MOUTHS = "own_mouths."
 
@@ -47,9 +49,9 @@ def build_system(text: str, device: str = "cpu", sampling: SamplingOptions | Non
 
     WHAT is ``copy`` (the untouched input), the folder of a model package of either stage, or a folder of
     videos that another program has made. Packages of stage 2 take options: the fields of
-    :class:`common.diffusion.options.SamplingOptions`, ``compositing``, ``renderer``, and ``own_mouths.FIELD``
-    for the fields of :class:`common.own_mouths.config.OwnMouthsConfig`; their names are then made of folder
-    and options.
+    :class:`common.diffusion.options.SamplingOptions`, ``compositing``, ``renderer``, ``audio_role``, and
+    ``own_mouths.FIELD`` for the fields of :class:`common.own_mouths.config.OwnMouthsConfig`; their names are
+    then made of folder and options.
 
     Args:
         sampling: of packages of stage 2; None: the package's own. An option in the text wins.

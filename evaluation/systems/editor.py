@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from common.diffusion.options import SamplingOptions
+from common.errors import UserError
 from common.files import fingerprint, sha256_file
 from common.media import SAMPLE_RATE, probe, save_wav
 from common.models.package_info import read_info
@@ -20,6 +21,7 @@ from evaluation.systems.base import DubbedFile
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.request import DubRequest
+from stage2_dubber.dub.speaking.options import AudioRole
 
 
 class EditorSystem:
@@ -34,8 +36,10 @@ class EditorSystem:
         renderer: Renderer | None = None,
         own_mouths: OwnMouthsConfig | None = None,
         sampling: SamplingOptions | None = None,
+        audio_role: AudioRole = AudioRole.speech,
     ) -> None:
-        """What is None: as ``bootdub dub`` has it without the option."""
+        """What is None: as ``bootdub dub`` has it without the option. ``audio_role`` voice: the model says
+        the row's text in the voice of its video."""
         self.name = name
         self.package = package
         self.device = device
@@ -43,12 +47,15 @@ class EditorSystem:
         self.compositing = compositing or DEFAULT_COMPOSITING
         self.renderer = renderer or read_info(package).renderer
         self.own_mouths = own_mouths or OwnMouthsConfig()
+        self.audio_role = audio_role
         facts = {
             "package": package_digest(package),
             "compositing": self.compositing.value,
             "renderer": self.renderer.value,
             **self.sampling.changes(),
         }
+        if audio_role is AudioRole.voice:
+            facts["audio_role"] = audio_role.value
         if self.sampling.seed:
             facts["seed"] = self.sampling.seed
         if self.renderer is not Renderer.editor:
@@ -60,10 +67,13 @@ class EditorSystem:
         """A whole dub: face, model, compositing, file."""
         if self._pipeline is None:
             self._pipeline = DubPipeline.from_pretrained(self.package, device=self.device)
+        speaks = self.audio_role is AudioRole.voice
+        if speaks and (case.text is None or case.language is None):
+            raise UserError(f"The row '{case.name}' has no text and language that {self.name} could speak.")
         with speech_file(case, video) as audio:
             request = DubRequest(
                 video,
-                audio,
+                video if speaks else audio,
                 output,
                 sampling=self.sampling,
                 track=case.track,
@@ -71,6 +81,9 @@ class EditorSystem:
                 compositing=self.compositing,
                 renderer=self.renderer,
                 own_mouths=self.own_mouths,
+                audio_role=self.audio_role,
+                text=case.text if speaks else None,
+                language=case.language if speaks else None,
             )
             result = self._pipeline.run(request)
         return DubbedFile(output, sum(result.seconds.values()), result.seams)
