@@ -37,6 +37,8 @@ PRELOADED = (
     "stage2_dubber.training.strategy",
     "stage2_dubber.distillation.strategy",
     "stage1_generator.config",
+    "stage2_dubber.dub.pipeline",
+    "stage2_dubber.dub.job",
     "torch.distributed.launcher.api",
 )
 
@@ -192,6 +194,7 @@ def _end(command: Callable[[], None]) -> NoReturn:
 
 
 def _run(script: str, words: list[str], environment: dict[str, str], folder: str) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     # torchrun starts its processes with this one.
     os.environ.update(environment, PYTHON_EXEC=script)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from dub_clips import BOX, steady, write_clip, write_package, write_speech
+from forked_python import forked_python
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -188,7 +189,7 @@ def test_ctrl_c_leaves_no_output_and_says_how_to_go_on(tmp_path: Path, job: dict
     arguments = [part for pair in job.items() for part in pair]
     run = "from bootdub.cli.main import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", run, "dub", *arguments],
+        [forked_python(), "-c", run, "dub", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dub_clips import BOX, uneven, write_clip, write_package, write_speech
+from forked_python import forked_python
 from own_mouth_clips import talker, write_talker
 from safetensors.numpy import save_file
 
@@ -347,14 +347,14 @@ def test_forgotten_work_is_removed_and_waiting_work_is_not(
 
 
 RUNS = """
-import sys
+import os, sys
 from pathlib import Path
 from stage2_dubber.dub import outputs
 from stage2_dubber.dub.pipeline import DubPipeline
 outputs.PIECE_FRAMES = 8
 folder, output = map(Path, sys.argv[1:])
 pipeline = DubPipeline.from_pretrained(folder / "toy")
-print("ready", flush=True)
+print(os.getpid(), flush=True)
 pipeline(
     video=folder / "v.mp4", audio=folder / "a.wav", output=output, box=(50.0, 30.0, 110.0, 90.0), num_steps=1
 )
@@ -376,14 +376,15 @@ def test_killed_at_random_moments_it_gives_the_same_file(
 
 def _run_and_kill(folder: Path, output: Path, files: int | None) -> bool:
     """Whether the process was killed: when so many files lie in the job's folder."""
-    command = [sys.executable, "-c", RUNS, str(folder), str(output)]
+    command = [forked_python(), "-c", RUNS, str(folder), str(output)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        assert process.stdout is not None
+        fork = int(process.stdout.readline())
         kept = folder_of(output)
         while process.poll() is None:
             if files is not None and kept.is_dir() and len(list(kept.iterdir())) >= files:
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(fork, signal.SIGKILL)
                 break
             time.sleep(0.002)
         return process.wait(200) != 0

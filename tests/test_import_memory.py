@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked_python import forked_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_toys import tiny_hubert
@@ -58,7 +59,7 @@ def test_peak_memory_is_below_a_shard(tmp_path: Path, kind: str, dtype: str) -> 
     save_file({"a": torch.ones(3_000_000)}, tmp_path / "warm.safetensors")
     arguments = [source, tmp_path / "out", tmp_path / "warm.safetensors", dtype]
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(MEASURE), *arguments],
+        [forked_python(), "-c", textwrap.dedent(MEASURE), *arguments],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
