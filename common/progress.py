@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.timings import write_timing
+from common.timings import cpu_seconds, write_timing
 
 ProgressCallback = Callable[[str, float, float | None], None]
 """Called with what is being done, how much of it is done, and how much there is in all (None: not known)."""
@@ -33,6 +33,7 @@ class StepProgress:
         self.done = 0
         self.frames = 0
         self._start = self._last = time.monotonic()
+        self._cpu = cpu_seconds()
 
     def step(self, frames: int, items: int = 1) -> None:
         """Count items as done; `frames` are those that were worked on now, 0 for items found done."""
@@ -52,7 +53,8 @@ class StepProgress:
     def finish(self, work: Path) -> None:
         """Note the time for the report, unless everything was found done."""
         if self.frames:
-            write_timing(work, self.what, time.monotonic() - self._start, self.frames)
+            seconds, cpu = time.monotonic() - self._start, cpu_seconds() - self._cpu
+            write_timing(work, self.what, seconds, cpu, self.frames)
 
 
 def format_duration(seconds: float) -> str:

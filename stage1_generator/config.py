@@ -40,6 +40,8 @@ class PrepareConfig:
     """Least side of the crop in source pixels over geometry.crop_size; smaller faces only teach blur."""
     limit: int = 0
     """Take only the first so many videos in name order (0 = all)."""
+    part: str = ""
+    """"K/N": only the videos of the K-th of N parts, 0 to N - 1; a speaker's videos are all in one part."""
     workers: int = 0
     """Videos prepared at once (0 = one per CPU core)."""
 

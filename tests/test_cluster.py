@@ -14,7 +14,8 @@ from dub_clips import BOX, steady, write_clip, write_package, write_speech
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
-from bootdub.cluster.dubbers import LOCAL, ClusterDubbers, share
+from bootdub.cluster.dubbers import ClusterDubbers
+from bootdub.cluster.join import LOCAL, share
 from bootdub.cluster.worker import WorkerOptions
 from common.errors import UserError
 from common.files import write_json

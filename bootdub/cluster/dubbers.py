@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from queue import Queue
 from types import TracebackType
 from typing import Any
 
+from bootdub.cluster.join import Machine, joined_cluster, share
 from bootdub.cluster.worker import ClusterWorker, WorkerOptions
 from common.errors import UserError
-from common.extras import require_extra
 from common.media import probe
 from stage2_dubber.dub.parts import can_be_parted
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.result import DubResult
 from stage2_dubber.dub.resume.folder import job_folder
 
-LOCAL = "local"
-"""The address that means a cluster of this machine alone, for as long as the command runs."""
-
-_RUNNING_HERE = "auto"
-_ANSWER_SECONDS = 10.0
-# Of a worker, where nobody says how many there are: own mouths are drawn by so many threads.
-_CPUS = 4
-_MOST_CPUS = 16
 _PARTS_PER_WORKER = 3  # so that workers that have finished help those that have more to do
 _RETRIES = 3  # of a job whose worker was killed; it goes on from its pieces
 
@@ -37,7 +26,7 @@ class ClusterDubbers:
     """Workers with the model in memory, for as long as the context lasts.
 
     Args:
-        address: HOST:PORT of the cluster, "auto" for the one that runs here, or :data:`LOCAL`.
+        address: HOST:PORT of the cluster, "auto" for the one that runs here, or "local".
         options: of the workers.
         count: how many there are; None: one per GPU, without GPUs one per four CPUs.
         split_seconds: longer videos are dubbed in parts by several workers.
@@ -47,7 +36,6 @@ class ClusterDubbers:
     """
 
     def __init__(self, address: str, options: WorkerOptions, count: int | None, split_seconds: float) -> None:
-        require_extra("ray")
         self._address, self._options, self._wanted = address, options, count
         self._split_seconds = split_seconds
         self._idle: Queue[Any] = Queue()
@@ -55,34 +43,15 @@ class ClusterDubbers:
         self._stopped = False
 
     def __enter__(self) -> ClusterDubbers:
-        # Ray would report to its makers.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
-        own: dict[str, Any] = {}
-        if self._address == LOCAL:
-            own = {"num_cpus": max(os.cpu_count() or 1, self._wanted or 1), "include_dashboard": False}
-        try:
-            _require_answer(self._address)
-            ray.init(self._address, logging_level=logging.ERROR, log_to_driver=False, **own)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UserError(
-                f"No Ray cluster answers at '{self._address}' ({_first_line(error)}): start one with "
-                f"'ray start --head', or give --ray {LOCAL}."
-            ) from error
-        try:
-            self._start()
-        except BaseException:
-            ray.shutdown()
-            raise
+        with ExitStack() as stack:
+            self._start(stack.enter_context(joined_cluster(self._address, self._wanted)))
+            self._leave = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        import ray
-
-        ray.shutdown()
+        self._leave.close()
 
     @property
     def count(self) -> int:
@@ -150,15 +119,13 @@ class ClusterDubbers:
         finally:
             self._idle.put(worker)
 
-    def _start(self) -> None:
+    def _start(self, machines: Sequence[Machine]) -> None:
         """Start the workers and wait until all have loaded the model."""
         import ray
         from ray.exceptions import RayActorError, RayTaskError
 
-        there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        gpus = 0 if self._options.device == "cpu" else int(sum(node.get("GPU", 0) for node in there))
-        cpus = [int(node.get("CPU", 0)) for node in there]
-        count, each = share(cpus, gpus, self._wanted)
+        gpus = 0 if self._options.device == "cpu" else sum(machine.gpus for machine in machines)
+        count, each = share([machine.cpus for machine in machines], gpus, self._wanted)
         kind = ray.remote(
             num_cpus=each, num_gpus=1 if gpus else 0, max_restarts=-1, max_task_retries=_RETRIES
         )(ClusterWorker)
@@ -171,40 +138,6 @@ class ClusterDubbers:
             raise UserError(f"A worker of the cluster could not start: {_reason(error)}") from error
         for worker in self._all:
             self._idle.put(worker)
-
-
-def share(cpus: Sequence[int], gpus: int, wanted: int | None) -> tuple[int, int]:
-    """How many workers there are, and how many CPUs each has.
-
-    Args:
-        cpus: of each machine.
-        gpus: of all machines; 0: none is used.
-        wanted: workers; None: one per GPU, without GPUs one per four CPUs.
-
-    Raises:
-        UserError: the machines have fewer GPUs or CPUs.
-    """
-    count = wanted or gpus or max(1, sum(here // _CPUS for here in cpus))
-    if gpus and count > gpus:
-        raise UserError(f"There are {gpus} GPUs in the cluster: give at most as many --workers.")
-    for each in range(_MOST_CPUS, 0, -1):
-        if sum(here // each for here in cpus) >= count:
-            return count, each
-    raise UserError(f"There are {sum(cpus)} CPUs in the cluster: give at most as many --workers.")
-
-
-def _require_answer(address: str) -> None:
-    """Ray itself waits for minutes, and ends the process then."""
-    if address in (LOCAL, _RUNNING_HERE):
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError(f"write it as HOST:PORT, {_RUNNING_HERE} or {LOCAL}")
-    socket.create_connection((host, int(port)), _ANSWER_SECONDS).close()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _reason(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ def find_videos(config: PrepareConfig) -> list[VideoFile]:
     """All videos under `config.videos` in name order, with their speakers.
 
     Raises:
-        UserError: no such folder, no videos in it, or a speaker table that cannot be used.
+        UserError: no such folder, no videos in it or in the part, or a speaker table that cannot be used.
     """
     folder = Path(config.videos)
     if not config.videos or not folder.is_dir():
@@ -61,7 +62,25 @@ def find_videos(config: PrepareConfig) -> list[VideoFile]:
             or _default_speaker(path, name, config)
         )
         videos.append(VideoFile(path, name, speaker, track if track.is_file() else None))
-    return videos
+    if not config.part:
+        return videos
+    number, parts = _part(config.part)
+    mine = [video for video in videos if part_of(video.speaker, parts) == number]
+    if not mine:
+        raise UserError(f"No video of '{folder}' is in part {config.part}: leave this part away.")
+    return mine
+
+
+def part_of(speaker: str, parts: int) -> int:
+    """In which of so many parts the videos of a speaker are, whatever other videos there are."""
+    return int.from_bytes(hashlib.sha256(speaker.encode()).digest()[:8], "big") % parts
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and int(number) < int(parts)):
+        raise UserError(f"prepare.part is '{text}': write K/N, K from 0 to N - 1.")
+    return int(number), int(parts)
 
 
 def _hidden(relative: Path) -> bool:
