@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from bootdub.cli.main import app
 from bootdub.cluster.dubbers import ClusterDubbers
-from bootdub.cluster.join import LOCAL, share
 from bootdub.cluster.worker import WorkerOptions
+from common.cluster import LOCAL, share
 from common.errors import UserError
 from common.files import write_json
 from stage2_dubber.dub.resume.folder import folder_of

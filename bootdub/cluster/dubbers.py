@@ -9,8 +9,8 @@ from queue import Queue
 from types import TracebackType
 from typing import Any
 
-from bootdub.cluster.join import Machine, joined_cluster, share
 from bootdub.cluster.worker import ClusterWorker, WorkerOptions
+from common.cluster import ClusterMachine, joined_cluster, share
 from common.errors import UserError
 from common.media import probe
 from stage2_dubber.dub.parts import can_be_parted
@@ -119,7 +119,7 @@ class ClusterDubbers:
         finally:
             self._idle.put(worker)
 
-    def _start(self, machines: Sequence[Machine]) -> None:
+    def _start(self, machines: Sequence[ClusterMachine]) -> None:
         """Start the workers and wait until all have loaded the model."""
         import ray
         from ray.exceptions import RayActorError, RayTaskError

@@ -24,7 +24,7 @@ _MOST_CPUS = 16
 
 
 @dataclass(frozen=True)
-class Machine:
+class ClusterMachine:
     """One of the cluster's, and what it offers."""
 
     cpus: int
@@ -32,7 +32,7 @@ class Machine:
 
 
 @contextmanager
-def joined_cluster(address: str, workers: int | None) -> Iterator[list[Machine]]:
+def joined_cluster(address: str, workers: int | None) -> Iterator[list[ClusterMachine]]:
     """Join a cluster for as long as the context lasts, and tell its machines.
 
     Args:
@@ -60,7 +60,7 @@ def joined_cluster(address: str, workers: int | None) -> Iterator[list[Machine]]
         ) from error
     try:
         there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield [Machine(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in there]
+        yield [ClusterMachine(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in there]
     finally:
         ray.shutdown()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from stage1_clips import write_clip, write_config
 
-from bootdub.cluster.stage1 import main, part_folder, run_part
 from common.config import load_config
 from common.errors import UserError
+from stage1_generator.cluster import main, part_folder, run_part
 from stage1_generator.config import PrepareConfig, Stage1Config
 from stage1_generator.footage.videos import find_videos, part_of
 from stage1_generator.work.measured import StepRate, estimate, measured_rates

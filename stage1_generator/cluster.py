@@ -1,4 +1,4 @@
-"""`python -m bootdub.cluster.stage1`: the steps of stage 1, in parts, on the machines of a Ray cluster.
+"""`python -m stage1_generator.cluster`: the steps of stage 1, in parts, on the machines of a Ray cluster.
 
 The videos are parted by speakers. Each part is a work folder of its own (WORK/part-000 ...), in which the
 same commands run as on one machine, so that the number of workers changes nothing in what is written.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from bootdub.cluster.join import LOCAL, joined_cluster, share
+from common.cluster import LOCAL, joined_cluster, share
 from common.command import exit_code_of
 from common.config import load_config
 from common.config_arguments import add_config_arguments, parse_config_arguments
@@ -68,7 +68,7 @@ def part_folder(work: str, number: int) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code, 1 where a part has failed."""
-    parser = argparse.ArgumentParser(prog="python -m bootdub.cluster.stage1", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stage1_generator.cluster", description=__doc__)
     add_config_arguments(parser)
     parser.add_argument("--ray", default=LOCAL, metavar="ADDRESS", help="cluster: HOST:PORT, auto or local")
     parser.add_argument("--workers", type=int, help="processes at once; else one per GPU or four CPUs")
