@@ -225,8 +225,14 @@ def test_an_interrupted_run_ends_its_command_and_says_so_by_its_exit_code(
 ) -> None:
     recipe = _toy(tmp_path, "  a: {command: HERE/waiter.py, arguments: ['{work}/started']}\n")
     command = [sys.executable, "-m", "common.recipes", recipe]
-    # As in a terminal, the whole group is told.
-    process = subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, stderr=subprocess.DEVNULL)
+    # As in a terminal, the whole group is told, and Ctrl-C is not switched off as in a shell's background.
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     for _ in range(600):
         if (tmp_path / "started").exists():
             break
