@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from stage2_dubber.dub.own_mouths import FADE_FRAMES
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.result import DubResult
 
+Dub = Callable[..., DubResult]
 FRAMES = 36
 PLAIN = OwnMouthsConfig(occluders=False)
 # Of the editor, whose pictures are noise here.
@@ -58,21 +59,34 @@ def _clip() -> Talker:
     return talker(count=FRAMES)
 
 
+@pytest.fixture(scope="module")
+def shared_pipeline(folder: Path) -> Iterator[DubPipeline]:
+    with pytest.MonkeyPatch.context() as patch:
+        _use_toy_predictor(patch, folder)
+        yield DubPipeline.from_pretrained(folder / "toy")
+
+
 @pytest.fixture
 def pipeline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> DubPipeline:
-    monkeypatch.setattr(
-        "stage2_dubber.dub.pipeline.shipped_lip_encoder", lambda: LipEncoder(folder / "reader")
-    )
+    _use_toy_predictor(monkeypatch, folder)
     return DubPipeline.from_pretrained(folder / "toy")
 
 
+def _use_toy_predictor(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    patch.setattr("stage2_dubber.dub.pipeline.shipped_lip_encoder", lambda: LipEncoder(folder / "reader"))
+
+
 @pytest.fixture
-def dub(folder: Path, tmp_path: Path, pipeline: DubPipeline):
+def dub(folder: Path, tmp_path: Path, pipeline: DubPipeline) -> Dub:
+    return _dubbing(folder, tmp_path, pipeline)
+
+
+def _dubbing(folder: Path, place: Path, pipeline: DubPipeline) -> Dub:
     def run(renderer: str | None = "own-mouths", name: str = "o.mkv", **changes: object) -> DubResult:
         job = {
             "video": folder / "a talker.mkv",
             "audio": folder / "speech.wav",
-            "output": tmp_path / name,
+            "output": place / name,
             "track": folder / "track.safetensors",
             "lossless": True,
             "renderer": renderer,
@@ -83,6 +97,14 @@ def dub(folder: Path, tmp_path: Path, pipeline: DubPipeline):
         return pipeline(**job)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path, shared_pipeline: DubPipeline) -> DubResult:
+    """The clip dubbed with its own mouths, nothing asked for besides; the editor is never asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        _no_editor(patch)
+        return _dubbing(folder, folder, shared_pipeline)(name="own.mkv")
 
 
 def _reaching(monkeypatch: pytest.MonkeyPatch, reached: np.ndarray) -> None:
@@ -116,9 +138,8 @@ def _changed(path: Path) -> np.ndarray:
 
 
 class TestOwnMouthsAlone:
-    def test_a_clip_is_dubbed_without_the_editor(self, dub, folder: Path, monkeypatch) -> None:
-        _no_editor(monkeypatch)
-        result = dub()
+    def test_a_clip_is_dubbed_without_the_editor(self, own: DubResult, folder: Path) -> None:
+        result = own
         assert result.frames == result.dubbed_frames == result.own_mouth_frames == FRAMES
         assert result.covered is not None and 0 <= result.covered <= 1 and result.seams == ()
         assert set(result.seconds) == {"checks", "face", "speech", "dubbing"}
@@ -132,15 +153,15 @@ class TestOwnMouthsAlone:
                 made[i][: eyes[i, :, 1].max()], clip.frames[i][: eyes[i, :, 1].max()]
             )
 
-    def test_the_sound_is_the_users_own(self, dub, folder: Path, tmp_path: Path) -> None:
-        heard, given = load_audio(dub().output, RATE), load_audio(folder / "speech.wav", RATE)
+    def test_the_sound_is_the_users_own(self, own: DubResult, folder: Path) -> None:
+        heard, given = load_audio(own.output, RATE), load_audio(folder / "speech.wav", RATE)
         np.testing.assert_allclose(heard[: len(given)], given[: len(heard)], atol=2e-4)
         assert abs(len(heard) - len(given)) < 0.05 * RATE
 
     def test_the_same_job_makes_the_same_frames_and_other_speech_others(
-        self, dub, folder: Path, tmp_path: Path
+        self, dub: Dub, own: DubResult, tmp_path: Path
     ) -> None:
-        first, again = (read_frames(dub(name=name).output) for name in ("a.mkv", "b.mkv"))
+        first, again = (read_frames(result.output) for result in (own, dub()))
         np.testing.assert_array_equal(first, again)
         buzz = 0.4 * np.sign(np.sin(2 * np.pi * 200 * np.arange(2 * RATE) / RATE))
         save_wav(tmp_path / "buzz.wav", buzz.astype(np.float32), RATE)
@@ -164,11 +185,11 @@ class TestOwnMouthsAlone:
         assert not changed[:14].any() and changed[14:].mean() > 0.8
         assert result.frames == FRAMES and result.dubbed_frames == result.own_mouth_frames == FRAMES - 14
 
-    def test_json_tracks_work_too(self, dub, tmp_path: Path) -> None:
+    def test_json_tracks_work_too(self, dub: Dub, own: DubResult, tmp_path: Path) -> None:
         track = tmp_path / "track.json"
         track.write_text(json.dumps({"landmarks": _clip().landmarks.astype(float).tolist()}))
         np.testing.assert_array_equal(
-            read_frames(dub(track=track, name="j.mkv").output), read_frames(dub().output)
+            read_frames(dub(track=track, name="j.mkv").output), read_frames(own.output)
         )
 
     def test_progress_and_pictures_to_look_at(self, dub, tmp_path: Path) -> None:
@@ -186,8 +207,8 @@ class TestOwnMouthsAlone:
         result = dub()
         assert result.covered == 0 and result.own_mouth_frames == FRAMES
 
-    def test_options_reach_the_drawing(self, dub) -> None:
-        bent = read_frames(dub(name="a.mkv").output)
+    def test_options_reach_the_drawing(self, dub: Dub, own: DubResult) -> None:
+        bent = read_frames(own.output)
         filmed = read_frames(dub(name="b.mkv", own_mouths=replace(PLAIN, warp=False)).output)
         assert (bent != filmed).any()
 
@@ -253,15 +274,19 @@ class TestWithoutMeasuredLandmarks:
 
 
 class TestBoth:
-    def test_auto_draws_with_own_mouths_alone_where_they_suffice(self, dub, monkeypatch) -> None:
+    def test_auto_draws_with_own_mouths_alone_where_they_suffice(
+        self, dub: Dub, own: DubResult, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         _no_editor(monkeypatch)
         _reaching(monkeypatch, np.ones(FRAMES, bool))
-        auto, own = dub("auto", "a.mkv"), dub("own-mouths", "b.mkv")
+        auto = dub("auto")
         np.testing.assert_array_equal(read_frames(auto.output), read_frames(own.output))
         assert auto.covered == 1.0 and auto.own_mouth_frames == FRAMES
 
-    def test_the_editor_draws_where_they_do_not(self, dub, monkeypatch) -> None:
-        own = read_frames(dub("own-mouths", "own.mkv").output)
+    def test_the_editor_draws_where_they_do_not(
+        self, dub: Dub, own: DubResult, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        alone = read_frames(own.output)
         away = range(14, 26)
         _reaching(monkeypatch, ~np.isin(np.arange(FRAMES), away))
         result = dub("auto")
@@ -269,11 +294,13 @@ class TestBoth:
         assert result.covered == pytest.approx(1 - len(away) / FRAMES)
         assert result.own_mouth_frames == FRAMES - len(away) and result.dubbed_frames == FRAMES
         far = [i for i in range(FRAMES) if i < away.start - FADE_FRAMES or i >= away.stop + FADE_FRAMES]
-        np.testing.assert_array_equal(made[far], own[far])
+        np.testing.assert_array_equal(made[far], alone[far])
         near = [i for i in range(FRAMES) if i not in far]
-        assert (made[near] != own[near]).any(axis=(1, 2, 3)).all()
+        assert (made[near] != alone[near]).any(axis=(1, 2, 3)).all()
 
-    def test_shares_of_own_mouths_fall_and_rise_linearly(self, dub, monkeypatch) -> None:
+    def test_shares_of_own_mouths_fall_and_rise_linearly(
+        self, dub: Dub, own: DubResult, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """With an editor that paints all white, every pixel says its share."""
 
         def white(video: Path, plan: FacePlan, *_: object) -> Iterator[Composite]:
@@ -282,12 +309,12 @@ class TestBoth:
                 paint = item.frame.index in mine
                 yield Composite(item.frame, np.full_like(item.image, 255) if paint else item.image)
 
-        own = read_frames(dub("own-mouths", "own.mkv").output).astype(float)
+        alone = read_frames(own.output).astype(float)
         away = range(15, 26)
         _reaching(monkeypatch, ~np.isin(np.arange(FRAMES), away))
         monkeypatch.setattr("stage2_dubber.dub.drawing.composited_frames", white)
         made = read_frames(dub("auto").output).astype(float)
-        share = [float((255 - made[i]).sum() / (255 - own[i]).sum()) for i in range(FRAMES)]
+        share = [float((255 - made[i]).sum() / (255 - alone[i]).sum()) for i in range(FRAMES)]
         wanted = [
             min(max(away.start - i, i - away.stop + 1, 0) / (FADE_FRAMES + 1), 1) for i in range(FRAMES)
         ]
