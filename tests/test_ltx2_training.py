@@ -302,11 +302,11 @@ def test_the_plan_counts_what_a_run_does(
 
     count_run = estimate.count_run
     monkeypatch.setattr(estimate, "count_run", count)
-    assert main([*files, "model.layers=5", "train.mixed_precision=bfloat16", "--dry-run"]) == 0
+    assert main([*files, "model.layers=3", "train.mixed_precision=bfloat16", "--dry-run"]) == 0
     plan, [run] = capsys.readouterr().out, counted
-    # Blocks are all alike: five from one and two.
-    config = load_config(JointTrainingConfig, files[1:], ["model.layers=5"])
-    assert run.flops * 2 == pytest.approx(estimate._pass_flops(config, 5))
+    # Blocks are all alike: three from one and two.
+    config = load_config(JointTrainingConfig, files[1:], ["model.layers=3"])
+    assert run.flops * 2 == pytest.approx(estimate._pass_flops(config, 3))
     assert f"({run.trained:,} trained)" in plan and "8 of the target and 8 of the reference" in plan
     assert "time on 1 x h100" in plan
 
