@@ -21,6 +21,7 @@ from evaluation.metrics.mouth_steadiness import MouthSteadiness
 from evaluation.metrics.patch import PatchEdge
 from evaluation.metrics.perception import PerceptionWeights
 from evaluation.metrics.perception import load_measures as load_perception
+from evaluation.metrics.pooled_gain import PooledGain
 from evaluation.metrics.pooled_lag import PooledLag
 from evaluation.metrics.presence import Presence
 from evaluation.metrics.quality import Quality
@@ -121,7 +122,7 @@ def load_measures(weights: Path | None = None, judge: Path | None = None, device
     taken: dict[str, Any] = known
     measures, pooled, more = load_perception(PerceptionWeights(**taken), device)
     paired = tuple(metric for one in sync for metric in lsd_metrics(one.metrics))
-    many = (PooledLag(), *pooled)
+    many = (PooledLag(), PooledGain(), *pooled)
     return Measures((*sync, *picture_measures(), *measures), many, paired, {**facts, **more})
 
 

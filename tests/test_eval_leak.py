@@ -9,7 +9,7 @@ from eval_clips import dubbed_clip, footage, speaking_curve
 from evaluation.metrics.base import Better, Kind, Metric
 from evaluation.metrics.curves import part_correlation
 from evaluation.metrics.leak import LipLeak, lsd, lsd_metrics
-from evaluation.metrics.silence import CLOSED, Silence, closed_lips
+from evaluation.metrics.silence import CLOSED, Silence, closed_below, closed_lips
 from evaluation.metrics.sound import loudness
 
 N = 150
@@ -81,17 +81,42 @@ def test_lsd_is_matched_minus_mismatched_per_judge():
 
 def test_silence_counts_closed_lips():
     opening = np.concatenate([np.full(30, CLOSED / 2), np.full(10, 0.1), np.full(5, np.nan)])
-    values = closed_lips(opening)
+    film = speaking_curve(40)
+    film[:4] = 0.0
+    values = closed_lips(opening, film)
     assert values["silence_closed"] == pytest.approx(0.75)
     assert values["silence_opening"] == pytest.approx((30 * CLOSED / 2 + 1) / 40)
-    assert closed_lips(np.full(40, np.nan)) == {}
+    assert closed_lips(np.full(40, np.nan), film) == {}
     hanging = Silence()(dubbed_clip(footage(np.full(40, 0.12)), kind="silence"))
     assert hanging["silence_closed"] == 0
     for kind in Kind:
         assert bool(Silence()(dubbed_clip(footage(opening), kind=kind.value))) == (kind is Kind.silence)
 
 
+@pytest.mark.parametrize(
+    ("least", "made", "closed"),
+    [
+        (0.002, 0.019, 1.0),
+        (0.002, 0.03, 0.0),  # who closes his lips in the film shall close them in the dub
+        (0.033, 0.03, 1.0),  # a moustache: no reading of this person's closed lips is less
+        (0.033, 0.036, 0.0),
+        (0.1, 0.039, 1.0),  # never closed in the film: nothing is known of what closed lips read
+        (0.1, 0.05, 0.0),
+    ],
+)
+def test_lips_are_closed_where_the_detector_reads_no_less_of_the_persons_film(least, made, closed):
+    film = np.maximum(speaking_curve(60), least)
+    film[10:16] = least
+    clip = dubbed_clip(footage(np.full(40, made)), source=footage(film), kind="silence")
+    assert Silence()(clip)["silence_closed"] == closed
+
+
+def test_what_counts_as_closed_needs_no_film():
+    assert closed_below(np.full(30, np.nan)) == CLOSED
+    assert closed_below(np.concatenate([np.full(10, np.nan), np.full(20, 0.03)])) == pytest.approx(0.03)
+
+
 def test_every_value_has_a_column():
     source, driver = speaking_curve(N, 1), speaking_curve(N, 2)
     assert set(measured(source, source, driver)) == {m.key for m in LipLeak().metrics}
-    assert set(closed_lips(source)) == {m.key for m in Silence().metrics}
+    assert set(closed_lips(source, source)) == {m.key for m in Silence().metrics}

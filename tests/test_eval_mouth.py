@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from evaluation.metrics.lmd import LandmarkDistance
 from evaluation.metrics.mar import MouthAspectRatio, mouth_aspect_ratio
 from evaluation.metrics.mouth_curve import MouthCurve, agreement
+from evaluation.metrics.pooled_gain import PooledGain
 from evaluation.metrics.pooled_lag import PooledLag
 
 N = 75
@@ -80,6 +81,50 @@ def test_many_short_clips_tell_a_lag_that_none_of_them_tells(k):
     ]
     assert measure.pool([{}, *kept]) == {"mouth_lag_pooled": k}
     assert measure.pool(kept[:2]) == {}
+
+
+def _spreads(pairs):
+    measure = PooledGain()
+    return [measure.features(dubbed_clip(footage(made), driver_opening=driver)) for made, driver in pairs]
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.0, 1.3])
+def test_drivers_that_hardly_move_do_not_decide_the_pooled_gain(gain):
+    """The mean of the clips' own gains is: the lips of one driver hardly move."""
+    drivers = [speaking_curve(N, seed) for seed in range(9)]
+    pairs = [(0.2 + gain * (driver - driver.mean()), driver) for driver in drivers]
+    still = 0.1 + 0.03 * (drivers[0] - drivers[0].mean())
+    pairs.append((0.2 + 0.3 * (drivers[1] - drivers[1].mean()), still))
+    assert np.mean([agreement(made, driver)["mouth_gain"] for made, driver in pairs]) > 1.5 * gain
+    values = PooledGain().pool(_spreads(pairs))
+    assert values["mouth_gain_pooled"] == pytest.approx(gain, rel=0.03)
+    assert values["mouth_gain_low"] <= values["mouth_gain_pooled"] <= values["mouth_gain_high"]
+    assert set(values) == {m.key for m in PooledGain().metrics}
+
+
+def test_the_interval_of_the_pooled_gain_is_as_wide_as_the_clips_differ():
+    drivers = [speaking_curve(N, seed) for seed in range(12)]
+    alike = PooledGain().pool(_spreads([(d, d) for d in drivers]))
+    assert alike["mouth_gain_low"] == alike["mouth_gain_high"] == pytest.approx(1)
+    gains = [0.5, 1.5] * 6
+    made = [0.2 + g * (d - d.mean()) for g, d in zip(gains, drivers, strict=True)]
+    unlike = PooledGain().pool(_spreads(list(zip(made, drivers, strict=True))))
+    assert unlike["mouth_gain_low"] < 0.95 < 1.3 < unlike["mouth_gain_high"]
+    turned = PooledGain().pool(_spreads(list(zip(made, drivers, strict=True))[::-1]))
+    assert turned == unlike, "the order of the clips does not matter"
+
+
+def test_the_pooled_gain_needs_clips_and_frames():
+    measure, driver = PooledGain(), speaking_curve(N)
+    assert measure.features(dubbed_clip(footage(driver))) == {}
+    assert measure.features(dubbed_clip(footage(driver), driver_opening=driver, kind="self")) == {}
+    hidden = np.full(N, np.nan)
+    hidden[:11] = 0.1
+    assert measure.features(dubbed_clip(footage(driver), driver_opening=hidden)) == {}
+    one = measure.features(dubbed_clip(footage(driver), driver_opening=driver))
+    assert measure.pool([one, one, {}]) == {}
+    still = measure.features(dubbed_clip(footage(driver), driver_opening=np.full(N, 0.1)))
+    assert measure.pool([still] * 4) == {}
 
 
 def test_clips_without_a_common_lag_have_no_pooled_one():

@@ -247,8 +247,6 @@ class BankBuilder:
         starts = np.cumsum(sizes)[:-1]
         parts = np.split(values, starts)
         expressions = heads.expressions()
-        # Wide openings lower the lips' middles, as smiles do: what is told by them is left out.
-        expressions[:, 2] = 0.0
         grimace = grimaces(expressions - np.median(expressions, axis=0))
         worth = [1 / (1 + float(part.mean())) for part in np.split(grimace, starts)]
         size = [sum(patch.picture.nbytes for patch in run.patches) for run in self._runs]

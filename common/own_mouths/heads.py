@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.canonical import cheek_points
-from common.face.layout import MOUTH, RIGID_UPPER
+from common.face.layout import INNER_LIP_PAIRS, MOUTH, RIGID_UPPER
 from common.face.mouth import lip_shape, mouth_shape
 from common.face.pose import HeadPose, fit_pose, rigid_similarity
 
 Array = NDArray[np.float64]
 
 _RIGID = list(RIGID_UPPER)
+# The lips' middle goes down by this share of the gap: Theil-Sen slopes of five of six clips are .19 to .26.
+_MIDDLE_OF_GAP = 0.2
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,17 @@ class Heads:
         pose.
 
         How far its middle is drawn aside, how far its left corner lies below its right one, and how far the
-        corners lie below the lips' middles (a smile raises them).
+        corners lie below the lips' middles (a smile raises them) beyond what the opening explains: the lower
+        lip goes down further than the upper one goes up.
         """
         mouth = mouth_shape(self._upright)
         first = MOUTH[0]
         right, left = mouth[:, 48 - first], mouth[:, 54 - first]
         corners = (right + left) / 2
         middle = (mouth[:, 51 - first, 1] + mouth[:, 57 - first, 1]) / 2
-        return np.stack([corners[:, 0], left[:, 1] - right[:, 1], corners[:, 1] - middle], axis=1)
+        gaps = [mouth[:, low - first, 1] - mouth[:, up - first, 1] for up, low in INNER_LIP_PAIRS]
+        low = corners[:, 1] - middle + _MIDDLE_OF_GAP * np.mean(gaps, axis=0)
+        return np.stack([corners[:, 0], left[:, 1] - right[:, 1], low], axis=1)
 
 
 def _carried(points: Array, scale: float, rotation: Array, new_scale: float, new_rotation: Array) -> Array:

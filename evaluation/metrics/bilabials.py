@@ -6,11 +6,11 @@ import numpy as np
 
 from evaluation.dubbed_clip import Curve, DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
-from evaluation.metrics.silence import CLOSED
+from evaluation.metrics.silence import CLOSED, UNSURE
 
 VERSION = 1
 
-OPEN = 2 * CLOSED
+OPEN = UNSURE
 """Eye-corner distances: from here on lips count as open. Openings of .02 to .04 are sometimes closed lips
 (see :data:`CLOSED`), and a pause in which the detector wavers around .02 holds no consonant."""
 

@@ -8,7 +8,7 @@ from evaluation.dubbed_clip import Curve, DubbedClip
 from evaluation.metrics.base import Better, Kind, Metric, Values
 from evaluation.metrics.curves import FEWEST_FRAMES
 
-VERSION = 1
+VERSION = 2
 
 CLOSED = 0.02
 """Eye-corner distances: a smaller opening counts as closed lips.
@@ -20,13 +20,31 @@ with closed lips (true opening below .005) lie below it, and 12 % of those with 
 """
 
 
-def closed_lips(opening: Curve) -> Values:
-    """``silence_closed``: share of frames with an opening (N,) below :data:`CLOSED`;
-    ``silence_opening``: the mean opening in eye-corner distances. NaN frames are passed over."""
+UNSURE = 2 * CLOSED
+"""Up to here a reading may be that of closed lips: a detector that takes the edge of a moustache for the
+upper lip never reads less of some people."""
+
+_MOST_CLOSED = 5  # percentile of a film's openings
+
+
+def closed_below(film: Curve) -> float:
+    """The opening below which the lips of the person that a film (N,) shows count as closed.
+
+    :data:`CLOSED`, or what the detector reads of the film where it is most closed (5th percentile), if that
+    is more; :data:`UNSURE` at most, since the film may never show closed lips.
+    """
+    seen = film[np.isfinite(film)]
+    return float(np.clip(np.percentile(seen, _MOST_CLOSED), CLOSED, UNSURE)) if len(seen) else CLOSED
+
+
+def closed_lips(opening: Curve, film: Curve) -> Values:
+    """``silence_closed``: share of frames with an opening (N,) up to :func:`closed_below` of the ``film``,
+    the source; ``silence_opening``: the mean opening in eye-corner distances. NaN frames are passed over."""
     seen = opening[np.isfinite(opening)]
     if len(seen) < FEWEST_FRAMES:
         return {}
-    return {"silence_closed": float((seen < CLOSED).mean()), "silence_opening": float(seen.mean())}
+    closed = float((seen <= closed_below(film)).mean())
+    return {"silence_closed": closed, "silence_opening": float(seen.mean())}
 
 
 class Silence:
@@ -42,7 +60,8 @@ class Silence:
                 "Closed in silence",
                 "",
                 Better.higher,
-                f"share of frames whose mouth opening is below {CLOSED} eye-corner distances",
+                f"share of frames whose mouth opening is at most {CLOSED} eye-corner distances, or the 5th "
+                f"percentile of the source's where that is more, but never above {UNSURE:g}",
                 "after KeySync (arXiv 2505.00497), whose LipLeak is the share of the other frames; the "
                 "measure of the mouth and its threshold are ours",
                 "leak",
@@ -61,4 +80,6 @@ class Silence:
         )
 
     def __call__(self, clip: DubbedClip) -> Values:
-        return closed_lips(clip.made.opening) if Kind(clip.kind) is Kind.silence else {}
+        if Kind(clip.kind) is not Kind.silence:
+            return {}
+        return closed_lips(clip.made.opening, clip.source.opening)
