@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,8 +90,13 @@ def between_rows(
         colour: (3,) of the :class:`common.own_mouths.parting.Parting`; never brighter than a tongue.
         colours: of the face.
     """
-    most = np.minimum(colour, _TONGUE * colours.lips)
-    return np.asarray(picture + drawn_out[..., None] * (np.minimum(picture, most) - picture), np.float32)
+    left, top, width, height = cv2.boundingRect((drawn_out > 0).astype(np.uint8))
+    if not width:
+        return picture
+    box = (slice(top, top + height), slice(left, left + width))
+    most, film, result = np.minimum(colour, _TONGUE * colours.lips), picture[box], picture.copy()
+    result[box] += drawn_out[box][..., None] * (np.minimum(film, most) - film)
+    return result
 
 
 def mouth_colours(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> MouthColours:

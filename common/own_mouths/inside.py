@@ -59,28 +59,29 @@ class Opening:
 
         Where lips are pressed together the lower one lies over the upper one: both edges are its own.
         """
+        upper, lower, _ = self.edges_and(x, np.zeros(2))
+        return upper, lower
+
+    def edges_and(self, x: Map, values: Array) -> tuple[Map, Map, Map]:
+        """:meth:`edges`, and at each x the ``values`` (C,), given at equal steps from corner to corner."""
         curves = [_Curve.through(side) for side in (self.upper, self.lower)]
         first, last = (f(curve.x[end] for curve in curves) for f, end in ((min, 0), (max, -1)))
         at = np.linspace(first, last, _TABLE)
-        table = np.stack([curve(at) for curve in curves], axis=-1).astype(np.float32)[None]
+        given = np.interp(at, np.linspace(*self.upper[[0, -1], 0], len(values)), values)
+        table = np.stack([*(curve(at) for curve in curves), given], axis=-1).astype(np.float32)[None]
         # Where the lips part they do so over few pixels, but their edges are smooth: a table that is read
         # between its entries gives them to 1e-5 eye-corner distances.
         places = ((x - first) * ((_TABLE - 1) / (last - first))).astype(np.float32)
-        both = cv2.remap(
+        read = cv2.remap(
             table, places, np.zeros_like(places), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        upper, lower = cv2.split(both)
-        return np.minimum(upper, lower), np.asarray(lower, np.float32)
+        upper, lower, told = (np.asarray(plane, np.float32) for plane in cv2.split(read))
+        return np.minimum(upper, lower), lower, told
 
     def beyond(self, x: Map) -> Map:
         """How far x lies outside of the corners; 0 between them."""
         left, right = self.upper[[0, -1], 0]
         return np.asarray(np.maximum(left - x, 0) + np.maximum(x - right, 0), np.float32)
-
-    def across(self, x: Map, values: Array) -> Map:
-        """``values`` (C,), given at equal steps from corner to corner, at each x; constant beyond them."""
-        left, right = self.upper[[0, -1], 0]
-        return np.asarray(np.interp(x, np.linspace(left, right, len(values)), values), np.float32)
 
 
 def plate_shares(x: Map, y: Map, new: Opening, shown: float, parting: Parting | None) -> tuple[Map, Map]:
@@ -98,7 +99,8 @@ def plate_shares(x: Map, y: Map, new: Opening, shown: float, parting: Parting | 
         shown: the gap that the moment shows.
         parting: where its rows part; None: the gap is stretched as a whole.
     """
-    upper, lower = new.edges(x)
+    heights = np.zeros(2) if parting is None else parting.heights
+    upper, lower, split = new.edges_and(x, heights)
     beyond = new.beyond(x)
     soft = _SPREAD * beyond
     height = np.maximum(lower - upper, 0)
@@ -109,14 +111,13 @@ def plate_shares(x: Map, y: Map, new: Opening, shown: float, parting: Parting | 
     if parting is None:
         opening = linear
     else:
-        split = new.across(x, parting.heights)
         scale = shown / max(new.gap, 1e-6)
         # The moment's own gap above and below the parting, where this column's height is less in proportion.
         above, below = split * scale * height, (1 - split) * scale * height
         room = height - above - below
         depth = y - upper - above
         opening = np.clip(depth / np.maximum(room, 2 * _EDGE), 0, 1)
-        if closing < 1:
+        if closing < 1 and room.max() > _ROOM:
             inner = np.clip(np.minimum(depth, room - depth) / _EDGE, 0, 1)
             drawn_out = (1 - closing) * inner * np.clip(room / _ROOM - 1, 0, 1)
             drawn_out[beyond > 0] = 0

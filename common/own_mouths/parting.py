@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
@@ -70,15 +71,19 @@ def _cheapest_path(cost: Array) -> NDArray[np.int64]:
     """(columns,) row of the cheapest way from the first to the last column of (rows, columns) costs."""
     rows, columns = cost.shape
     steps = np.arange(-_REACH, _REACH + 1)
-    total, back = cost[:, 0], np.zeros((rows, columns), np.int64)
+    price = _STEP * np.abs(steps)
+    # The total cost of each row, and for each row a view of those that it may be reached from.
+    total = np.full(rows + 2 * _REACH, np.inf)
+    reachable = sliding_window_view(total, len(steps))
+    ends = total[_REACH:-_REACH]
+    ends[:] = cost[:, 0]
+    back, every = np.zeros((rows, columns), np.int64), np.arange(rows)
     for column in range(1, columns):
-        padded = np.pad(total, _REACH, constant_values=np.inf)
-        moved = np.stack([padded[_REACH + step : _REACH + step + rows] for step in steps])
-        reached = moved + _STEP * np.abs(steps)[:, None]
-        best = reached.argmin(axis=0)
-        back[:, column] = np.arange(rows) + steps[best]
-        total = reached.min(axis=0) + cost[:, column]
-    path = [int(total.argmin())]
+        reached = reachable + price
+        best = reached.argmin(axis=1)
+        back[:, column] = every + steps[best]
+        ends[:] = reached[every, best] + cost[:, column]
+    path = [int(ends.argmin())]
     for column in range(columns - 1, 0, -1):
         path.append(int(back[path[-1], column]))
     return np.array(path[::-1], np.int64)

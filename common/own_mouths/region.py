@@ -105,13 +105,14 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
 
 def _lips(axes: FaceAxes, faces: tuple[Array, ...], part: Roi) -> Map:
     """(h, w) 1 on the lips of all faces and close to them, 0 away from them."""
-    seen = np.zeros((part[3] - part[1], part[2] - part[0]), np.float32)
+    seen = np.zeros((part[3] - part[1], part[2] - part[0]), np.uint8)
     for face in faces:
         outline = axes.to_pixels(face[list(OUTER_LIP)]) - np.array(part[:2])
         cv2.fillPoly(seen, [np.rint(outline).astype(np.int32)], (1,))
     radius = int(max(1, _LIPS_BESIDE * axes.unit))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    soft = cv2.GaussianBlur(cv2.dilate(seen, kernel), (0, 0), max(0.5, _LIPS_SOFT * axes.unit))
+    grown = cv2.dilate(seen, kernel).astype(np.float32)
+    soft = cv2.GaussianBlur(grown, (0, 0), max(0.5, _LIPS_SOFT * axes.unit))
     return np.where(soft < _LEAST, np.float32(0), soft)
 
 
