@@ -31,14 +31,23 @@ def _opening(gap: float) -> Opening:
     return Opening.of(mouth(gap)[:, :2])
 
 
-def _parting(height: float) -> Parting:
-    return Parting(np.full(INSIDE_SIZE[0], height), np.zeros(3, np.float32))
+def _parting(shown: float, split: float) -> Parting:
+    """Of a mouth that shows this gap, at this share of its heights."""
+    opening = _opening(shown)
+    at = np.linspace(*opening.upper[[0, -1], 0], INSIDE_SIZE[0], dtype=np.float32)[None]
+    upper, lower = (edge[0].astype(float) for edge in opening.edges(at))
+    return Parting(split * (lower - upper), (1 - split) * (lower - upper), np.zeros(3, np.float32))
+
+
+def _found(inside: np.ndarray) -> Parting:
+    """In gaps of 1."""
+    return parting_of(inside, np.ones(inside.shape[1]))
 
 
 def lower_share(
     x: np.ndarray, y: np.ndarray, opening: Opening, shown: float, split: float | None
 ) -> np.ndarray:
-    return plate_shares(x, y, opening, shown, None if split is None else _parting(split))[0]
+    return plate_shares(x, y, opening, shown, None if split is None else _parting(shown, split))[0]
 
 
 class TestInside:
@@ -146,14 +155,14 @@ class TestInside:
         x, y = _grid(opening)
         middle = x.shape[1] // 2
         upper, lower = (float(edge[0, middle]) for edge in opening.edges(x))
-        drawn_out = plate_shares(x, y, opening, shown, _parting(split))[1]
+        drawn_out = plate_shares(x, y, opening, shown, _parting(shown, split))[1]
         column = y[:, middle]
         top, bottom = upper + split * shown, lower - (1 - split) * shown
-        assert (drawn_out[(column > top + EDGE) & (column < bottom - EDGE), middle] > 0.99).all()
-        assert (drawn_out[(column < top) | (column > bottom), middle] == 0).all()
+        assert (drawn_out[(column > top) & (column < bottom), middle] > 0.99).all()
+        assert (drawn_out[(column < top - EDGE) | (column > bottom + EDGE), middle] == 0).all()
         assert not drawn_out[np.broadcast_to(opening.beyond(x) > 0, x.shape)].any()
         for still in (shown, shown + 0.01, shown - 0.05):
-            assert not plate_shares(x, y, _opening(still), shown, _parting(split))[1].any(), still
+            assert not plate_shares(x, y, _opening(still), shown, _parting(shown, split))[1].any(), still
 
 
 def _rows(line: np.ndarray) -> np.ndarray:
@@ -170,24 +179,24 @@ class TestParting:
     def test_it_follows_the_dark_line_between_curved_rows(self, at, bow):
         across = np.linspace(-1, 1, INSIDE_SIZE[0])
         line = np.clip(at + bow * (1 - across**2), 0.3, 0.85)
-        found = parting_of(_rows(line))
-        np.testing.assert_allclose(found.heights, line, atol=1.5 / INSIDE_SIZE[1])
+        found = _found(_rows(line))
+        np.testing.assert_allclose(found.above, line, atol=1.5 / INSIDE_SIZE[1])
         np.testing.assert_allclose(found.colour, 30, atol=1)
 
     def test_a_mouth_of_one_colour_parts_in_its_middle(self):
-        found = parting_of(np.full((24, 32, 3), 90, np.uint8))
-        np.testing.assert_allclose(found.heights, 0.5, atol=1 / 24)
+        found = _found(np.full((24, 32, 3), 90, np.uint8))
+        np.testing.assert_allclose(found.above, 0.5, atol=1 / 24)
 
     def test_a_line_at_the_very_edge_is_not_believed(self):
         inside = np.full((24, 32, 3), 200, np.uint8)
         inside[:2] = 0
-        assert (parting_of(inside).heights > 0.25).all()
-        assert (parting_of(inside[::-1]).heights < 0.9).all()
+        assert (_found(inside).above > 0.25).all()
+        assert (_found(inside[::-1]).above < 0.9).all()
 
     def test_dark_gaps_between_teeth_do_not_lead_it_astray(self):
         inside = _rows(np.full(INSIDE_SIZE[0], 0.6))
         inside[:, 5::8] = 30
-        np.testing.assert_allclose(parting_of(inside).heights, 0.6, atol=1.5 / 24)
+        np.testing.assert_allclose(_found(inside).above, 0.6, atol=1.5 / 24)
 
     @pytest.mark.parametrize("roll", [0.0, 20.0])
     def test_a_moments_parting_is_where_its_picture_is_dark(self, roll):
@@ -206,7 +215,10 @@ class TestParting:
         points[:, :2] = points[:, :2] @ turn[:, :2].T + turn[:, 2]
         bank = Talker(image[None], points[None].astype(np.float32)).bank()
         found = moments_of(bank)[0].parting
-        np.testing.assert_allclose(found.heights[6:-6], 0.7, atol=0.08)
+        middle = slice(6, -6)
+        gaps = (found.above + found.below)[middle]
+        np.testing.assert_allclose(found.above[middle] / gaps, 0.7, atol=0.08)
+        assert gaps.max() == pytest.approx(0.2, abs=0.02)
         assert found.colour.max() < 80
 
     def test_what_is_drawn_out_is_no_stripe_of_teeth(self):

@@ -59,24 +59,25 @@ class Opening:
 
         Where lips are pressed together the lower one lies over the upper one: both edges are its own.
         """
-        upper, lower, _ = self.edges_and(x, np.zeros(2))
+        upper, lower, _, _ = self.edges_and(x, np.zeros(2), np.zeros(2))
         return upper, lower
 
-    def edges_and(self, x: Map, values: Array) -> tuple[Map, Map, Map]:
-        """:meth:`edges`, and at each x the ``values`` (C,), given at equal steps from corner to corner."""
+    def edges_and(self, x: Map, above: Array, below: Array) -> tuple[Map, Map, Map, Map]:
+        """:meth:`edges`, and at each x two lists (C,) of values at equal steps from corner to corner."""
         curves = [_Curve.through(side) for side in (self.upper, self.lower)]
         first, last = (f(curve.x[end] for curve in curves) for f, end in ((min, 0), (max, -1)))
         at = np.linspace(first, last, _TABLE)
-        given = np.interp(at, np.linspace(*self.upper[[0, -1], 0], len(values)), values)
-        table = np.stack([*(curve(at) for curve in curves), given], axis=-1).astype(np.float32)[None]
+        steps = np.linspace(*self.upper[[0, -1], 0], len(above))
+        columns = [*(curve(at) for curve in curves), *(np.interp(at, steps, v) for v in (above, below))]
+        table = np.stack(columns, axis=-1).astype(np.float32)[None]
         # Where the lips part they do so over few pixels, but their edges are smooth: a table that is read
         # between its entries gives them to 1e-5 eye-corner distances.
         places = ((x - first) * ((_TABLE - 1) / (last - first))).astype(np.float32)
         read = cv2.remap(
             table, places, np.zeros_like(places), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        upper, lower, told = (np.asarray(plane, np.float32) for plane in cv2.split(read))
-        return np.minimum(upper, lower), lower, told
+        upper, lower, *told = (np.asarray(plane, np.float32) for plane in cv2.split(read))
+        return np.minimum(upper, lower), lower, told[0], told[1]
 
     def beyond(self, x: Map) -> Map:
         """How far x lies outside of the corners; 0 between them."""
@@ -87,11 +88,11 @@ class Opening:
 def plate_shares(x: Map, y: Map, new: Opening, shown: float, parting: Parting | None) -> tuple[Map, Map]:
     """Share of the lower plate at each pixel, and how far what is seen there is drawn out; both 0 to 1.
 
-    With s the height below the upper lip's edge, g the new gap and g0 the shown one: outside of the mouth
-    the share is 0 above and 1 below. Between the lips the upper plate reaches down to s = a and the lower
-    plate up to s = g - (g0 - a), where a = p * g0 and p the parting's height; between these the share is
-    linear, and one line of film is drawn out. Where g < g0 these two cross: the upper plate then reaches to
-    the lower lip's edge in the measure in which the mouth closes.
+    With s the height below the upper lip's edge and g the new gap: outside of the mouth the share is 0 above
+    and 1 below. Between the lips the upper plate reaches down to the parting, s = a, and the lower plate up
+    to s = g - b, where a and b are the moment's heights above and below it; between these the share is
+    linear, and one line of film is drawn out. Where the mouth closes these two cross: the upper plate then
+    reaches to the lower lip's edge in the measure in which it does.
 
     Args:
         x, y: (h, w) pixels in the face's axes.
@@ -99,8 +100,9 @@ def plate_shares(x: Map, y: Map, new: Opening, shown: float, parting: Parting | 
         shown: the gap that the moment shows.
         parting: where its rows part; None: the gap is stretched as a whole.
     """
-    heights = np.zeros(2) if parting is None else parting.heights
-    upper, lower, split = new.edges_and(x, heights)
+    nothing = np.zeros(2)
+    rows = (nothing, nothing) if parting is None else (parting.above, parting.below)
+    upper, lower, above, below = new.edges_and(x, *rows)
     beyond = new.beyond(x)
     soft = _SPREAD * beyond
     height = np.maximum(lower - upper, 0)
@@ -111,14 +113,15 @@ def plate_shares(x: Map, y: Map, new: Opening, shown: float, parting: Parting | 
     if parting is None:
         opening = linear
     else:
-        scale = shown / max(new.gap, 1e-6)
-        # The moment's own gap above and below the parting, where this column's height is less in proportion.
-        above, below = split * scale * height, (1 - split) * scale * height
+        # A column that is lower than the moment's shows as much less of both.
+        fitting = np.minimum(height / np.maximum(above + below, 1e-6), 1)
+        above, below = fitting * above, fitting * below
         room = height - above - below
         depth = y - upper - above
         opening = np.clip(depth / np.maximum(room, 2 * _EDGE), 0, 1)
         if closing < 1 and room.max() > _ROOM:
-            inner = np.clip(np.minimum(depth, room - depth) / _EDGE, 0, 1)
+            # Plates are known to about a pixel, and the line is hardly wider: it is dark up to its rim.
+            inner = np.clip(1 + np.minimum(depth, room - depth) / _EDGE, 0, 1)
             drawn_out = (1 - closing) * inner * np.clip(room / _ROOM - 1, 0, 1)
             drawn_out[beyond > 0] = 0
     between = closing * at_edge + (1 - closing) * opening

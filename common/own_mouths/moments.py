@@ -53,7 +53,7 @@ class Moment:
         inside = cv2.remap(
             self.patch.picture, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        return parting_of(np.asarray(inside, np.uint8))
+        return parting_of(np.asarray(inside, np.uint8), (lower - upper)[0].clip(0).astype(np.float64))
 
     @property
     def luma(self) -> NDArray[np.uint8]:

@@ -32,15 +32,17 @@ class Parting:
     """The line at which the inside of a mouth is drawn out when the mouth opens further than filmed.
 
     Attributes:
-        heights: (C,) its height at C places from corner to corner, as shares of the gap there, from above.
+        above, below: (C,) how far it lies below the upper lip and above the lower one at C places from corner
+            to corner, eye-corner distances.
         colour: (3,) what is seen between the parted rows, at most.
     """
 
-    heights: Array
+    above: Array
+    below: Array
     colour: NDArray[np.float32]
 
 
-def parting_of(inside: NDArray[np.uint8]) -> Parting:
+def parting_of(inside: NDArray[np.uint8], gaps: Array) -> Parting:
     """The darkest line through an open mouth, from corner to corner.
 
     It minimises the sum over columns of luma, smoothed along each column, plus the rows that it moves by
@@ -49,9 +51,10 @@ def parting_of(inside: NDArray[np.uint8]) -> Parting:
 
     Args:
         inside: (h, w, 3) what is between the lips, rectified: each column from lip to lip.
+        gaps: (w,) height of each column, eye-corner distances.
 
     Returns:
-        Heights of 0.25 to 0.88; the colour is the mean of the darkest quarter of the line.
+        A line at 0.25 to 0.88 of each gap; the colour is the mean of the darkest quarter of it.
     """
     luma = inside.astype(np.float64).mean(axis=-1)
     rows, columns = luma.shape
@@ -64,7 +67,8 @@ def parting_of(inside: NDArray[np.uint8]) -> Parting:
     along = inside[path, np.arange(columns)].astype(np.float32)
     order = np.argsort(along.sum(axis=1))
     darkest = along[order[: max(1, round(_DARKER * columns))]]
-    return Parting(heights[path], np.asarray(darkest.mean(axis=0), np.float32))
+    colour = np.asarray(darkest.mean(axis=0), np.float32)
+    return Parting(heights[path] * gaps, (1 - heights[path]) * gaps, colour)
 
 
 def _cheapest_path(cost: Array) -> NDArray[np.int64]:

@@ -24,6 +24,8 @@ _MASK_POWER, _MASK_INSIDE, _MASK_SOFT = 2.5, 0.035, 0.11
 # Lips are covered wholly, and this much around them, softly over this spread: in a turned head their far
 # corner lies in the soft border of the mask, or beyond it where the outline of the jaw is guessed.
 _LIPS_BESIDE, _LIPS_SOFT = 0.045, 0.015
+# The shadow below the old lower lip, which goes with it, reaches so far.
+_LIP_SHADOW = 0.06
 _LEAST = 1 / 512
 
 
@@ -88,7 +90,8 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
     region_mask = (inside & (cv2.erode(within, kernel) > 0)).astype(np.uint8)
     distance = cv2.distanceTransform(region_mask, cv2.DIST_L2, 5)
     alpha = 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / (_MASK_SOFT * axes.unit), 0, 1))
-    alpha = np.maximum(alpha, _lips(axes, (face, goal), part))
+    shadow = face + np.array([0.0, _LIP_SHADOW])
+    alpha = np.maximum(alpha, _lips(axes, (face, shadow, goal), part))
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if len(rows) < 4 or len(columns) < 4:
         return None
