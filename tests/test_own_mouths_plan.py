@@ -380,28 +380,14 @@ class TestCalibration:
         assert (beyond > 0.5).sum() > 10
 
     @pytest.mark.parametrize("scale", [0.1, 1.0, 8.0])
-    def test_movements_are_stretched_within_limits_about_what_the_clip_shows(self, scale: float) -> None:
-        """Width, chin and lips as the clip has them at that opening, and what the speech adds to its own."""
-        said, own = self._said(), self._said(seed=1)
-        own[:, LIP_GAPS:] = 1.5 + 0.8 * own[:, 1:2] + scale * own[:, LIP_GAPS:]
-        got = calibrated(said, own)
-        rest = got[:, LIP_GAPS:] - 1.5 - 0.8 * got[:, 1:2]
-        np.testing.assert_allclose(rest.mean(axis=0), 0, atol=0.2 * max(1.0, scale))
-        gains = rest.std(axis=0) / said[:, LIP_GAPS:].std(axis=0)
-        assert (gains > 0.5).all() and (gains < 2.2).all()
+    def test_movements_are_stretched_within_limits_about_the_clips_mean(self, scale: float) -> None:
+        said, own = self._said(), self._said(scale=scale, seed=1) + 1.5
+        got = calibrated(said, own)[:, LIP_GAPS:]
+        np.testing.assert_allclose(got.mean(axis=0), own[:, LIP_GAPS:].mean(axis=0), atol=1e-6)
+        gains = got.std(axis=0) / said[:, LIP_GAPS:].std(axis=0)
+        assert (gains > 0.4).all() and (gains < 2).all()
         if scale == 1.0:
             np.testing.assert_allclose(gains, 1, atol=0.3)
-
-    def test_closed_lips_of_a_clip_that_is_mostly_open_are_its_closed_lips(self) -> None:
-        """About the clip's mean they hung as low as open ones."""
-        said = self._said()
-        own = self._said(seed=1)
-        own[20:, :LIP_GAPS] += 3
-        own[:, LIP_GAPS:] = 1.2 * (own[:, 1:2] - own[:, 1].mean())
-        got = calibrated(said, own)
-        closed = got[:40, LIP_GAPS:].mean(axis=0)
-        np.testing.assert_allclose(closed, own[:20, LIP_GAPS:].mean(axis=0), atol=0.5)
-        assert (closed < -3).all()
 
     def test_one_frame_and_a_mouth_that_never_moves_are_no_trouble(self) -> None:
         for said, own in ((np.zeros((1, 7)), self._said()), (self._said(), np.zeros((6, 7)))):

@@ -25,8 +25,6 @@ _SILENT_GAP, _SILENT_FRAMES = 0.4, 9
 # How far predicted gaps and movements are stretched towards what the clip's own mouth does.
 _GAP_GAIN = (0.72, 1.2)
 _MOVE_GAIN = (0.6, 1.6)
-# A variance of gaps that tells as much of the slope as is known without them.
-_FEW_GAPS = 0.3
 # What a gap goes beyond what film can fill is drawn, and looks it: so much of it is left.
 _BEYOND_FILM = 0.5
 
@@ -72,12 +70,8 @@ def calibrated(wanted: Array, shown: Array) -> Array:
     (95 %) is multiplied by the square root of the ratio of the clip's and the speech's, held to 0.72 to 1.2:
     half of what the speaker does, half of what is usual. In silence lips are closed by what the clip's own
     low quantile is above 0. Where the mean gap is wider than the widest filmed mouth can be opened
-    (:func:`common.own_mouths.goal.filmed_gap`), half of the rest is left out.
-
-    Other values: what the clip's own mouth has on average when it is as open (a line through its moments),
-    and what the speech's differs from its own line, times the ratio of the standard deviations of these
-    differences, held to 0.6 to 1.6. About the clip's mean instead, closed lips of a clip that hardly shows
-    any would hang as low as open ones.
+    (:func:`common.own_mouths.goal.filmed_gap`), half of the rest is left out. Other values: the ratio of
+    standard deviations, held to 0.6 to 1.6, about the clip's mean.
 
     Args:
         wanted: (N, 7) predicted. shown: (M, 7) measured.
@@ -93,18 +87,8 @@ def calibrated(wanted: Array, shown: Array) -> Array:
     filmed = filmed_gap(float(shown[:, :LIP_GAPS].mean(axis=1).max()) * LIP_SHAPE_UNIT) / LIP_SHAPE_UNIT
     beyond = np.maximum(gaps.mean(axis=1) - filmed, 0)
     gaps *= (1 - _BEYOND_FILM * beyond / np.maximum(filmed + beyond, 1e-3))[:, None]
-    said_gap, new_gap, own_gap = (x[:, :LIP_GAPS].mean(axis=1) for x in (wanted, result, shown))
     for column in range(LIP_GAPS, wanted.shape[1]):
         said, own = wanted[:, column], shown[:, column]
-        slope = _slope(said_gap, said)
-        own_slope = _slope(own_gap, own, slope, _FEW_GAPS)
-        said_rest, own_rest = said - slope * said_gap, own - own_slope * own_gap
-        gain = np.clip(own_rest.std() / max(said_rest.std(), 1e-3), *_MOVE_GAIN)
-        result[:, column] = own_rest.mean() + own_slope * new_gap + gain * (said_rest - said_rest.mean())
+        gain = np.clip(own.std() / max(said.std(), 1e-3), *_MOVE_GAIN)
+        result[:, column] = (said - said.mean()) * gain + own.mean()
     return result
-
-
-def _slope(gap: Array, values: Array, usual: float = 0.0, weight: float = 1e-6) -> float:
-    """Of a line through values (N,) over gaps (N,); the ``usual`` one counts as a variance of ``weight``."""
-    moved = gap - gap.mean()
-    return float((moved @ values / len(gap) + weight * usual) / (moved @ moved / len(gap) + weight))
