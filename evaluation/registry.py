@@ -122,7 +122,7 @@ def load_measures(weights: Path | None = None, judge: Path | None = None, device
     taken: dict[str, Any] = known
     measures, pooled, more = load_perception(PerceptionWeights(**taken), device)
     paired = tuple(metric for one in sync for metric in lsd_metrics(one.metrics))
-    many = (PooledLag(), PooledGain(), *pooled)
+    many: tuple[PooledMeasure, ...] = (PooledLag(), PooledGain(), *pooled)
     return Measures((*sync, *picture_measures(), *measures), many, paired, {**facts, **more})
 
 

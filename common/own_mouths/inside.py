@@ -67,7 +67,8 @@ class Opening:
         curves = [_Curve.through(side) for side in (self.upper, self.lower)]
         first, last = (f(curve.x[end] for curve in curves) for f, end in ((min, 0), (max, -1)))
         at = np.linspace(first, last, _TABLE)
-        steps = np.linspace(*self.upper[[0, -1], 0], len(above))
+        left, right = self.upper[[0, -1], 0]
+        steps = np.linspace(left, right, len(above))
         columns = [*(curve(at) for curve in curves), *(np.interp(at, steps, v) for v in (above, below))]
         table = np.stack(columns, axis=-1).astype(np.float32)[None]
         # Where the lips part they do so over few pixels, but their edges are smooth: a table that is read
