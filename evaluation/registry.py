@@ -19,7 +19,7 @@ from evaluation.metrics.mar import MouthAspectRatio
 from evaluation.metrics.mouth_curve import MouthCurve
 from evaluation.metrics.mouth_steadiness import MouthSteadiness
 from evaluation.metrics.patch import PatchEdge
-from evaluation.metrics.perception import PerceptionWeights
+from evaluation.metrics.perception import PUBLISHED_NAMES, PerceptionWeights
 from evaluation.metrics.perception import load_measures as load_perception
 from evaluation.metrics.pooled_gain import PooledGain
 from evaluation.metrics.pooled_lag import PooledLag
@@ -34,18 +34,6 @@ from evaluation.networks.own_judge import OwnJudge
 from evaluation.networks.syncnet import SyncNetJudge
 
 SYNCNET = "syncnet_v2.model"
-
-# Field of PerceptionWeights -> the name under which its file is published.
-_PUBLISHED = {
-    "alexnet": "alexnet-owt-7be5be79.pth",
-    "lpips_alex": "alex.pth",
-    "vgg16": "vgg16-397923af.pth",
-    "lpips_vgg": "vgg.pth",
-    "inception": "pt_inception-2015-12-05-6726825d.pth",
-    "i3d": "rgb_imagenet.pt",
-    "speaker_encoder": "wavlm-base-plus-sv",
-    "transcriber": "whisper",
-}
 
 
 @dataclass(frozen=True)
@@ -130,7 +118,7 @@ def _published(folder: Path) -> dict[str, Path]:
     """Fields of PerceptionWeights, and SyncNet, that a folder holds."""
     if not folder.is_dir():
         raise UserError(f"The folder '{folder}' of judge weights does not exist: check --weights.")
-    wanted = {SYNCNET: SYNCNET, **_PUBLISHED}
+    wanted = {SYNCNET: SYNCNET, **PUBLISHED_NAMES}
     found = {key: folder / name for key, name in wanted.items() if (folder / name).exists()}
     if not found:
         raise UserError(

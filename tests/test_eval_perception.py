@@ -448,12 +448,12 @@ def test_without_files_every_fact_names_what_is_missing(tmp_path: Path) -> None:
     assert pooled == []
     for title, file in {
         "CSIM, ID-P, ID-TC": "buffalo_l",
-        "LPIPS (alex)": "alexnet and lpips_alex",
-        "LPIPS (vgg)": "vgg16 and lpips_vgg",
-        "FID": "inception",
-        "FVD": "i3d",
-        "V-SIM": "speaker_encoder",
-        "WER": "transcriber",
+        "LPIPS (alex)": "needs alexnet-owt-7be5be79.pth and alex.pth",
+        "LPIPS (vgg)": "needs vgg16-397923af.pth and vgg.pth",
+        "FID": "needs pt_inception-2015-12-05-6726825d.pth",
+        "FVD": "needs rgb_imagenet.pt",
+        "V-SIM": "needs wavlm-base-plus-sv",
+        "WER": "needs whisper",
     }.items():
         assert facts[title].startswith("not measured") and file in facts[title]
 

@@ -149,6 +149,7 @@ def test_clips_are_made_remade_and_packed_and_nothing_is_made_twice(
         ("one-b", "fr", "en"),
     ]
     sample = shards.sample(0)
+    assert sample.meta["caption"] == 'A person is speaking English, saying: "speaking is"'
     assert sample.target.shape == sample.source.shape == (9, SIDE, SIDE, 3)
     changed = (sample.target != sample.source).any(axis=(0, 3))
     assert changed[40:52, 25:40].any() and not changed[:20].any(), "the lower face alone is another"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ltx2_toys import write_text_encoder
 from processes import several_processes
 from safetensors.torch import load_file
 from training_toys import metrics, saved
@@ -19,6 +21,7 @@ from common.config import load_config
 from common.data.dataset import ShardDataset
 from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
+from common.errors import UserError
 from common.face.canonical import face_in_box
 from common.models.ltx2.package import load_joint_codecs, load_joint_package, open_joint_package
 from common.models.ltx2.roles import Role
@@ -29,7 +32,7 @@ from common.training.draws import Draw
 from common.training.state import build_optimizer, set_rate
 from stage2_dubber.joint import build, encode, estimate
 from stage2_dubber.joint.config import JointTrainingConfig
-from stage2_dubber.joint.strategy import JointStrategy, collate
+from stage2_dubber.joint.strategy import JointStrategy
 from stage2_dubber.train import main
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -49,7 +52,9 @@ train: {max_steps: 4, global_batch_size: 4, micro_batch_size: 2, learning_rate: 
 """
 
 
-def write_pairs(folder: Path, source_audio: bool = True) -> ShardDataset:
+def write_pairs(
+    folder: Path, source_audio: bool = True, captions: Sequence[dict[str, str]] = ({},) * PAIRS
+) -> ShardDataset:
     """Pairs of moving stripes."""
     random = np.random.default_rng(0)
     landmarks = np.repeat(face_in_box(np.array([10, 8, 54, 60], np.float32))[None], FRAMES, axis=0)
@@ -62,7 +67,7 @@ def write_pairs(folder: Path, source_audio: bool = True) -> ShardDataset:
             frames = np.broadcast_to(wave, (FRAMES, SIDE, SIDE, 3)).astype(np.uint8)
             sounds = random.normal(0, 0.1, (2, FRAMES * 640)).astype(np.float32)
             members = encode_sample(
-                {"frames": FRAMES, "fps": 25.0, "crop_size": SIDE},
+                {"frames": FRAMES, "fps": 25.0, "crop_size": SIDE, **captions[number]},
                 target=frames,
                 source=frames[::-1].copy(),
                 audio=sounds[0],
@@ -112,7 +117,7 @@ def strategy(folder: Path, *words: str) -> JointStrategy:
 def prepared(task: JointStrategy, folder: Path, step: int = 0, count: int = 2) -> Any:
     windows = ShardDataset(folder / "windows")
     items = [(Draw(number, step, number), windows.sample(number)) for number in range(count)]
-    return task.prepare(collate(items), torch.device("cpu"))
+    return task.prepare(task.collate()(items), torch.device("cpu"))
 
 
 def test_windows_hold_what_the_autoencoders_make_of_pairs(place: Path) -> None:
@@ -365,3 +370,31 @@ def test_what_leaks_from_a_source_is_measured(place: Path, tmp_path: Path) -> No
     (row,) = json.loads((tmp_path / "leak.json").read_text())["clips"]
     # 20 frames are two windows of 9; untrained, all figures are correlations of nothing.
     assert row["name"] == "r1000000" and all(-1 <= row[key] <= 1 for key in row if key != "name")
+
+
+def test_each_pair_may_have_a_prompt_of_its_own(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("toy.yaml", "task.yaml"):
+        shutil.copyfile(place / name, tmp_path / name)
+    shutil.copytree(place / "base" / "package", tmp_path / "base" / "package")
+    said = ("A person", "A person", "is speaking", "speaking")
+    write_pairs(tmp_path / "pairs", captions=[{"caption": text} for text in said])
+    given = [f"package={tmp_path / 'base' / 'package'}", f"output={tmp_path / 'windows'}", "stride=8"]
+    asked = [f"data.shards=[{tmp_path / 'pairs'}]", *given, "captions=true"]
+    assert encode.main(asked) == 2
+    assert "lacks text_encoder, tokenizer" in capsys.readouterr().err
+    write_text_encoder(tmp_path / "base" / "package" / "ltx2")
+    assert encode.main(asked) == 0
+    windows = ShardDataset(tmp_path / "windows")
+    states = [windows.sample(2 * number).cache["joint_prompt"] for number in range(PAIRS)]
+    assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
+    task = strategy(tmp_path, "joint.captions=true")
+    task.build_model()
+    prompt = prepared(task, tmp_path).inputs.prompt
+    torch.testing.assert_close(prompt.video[1], windows.sample(1).cache["joint_prompt"].float())
+    assert prompt.audio.shape == (2, 1024, 8)
+    with pytest.raises(UserError, match="no joint_prompt"):
+        strategy(place, "joint.captions=true")
+    assert encode.main([f"data.shards=[{place / 'pairs'}]", *given, "captions=true"]) == 2
+    assert "pair0 has no caption" in capsys.readouterr().err

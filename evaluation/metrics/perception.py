@@ -43,6 +43,19 @@ class PerceptionWeights:
     face_root: PathLike = ""
 
 
+PUBLISHED_NAMES = {
+    "alexnet": "alexnet-owt-7be5be79.pth",
+    "lpips_alex": "alex.pth",
+    "vgg16": "vgg16-397923af.pth",
+    "lpips_vgg": "vgg.pth",
+    "inception": "pt_inception-2015-12-05-6726825d.pth",
+    "i3d": "rgb_imagenet.pt",
+    "speaker_encoder": "wavlm-base-plus-sv",
+    "transcriber": "whisper",
+}
+"""Field of PerceptionWeights -> the name under which its file or folder is published."""
+
+
 def load_measures(
     weights: PerceptionWeights, device: str = "cpu"
 ) -> tuple[list[Measure], list[PooledMeasure], dict[str, str]]:
@@ -72,7 +85,7 @@ def load_measures(
             absent = backbone_name if backbone is None else linear_name
             raise UserError(f"{title} needs two files and '{absent}' is not set: set it too, or neither.")
         if backbone is None or linear is None:
-            facts[title] = _needs(f"{backbone_name} and {linear_name}")
+            facts[title] = _needs(backbone_name, linear_name)
             continue
         measures.append(LpipsToTruth(load_lpips(variant, backbone, linear), variant, device))
         facts[title] = "v0.1"
@@ -101,5 +114,5 @@ def load_measures(
     return measures, pooled, facts
 
 
-def _needs(files: str) -> str:
-    return f"not measured: no file given for {files}"
+def _needs(*networks: str) -> str:
+    return f"not measured: needs {' and '.join(PUBLISHED_NAMES[name] for name in networks)} (--weights)"

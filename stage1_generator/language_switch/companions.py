@@ -37,7 +37,7 @@ class Half:
         clip: id of the clip.
         number: 0 or 1.
         language, other: what it speaks, and what its companion does.
-        said: the prompt of its own clip; empty for recordings.
+        caption: what it shows and says; empty for recordings.
         remade: that of the clip with the companion; empty for recordings.
     """
 
@@ -46,7 +46,7 @@ class Half:
     number: int
     language: str
     other: str
-    said: str
+    caption: str
     remade: str
 
     def exaggerates(self, config: SwitchConfig) -> bool:

@@ -72,11 +72,11 @@ def _content(clip: ScriptedClip | SwitchRecording) -> list[Any]:
 
 
 def _scripted_halves(clip: ScriptedClip) -> list[Half]:
-    first, second = clip.inpainted
+    captions, remade = clip.captions, clip.inpainted
     languages = clip.first_language, clip.second_language
     return [
-        Half(_key(clip.id, 0), clip.id, 0, *languages, clip.prompt, first),
-        Half(_key(clip.id, 1), clip.id, 1, *languages[::-1], clip.prompt, second),
+        Half(_key(clip.id, 0), clip.id, 0, *languages, captions[0], remade[0]),
+        Half(_key(clip.id, 1), clip.id, 1, *languages[::-1], captions[1], remade[1]),
     ]
 
 

@@ -214,6 +214,7 @@ class SwitchSteps:
             "start": span.start,
             "language": half.language,
             "source_language": half.other,
+            **({"caption": half.caption} if half.caption else {}),
             "exaggerated": load_meta(folder / META, COMMAND)["exaggerated"],
             "scores": {name: score["value"] for name, score in verdict["scores"].items()},
         }

@@ -43,6 +43,15 @@ class ScriptedClip:
         )
 
     @property
+    def captions(self) -> tuple[str, str]:
+        """Of each half by itself."""
+        said = ((self.first_language, self.first_text), (self.second_language, self.second_text))
+        first, second = (
+            f'{self.person} is speaking {language_name(code)}, saying: "{text}"' for code, text in said
+        )
+        return first, second
+
+    @property
     def inpainted(self) -> tuple[str, str]:
         """Of the clip with its first half, and with its second half, in the language of the other."""
         first, second = (language_name(code) for code in (self.first_language, self.second_language))

@@ -66,6 +66,7 @@ class JointTaskConfig:
     audio: TargetAudio = TargetAudio.given
     reference: bool = True  # the source's pictures are seen
     reference_audio: bool = False  # the source's sound is heard
+    captions: bool = False  # each pair has the prompt that `encode` stored for it, not the package's
     noise: NoiseLevels = NoiseLevels.together
     first_frame: float = 0.1  # share of the steps whose first frame is given
     mask: CrossMask = CrossMask.targets_and_given  # while training; the package's own holds in dubs

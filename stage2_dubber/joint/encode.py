@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby, repeat
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from common.checks import at_least
 from common.command import run_configured
@@ -26,9 +28,10 @@ from common.files import fingerprint, remove_partial
 from common.geometry import GeometryConfig
 from common.models.ltx2.package import load_joint_codecs, open_joint_package
 from common.models.ltx2.positions import JointClip
+from common.models.ltx2.prompts import encode_prompts, require_text_parts
 from common.parallel import run_ahead
 from common.progress import StepProgress
-from stage2_dubber.joint.tokens import PairEncoder, shard_marks
+from stage2_dubber.joint.tokens import AUDIO_PROMPT, CAPTION, PROMPT, PairEncoder, shard_marks
 
 
 @dataclass
@@ -39,6 +42,9 @@ class JointEncodeConfig:
     output: str = ""
     stride: int = 0  # frames from one window's start to the next; 0: those of a window
     samples_per_shard: int = 256
+    captions: bool = False
+    """What `caption` in the meta of each pair says is its prompt, whose states the model's text encoder
+    computes; else all have the package's."""
     data: DataConfig = field(default_factory=DataConfig)
 
     def __post_init__(self) -> None:
@@ -70,6 +76,9 @@ def run(config: JointEncodeConfig, dry_run: bool = False) -> None:
             f"No pair of data.shards has the {geometry.clip_frames} frames of a window of {config.package}: "
             "make longer pairs (pairs.clip_frames)."
         )
+    if config.captions:
+        require_text_parts(opened.model)
+        _captions(dataset, windows)
     print(f"encode: {len(dataset)} pairs -> {len(windows)} windows of {geometry.clip_frames} frames")
     if dry_run:
         return
@@ -84,16 +93,22 @@ def run(config: JointEncodeConfig, dry_run: bool = False) -> None:
         "step": "encode",
         **shard_marks(opened),
         "content": fingerprint([[shard.sha256 for shard in index.shards] for index in dataset.indices]),
-        "config": fingerprint([geometry, encoder.downscale, config.stride]),
+        "config": fingerprint(
+            [geometry, encoder.downscale, config.stride, *(["captions"] if config.captions else [])]
+        ),
     }
     output = Path(config.output)
     remove_partial(output)
     with ShardWriter(output, "joint", config.samples_per_shard, marks) as writer:
         todo = windows[writer.resume([window.key for window in windows]) :]
         progress = StepProgress("encode", len(todo))
+        prompts: Iterator[dict[str, Tensor]] = repeat({})
+        if config.captions:
+            prompts = _prompts(opened.model, _captions(dataset, todo))
         for window, sample in run_ahead(partial(_read, dataset), todo):
             meta = {**sample.meta, "frames": geometry.clip_frames, "window": window.start}
-            writer.add(window.key, encode_sample(meta, cache=encoder.encode(sample, window.start)))
+            cache = {**encoder.encode(sample, window.start), **next(prompts)}
+            writer.add(window.key, encode_sample(meta, cache=cache))
             progress.step(geometry.clip_frames)
     print(f"encode: {len(windows)} windows -> {output}", file=sys.stderr)
 
@@ -121,6 +136,29 @@ def plan_windows(dataset: ShardDataset, geometry: GeometryConfig, stride: int) -
         for start in clip_starts(int(sample.meta["frames"]), geometry.clip_frames, stride):
             windows.append(PairWindow(clip_key(sample.key, start), number, start))
     return windows
+
+
+def _captions(dataset: ShardDataset, windows: Sequence[PairWindow]) -> list[str]:
+    """Of each window. Raises UserError where a pair has none."""
+    found = []
+    for window in windows:
+        sample = dataset.sample(window.number)
+        caption = str(sample.meta.get(CAPTION, "")).strip()
+        if not caption:
+            raise UserError(
+                f"The pair {sample.key} has no caption in its meta: write one, or set captions=false."
+            )
+        found.append(caption)
+    return found
+
+
+def _prompts(model: Path, captions: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """The states of each caption; those of neighbours that are equal are computed once."""
+    runs = [(caption, len(list(group))) for caption, group in groupby(captions)]
+    states = encode_prompts(model, [caption for caption, _ in runs])
+    for (_, count), one in zip(runs, states, strict=True):
+        named = {PROMPT: one.video[0].to(torch.bfloat16), AUDIO_PROMPT: one.audio[0].to(torch.bfloat16)}
+        yield from repeat(named, count)
 
 
 def _read(dataset: ShardDataset, window: PairWindow) -> tuple[PairWindow, Sample]:

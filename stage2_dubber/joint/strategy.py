@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,9 @@ class TrainingInputs:
     weights: Tensor
 
 
-def collate(items: Sequence[tuple[Draw, Sample]]) -> JointMicro:
+def collate(items: Sequence[tuple[Draw, Sample]], captions: bool = False) -> JointMicro:
     """Runs in the loader's workers."""
-    return JointMicro(tuple(draw for draw, _ in items), stack([sample for _, sample in items]))
+    return JointMicro(tuple(draw for draw, _ in items), stack([sample for _, sample in items], captions))
 
 
 class JointStrategy:
@@ -79,7 +80,7 @@ class JointStrategy:
         side, geometry = config.geometry.crop_size, config.geometry
         self.clip = JointClip(geometry.clip_frames, side, side, geometry.fps)
         self._model: JointTransformer | None = None
-        first = stack([dataset.sample(0)])
+        first = stack([dataset.sample(0)], config.joint.captions)
         self._reference_audio(first)
         if first.target.shape[2:] != self.clip.grid:
             raise UserError(
@@ -96,7 +97,7 @@ class JointStrategy:
         return self._model
 
     def collate(self) -> Any:
-        return collate
+        return partial(collate, captions=self.config.joint.captions)
 
     def prepare(self, micro: JointMicro, device: torch.device) -> TrainingInputs:
         """Noise levels, noise, and who sees whom.
@@ -134,7 +135,7 @@ class JointStrategy:
         assert self._model is not None
         return TrainingInputs(
             parts=parts,
-            inputs=parts.inputs(self._model, self._prompt(len(micro), device), sigma, audio_sigma),
+            inputs=parts.inputs(self._model, self._prompt(batch), sigma, audio_sigma),
             sigma=sigma,
             velocity=pack_video(noise - batch.target),
             audio_velocity=audio_noise - batch.audio,
@@ -163,6 +164,8 @@ class JointStrategy:
         task = asdict(self.config.joint)
         for name in ("first_frame", "rest_weight", "lip_weight"):
             task.pop(name)  # how, not what: may change from one run to the next
+        if not task["captions"]:
+            task.pop("captions")  # as runs had it before there were any
         return {
             "task": "LTX-2",
             "joint": {**task, "audio": self.config.joint.audio.value, "mask": self.config.joint.mask.value},
@@ -186,8 +189,10 @@ class JointStrategy:
         starts = zip((place.top, place.left), train.lip_window, strict=True)
         return CellWindow(*(slice(start, start + count) for start, count in starts))
 
-    def _prompt(self, count: int, device: torch.device) -> PromptStates:
-        states = self._prompts.positive.to(device)
+    def _prompt(self, batch: JointBatch) -> PromptStates:
+        if batch.prompt is not None:
+            return batch.prompt
+        count, states = len(batch.keys), self._prompts.positive.to(batch.target.device)
         return PromptStates(states.video.expand(count, -1, -1), states.audio.expand(count, -1, -1))
 
     def _reference_audio(self, batch: JointBatch) -> Tensor | None:

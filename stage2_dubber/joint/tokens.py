@@ -9,6 +9,9 @@ tensor                  shape                  content
 ``joint_source_audio``  (L, channels)          of the source's, where it is known
 ``joint_face``          (F, h, w)              share of a latent's pixels that the face covers
 ``joint_lips``          (F, h, w)              share that the lips cover
+``joint_prompt``        (T, channels)          states of the pair's own caption, for the pictures, where
+                                               captions were encoded
+``joint_audio_prompt``  (T, channels)          for the sound
 ======================  =====================  ==================================================
 """
 
@@ -31,11 +34,15 @@ from common.models.ltx2.folder import CODECS, folder_fingerprint
 from common.models.ltx2.inputs import CellWindow
 from common.models.ltx2.package import OpenedPackage
 from common.models.ltx2.positions import JointClip, smaller
+from common.models.ltx2.roles import PromptStates
 from common.models.ltx2.settings import FRAME_STRIDE, PIXEL_STRIDE
 from common.speech.joint_mel import JointMelEncoder, mel_window
 
 TARGET, SOURCE, AUDIO = "joint_target", "joint_source", "joint_audio"
 SOURCE_SOUND, FACE, LIPS = "joint_source_audio", "joint_face", "joint_lips"
+PROMPT, AUDIO_PROMPT = "joint_prompt", "joint_audio_prompt"
+CAPTION = "caption"
+"""What a pair's meta says of its target."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +93,14 @@ class JointBatch:
     source_audio: Tensor | None
     face: Tensor
     lips: Tensor
+    prompt: PromptStates | None = None
 
     def to(self, device: torch.device) -> JointBatch:
         """On another device."""
         tensors: dict[str, Any] = {
-            name: value.to(device, non_blocking=True)
+            name: value.to(device)
             for name, value in vars(self).items()
-            if isinstance(value, Tensor)
+            if isinstance(value, (Tensor, PromptStates))
         }
         return replace(self, **tensors)
 
@@ -103,8 +111,11 @@ class JointBatch:
         return replace(self, **cut)
 
 
-def stack(samples: Sequence[Sample]) -> JointBatch:
-    """Raises UserError where a sample was not encoded for LTX-2, or samples differ in shape."""
+def stack(samples: Sequence[Sample], captions: bool = False) -> JointBatch:
+    """Raises UserError where a sample was not encoded for LTX-2, or samples differ in shape.
+
+    ``captions``: with the states of each pair's own caption.
+    """
 
     def stacked(name: str) -> Tensor:
         values = [_part(sample, name) for sample in samples]
@@ -126,6 +137,7 @@ def stack(samples: Sequence[Sample]) -> JointBatch:
         stacked(SOURCE_SOUND) if sounds else None,
         stacked(FACE),
         stacked(LIPS),
+        PromptStates(stacked(PROMPT), stacked(AUDIO_PROMPT)) if captions else None,
     )
 
 
