@@ -24,8 +24,10 @@ from common.models.ltx2.spoken import SILENCE, SpokenPrompts, spoken_prompts
 from common.models.ltx2.vocoding import vocoded
 from evaluation.results_file import read_json as read_results
 from stage2_dubber.dub.editing.speaking import SpeakingEditor
+from stage2_dubber.dub.lists.job_list import read_jobs
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.speaking import speak
+from stage2_dubber.dub.speaking.options import AudioRole
 
 SIDE, FRAMES = 64, 17
 PLACE = ",".join(str(round(value)) for value in BOX)
@@ -187,6 +189,18 @@ def test_what_does_not_go_together_is_refused_before_the_work(folder: Path, tmp_
         pipeline(
             folder / "clip.mkv", folder / "voice.wav", tmp_path / "o.mkv", box=BOX, text="a", language="fr"
         )
+
+
+def test_lists_of_jobs_have_texts_too(folder: Path) -> None:
+    table = folder / "jobs.csv"
+    rows = ("video,audio,output,text,language,audio_role", "clip.mkv,,a.mkv,Bonjour,fr,")
+    table.write_text("\n".join((*rows, "clip.mkv,voice.wav,b.mkv,Hallo,de,voice")) + "\n")
+    own, sample = (job.request for job in read_jobs(table, False, lambda _: False, lambda _: False))
+    assert own.voice_follows and (own.text, own.language) == ("Bonjour", "fr")
+    assert sample.audio_role is AudioRole.voice and not sample.voice_follows
+    table.write_text("\n".join((rows[0], "clip.mkv,,a.mkv,,,")) + "\n")
+    with pytest.raises(UserError, match="its 'audio' is empty"):
+        read_jobs(table, False, lambda _: False, lambda _: False)
 
 
 def test_models_that_cannot_speak_refuse(folder: Path, tmp_path: Path) -> None:
