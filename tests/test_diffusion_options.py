@@ -37,6 +37,10 @@ def test_options_are_fields_of_the_diffusion_section() -> None:
         ({"num_steps": 0}, "num_steps"),
         ({"passes": -1}, "passes"),
         ({"shift": 0.0}, "shift is 0"),
+        ({"shift": float("inf")}, "shift is inf"),
+        ({"audio_scale": float("nan")}, "audio_scale is nan"),
+        ({"reference_scale": -1.0}, "reference_scale is -1"),
+        ({"inversion_strength": float("nan")}, "inversion_strength is nan"),
     ],
 )
 def test_senseless_options_are_refused(values: dict[str, Any], message: str) -> None:

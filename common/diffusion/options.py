@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
@@ -49,6 +50,12 @@ class SamplingOptions:
     def __post_init__(self) -> None:
         if self.seed is not None and self.seed < 0:
             raise UserError(f"The seed is {self.seed}: give a whole number from 0 on.")
+        for name, value in self.changes().items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"The option {name} is {value}: give a number.")
+        for name in ("reference_scale", "audio_scale"):
+            if (scale := getattr(self, name)) is not None and scale < 0:
+                raise UserError(f"The option {name} is {scale}: give 0 or more; 1 is without guidance.")
         if self.shift is not None and self.shift <= 0:
             raise UserError(f"The shift is {self.shift}: give a positive number; 1 spaces the steps evenly.")
         resolve_sampling(self, DiffusionConfig())
