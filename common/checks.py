@@ -25,13 +25,13 @@ def precision(key: str, value: str, allowed: Sequence[str] = ("auto", "float32",
 
 def at_least(key: str, value: float, least: float) -> None:
     """Raises UserError where ``value`` is below ``least``."""
-    if value < least:
+    if not value >= least:  # NaN is refused, too
         raise UserError(f"{key} is {value}; it must be at least {least}.")
 
 
 def above(key: str, value: float, bound: float) -> None:
     """Raises UserError unless ``value`` is greater than ``bound``."""
-    if value <= bound:
+    if not value > bound:
         raise UserError(f"{key} is {value}; it must be greater than {bound}.")
 
 

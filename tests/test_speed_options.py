@@ -54,6 +54,7 @@ def test_options_lie_over_files(tmp_path: Path) -> None:
         ({"guidance_interval": "0.1"}, "speed.guidance_interval"),
         ({"guidance_interval": "low,high"}, "speed.guidance_interval"),
         ({"cache_threshold": -1.0}, "speed.cache_threshold"),
+        ({"cache_threshold": float("nan")}, "speed.cache_threshold"),
         ({"cache_interval": 0}, "speed.cache_interval"),
         ({"attention_backend": "_native_math"}, "speed.attention_backend"),
         ({"quantization": "int4"}, "speed.quantization"),
