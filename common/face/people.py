@@ -113,6 +113,12 @@ class Faces:
         Short gaps within a stretch are filled. Where one face follows another its run ends, as at a cut.
         """
         count = len(self)
+        if len(chosen) == 1 and len(alone := self.stretches[chosen[0]]) == count:
+            # The usual clip, whose landmarks are not held twice.
+            always = np.ones(count, bool)
+            return FaceTrack(
+                np.arange(count), alone.landmarks, alone.boxes, always, np.cumsum(self._new_shots)
+            )
         whole, owner = _empty_track(range(count)), np.full(count, -1)
         for index in chosen:
             stretch = self.stretches[index]
@@ -128,9 +134,14 @@ class Faces:
                 into.landmarks[free], into.boxes[free] = own.landmarks[free], own.boxes[free]
                 into.present[free] = True
             owner[part][free] = index
-        changes = np.diff(self.shots, prepend=0) > 0
+        changes = self._new_shots
         changes[1:] |= (owner[1:] != owner[:-1]) & (owner[1:] >= 0) & (owner[:-1] >= 0)
         return replace(whole, shots=np.cumsum(changes))
+
+    @property
+    def _new_shots(self) -> NDArray[np.bool_]:
+        """(N,) whether a frame is of another shot than the one before it."""
+        return np.diff(self.shots, prepend=0) > 0
 
     def places(self) -> Faces:
         """The same without landmarks, which take nine tenths of the memory."""

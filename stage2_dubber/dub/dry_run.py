@@ -94,7 +94,7 @@ def plan_lines(
 
 
 def _speech(request: DubRequest, inputs: DubInputs) -> str:
-    seconds = len(inputs.said) / SAMPLE_RATE
+    seconds = len(inputs.speech) / SAMPLE_RATE
     if request.audio_role is AudioRole.speech:
         return f"{request.audio}: {seconds:.2f} s{_timed(request.timing)}"
     what = f"the text of {request.prompt_states}"

@@ -6,8 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.media import SAMPLE_RATE, Encoding, VideoInfo, load_samples, probe
@@ -29,40 +32,46 @@ from stage2_dubber.dub.speaking.options import AudioRole, check_text
 
 _SPEECH_BEYOND = 30.0
 """Seconds of speech after the last picture that are encoded, too: encoders see so much at once."""
-_ROOM = 1.0
-"""Seconds by which the model's frames may end later than the video."""
 
 
-@dataclass
 class PlacedSpeech:
-    """The speech on the video's clock, for as long as it is needed.
+    """The speech on the video's clock, for as long as it is needed; of ten minutes it would take 19 MB.
 
-    Attributes:
-        samples: (samples,) int16 mono at 16 kHz, with silence to the end of the video at least.
-        count: how many of them are of the recording.
+    It lies in a temporary file: nothing asks for it while faces are followed and drawn.
+
+    Args:
+        samples: (samples,) int16 mono at 16 kHz.
     """
 
-    samples: np.ndarray
-    count: int
+    def __init__(self, samples: NDArray[np.int16]) -> None:
+        self._count = len(samples)
+        self._file: IO[bytes] | None = TemporaryFile()  # noqa: SIM115 - closed by release
+        self._file.write(np.ascontiguousarray(samples).data)
 
-    @classmethod
-    def of(cls, samples: np.ndarray, seconds: float) -> PlacedSpeech:
-        """Of a recording, for a video that lasts so many ``seconds``."""
-        count = len(samples)
-        longer = np.zeros(max(count, round((seconds + _ROOM) * SAMPLE_RATE)), np.int16)
-        longer[:count] = samples
-        return cls(longer, count)
+    def __len__(self) -> int:
+        """Samples of the recording."""
+        return self._count
 
-    def part(self, last: int, rule: SilenceRule, until: int) -> np.ndarray:
+    def part(self, last: int, rule: SilenceRule, until: int) -> NDArray[np.int16]:
         """The recording, at most ``last`` samples of it; where an encoder is told of silence together with
         it, with silence to ``until``.
         """
-        end = min(self.count, last)
-        return self.samples[: max(end, until) if rule is SilenceRule.together else end]
+        end = min(self._count, last)
+        found = np.zeros(max(end, until) if rule is SilenceRule.together else end, np.int16)
+        if self._file is not None:
+            self._file.seek(0)
+            found[:end] = np.frombuffer(self._file.read(2 * end), np.int16)
+        return found
+
+    def whole(self) -> NDArray[np.int16]:
+        """The recording."""
+        return self.part(self._count, SilenceRule.own, 0)
 
     def release(self) -> None:
-        """Let go of it: of ten minutes it takes 19 MB, and drawing needs none of it."""
-        self.samples, self.count = np.zeros(0, np.int16), 0
+        """Let go of it: drawing needs none of it."""
+        if self._file is not None:
+            self._file.close()
+        self._file, self._count = None, 0
 
 
 @dataclass(frozen=True)
@@ -93,11 +102,6 @@ class DubInputs:
     tracks: Tracks
     patches: tuple[SoundPatch, ...] = ()
     cues: tuple[SpokenCue, ...] = ()
-
-    @property
-    def said(self) -> np.ndarray:
-        """(samples,) int16: the speech, without the silence after it."""
-        return self.speech.samples[: self.speech.count]
 
     @property
     def retiming(self) -> Retiming | None:
@@ -172,7 +176,7 @@ def check_request(request: DubRequest) -> DubInputs:
     tracks = Tracks(None if patches or speaks else request.audio_track, further, sound)
     return DubInputs(
         shown,
-        PlacedSpeech.of(samples, shown.duration),
+        PlacedSpeech(samples),
         (*warnings, *lost),
         lost,
         video,

@@ -225,7 +225,7 @@ class DubPipeline:
 
     def key(self, request: DubRequest, inputs: DubInputs) -> str:
         """What the pieces of a checked job depend on (:func:`stage2_dubber.dub.resume.key.job_key`)."""
-        return job_key(request, inputs.said, self._identity)
+        return job_key(request, inputs.speech.whole(), self._identity)
 
     @property
     def _speed(self) -> SpeedConfig:
@@ -319,7 +319,7 @@ class DubPipeline:
         followed, plan = planned
         seconds = plan.timeline.duration
         if request.audio_role is AudioRole.voice and not request.voice_follows:
-            seconds = min(seconds, len(inputs.said) / SAMPLE_RATE)  # of a sample of a voice all is speech
+            seconds = min(seconds, len(inputs.speech) / SAMPLE_RATE)  # of a sample of a voice all is speech
         encode = partial(inputs.features, seconds=seconds, cues=followed.cues)
         lips = None if followed.mouths is None else encode(self._lip_encoder())
         division = divide(request, self._renderer(request), followed, plan, lips)
