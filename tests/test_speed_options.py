@@ -11,8 +11,8 @@ import pytest
 from dub_clips import BOX, picture, steady, write_clip, write_package, write_speech
 from typer.testing import CliRunner
 
+from bootdub.cli.dub_options.speed import read_speed
 from bootdub.cli.main import app
-from bootdub.cli.speed import read_speed
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.diffusion.sampler import EulerSampler

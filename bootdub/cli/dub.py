@@ -9,12 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from bootdub.cli import length as times
-from bootdub.cli import speed as switch
 from bootdub.cli import spoken
+from bootdub.cli.dub_options import face as where
+from bootdub.cli.dub_options import length as times
+from bootdub.cli.dub_options import pictures, sampling
+from bootdub.cli.dub_options import provenance as stated
+from bootdub.cli.dub_options import speed as switch
 from bootdub.cli.errors import clean_errors
 from bootdub.cli.options import (
-    CodecName,
     Crops,
     Detector,
     Device,
@@ -23,8 +25,6 @@ from bootdub.cli.options import (
     LimitOption,
     ModelOption,
     PresetOption,
-    StartFrom,
-    Windows,
     parse_box,
     use_limits,
 )
@@ -60,78 +60,25 @@ def dub(
             "preset's, auto except for best."
         ),
     ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="The same seed gives the same video on the same machine. Default: the package's (0; of the "
-            "public release 42)."
-        ),
-    ] = None,
-    num_steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps per window and pass.")] = None,
-    passes: Annotated[
-        int | None, typer.Option(min=1, help="How often a window is dubbed, from what the last pass made.")
-    ] = None,
-    audio_scale: Annotated[
-        float | None, typer.Option(help="How strongly the lips follow the speech.")
-    ] = None,
-    shift: Annotated[
-        float | None, typer.Option(help="Above 1 more of the steps are spent at high noise; 1: evenly.")
-    ] = None,
-    reference_scale: Annotated[
-        float | None, typer.Option(help="How strongly the result keeps to the source.")
-    ] = None,
-    start_from: Annotated[
-        StartFrom | None,
-        typer.Option(help="noise, or the inversion of the source, which keeps more of it (docs/edidub.md)."),
-    ] = None,
-    inversion_strength: Annotated[
-        float | None, typer.Option(min=0, max=1, help="0: as from noise; 1: all of the inverted source.")
-    ] = None,
-    inversion_steps: Annotated[
-        int | None, typer.Option(min=0, help="Steps of the inversion; 0: as many as of the sampler.")
-    ] = None,
-    windows: Annotated[
-        Windows | None,
-        typer.Option(
-            help="Of long clips: motion_latents, each goes on from the one before, or multidiffusion, "
-            "several overlap and are averaged (docs/edidub.md). Default: what the package says."
-        ),
-    ] = None,
-    window_frames: Annotated[
-        int | None, typer.Option(min=0, help="Of one window of multidiffusion, 4k+1; 0: the model's clip.")
-    ] = None,
-    window_stride: Annotated[
-        int | None, typer.Option(min=0, help="Frames from one to the next, multiples of 4; 0: about half.")
-    ] = None,
-    section_frames: Annotated[
-        int | None, typer.Option(min=5, help="Frames that multidiffusion holds at once, 4k+1.")
-    ] = None,
-    detector: Annotated[
-        Detector, typer.Option(help="Face detector; --box and --track set 'box' by themselves.")
-    ] = Detector.mediapipe,
-    face: Annotated[
-        str,
-        typer.Option(
-            help="Which face is dubbed: auto (whose lips agree with the video's sound), largest, a number or "
-            "the .json file of 'bootdub faces', or a place x,y in pixels."
-        ),
-    ] = "auto",
-    box: Annotated[
-        str | None, typer.Option(help="Where the face is in every frame, in pixels: x0,y0,x1,y1.")
-    ] = None,
-    follow_box: Annotated[
-        bool,
-        typer.Option(
-            "--follow-box", help="--box is the place in the first frame and is carried along by optical flow."
-        ),
-    ] = False,
-    cues: Annotated[
-        Path | None,
-        typer.Option(help="Several speakers: a CSV with start,end,face,audio (docs/faces.md)."),
-    ] = None,
-    track: Annotated[
-        Path | None, typer.Option(help="File with a box or landmarks per frame (JSON or safetensors).")
-    ] = None,
+    seed: sampling.SeedOption = None,
+    num_steps: sampling.NumStepsOption = None,
+    passes: sampling.PassesOption = None,
+    audio_scale: sampling.AudioScaleOption = None,
+    shift: sampling.ShiftOption = None,
+    reference_scale: sampling.ReferenceScaleOption = None,
+    start_from: sampling.StartFromOption = None,
+    inversion_strength: sampling.InversionStrengthOption = None,
+    inversion_steps: sampling.InversionStepsOption = None,
+    windows: sampling.WindowsOption = None,
+    window_frames: sampling.WindowFramesOption = None,
+    window_stride: sampling.WindowStrideOption = None,
+    section_frames: sampling.SectionFramesOption = None,
+    detector: where.DetectorOption = Detector.mediapipe,
+    face: where.FaceOption = "auto",
+    box: where.BoxOption = None,
+    follow_box: where.FollowBoxOption = False,
+    cues: where.CuesOption = None,
+    track: where.TrackOption = None,
     length: times.LengthOption = Length.silence,
     start: times.StartOption = None,
     end: times.EndOption = None,
@@ -140,27 +87,11 @@ def dub(
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Replace an output that exists.")
     ] = False,
-    lossless: Annotated[
-        bool, typer.Option("--lossless", help="Write FFV1 in .mkv: every pixel outside the face is kept.")
-    ] = False,
-    codec: Annotated[
-        CodecName | None,
-        typer.Option(help="Of the output's pictures. Default: the source's, where it can be had."),
-    ] = None,
-    crf: Annotated[
-        int | None,
-        typer.Option(min=0, max=63, help="Quality of lossy codecs, smaller is better (H.264, HEVC to 51)."),
-    ] = None,
-    pix_fmt: Annotated[
-        str | None, typer.Option(help="Pixel format of the output by FFmpeg's name. Default: the source's.")
-    ] = None,
-    smart_render: Annotated[
-        bool,
-        typer.Option(
-            "--smart-render/--no-smart-render",
-            help="Copy groups of pictures in which nothing is dubbed as they are coded (H.264, HEVC).",
-        ),
-    ] = True,
+    lossless: pictures.LosslessOption = False,
+    codec: pictures.CodecOption = None,
+    crf: pictures.CrfOption = None,
+    pix_fmt: pictures.PixFmtOption = None,
+    smart_render: pictures.SmartRenderOption = True,
     audio_track: Annotated[
         int | None,
         typer.Option(min=1, help="Number of AUDIO's sound track. Default: the one that players choose."),
@@ -209,19 +140,10 @@ def dub(
     attention: switch.AttentionOption = None,
     quantization: switch.QuantizationOption = None,
     offload: switch.OffloadOption = None,
-    provenance: Annotated[
-        bool, typer.Option("--provenance/--no-provenance", help="Say in the metadata that this is a dub.")
-    ] = True,
-    consent: Annotated[
-        str | None, typer.Option(help="Who has agreed to the dub; goes into the metadata.")
-    ] = None,
-    c2pa_cert: Annotated[
-        Path | None,
-        typer.Option(envvar="BOOTDUB_C2PA_CERT", help="Certificates (PEM) to sign a C2PA manifest with."),
-    ] = None,
-    c2pa_key: Annotated[
-        Path | None, typer.Option(envvar="BOOTDUB_C2PA_KEY", help="Key (PEM) of the first of them.")
-    ] = None,
+    provenance: stated.ProvenanceOption = True,
+    consent: stated.ConsentOption = None,
+    c2pa_cert: stated.C2paCertOption = None,
+    c2pa_key: stated.C2paKeyOption = None,
     limit: LimitOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and print the plan, but do not dub.")

@@ -7,25 +7,26 @@ from typing import Annotated
 
 import typer
 
+from bootdub.cli.dub_options.panel import option_in
 from bootdub.cli.errors import clean_errors
 from common.errors import UserError
 from common.files import require_file
 from stage2_dubber.dub.speaking.options import AudioRole
 
+_option = option_in("Speech that the model makes (docs/ltx2.md)")
+
 AudioRoleOption = Annotated[
     AudioRole,
-    typer.Option(help="What AUDIO is: speech that the lips follow, or a voice in which the model says TEXT."),
+    _option(help="What AUDIO is: speech that the lips follow, or a voice in which the model says TEXT."),
 ]
 TextOption = Annotated[
     str | None,
-    typer.Option(
-        help="What the model shall say (LTX-2, docs/ltx2.md); without --audio in the video's own voice."
-    ),
+    _option(help="What the model shall say (LTX-2, docs/ltx2.md); without --audio in the video's own voice."),
 ]
-LanguageOption = Annotated[str | None, typer.Option(help="Of TEXT: en, fr, de ...")]
+LanguageOption = Annotated[str | None, _option(help="Of TEXT: en, fr, de ...")]
 PromptStatesOption = Annotated[
     Path | None,
-    typer.Option(
+    _option(
         help="Instead of --text and --language: a file of 'bootdub prompts', where the text encoder is not.",
         metavar="FILE",
     ),

@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from bootdub.cli.dub_options.panel import option_in
 
 if TYPE_CHECKING:
     from common.models.speed import SpeedConfig
 
-_PANEL = "Speed and memory (docs/speed.md)"
-
-
-def _option(*names: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=_PANEL, **more)
+_option = option_in("Speed and memory (docs/speed.md)")
 
 
 FilesOption = Annotated[

@@ -1,0 +1,1 @@
+"""The options of ``bootdub dub``, by what they are about."""
