@@ -7,19 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dub_clips import steady, write_clip, write_speech
+from dub_clips import BOX, steady, write_clip, write_speech
 from ltx2_toys import write_joint_folder, write_states, write_text_encoder
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
 from common.data.dataset import ShardDataset
+from common.face import build_detector, track_face
 from common.files import read_json
+from common.media import read_frames
 from common.models.ltx2.block_codecs import BlockVideoAutoencoder
 from common.models.ltx2.codecs import JointVideoCodec
 from common.models.ltx2.inpainting import InpaintedClip
 from common.models.ltx2.package import load_joint_codecs, load_joint_package
 from common.models.ltx2.roles import Role
 from stage1_generator import switch
+from stage1_generator.footage.videos import TRACK_SUFFIX
 from stage1_generator.language_switch.clips import halves
 from stage1_generator.language_switch.masks import fine_cells, leak_reach, touched_cells
 from stage1_generator.language_switch.model import JointClipMaker
@@ -166,7 +169,12 @@ def test_clips_are_made_remade_and_packed_and_nothing_is_made_twice(
 
 
 def test_halves_of_recordings_exchange_their_sounds(folder: Path, tmp_path: Path) -> None:
-    assert make(folder, tmp_path, "masks.fine=false", table="recordings") == 0
+    # A track beside the video says where the face is; no detector is asked.
+    frames = read_frames(folder / "recording.mkv")
+    track = track_face(frames, build_detector("box", box=BOX))
+    track.save(folder / f"recording{TRACK_SUFFIX}")
+    other = ("masks.fine=false", "face.detector=mediapipe", "face.options={}")
+    assert make(folder, tmp_path, *other, table="recordings") == 0
     shards = ShardDataset([tmp_path / PAIRS])
     first, second = (shards.sample(number) for number in range(2))
     np.testing.assert_array_equal(first.source_audio, second.audio)

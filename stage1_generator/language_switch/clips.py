@@ -42,7 +42,6 @@ from common.models.ltx2.codecs import JointVocoder
 from common.models.ltx2.settings import FRAME_STRIDE
 from common.models.ltx2.vocoding import vocoded
 from common.models.package_info import PackageInfo
-from stage1_generator.footage.videos import TRACK_SUFFIX
 from stage1_generator.language_switch.tables import SwitchRecording
 
 CLIP, SOUND, LANDMARKS, META = "clip.mkv", "sound.flac", "landmarks.safetensors", "meta.json"
@@ -140,10 +139,9 @@ def load_recorded(recording: SwitchRecording, info: PackageInfo, face: FaceConfi
     """
     geometry, shown = info.geometry, recorded_span(recording, info)
     first, stop = int(shown[0]), int(shown[-1]) + 1
-    track_file = recording.video.with_name(recording.video.stem + TRACK_SUFFIX)
-    if track_file.is_file():
+    if recording.track is not None:
         # It has a row for each frame of the video from the first on.
-        detector, begin = build_detector("box", track_file=str(track_file)), 0
+        detector, begin = build_detector("box", track_file=str(recording.track)), 0
     else:
         detector, begin = build_detector(face.detector, **face.options), first
     track = track_face(_images(recording.video, begin, stop), detector)[first - begin :]

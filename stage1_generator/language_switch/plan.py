@@ -68,7 +68,9 @@ class SwitchPlan:
 
 def _content(clip: ScriptedClip | SwitchRecording) -> list[Any]:
     values = [str(getattr(clip, item.name)) for item in fields(clip)]
-    return [*values, *([sampled_digest([clip.video])] if isinstance(clip, SwitchRecording) else [])]
+    if isinstance(clip, ScriptedClip):
+        return values
+    return [*values, sampled_digest([clip.video, *([clip.track] if clip.track is not None else [])])]
 
 
 def _scripted_halves(clip: ScriptedClip) -> list[Half]:

@@ -10,6 +10,7 @@ from common.data.writer import safe_key
 from common.errors import UserError
 from common.files import require_file
 from common.languages import language_name
+from stage1_generator.footage.videos import TRACK_SUFFIX
 
 SCRIPT = (
     *("id", "person", "first_language", "first_text", "second_language", "second_text"),
@@ -70,6 +71,12 @@ class SwitchRecording:
     switch: float
     first_language: str
     second_language: str
+
+    @property
+    def track(self) -> Path | None:
+        """The file beside the video that says where the face is; None: there is none."""
+        path = self.video.with_name(self.video.stem + TRACK_SUFFIX)
+        return path if path.is_file() else None
 
 
 def read_script(table: Path) -> list[ScriptedClip]:
