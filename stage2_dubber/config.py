@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from common.checks import at_least, one_of, rising, share
-from common.data.config import AugmentConfig
+from common.data.config import AugmentConfig, DegradedLipsConfig, FlowDataConfig
 from common.errors import UserError
 from common.speech.config import SpeechAugmentConfig
 from common.training.config import FlowTrainConfig, FlowTrainingConfig
@@ -17,6 +17,13 @@ class EditorTrainConfig(FlowTrainConfig):
     """The ``train`` section of stage 2."""
 
     keep_adapters: bool = True  # carry on the adapters of init_from; false starts from its bare transformer
+
+
+@dataclass
+class EditorDataConfig(FlowDataConfig):
+    """The ``data`` section of stage 2."""
+
+    degraded_lips: DegradedLipsConfig = field(default_factory=DegradedLipsConfig)
 
 
 @dataclass
@@ -45,6 +52,7 @@ class Stage2Config(FlowTrainingConfig):
     """Root of stage 2."""
 
     train: EditorTrainConfig = field(default_factory=EditorTrainConfig)
+    data: EditorDataConfig = field(default_factory=EditorDataConfig)
     phase: PhaseConfig = field(default_factory=PhaseConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
@@ -86,4 +94,31 @@ def check(config: Stage2Config) -> Stage2Config:
             f"The {config.phase.name} phase trains an adapter: set train.init_from to the model package of "
             "the phase before."
         )
+    if config.data.degraded_lips.active:
+        _check_refiner(config)
     return config
+
+
+def _check_refiner(config: Stage2Config) -> None:
+    most, train, diffusion = config.data.degraded_lips.resolution[1], config.train, config.diffusion
+    if most > config.geometry.crop_size:
+        raise UserError(
+            f"data.degraded_lips.resolution goes up to {most} pixels, but crops have "
+            f"{config.geometry.crop_size} (geometry.crop_size), and nothing would be lost: give at most that."
+        )
+    for name, value, wanted in (
+        ("train.true_lips", train.true_lips, 0),
+        ("speech_augment", config.speech_augment.active, False),
+        ("phase.own_references", config.phase.own_references, 0),
+        ("phase.sync.weight", config.phase.sync.weight, 0),
+        ("diffusion.audio_scale", diffusion.audio_scale, 1),
+        ("diffusion.start_from", diffusion.start_from, "noise"),
+    ):
+        if value != wanted:
+            raise UserError(
+                f"{name} is about speech, which a model that refines lips does not hear: with "
+                "data.degraded_lips leave it out."
+                if wanted is False
+                else f"{name} is {value}, but a model that refines lips hears no speech: with "
+                f"data.degraded_lips it must be {wanted}."
+            )

@@ -239,6 +239,7 @@ CHANGES: dict[str, Any] = {
     "own_mouths": OwnMouthsConfig(occluders=False),
     "contact_sheet": "sheet.png",
     "side_by_side": "beside.mkv",
+    "refine": ".",
 }
 
 

@@ -64,6 +64,30 @@ class FlowDataConfig(DataConfig):
 
 
 @dataclass
+class DegradedLipsConfig:
+    """Pairs for a model that refines lips: the source is the target with lips at low resolution."""
+
+    resolution: list[int] = field(default_factory=list)
+    """Least and most pixels of the crop's side that lips are brought down to; empty: pairs as they are."""
+    repeated: float = 0.1
+    """Probability that a frame of the source shows the lips of the frame before."""
+
+    def __post_init__(self) -> None:
+        share("data.degraded_lips.repeated", self.repeated)
+        sides = self.resolution
+        if sides and not (len(sides) == 2 and 1 <= sides[0] <= sides[1]):
+            raise UserError(
+                f"data.degraded_lips.resolution is {list(sides)}: give the least and the most pixels of the "
+                "crop's side, such as [32, 64]."
+            )
+
+    @property
+    def active(self) -> bool:
+        """Whether sources are made so."""
+        return bool(self.resolution)
+
+
+@dataclass
 class AugmentConfig:
     """Random changes of a pair; nothing is changed by default.
 

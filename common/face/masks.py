@@ -29,6 +29,8 @@ _LOWER_FACE_MARGIN = 0.06
 _LIP_MARGIN = 0.05
 # Landmark jitter of single frames must not make the mask flicker; a real nod is slower than this.
 _POSE_SMOOTHING_SECONDS = 0.06
+# New lips lie where those of the source do, and a little further out.
+_MOUTH_MARGIN = 0.1
 # Pouted lips reach this far in front of the closed ones.
 _POUT = np.array([0.0, 0.0, -0.12])
 # cv2 draws with sub-pixel corners given in 1/16 px.
@@ -68,6 +70,13 @@ class _LowerHead:
     def hulls(self, projected: Points) -> list[Points]:
         seen = [strip for strip in self.strips if strip.faces_camera(projected)]
         return [projected[list(part)] for part in (*((*s.edge, *s.jaw) for s in seen), self.middle)]
+
+
+@cache
+def _mouth_points() -> Points:
+    """(24, 3) of the canonical head: the outer lips, closed and half open, as far as speech opens them."""
+    closed, opened = (points[list(OUTER_LIP)] for points in (face_points(), opened_face_points()))
+    return np.concatenate([closed + _POUT, (closed + opened) / 2])
 
 
 @cache
@@ -160,15 +169,38 @@ def lip_mask(landmarks: Landmarks, size: int) -> Mask:
     masks = np.zeros((len(landmarks), size, size), np.uint8)
     for frame in np.flatnonzero(_present(landmarks)):
         points = np.asarray(landmarks[frame, :, :2], np.float64)
-        right, left = OUTER_EYE_CORNERS
         _fill_hulls(masks[frame], [points[list(OUTER_LIP)]])
-        # Turned heads have a foreshortened eye distance but lips as high as ever: take the face's height
-        # along.
-        reach = max(
-            np.linalg.norm(points[left] - points[right]), np.linalg.norm(points[27] - points[33]) / 0.57
-        )
-        masks[frame] = _widen(masks[frame], max(1.0, _LIP_MARGIN * float(reach)))
+        masks[frame] = _widen(masks[frame], max(1.0, _LIP_MARGIN * _reach(points)))
     return masks.astype(bool)
+
+
+def mouth_mask(landmarks: Landmarks, size: int) -> Mask:
+    """Where lips are or can be: (N, size, size) bool for (N, 68, 2 or 3) in crop pixels.
+
+    The hull of the outer lips as they are seen and of those of the canonical head in the same pose, closed
+    and open, widened: whatever a mouth says, its lips lie within.
+    """
+    masks = np.zeros((len(landmarks), size, size), np.uint8)
+    present = _present(landmarks)
+    if not present.any():
+        return masks.astype(bool)
+    possible = fit_pose(landmarks[present]).project(_mouth_points())
+    for frame, mouth in zip(np.flatnonzero(present), possible, strict=True):
+        points = np.asarray(landmarks[frame, :, :2], np.float64)
+        _fill_hulls(masks[frame], [np.concatenate([points[list(OUTER_LIP)], mouth])])
+        masks[frame] = _widen(masks[frame], max(1.0, _MOUTH_MARGIN * _reach(points)))
+    return masks.astype(bool)
+
+
+def _reach(points: Points) -> float:
+    """Distance of the outer eye corners, as far as it can be seen.
+
+    Turned heads have a foreshortened eye distance but lips as high as ever: the face's height is taken along.
+    """
+    right, left = OUTER_EYE_CORNERS
+    return float(
+        max(np.linalg.norm(points[left] - points[right]), np.linalg.norm(points[27] - points[33]) / 0.57)
+    )
 
 
 def face_mask(landmarks: Landmarks, size: int) -> Mask:

@@ -20,6 +20,9 @@ METADATA_FILE = "bootdub.json"
 CONTEXT_FILE = "context.safetensors"
 SPEECH_FOLDER = "speech"
 
+REFINE_TASK = "refine"
+"""The task of a package that refines lips; all others edit."""
+
 RELEASED_PHASE = "released"
 """The phase of a package that was published to dub with."""
 
@@ -46,7 +49,8 @@ class PackageInfo:
     identify the encoders that the transformer was trained on. renderer: what draws new mouths unless a job
     says otherwise (stage 2). conventions: how clips are cut and joined and noise is drawn (stage 2).
     training: free facts (steps, data, seed). joint: how LTX-2 is used; None: the model is the dubbing
-    transformer.
+    transformer. lip_resolution: the model refines lips that are brought down to so many pixels of the crop's
+    side, at least and at most; None: it edits.
     """
 
     stage: int
@@ -62,6 +66,7 @@ class PackageInfo:
     training: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     joint: JointSettings | None = None
+    lip_resolution: tuple[int, int] | None = None
 
     @property
     def frame_stride(self) -> int:
@@ -102,6 +107,7 @@ def read_info(folder: Path | str) -> PackageInfo:
             conventions=_conventions(content.get("conventions", {})),
             training=dict(content["training"]),
             joint=_joint(folder, content["joint"]) if "joint" in content else None,
+            lip_resolution=_lip_resolution(content),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -113,6 +119,15 @@ def _conventions(content: dict[str, Any]) -> Conventions:
     """Those of a package that says none are ours."""
     kinds = get_type_hints(Conventions)
     return Conventions(**{name: kinds[name](value) for name, value in content.items()})
+
+
+def _lip_resolution(content: dict[str, Any]) -> tuple[int, int] | None:
+    if "task" not in content:
+        return None
+    if content["task"] != REFINE_TASK:
+        raise ValueError(f"unknown task {content['task']!r}")
+    least, most = (int(side) for side in content["lip_resolution"])
+    return least, most
 
 
 def _joint(folder: Path, content: dict[str, Any]) -> JointSettings:
@@ -149,4 +164,9 @@ def _to_json(info: PackageInfo) -> dict[str, Any]:
         **({} if info.conventions == Conventions() else {"conventions": info.conventions}),
         "training": info.training,
         **({} if info.joint is None else {"joint": info.joint}),
+        **(
+            {}
+            if info.lip_resolution is None
+            else {"task": REFINE_TASK, "lip_resolution": list(info.lip_resolution)}
+        ),
     }

@@ -135,6 +135,7 @@ def check_student(config: StudentConfig) -> StudentConfig:
         ("phase.active_range", list(phase.active_range), [0.0, 1.0]),
         ("phase.sync.weight", phase.sync.weight, 0),
         ("phase.own_references", phase.own_references, 0),
+        ("data.degraded_lips.resolution", list(config.data.degraded_lips.resolution), []),
         ("train.drop_both", train.drop_both, 0),
         ("train.drop_audio", train.drop_audio, 0),
         ("diffusion.reference_scale", diffusion.reference_scale, 1),

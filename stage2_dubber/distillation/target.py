@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 def check_target(config: StudentConfig, teacher: PackageInfo) -> None:
-    """Refuse steps that the teacher's path does not have.
+    """Refuse a teacher that does not edit, and steps that its path does not have.
 
     Raises:
         UserError: naming the setting.
     """
+    if teacher.lip_resolution is not None:
+        raise UserError(f"{config.teacher}: the model refines lips; name one that edits in distill.teacher.")
     names = ("border",) if config.distill.target == TBDUB else ("shift", "border", "border_at_end")
     for name in names:
         ours, theirs = getattr(config.diffusion, name), getattr(teacher.diffusion, name)

@@ -20,7 +20,9 @@ from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.telling import FramesDone, told
 
 if TYPE_CHECKING:
+    from common.models.package import ModelPackage
     from stage2_dubber.dub.editing.windowed import Watch, WindowedEditor
+    from stage2_dubber.dub.refining.refiner import LipRefiner
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def draw_faces(
     outputs: JobOutputs,
     build: Callable[[Watch], WindowedEditor],
     tell: ProgressCallback,
+    refiner: ModelPackage | None = None,
 ) -> Drawing:
     """Draw the frames of a job.
 
@@ -53,13 +56,16 @@ def draw_faces(
         outputs: how far they are, and where finished windows lie.
         build: makes an editor; asked once for each face that it draws.
         tell: told about progress.
+        refiner: refines the lips of all of them; None: none does.
     """
+    refines = refiner is not None
     several = len(faces.faces) > 1
-    only = None if several or faces.faces[0].division.renderer is not None else faces.faces[0].plan
-    edited = [face.division.editor for face in faces.faces if face.division.editor is not None]
+    first = faces.faces[0]
+    only = None if several or refines or first.division.renderer is not None else first.plan
     # What lies before a face is told by the frames about it, too.
     reach = REACH if any(face.division.renderer is not None for face in faces.faces) else 0
-    start = first_wanted(edited, max(0, outputs.first_frame - reach))
+    start = first_wanted(faces.undivided(refines), outputs.first_frame)
+    start = first_wanted(faces.undivided(False), max(0, start - reach))
     frames, seams = source_frames(outputs.inputs.video, start), set[float]()
     for number, face in enumerate(faces.faces):
         kept = f"{number}-" if several else ""
@@ -73,7 +79,10 @@ def draw_faces(
                 for segment in face.division.editor.segments
                 for window in editor.windows(len(segment.model))[1:]
             }
-        draw = _Draw(request, face, outputs, editor, start, several)
+        lips = None
+        if refiner is not None:
+            lips = _lip_refiner(request, face, outputs, refiner, f"refined-{kept}", not several)
+        draw = _Draw(request, face, outputs, editor, start, several, lips)
         frames = _upon(frames, draw) if several else draw(frames)
     if several:
         frames = _placed(frames, faces, request.contact_sheet is not None)
@@ -105,6 +114,25 @@ def _editor(
     )
 
 
+def _lip_refiner(
+    request: DubRequest,
+    face: DubbedFace,
+    outputs: JobOutputs,
+    package: ModelPackage,
+    kept: str,
+    crops: bool,
+) -> LipRefiner:
+    from stage2_dubber.dub.refining.refiner import LipRefiner  # with torch
+
+    return LipRefiner(
+        package,
+        request.sampling.seed,
+        face,
+        kept=lambda name: outputs.work.window(f"{kept}{name}"),
+        crops=crops and request.contact_sheet is not None,
+    )
+
+
 @dataclass(frozen=True)
 class _Draw:
     """Draws one face over frames from ``start`` on."""
@@ -115,6 +143,7 @@ class _Draw:
     editor: WindowedEditor | None
     start: int
     several: bool
+    lips: LipRefiner | None = None
 
     def __call__(self, frames: Iterator[Composite]) -> Iterator[Composite]:
         division, features = self.face.division, self.face.audio_features
@@ -125,7 +154,7 @@ class _Draw:
         if division.renderer is not None:
             crops = self.request.contact_sheet is not None and not self.several
             frames = with_own_mouths(frames, division, self.face.plan, crops)
-        return frames
+        return frames if self.lips is None else self.lips(frames)
 
 
 def _upon(frames: Iterator[Composite], draw: Callable[[Iterator[Composite]], Iterator[Composite]]):

@@ -21,6 +21,7 @@ from common.models.speed import SpeedConfig
 from stage2_dubber.dub.inputs import DubInputs
 from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.length.options import Timing
+from stage2_dubber.dub.refining.checks import check_editor, check_refiner
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.sampling_checks import check_sampling
 from stage2_dubber.dub.speaking.checks import check_speaking
@@ -44,6 +45,7 @@ def plan_lines(
         UserError: the model is no package of the second stage, or a setting makes no sense.
     """
     info = read_info(model)
+    check_editor(model, info)
     check_joint_options(model, info, request.sampling, speed)
     check_speaking(request, model, info)
     check_short_windows(speed.short_windows, info.conventions.windows)
@@ -86,6 +88,7 @@ def plan_lines(
         + (f"; short windows save {saved:.0%} of the frames that the model sees" if saved > 0 else ""),
         f"output    {request.output}" + (" (lossless)" if request.lossless else ""),
     ]
+    lines += [] if request.refine is None else [_refined(request.refine)]
     lines += [
         f"also      {path}" for path in (request.contact_sheet, request.side_by_side) if path is not None
     ]
@@ -113,6 +116,15 @@ def _scales(info: PackageInfo, settings: DiffusionConfig) -> str:
     return (
         f"shift {settings.shift:g}, reference scale {settings.reference_scale:g}, "
         f"audio scale {settings.audio_scale:g}"
+    )
+
+
+def _refined(folder: Path) -> str:
+    info, side = check_refiner(folder)
+    geometry = info.geometry
+    return (
+        f"refine    {folder}: lips of {side} px in {geometry.crop_size} px crops at {geometry.fps:g} "
+        f"frames/s, {info.diffusion.passes} x {info.diffusion.num_steps} steps"
     )
 
 

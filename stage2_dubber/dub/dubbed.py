@@ -75,6 +75,12 @@ class DubbedFaces:
         end = followed.info.duration
         return tuple(find_untouched(followed.faces, present, runs, followed.times, end, followed.part))
 
+    def undivided(self, refined: bool) -> list[FacePlan]:
+        """The plans whose stretches a model draws from their first frame on; ``refined``: all of them."""
+        if refined:
+            return [face.plan for face in self.faces]
+        return [face.division.editor for face in self.faces if face.division.editor is not None]
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user."""

@@ -26,6 +26,7 @@ from stage2_dubber.dub.length.options import Length, Outside
 from stage2_dubber.dub.length.place import SpeechPlace, speech_place
 from stage2_dubber.dub.length.tracks import carried_tracks, made_sound_losses, sound_losses
 from stage2_dubber.dub.length.video import length_warnings, shown_video
+from stage2_dubber.dub.refining.checks import check_refiner
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.request_paths import check_paths
 from stage2_dubber.dub.speaking.options import AudioRole, check_text
@@ -130,6 +131,8 @@ def check_request(request: DubRequest) -> DubInputs:
     check_paths(request)
     check_text(request.audio_role, request.text, request.language, request.prompt_states)
     request.stated.check(request.output)
+    if request.refine is not None:
+        check_refiner(request.refine)
     detector, options = request.face_backend()
     info = probe(request.video)
     if detector == "box":

@@ -144,17 +144,22 @@ def plan_followed(
             + (" between --start and --end" if face.part is not None else "")
             + ": use a clip in which it does, or give its place with --box or --track."
         )
-    if rule is CropRule.release:
-        crops: CropTrack = release_crop_track(track, face.info.width, face.info.height)
-    elif rule is CropRule.frame:
-        crops = frame_crops(track, face.info.width, face.info.height)
-    else:
-        crops = plan_crops(track, scale=crop_scale, fps=float(face.info.average_rate))
+    crops = face_crops(face, crop_scale, rule)
     runs = [segment.source for segment in segments]
     end = face.info.duration
     untouched = find_untouched(face.faces, track.present, runs, timeline.times, end, face.part)
     warnings = (*face.chosen.warnings, *untouched_warning(untouched, len(track)))
     return FacePlan(timeline, segments, crops, track, tuple(untouched), warnings)
+
+
+def face_crops(face: FollowedFace, crop_scale: float, rule: CropRule) -> CropTrack:
+    """The squares that a model sees; arguments as of :func:`plan_followed`."""
+    track, info = face.track, face.info
+    if rule is CropRule.release:
+        return release_crop_track(track, info.width, info.height)
+    if rule is CropRule.frame:
+        return frame_crops(track, info.width, info.height)
+    return plan_crops(track, scale=crop_scale, fps=float(info.average_rate))
 
 
 def composited_frames(

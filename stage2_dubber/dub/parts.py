@@ -3,8 +3,8 @@
 A job is written in pieces that are encoded apart and joined at the end (:mod:`common.media.pieces`), and any
 process that knows where the face is can draw any of them. What ties frames together sets the bounds: the face
 is followed from the first frame to the last by one process, which collects the clip's own mouths meanwhile,
-and a stretch that the model's editor draws is never divided, since each of its windows goes on from the one
-before.
+and a stretch that the model's editor draws, or whose lips are refined, is never divided, since each window
+goes on from the one before.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class PartDubber:
         face.keep(work)
         self._planned = _Planned(request, key, checked, inputs, pipeline.planned(checked, inputs, face))
         faces = self._planned.faces
-        edited = [one.division.editor for one in faces.faces if one.division.editor is not None]
+        edited = faces.undivided(request.refine is not None)
         cuts = JobOutputs(checked, inputs, work, faces.frames).encoded
         return PartedJob(request, _to_send(face), divided(cuts, edited, most))
 
@@ -147,7 +147,7 @@ def divided(cuts: Sequence[Cut], edited: Sequence[FacePlan], most: int) -> tuple
 
     Args:
         cuts: the frames of each piece that is encoded, in order.
-        edited: what the model's editor draws; none of its stretches is divided.
+        edited: what a model draws; none of its stretches is divided.
         most: parts.
     """
     if not cuts:

@@ -40,6 +40,7 @@ from stage2_dubber.dub.own_speech import own_features
 from stage2_dubber.dub.presets.choose import choose_preset
 from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
 from stage2_dubber.dub.presets.table import PresetSettings
+from stage2_dubber.dub.refining.checks import check_editor
 from stage2_dubber.dub.report import DubReport
 from stage2_dubber.dub.request import DubRequest, choice
 from stage2_dubber.dub.request_paths import check_paths
@@ -79,6 +80,7 @@ class DubPipeline:
         self.speech = speech
         self.preset = preset
         self._package = self._given = package
+        self._refines: ModelPackage | None = None
         self._lips: SpeechEncoder | None = speech if speech.name == LIP_SHAPES else None
         if not isinstance(package, DeferredPackage):
             package.require_speech(speech.name, speech.fingerprint)
@@ -135,6 +137,7 @@ class DubPipeline:
                 f"{path}: the model is a starting point for training and knows no speech yet; "
                 "train it first (train.init_from)."
             )
+        check_editor(Path(path), info)
         check_joint_options(Path(path), info, SamplingOptions(), speed)
         deferred = DeferredPackage(Path(path), info, chosen, weights, speed)
         own = info.stage == STAGE and info.renderer is not Renderer.editor
@@ -233,11 +236,15 @@ class DubPipeline:
 
     @cached_property
     def _identity(self) -> list[Any]:
+        return model_identity(self._given.folder, *self._place, getattr(self._given, "speed", None))
+
+    @property
+    def _place(self) -> tuple[torch.device, torch.dtype]:
+        """Where and in what the model computes."""
         package = self._given
         if isinstance(package, DeferredPackage):
-            return model_identity(package.folder, package.device, package.dtype, package.speed)
-        dtype = next(package.transformer.parameters()).dtype
-        return model_identity(package.folder, package.codec.device, dtype, package.speed)
+            return package.device, package.dtype
+        return package.codec.device, next(package.transformer.parameters()).dtype
 
     def _run(
         self,
@@ -263,7 +270,8 @@ class DubPipeline:
             drawing = self.drawing(request, faces, outputs, tell, spoken)
             count = outputs.write(drawing.frames)
             tell(DUBBING, drawing.total, drawing.total)
-        report = DubReport.of(faces, count, inputs, request.stated, outputs)
+        refined_by = "" if request.refine is None else str(request.refine)
+        report = DubReport.of(faces, count, inputs, request.stated, outputs, refined_by)
         if request.report is not None:
             report.save(request.report)
         return DubResult(
@@ -310,7 +318,17 @@ class DubPipeline:
     ) -> Drawing:
         """The frames of a job that ``outputs`` misses; ``spoken``: windows whose speech the model makes."""
         build = partial(self._editor, request, outputs.inputs, spoken)
-        return draw_faces(request, faces, outputs, build, tell)
+        refiner = None if request.refine is None else self._refiner(request.refine)
+        return draw_faces(request, faces, outputs, build, tell, refiner)
+
+    def _refiner(self, folder: Path) -> ModelPackage:
+        """The package of ``--refine``, where and in what this pipeline's own model computes."""
+        if self._refines is None or self._refines.folder != folder:
+            from common.models.package import load_package
+
+            device, dtype = self._place
+            self._refines = load_package(folder, device, dtype, STAGE)
+        return self._refines
 
     def _renderer(self, request: DubRequest) -> Renderer:
         return request.renderer or self.info.renderer

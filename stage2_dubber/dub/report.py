@@ -71,6 +71,7 @@ class DubReport:
         shown: which frames of the source are shown, where they are not shown once in their order.
         provenance: what the output says about itself.
         copied_frames: how many are not encoded anew, but as they are coded in the source.
+        refined_by: the package that has refined the lips of all dubbed frames; empty: none.
     """
 
     frames: int
@@ -84,6 +85,7 @@ class DubReport:
     shown: tuple[ShownStretch, ...] = ()
     provenance: str = ""
     copied_frames: int = 0
+    refined_by: str = ""
 
     @classmethod
     def of(
@@ -93,6 +95,7 @@ class DubReport:
         inputs: DubInputs,
         provenance: Provenance,
         outputs: JobOutputs,
+        refined_by: str = "",
     ) -> DubReport:
         """The report of a job that has written so many ``frames``."""
         followed = faces.faces[0].followed
@@ -108,6 +111,7 @@ class DubReport:
             tuple(shown_stretches(inputs.retiming)),
             provenance.sentence,
             outputs.copied_frames,
+            refined_by,
         )
 
     def save(self, path: PathLike) -> None:

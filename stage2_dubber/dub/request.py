@@ -33,7 +33,7 @@ _CHOICES: dict[str, type[Enum]] = {
 }
 _PATHS = (
     *("track", "cues", "contact_sheet", "side_by_side", "report", "c2pa_cert", "c2pa_key"),
-    "prompt_states",
+    *("prompt_states", "refine"),
 )
 
 
@@ -79,6 +79,7 @@ class DubRequest:
             video's own sound is a voice that speaks meanwhile.
         text, language: what the model says, and the language's code.
         prompt_states: a file of ``bootdub prompts`` instead of both.
+        refine: the package of a model that refines the new lips, whoever has drawn them; None: none.
     """
 
     video: Path
@@ -114,6 +115,7 @@ class DubRequest:
     text: str | None = None
     language: str | None = None
     prompt_states: Path | None = None
+    refine: Path | None = None
 
     @classmethod
     def of(

@@ -12,6 +12,7 @@ from torch import nn
 
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
+from common.data.schema import CACHE
 from common.errors import UserError
 from common.models.adapters import Adapter
 from common.models.conventions import Conventions
@@ -31,6 +32,11 @@ from stage2_dubber.training.own_references import OwnReference, draw_own_referen
 from stage2_dubber.training.phase_adapter import add_phase_adapter
 
 STAGE = 2
+
+_CACHED = (
+    "data.degraded_lips changes pixels, but pairs of data.shards or data.held_out have cached latents: pack "
+    "them without (pack.cache=false), and name these."
+)
 
 
 @dataclass(frozen=True)
@@ -56,11 +62,20 @@ class EditorStrategy(FlowStrategy):
         check_encoders(dataset, self.start.codec.fingerprint, self.speech_fingerprint)
         geometry, extra = config.geometry, config.speech.extra_window
         transform = speech_transform_of(config.train, config.speech, config.speech_augment)
+        degraded = config.data.degraded_lips
+        self._check_task(dataset)
         encoder = None
         if speech is not None:
             seed = config.train.seed
             encoder = ClipEncoder(
-                self.start.codec, speech, geometry.clip_frames, extra, seed, config.augment, transform
+                self.start.codec,
+                speech,
+                geometry.clip_frames,
+                extra,
+                seed,
+                config.augment,
+                transform,
+                degraded,
             )
         elif config.augment.active:
             raise UserError(
@@ -81,6 +96,18 @@ class EditorStrategy(FlowStrategy):
         self.adapters: tuple[Adapter, ...] = self.start.adapters
         self.conventions = Conventions()  # as the pairs are cut and the clips are trained
 
+    def _check_task(self, dataset: ShardDataset) -> None:
+        """Raises UserError where the starting package or the data are of another task."""
+        package = self.start.package
+        if not self.config.data.degraded_lips.active:
+            if package is not None and package.info.lip_resolution is not None:
+                raise UserError(
+                    f"{package.folder}: the model refines lips, and an editor does not start from it: name "
+                    "another in train.init_from, or set data.degraded_lips.resolution."
+                )
+        elif any(dataset.sample(number).has(CACHE) for number in range(len(dataset))):
+            raise UserError(_CACHED)
+
     def build_model(self) -> nn.Module:
         model = starting_model(self.start, self.config.model)
         adapter = add_phase_adapter(model, self.config.phase, self.start.adapters)
@@ -93,6 +120,9 @@ class EditorStrategy(FlowStrategy):
             raise UserError(
                 f"The sample {batch.keys[0]} is no pair: name the pairs of stage 1 in data.shards."
             )
+        cached = micro.batch is not None or any(sample.has(CACHE) for sample in micro.samples)
+        if cached and self.config.data.degraded_lips.active:  # of held-out pairs
+            raise UserError(_CACHED)
         return batch
 
     def prepare(self, micro: MicroBatch, device: torch.device) -> EditInputs:
@@ -112,7 +142,7 @@ class EditorStrategy(FlowStrategy):
         return super().loss(model, inputs)
 
     def identity(self) -> dict[str, Any]:
-        phase = asdict(self.config.phase)
+        phase, degraded = asdict(self.config.phase), self.config.data.degraded_lips
         phase.pop("active_range")  # acts at inference only
         phase.pop("own_references")  # how, not what: may change from one run to the next
         for name in ("identity", "perceptual", "decoded_latents"):  # below, where there are any
@@ -127,11 +157,13 @@ class EditorStrategy(FlowStrategy):
             "init_from": self.start.fingerprint if self.config.phase.lora_rank else "",
             "vae": self.start.codec.fingerprint,
             "speech": self.speech_fingerprint,
+            **({"degraded_lips": asdict(degraded)} if degraded.active else {}),
         }
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, DubbingTransformer)
         config = self.config
+        sides = config.data.degraded_lips.resolution
         info = PackageInfo(
             stage=STAGE,
             phase=config.phase.name,
@@ -142,5 +174,6 @@ class EditorStrategy(FlowStrategy):
             adapters=self.adapters,
             conventions=self.conventions,
             training=self.record,
+            lip_resolution=None if not sides else (sides[0], sides[1]),
         )
         save_package(folder, info, model, self.start.codec, self.text)

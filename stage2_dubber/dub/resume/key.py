@@ -40,6 +40,8 @@ def job_key(request: DubRequest, said: np.ndarray, model: Any) -> str:
             continue
         if item.name in _PICTURES:
             value = None if value is None else Path(value).suffix.lower()
+        elif item.name == "refine":
+            value = None if value is None else sampled_digest(_files(value))
         elif isinstance(value, Path) or (item.name == "face" and request.face_choice.file is not None):
             value = _digest(Path(value))
         asked[item.name] = value
@@ -59,8 +61,7 @@ def model_identity(folder: Path, device: object, dtype: object, speed: SpeedConf
     Raises:
         UserError: a file of the package cannot be read.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [sampled_digest(files), str(device), str(dtype), speed or SpeedConfig()]
+    return [sampled_digest(_files(folder)), str(device), str(dtype), speed or SpeedConfig()]
 
 
 def faces_key(request: DubRequest, detector: str, options: Mapping[str, Any]) -> str:
@@ -75,6 +76,10 @@ def faces_key(request: DubRequest, detector: str, options: Mapping[str, Any]) ->
     looks = {name: _digest(Path(x)) if name == "track_file" else x for name, x in options.items()}
     programs = [version(name) for name in _PROGRAMS]
     return fingerprint([_digest(request.video), detector, looks, programs])
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _digest(path: Path) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Lips made sharp by a second model, after whatever drew them."""
