@@ -1,0 +1,1 @@
+"""Nodes for ComfyUI; tools/comfyui/ is what lies among its custom nodes."""

@@ -1,0 +1,187 @@
+"""Every command in the documents has the options that it is shown with; blocks marked <!-- run --> run."""
+
+from __future__ import annotations
+
+import io
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bootdub.cli.main import app
+from common.media import VideoReader, load_audio, save_wav, write_video
+from common.recipes.options import usage
+from common.recipes.schema import load_recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted(path for path in ROOT.glob("docs/*.md") if path.name != "LOG.md")]
+RUN = "<!-- run -->"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines of code in a document; ``run``: marked as such."""
+
+    lines: tuple[str, ...]
+    run: bool
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """Code that is indented or fenced."""
+    lines, run, fenced = list[str](), False, False
+    for line in [*text.splitlines(), ""]:
+        fence = line.startswith("```")
+        code = not fence and (fenced or line.startswith("    ") or (not line and bool(lines)))
+        if code:
+            lines.append(line if fenced else line[4:])
+            continue
+        if any(lines):
+            yield Block(tuple(lines), run)
+        if line.strip() and not fence:
+            run = line.strip() == RUN
+        lines, fenced = [], fence != fenced
+    if any(lines):
+        yield Block(tuple(lines), run)
+
+
+def commands(block: Block) -> Iterator[list[str]]:
+    """The words of each command of a block, without comments; variables of the block are filled in."""
+    text = re.sub(r"\\\n\s*", " ", "\n".join(block.lines))
+    variables: dict[str, str] = {}
+    for line in text.splitlines():
+        line = re.sub(r"\s#\s.*", "", line).removeprefix("$ ")
+        if re.match(r"\w+ {3}", line):  # a table of names
+            continue
+        for name, value in re.findall(r'\b([A-Z]+)="([^"]*)"', line):
+            variables[name] = value
+        for name, values in re.findall(r"\bfor (\w+) in (\w+)", line):
+            variables[name] = values
+        line = re.sub(r"\$(\w+)\b", lambda found: variables.get(found[1], found[0]), line)
+        for part in line.split(";"):
+            # [--optional VALUE] is shown in brackets.
+            with suppress(ValueError):  # prose, or code of another language
+                words = shlex.split(re.sub(r"\[(--[^\]]*)\]", r"\1", part))
+                words = [word for word in words if word != "..."]
+                while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+                    words.pop(0)
+                if words:
+                    yield [words[0].removeprefix(".venv/bin/"), *words[1:]]
+
+
+def options(words: list[str]) -> list[str]:
+    return [word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)]
+
+
+@cache
+def _help(program: str) -> str:
+    """What a module, a script of the repository or a recipe's shell script says of its options."""
+    if program.endswith(".sh"):
+        text = (ROOT / program).read_text(encoding="utf-8")
+        recipe = re.search(r'run_recipe "\$here" (\w+)', text)
+        script = re.search(r"tools/\w+\.py", text)
+        if recipe:
+            return usage(load_recipe(recipe[1])) + "--help --dry-run --parts"
+        return text + (_help(script[0]) if script else "")
+    said, old = io.StringIO(), (sys.argv, list(sys.path))
+    sys.argv = [program, "--help"]
+    try:
+        with redirect_stdout(said), suppress(SystemExit):
+            if program.endswith(".py"):
+                sys.path.insert(0, str((ROOT / program).parent))
+                runpy.run_path(str(ROOT / program), run_name="__main__")
+            else:
+                runpy.run_module(program, run_name="__main__")
+    finally:
+        sys.argv, sys.path[:] = old
+    return said.getvalue()
+
+
+def _wrong_of_bootdub(words: list[str]) -> list[str]:
+    command, rest = typer.main.get_command(app), list(words)
+    while hasattr(command, "commands") and rest:
+        name = rest.pop(0)
+        if name not in command.commands:
+            return [f"bootdub {name}"]
+        command = command.commands[name]
+    known = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+    return [option for option in options(rest) if option not in known]
+
+
+def wrong_words(words: list[str]) -> list[str]:
+    """Options of a command that it has not."""
+    program, *rest = words
+    if program == "bootdub":
+        return _wrong_of_bootdub(rest)
+    if program == "python" and rest[:1] == ["-m"]:
+        name, rest = rest[1], rest[2:]
+        if name.split(".")[0] not in ("bootdub", "common", "evaluation", "stage1_generator", "stage2_dubber"):
+            return []
+    elif program in ("python", "bash", "torchrun", "sbatch"):
+        places = [k for k, word in enumerate(rest) if re.fullmatch(r"[\w/]+\.(py|sh|sbatch)", word)]
+        if not places:
+            return []
+        name, rest = rest[places[0]], rest[places[0] + 1 :]
+        if name == "tools/test.sh":  # its options are those of pytest
+            return []
+        if name.endswith(".sbatch"):
+            name = "tools/train_stage2.sh"
+    else:
+        return []
+    if name == "common.recipes":
+        said = usage(load_recipe(rest[0])) + "--dry-run --parts"
+    else:
+        said = _help(name) if options(rest) else ""
+    return [option for option in options(rest) if not re.search(rf"{option}(?![\w-])", said)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_have_the_options_that_documents_show(document: Path) -> None:
+    shown = [words for block in blocks(document.read_text("utf-8")) for words in commands(block)]
+    wrong = {" ".join(words): found for words in shown if (found := wrong_words(words))}
+    assert not wrong
+
+
+def test_a_wrong_option_is_found() -> None:
+    lines = (
+        "bootdub dub --video V --audoi A   # says",
+        "bootdub dbu",
+        "",
+        "bash tools/run_stage1.sh --vdeos V",
+    )
+    text = "Text:\n\n" + "\n".join(f"    {line}" for line in lines)
+    (block,) = blocks(text)
+    found = [wrong for words in commands(block) for wrong in wrong_words(words)]
+    assert found == ["--audoi", "bootdub dbu", "--vdeos"]
+    assert wrong_words(shlex.split("python -m stage1_generator.prepare --nothing")) == ["--nothing"]
+
+
+def test_marked_blocks_run(footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = next((footage / "dev" / "clean").rglob("*.mp4"))
+    with VideoReader(source) as reader:
+        frames = [frame.image for frame in reader.frames(0, 10)]
+    sound = load_audio(source, 16000)
+    save_wav(tmp_path / "speech.wav", sound[16000:25000], 16000)
+    write_video(tmp_path / "clip.mp4", frames, rate=25)
+    (tmp_path / "jobs.csv").write_text("video,audio,output\nclip.mp4,speech.wav,batch/dubbed.mp4\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BOOTDUB_MODEL", str(ROOT / "models" / "bootdub-tiny"))
+    ran = 0
+    for document in DOCUMENTS:
+        for block in blocks(document.read_text("utf-8")):
+            for program, *words in commands(block) if block.run else ():
+                assert program == "bootdub", f"{document.name} marks a block that is not ours to run"
+                done = CliRunner().invoke(app, words)
+                assert done.exit_code == 0, f"{document.name}: bootdub {' '.join(words)}: {done.output}"
+                ran += 1
+        shutil.rmtree(tmp_path / "batch", ignore_errors=True)
+    assert ran >= 3 and (tmp_path / "dubbed.mp4").is_file()
