@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from common.cluster import LOCAL, joined_cluster, share
@@ -22,11 +21,24 @@ from common.command import exit_code_of
 from common.config import load_config
 from common.config_arguments import add_config_arguments, parse_config_arguments
 from common.errors import UserError
+from stage1_generator import blend, encode, filters, own_mouths, pack, prepare, report, retime, synthesize
 from stage1_generator.config import Stage1Config, check
 from stage1_generator.footage.videos import find_videos, part_of
 from stage1_generator.work.measured import estimate, measured_rates
 
-STEPS = ("prepare", "encode", "synthesize", "blend", "filters", "retime", "own_mouths", "pack", "report")
+STEPS: dict[str, Callable[[list[str]], int]] = {
+    "prepare": prepare.main,
+    "encode": encode.main,
+    "synthesize": synthesize.main,
+    "blend": blend.main,
+    "filters": filters.main,
+    "retime": retime.main,
+    "own_mouths": own_mouths.main,
+    "pack": pack.main,
+    "report": report.main,
+}
+"""The steps, in the order of use; each is a command."""
+
 BEFORE_TRAINING = "prepare,encode"
 _RETRIES = 3
 
@@ -53,9 +65,8 @@ def run_part(number: int, parts: int, work: str, words: Sequence[str], steps: Se
     said, code, step = io.StringIO(), 0, ""
     mine = [*words, f"work={part_folder(work, number)}", f"prepare.part={number}/{parts}"]
     for step in steps:
-        main: Callable[[list[str]], int] = import_module(f"stage1_generator.{step}").main
         with redirect_stderr(said), redirect_stdout(io.StringIO()):
-            code = main(mine)
+            code = STEPS[step](mine)
         if code:
             break
     return PartEnd(number, step, code, said.getvalue())

@@ -30,7 +30,7 @@ done
 
 python="$(find_python)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-echo "Installing into .venv (about 2 minutes, 3.2 GB) ..."
+echo "Installing into .venv (about 2 minutes, 3.5 GB) ..."
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -e "$target"
 
 # OpenCV's wheel wants two system libraries that minimal images lack.
