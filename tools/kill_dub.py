@@ -18,14 +18,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from stage2_dubber.dub.resume.folder import folder_of
+
 
 def _command(options: Sequence[str], output: Path) -> list[str]:
     place = options.index("--output") + 1
     return [sys.executable, "-m", "bootdub", "dub", *options[:place], str(output), *options[place + 1 :]]
 
 
-def _killed(command: Sequence[str], moment: float) -> bool:
-    """Whether a run had to be killed after ``moment`` seconds; else it has ended well."""
+def _killed(command: Sequence[str], output: Path, moment: float) -> bool:
+    """Whether a run was killed after ``moment`` seconds before its work was done; else it has ended well."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         if process.wait(moment):
@@ -33,7 +37,8 @@ def _killed(command: Sequence[str], moment: float) -> bool:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        return True
+        # All done and cleared: only the process had not ended yet.
+        return folder_of(output).exists() or not output.exists()
     return False
 
 
@@ -53,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kills = same = different = 0
     while True:
         moment = draw.uniform(0, seconds) if kills < given.kills else 1e6
-        if _killed(_command(options, output), moment):
+        if _killed(_command(options, output), output, moment):
             kills += 1
             print(f"killed after {moment:.1f} of {seconds:.1f} s", flush=True)
             continue

@@ -157,7 +157,9 @@ class _Draw:
         return frames if self.lips is None else self.lips(frames)
 
 
-def _upon(frames: Iterator[Composite], draw: Callable[[Iterator[Composite]], Iterator[Composite]]):
+def _upon(
+    frames: Iterator[Composite], draw: Callable[[Iterator[Composite]], Iterator[Composite]]
+) -> Iterator[Composite]:
     """``draw`` on what is there already, as if that were the source."""
     waiting: deque[Composite] = deque()
 
