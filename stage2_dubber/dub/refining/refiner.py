@@ -1,9 +1,10 @@
 """Super-resolution of the lips of frames that are dubbed already (EdiDub §3.2).
 
 The lips of a finished frame are brought down to the resolution that the refiner was trained with, and refined
-within all else that the frame shows, which is the source's wherever nothing was edited. What that adds goes
-into the frame where lips are or can be (:func:`common.data.degraded_lips.mouth_opacity`), and nowhere else.
-So it does not matter who has drawn them: an editor of any kind and size, or the clip's own mouths.
+within all else that the frame shows, which is the source's wherever nothing was edited. What the refiner
+adds, without the losses of its autoencoder, is put upon these lips, and they go into the frame where lips are
+or can be (:func:`common.data.degraded_lips.mouth_opacity`), and nowhere else. So it does not matter who has
+drawn them: an editor of any kind and size, or the clip's own mouths.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class LipRefiner:
         crops: bool = False,
     ) -> None:
         info, self._side = check_refiner(package.folder)
-        self._editor = WindowEditor(package, SamplingOptions(seed=seed), overlap=False, kept=kept)
+        self._editor = WindowEditor(
+            package, SamplingOptions(seed=seed), changes=True, overlap=False, kept=kept
+        )
         self._size = info.geometry.crop_size
         self._silence = np.zeros((1, info.speech.channels), np.float32)
         timeline = Timeline.of(face.plan.timeline.times, info.geometry.fps)
@@ -98,9 +101,9 @@ class LipRefiner:
         return replace(item, image=image, before=before, after=after)
 
     def _changes(self, segment: Segment, held: _HeldFrames) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Of every model frame what refining adds, (S, S, 3), and where, (S, S)."""
+        """Of every model frame what refined lips add to it, (S, S, 3), and where, (S, S)."""
         plan, size = self._plan, self._size
-        given: deque[tuple[np.ndarray, np.ndarray]] = deque()
+        given: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque()
 
         def degraded() -> Iterator[np.ndarray]:
             for moment in segment.model:
@@ -108,13 +111,15 @@ class LipRefiner:
                 crop = plan.crops.extract(held.image(index), index, size)
                 landmarks = plan.crops.landmarks(plan.track.landmarks[index], index, size)
                 opacity = mouth_opacity(landmarks[None], size)
-                given.append((crop, opacity[0]))
-                yield degrade_lips(crop[None], opacity, self._side)[0]
+                low = degrade_lips(crop[None], opacity, self._side)[0]
+                given.append((crop, low, opacity[0]))
+                yield low
 
         moments = segment.model
         for edit in self._editor.stream(degraded(), len(moments), self._silence, moments.start):
-            crop, opacity = given.popleft()
-            yield edit.image.astype(np.float32) - crop, opacity
+            crop, low, opacity = given.popleft()
+            assert edit.change is not None
+            yield low + edit.change - crop, opacity
 
 
 class _HeldFrames:
