@@ -298,6 +298,7 @@ LAYERS = [
     (Stage2Config, ["tiny", "stage2_structure", "stage2_tiny"]),
     (Stage1Config, ["small", "edidub_small", "stage1", "small_stage1", "edidub_small_stage1"]),
     (Stage2Config, ["small", "edidub_small", "stage2_lip", "small_stage2", "edidub_small_stage2"]),
+    (Stage2Config, ["small", "stage2_structure", "small_stage2", "edidub_srd"]),
     (Stage2Config, ["small", "stage2_lip", "losses_lip", "small_stage2"]),
     (Stage2Config, ["wan5b", "stage2_texture", "losses_texture"]),
     (StudentConfig, ["tiny", "distill", "distill_tiny"]),

@@ -138,7 +138,7 @@ class TestAtOnce:
         script = [list(faces) for faces in zip(*rows, strict=True)]
         monkeypatch.setattr(follow, "build_detector", lambda *_, **__: Script(script))
         monkeypatch.setattr(
-            "stage2_dubber.dub.pipeline.shipped_lip_encoder", lambda: LipEncoder(folder / "reader")
+            "stage2_dubber.dub.models.shipped_lip_encoder", lambda: LipEncoder(folder / "reader")
         )
 
         def run(name: str, *faces: int, audio: str | None = "a.wav", **options: object) -> DubResult:

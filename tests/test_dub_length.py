@@ -143,9 +143,7 @@ def test_own_mouths_and_an_interruption_with_bounce(
     folder: Path, tmp_path: Path, pipeline: DubPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     LipShapePredictor(80, 16, 1, 0.0).save_pretrained(folder / "reader")
-    monkeypatch.setattr(
-        "stage2_dubber.dub.pipeline.shipped_lip_encoder", lambda: LipEncoder(folder / "reader")
-    )
+    monkeypatch.setattr("stage2_dubber.dub.models.shipped_lip_encoder", lambda: LipEncoder(folder / "reader"))
     monkeypatch.setattr(outputs, "PIECE_FRAMES", 10)
     clip = talker(count=FRAMES)
     write_talker(folder / "talker.mkv", clip)

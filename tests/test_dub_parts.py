@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pipelines(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[DubPipeline]:
     monkeypatch.setattr(outputs, "PIECE_FRAMES", 6)
     reader = LipEncoder(folder / "reader")
-    monkeypatch.setattr("stage2_dubber.dub.pipeline.shipped_lip_encoder", lambda: reader)
+    monkeypatch.setattr("stage2_dubber.dub.models.shipped_lip_encoder", lambda: reader)
     return [DubPipeline.from_pretrained(folder / "toy") for _ in range(2)]
 
 

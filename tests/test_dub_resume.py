@@ -173,9 +173,7 @@ def test_own_mouths_go_on_too(
 ) -> None:
     """Also where the editor draws the stretches that they do not reach."""
     LipShapePredictor(80, 16, 1, 0.0).save_pretrained(folder / "reader")
-    monkeypatch.setattr(
-        "stage2_dubber.dub.pipeline.shipped_lip_encoder", lambda: LipEncoder(folder / "reader")
-    )
+    monkeypatch.setattr("stage2_dubber.dub.models.shipped_lip_encoder", lambda: LipEncoder(folder / "reader"))
     plan = MouthPlanner.plan
 
     def partly(self: MouthPlanner, *args: object, **options: object) -> MouthPlan:

@@ -341,7 +341,7 @@ def test_own_mouths_are_refined_too_and_their_stretches_are_not_divided(
     save_file({"landmarks": clip.landmarks}, tmp_path / "track.safetensors")
     LipShapePredictor(80, 16, 1, 0.0).save_pretrained(tmp_path / "reader")
     reader = LipEncoder(tmp_path / "reader")
-    monkeypatch.setattr("stage2_dubber.dub.pipeline.shipped_lip_encoder", lambda: reader)
+    monkeypatch.setattr("stage2_dubber.dub.models.shipped_lip_encoder", lambda: reader)
     monkeypatch.setattr(outputs, "PIECE_FRAMES", 5)
     pipeline = DubPipeline.from_pretrained(folder / "editor")
     given = {"track": tmp_path / "track.safetensors", "renderer": "own-mouths", "lossless": True}

@@ -73,7 +73,7 @@ def pipeline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> DubPipeline:
 
 
 def _use_toy_predictor(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    patch.setattr("stage2_dubber.dub.pipeline.shipped_lip_encoder", lambda: LipEncoder(folder / "reader"))
+    patch.setattr("stage2_dubber.dub.models.shipped_lip_encoder", lambda: LipEncoder(folder / "reader"))
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ class TestWithoutMeasuredLandmarks:
         def missing() -> None:
             raise UserError("there is no predictor")
 
-        monkeypatch.setattr("stage2_dubber.dub.pipeline.shipped_lip_encoder", missing)
+        monkeypatch.setattr("stage2_dubber.dub.models.shipped_lip_encoder", missing)
         assert dub("auto", track=self._boxes(tmp_path)).dubbed_frames == FRAMES
 
 
@@ -435,7 +435,7 @@ class TestCommandLine:
     def test_a_clip_is_dubbed_and_told_how_much_of_it_is_covered(
         self, folder: Path, tmp_path: Path, monkeypatch
     ) -> None:
-        place = "stage2_dubber.dub.pipeline.shipped_lip_encoder"
+        place = "stage2_dubber.dub.models.shipped_lip_encoder"
         monkeypatch.setattr(place, lambda: LipEncoder(folder / "reader"))
         code, out, err = self._run(folder, tmp_path / "o.mp4", "--renderer", "own-mouths")
         assert code == 0, err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cached_property, partial
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.inputs import DubInputs, check_request
 from stage2_dubber.dub.job import DUBBING
 from stage2_dubber.dub.joint_options import check_joint_options
-from stage2_dubber.dub.locate import shipped_lip_encoder
+from stage2_dubber.dub.models import DubModels
 from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.own_mouths import divide
 from stage2_dubber.dub.own_speech import own_features
@@ -46,7 +46,7 @@ from stage2_dubber.dub.request import DubRequest, choice
 from stage2_dubber.dub.request_paths import check_paths
 from stage2_dubber.dub.result import DubResult
 from stage2_dubber.dub.resume.folder import JobFolder, job_folder
-from stage2_dubber.dub.resume.key import job_key, model_identity
+from stage2_dubber.dub.resume.key import job_key
 from stage2_dubber.dub.sampling_checks import check_sampling
 from stage2_dubber.dub.speaking.checks import check_speaking
 from stage2_dubber.dub.speaking.options import AudioRole
@@ -79,11 +79,7 @@ class DubPipeline:
         self.info = package.info
         self.speech = speech
         self.preset = preset
-        self._package = self._given = package
-        self._refines: ModelPackage | None = None
-        self._lips: SpeechEncoder | None = speech if speech.name == LIP_SHAPES else None
-        if not isinstance(package, DeferredPackage):
-            package.require_speech(speech.name, speech.fingerprint)
+        self._models = DubModels(package, speech)
 
     @property
     def package(self) -> ModelPackage | JointPackage:
@@ -92,10 +88,7 @@ class DubPipeline:
         Raises:
             UserError: it cannot be loaded.
         """
-        if isinstance(self._package, DeferredPackage):
-            self._package = self._package.load()
-            self._package.require_speech(self.speech.name, self.speech.fingerprint)
-        return self._package
+        return self._models.package
 
     @classmethod
     def from_pretrained(
@@ -211,10 +204,10 @@ class DubPipeline:
         """
         if self.preset is not None:
             request = self.preset.applied(request)
-        check_joint_options(self._given.folder, self.info, request.sampling)
-        check_speaking(request, self._given.folder, self.info)
+        check_joint_options(self._models.folder, self.info, request.sampling)
+        check_speaking(request, self._models.folder, self.info)
         inputs = inputs or check_request(request)
-        check_sampling(request, inputs, self.info, self._speed)
+        check_sampling(request, inputs, self.info, self._models.speed)
         return request, inputs
 
     def begin(self, request: DubRequest, inputs: DubInputs, work: JobFolder) -> None:
@@ -228,23 +221,7 @@ class DubPipeline:
 
     def key(self, request: DubRequest, inputs: DubInputs) -> str:
         """What the pieces of a checked job depend on (:func:`stage2_dubber.dub.resume.key.job_key`)."""
-        return job_key(request, inputs.speech.whole(), self._identity)
-
-    @property
-    def _speed(self) -> SpeedConfig:
-        return getattr(self._given, "speed", None) or SpeedConfig()
-
-    @cached_property
-    def _identity(self) -> list[Any]:
-        return model_identity(self._given.folder, *self._place, getattr(self._given, "speed", None))
-
-    @property
-    def _place(self) -> tuple[torch.device, torch.dtype]:
-        """Where and in what the model computes."""
-        package = self._given
-        if isinstance(package, DeferredPackage):
-            return package.device, package.dtype
-        return package.codec.device, next(package.transformer.parameters()).dtype
+        return job_key(request, inputs.speech.whole(), self._models.identity)
 
     def _run(
         self,
@@ -318,17 +295,8 @@ class DubPipeline:
     ) -> Drawing:
         """The frames of a job that ``outputs`` misses; ``spoken``: windows whose speech the model makes."""
         build = partial(self._editor, request, outputs.inputs, spoken)
-        refiner = None if request.refine is None else self._refiner(request.refine)
+        refiner = None if request.refine is None else self._models.refiner(request.refine)
         return draw_faces(request, faces, outputs, build, tell, refiner)
-
-    def _refiner(self, folder: Path) -> ModelPackage:
-        """The package of ``--refine``, where and in what this pipeline's own model computes."""
-        if self._refines is None or self._refines.folder != folder:
-            from common.models.package import load_package
-
-            device, dtype = self._place
-            self._refines = load_package(folder, device, dtype, STAGE)
-        return self._refines
 
     def _renderer(self, request: DubRequest) -> Renderer:
         return request.renderer or self.info.renderer
@@ -339,10 +307,10 @@ class DubPipeline:
         if request.audio_role is AudioRole.voice and not request.voice_follows:
             seconds = min(seconds, len(inputs.speech) / SAMPLE_RATE)  # of a sample of a voice all is speech
         encode = partial(inputs.features, seconds=seconds, cues=followed.cues)
-        lips = None if followed.mouths is None else encode(self._lip_encoder())
+        lips = None if followed.mouths is None else encode(self._models.lip_encoder)
         division = divide(request, self._renderer(request), followed, plan, lips)
         # Where the package's own features are lip shapes, they are there already.
-        audio_features = lips if self._lips is self.speech else None
+        audio_features = lips if self.speech.name == LIP_SHAPES else None
         if division.editor is not None and audio_features is None:
             audio_features = encode(self.speech)
         return DubbedFace(followed, plan, division, audio_features)
@@ -374,12 +342,6 @@ class DubPipeline:
         if resolve_sampling(request.sampling, self.info.diffusion).inverts:
             own = own_features(request.video, self.speech, inputs.info.duration)
         return build_editor(self.package, request.sampling, watch, own, spoken)
-
-    def _lip_encoder(self) -> SpeechEncoder:
-        """What tells lip shapes: the package's own predictor, or the one that is shipped."""
-        if self._lips is None:
-            self._lips = shipped_lip_encoder()
-        return self._lips
 
     def edit_crops(
         self,
@@ -427,7 +389,7 @@ class DubPipeline:
 
         if self.preset is not None:
             sampling = self.preset.sampled(sampling or SamplingOptions())
-        check_joint_options(self._given.folder, self.info, sampling or SamplingOptions())
+        check_joint_options(self._models.folder, self.info, sampling or SamplingOptions())
         editor = build_editor(self.package, sampling, Watch(advance), own)
         edits = editor.stream(iter(crops), len(crops), audio_features, start_frame)
         return np.stack([edit.image for edit in edits])
