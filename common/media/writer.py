@@ -32,6 +32,8 @@ from common.media.source import Source, reason
 # Only for what an encoder plans by (levels, buffers); time stamps say when frames are shown.
 _USUAL_RATE = Fraction(25)
 _FINE_CLOCK = 48_000
+# Of fewer pictures than it reorders x265 makes up when they are decoded: any number that lay in memory.
+_X265_REORDERS = 2
 
 
 @dataclass(frozen=True)
@@ -270,7 +272,11 @@ class VideoWriter:
         usual = None if self._rate is None else round(1 / self._rate / self._time_base)
         self._encode(*self._held, self._held_duration or usual or self._step)
         try:
-            self._mux(self._stream.encode(None))
+            last = self._stream.encode(None)
+            if self._stream.codec_context.codec.name == "libx265" and self._count <= _X265_REORDERS:
+                for packet in last:
+                    packet.dts = packet.pts
+            self._mux(last)
             for track in self._beside:
                 track.advance(float("inf"))
         except FFmpegError as error:
