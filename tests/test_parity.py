@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked_python import forked_python
 from golden import GOLDEN, REASON
 from safetensors.torch import load_file, save_file
 
@@ -108,7 +109,7 @@ def test_an_unknown_kind_and_a_missing_entry_are_bad_input(golden: Path) -> None
 
 
 def test_runs_as_a_script_from_anywhere(golden: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(REPOSITORY / "tools" / "parity.py"), str(golden)]
+    command = [forked_python(), str(REPOSITORY / "tools" / "parity.py"), str(golden)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
