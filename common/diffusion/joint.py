@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common.models.ltx2.roles import JointInputs, JointVelocity, PromptStates
+from common.models.ltx2.settings import JointSettings
 from common.models.ltx2.transformer import JointTransformer
 
 SHIFT_EXPONENT, LAST_SIGMA = 2.05, 0.1
@@ -33,6 +34,11 @@ def joint_sigmas(steps: int) -> Tensor:
     shifted = shift * uniform / (1 + (shift - 1) * uniform)
     stretched = 1 - (1 - shifted) * (1 - LAST_SIGMA) / (1 - shifted[-1])
     return torch.cat((stretched, stretched.new_zeros(1))).float()
+
+
+def package_sigmas(settings: JointSettings, steps: int) -> list[float]:
+    """Noise levels of a package: :func:`joint_sigmas` of ``steps``, or the distilled models' own."""
+    return list(DISTILLED_SIGMAS) if settings.distilled else joint_sigmas(steps).tolist()
 
 
 class Branches(NamedTuple):
@@ -59,6 +65,18 @@ class JointGuidance:
     blocks: tuple[int, ...] = ()
     isolated: float = 1.0
     rescale: float = 0.0
+
+    @classmethod
+    def of(cls, settings: JointSettings, audio_scale: float) -> JointGuidance:
+        """That of a package; ``audio_scale``: away from pictures that are predicted without the sound."""
+        return cls(
+            text_video=settings.text_scale,
+            text_audio=settings.text_scale,
+            perturbed=settings.perturbed_scale,
+            blocks=settings.perturbed_blocks,
+            isolated=audio_scale,
+            rescale=settings.rescale,
+        )
 
     def branches(
         self, model: JointTransformer, inputs: JointInputs, negative: PromptStates | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.diffusion.joint import DISTILLED_SIGMAS, JointGuidance, joint_sigmas, sample_joint
+from common.diffusion.joint import JointGuidance, package_sigmas, sample_joint
 from common.models.ltx2.codecs import mel_frames
 from common.models.ltx2.inpainting import InpaintedClip
 from common.models.ltx2.inputs import ClipParts
@@ -121,17 +121,8 @@ class JointClipMaker:
 
     def _sampled(self, inputs: JointInputs, audio_scale: float | None) -> JointInputs:
         settings, diffusion = self.package.settings, self.package.info.diffusion
-        guidance = JointGuidance(
-            text_video=settings.text_scale,
-            text_audio=settings.text_scale,
-            perturbed=settings.perturbed_scale,
-            blocks=settings.perturbed_blocks,
-            isolated=diffusion.audio_scale,
-            rescale=settings.rescale,
-        )
-        if audio_scale is not None:
-            guidance = replace(guidance, isolated=audio_scale)
-        sigmas = DISTILLED_SIGMAS if settings.distilled else joint_sigmas(diffusion.num_steps).tolist()
+        scale = diffusion.audio_scale if audio_scale is None else audio_scale
+        guidance, sigmas = JointGuidance.of(settings, scale), package_sigmas(settings, diffusion.num_steps)
         negative = self.package.prompts.negative
         return sample_joint(self.package.transformer, inputs, sigmas, guidance, negative)
 

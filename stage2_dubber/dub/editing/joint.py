@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from common.diffusion.joint import DISTILLED_SIGMAS, JointGuidance, joint_sigmas, sample_joint
+from common.diffusion.joint import JointGuidance, package_sigmas, sample_joint
 from common.diffusion.options import SamplingOptions, resolve_sampling
 from common.diffusion.windows import Window, plan_windows
 from common.geometry import latents_to_frames
@@ -47,17 +47,8 @@ class JointEditor(WindowedEditor):
         super().__init__(package.info, package.codec, package.codec.device, options, watch)
         self._package = package
         settings, sampling = package.settings, resolve_sampling(options, package.info.diffusion)
-        self._sigmas = (
-            list(DISTILLED_SIGMAS) if settings.distilled else joint_sigmas(sampling.num_steps).tolist()
-        )
-        self._guidance = JointGuidance(
-            text_video=settings.text_scale,
-            text_audio=settings.text_scale,
-            perturbed=settings.perturbed_scale,
-            blocks=settings.perturbed_blocks,
-            isolated=sampling.audio_scale,
-            rescale=settings.rescale,
-        )
+        self._sigmas = package_sigmas(settings, sampling.num_steps)
+        self._guidance = JointGuidance.of(settings, sampling.audio_scale)
 
     @property
     def all_steps(self) -> int:
