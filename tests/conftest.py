@@ -1,9 +1,10 @@
 """What all tests share: one thread, no network, the footage where it is, small made-up clips."""
 
+import gc
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,17 @@ _LONG = (
     "test_training_distributed",
     "test_training_pixels",
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what is imported while tests are collected (700,000 objects) out of every search for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
