@@ -8,12 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace, VideoReformatter
 from dub_clips import BOX, write_package, write_speech
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
 from common.media import Encoding, VideoReader, VideoWriter, probe
-from common.media.colour import ColourTags
+from common.media.colour import TO_RGB, ColourTags, ToRGB
 from common.media.following import WantedPictures, following
 from common.media.orientation import Orientation
 from common.media.samples import carried, with_change
@@ -186,3 +187,14 @@ def test_one_picture_can_be_written_several_times(tmp_path: Path) -> None:
     with VideoReader(tmp_path / "o.mkv", samples=True) as reader:
         times = [frame.time for frame in reader]
         assert times == pytest.approx([0, 0.04, 0.08])
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuva420p", "nv12", "gray"])
+@pytest.mark.parametrize("full", [False, True])
+def test_pictures_look_as_libswscale_makes_them(name: str, full: bool) -> None:
+    picture = ramp("yuv420p").reformat(format=name)
+    ColourTags(1, 1, 1, full).apply(picture)
+    wanted = VideoReformatter().reformat(
+        picture, format="rgb24", src_colorspace=Colorspace.ITU709, interpolation=TO_RGB
+    )
+    np.testing.assert_array_equal(ToRGB(WIDTH, HEIGHT)(picture), wanted.to_ndarray())

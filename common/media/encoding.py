@@ -18,10 +18,12 @@ from common.media.hdr import HdrMetadata
 # Every picture and block with nearly the same quantiser, since likeness to the source is what counts. By
 # themselves encoders give less of it to what moves or is rough, where eyes that see no source miss it.
 _EVEN_X264 = ("qcomp=1", "pbratio=1.15", "mbtree=0", "aq-mode=0", "psy=0")
+# What x264's fast preset lacks most: finer movement, narrower dead zones of the quantiser. With them it takes
+# half of the time of `faster`, which is most of the time of a large picture, for a sixth more bytes.
+_FAST_X264 = ("subme=4", "deadzone-inter=17", "deadzone-intra=10")
 _EVEN_X265 = ("qcomp=1", "pbratio=1.15", "cutree=0", "aq-mode=0", "psy-rd=0", "psy-rdoq=0")
 _QUALITY = {
-    # 40 % less time than the medium preset, for 10 % more bytes at the same PSNR (CRF 12, four clips).
-    "libx264": {"preset": "faster"},
+    "libx264": {"preset": "superfast"},
     "libx265": {"preset": "medium", "x265-params": ":".join(("log-level=error", *_EVEN_X265))},
     "libvpx-vp9": {"b": "0", "row-mt": "1", "cpu-used": "4"},
     # With preset 8 camera pictures stay below 50 dB up to twice these bytes.
@@ -90,7 +92,9 @@ class Encoding:
             # It takes the upper field for the first otherwise.
             lower_first = ["bff=1"] if self.field_order == BOTTOM_FIRST else []
             numbered = [f"sps-id={self.parameter_set}"] if self.parameter_set else []
-            told["x264-params"] = ":".join([*_EVEN_X264, *lower_first, *numbered, *_steady_x264()])
+            told["x264-params"] = ":".join(
+                [*_EVEN_X264, *_FAST_X264, *lower_first, *numbered, *_steady_x264()]
+            )
         if encoder not in _WITHOUT_CRF:
             told["crf"] = str(self.crf)
         if self.profile is not None:
