@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Generator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
 from hypothesis import settings
 
 # Before torch and the hubs are imported: tests run beside other work, and never reach outside.
@@ -19,6 +21,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # A run of the suite says what the last one said; --hypothesis-profile=default draws anew.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+# Typer builds all commands anew for each call of one, in 30 ms. Before typer.testing takes it.
+typer.main.get_command = cache(typer.main.get_command)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

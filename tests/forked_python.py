@@ -33,9 +33,14 @@ from typing import NoReturn
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PRELOADED = (
+    "common.command",
+    "common.config",
+    "common.recipes.run",
     "common.training.launch",
+    "stage2_dubber.training.launch",
     "stage2_dubber.training.strategy",
     "stage2_dubber.distillation.strategy",
+    "stage2_dubber.joint.config",
     "stage1_generator.config",
     "stage2_dubber.dub.pipeline",
     "stage2_dubber.dub.job",

@@ -90,7 +90,7 @@ def _help(program: str) -> str:
         recipe = re.search(r'run_recipe "\$here" (\w+)', text)
         script = re.search(r"tools/\w+\.py", text)
         if recipe:
-            return usage(load_recipe(recipe[1])) + "--help --dry-run --parts"
+            return _usage(recipe[1]) + "--help"
         return text + (_help(script[0]) if script else "")
     said, old = io.StringIO(), (sys.argv, list(sys.path))
     sys.argv = [program, "--help"]
@@ -104,6 +104,11 @@ def _help(program: str) -> str:
     finally:
         sys.argv, sys.path[:] = old
     return said.getvalue()
+
+
+@cache
+def _usage(recipe: str) -> str:
+    return usage(load_recipe(recipe)) + "--dry-run --parts "
 
 
 def _wrong_of_bootdub(words: list[str]) -> list[str]:
@@ -138,7 +143,7 @@ def wrong_words(words: list[str]) -> list[str]:
     else:
         return []
     if name == "common.recipes":
-        said = usage(load_recipe(rest[0])) + "--dry-run --parts"
+        said = _usage(rest[0])
     else:
         said = _help(name) if options(rest) else ""
     return [option for option in options(rest) if not re.search(rf"{option}(?![\w-])", said)]

@@ -26,7 +26,7 @@ from evaluation.results_file import read_json as read_results
 from evaluation.systems import build_system, build_systems
 from stage2_dubber.dub.locate import default_model_path
 
-SECONDS = 0.6
+SECONDS = 0.52  # frames of one window
 Done = tuple[Path, EvaluationRequest]
 
 

@@ -163,7 +163,8 @@ class VideoCodec:
 
     @property
     def device(self) -> torch.device:
-        return self.vae.device
+        # diffusers' own property looks through all modules for offloading, which autoencoders do not use.
+        return next(self.vae.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.linalg import eigh
 from torch import Tensor
 
 from common.autoencoder.pixels import to_video
@@ -57,9 +58,11 @@ class VectorMoments:
         """Mean (size,), the ``count`` strongest components (count, size), and their variances (count,)."""
         mean = self._sum / self._weight
         covariance = self._products / self._weight - torch.outer(mean, mean)
-        values, vectors = torch.linalg.eigh(covariance)
-        strongest = values.argsort(descending=True)[:count]
-        return mean, vectors[:, strongest].T, values[strongest].clamp_min(0)
+        # The strongest alone: of 128 among thousands, a fraction of the time that all take.
+        size = len(mean)
+        values, vectors = eigh(covariance.numpy(), subset_by_index=[size - count, size - 1])
+        basis = torch.from_numpy(vectors.T[::-1].copy())
+        return mean, basis, torch.from_numpy(values[::-1].copy()).clamp_min(0)
 
 
 def fit_codecs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,7 @@ def job_key(request: DubRequest, said: np.ndarray, model: Any) -> str:
             value = _digest(Path(value))
         asked[item.name] = value
     spoken = hashlib.sha256(np.ascontiguousarray(said).data).hexdigest()
-    programs = [version(name) for name in _PROGRAMS]
-    return fingerprint([asked, spoken, request.output.suffix.lower(), model, programs])
+    return fingerprint([asked, spoken, request.output.suffix.lower(), model, _versions()])
 
 
 def model_identity(folder: Path, device: object, dtype: object, speed: SpeedConfig | None) -> list[Any]:
@@ -74,8 +74,12 @@ def faces_key(request: DubRequest, detector: str, options: Mapping[str, Any]) ->
         UserError: an input cannot be read.
     """
     looks = {name: _digest(Path(x)) if name == "track_file" else x for name, x in options.items()}
-    programs = [version(name) for name in _PROGRAMS]
-    return fingerprint([_digest(request.video), detector, looks, programs])
+    return fingerprint([_digest(request.video), detector, looks, _versions()])
+
+
+@cache
+def _versions() -> list[str]:
+    return [version(name) for name in _PROGRAMS]
 
 
 def _files(folder: Path) -> list[Path]:
