@@ -142,10 +142,9 @@ def wrong_words(words: list[str]) -> list[str]:
             name = "tools/train_stage2.sh"
     else:
         return []
-    if name == "common.recipes":
-        said = _usage(rest[0])
-    else:
-        said = _help(name) if options(rest) else ""
+    if not options(rest):
+        return []
+    said = _usage(rest[0]) if name == "common.recipes" else _help(name)
     return [option for option in options(rest) if not re.search(rf"{option}(?![\w-])", said)]
 
 
