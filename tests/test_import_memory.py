@@ -115,7 +115,7 @@ def test_peak_memory_of_a_whole_import_is_that_of_few_shards(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     written = sum(file.stat().st_size for file in (tmp_path / "out" / "package").rglob("*.safetensors"))
     assert written > 120e6
-    # Shards of 60 MB take 76e6, of 200 MB 103e6. In a fresh process the libraries' own peak would hide it all.
+    # Shards of 60 MB take 76e6, of 200 MB 103e6. In a fresh process the libraries' own peak hides them.
     assert int(done.stdout) < 3 * 20e6
 
 
