@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dub_clips import BOX, steady, write_clip, write_package, write_speech
-from processes import REPOSITORY
+from forked_python import REPOSITORY, forked_python
 
 from bootdub.serve.dubbing import JobDubber
 from bootdub.serve.record import JobState
@@ -114,7 +113,7 @@ def test_a_clip_is_dubbed_in_a_browser(address: str, footage: Path, tmp_path: Pa
     save_wav(tmp_path / "voice.wav", sound[16000:32000], 16000)
     write_video(tmp_path / "clip.mp4", frames, rate=25, audio_from=tmp_path / "own.wav")
     words = ["-m", "bootdub", "ui", "--no-browser", "--port", address, "--work", str(tmp_path / "jobs")]
-    server = subprocess.Popen([sys.executable, *words], cwd=REPOSITORY)
+    server = subprocess.Popen([forked_python(), *words], cwd=REPOSITORY)
     try:
         _walk(f"http://127.0.0.1:{address}", tmp_path)
     finally:
