@@ -107,6 +107,12 @@ def own(folder: Path, shared_pipeline: DubPipeline) -> DubResult:
         return _dubbing(folder, folder, shared_pipeline)(name="own.mkv")
 
 
+@pytest.fixture(scope="module")
+def edited(folder: Path, shared_pipeline: DubPipeline) -> DubResult:
+    """The clip dubbed by the editor alone."""
+    return _dubbing(folder, folder, shared_pipeline)("editor", "edited.mkv")
+
+
 def _reaching(monkeypatch: pytest.MonkeyPatch, reached: np.ndarray) -> None:
     """Let plans say that the clip's own mouths reach these frames and no others."""
     plan = MouthPlanner.plan
@@ -335,11 +341,11 @@ class TestBoth:
         _reaching(monkeypatch, np.arange(FRAMES) >= 12)
         assert dub("auto").own_mouth_frames == FRAMES - 12
 
-    def test_nothing_is_covered(self, dub, monkeypatch) -> None:
+    def test_nothing_is_covered(self, dub: Dub, edited: DubResult, monkeypatch: pytest.MonkeyPatch) -> None:
         _reaching(monkeypatch, np.zeros(FRAMES, bool))
-        auto, editor = dub("auto", "a.mkv"), dub("editor", "b.mkv")
+        auto = dub("auto")
         assert auto.own_mouth_frames == 0 and auto.covered == 0
-        np.testing.assert_array_equal(read_frames(auto.output), read_frames(editor.output))
+        np.testing.assert_array_equal(read_frames(auto.output), read_frames(edited.output))
 
     def test_no_window_of_the_editor_goes_across_a_cut(self, dub, tmp_path: Path, monkeypatch) -> None:
         clip = _clip()
@@ -374,7 +380,7 @@ class TestPackages:
             read_info(tmp_path)
 
     def test_the_packages_renderer_is_taken_and_its_weights_only_when_needed(
-        self, dub, folder: Path, tmp_path: Path, monkeypatch
+        self, own: DubResult, pipeline: DubPipeline, folder: Path, tmp_path: Path
     ) -> None:
         """A package for own mouths whose transformer is not even there."""
         package = tmp_path / "own"
@@ -389,14 +395,14 @@ class TestPackages:
         }
         result = bare(output=tmp_path / "own.mkv", **job)
         assert result.own_mouth_frames == FRAMES
-        np.testing.assert_array_equal(read_frames(result.output), read_frames(dub().output))
+        np.testing.assert_array_equal(read_frames(result.output), read_frames(own.output))
         with pytest.raises(UserError):
             bare(output=tmp_path / "edited.mkv", renderer="editor", **job)
         assert not (tmp_path / "edited.mkv").exists()
 
-    def test_without_a_word_an_editors_package_edits(self, dub) -> None:
-        plain, editor = dub(None, "a.mkv"), dub("editor", "b.mkv")
-        np.testing.assert_array_equal(read_frames(plain.output), read_frames(editor.output))
+    def test_without_a_word_an_editors_package_edits(self, dub: Dub, edited: DubResult) -> None:
+        plain = dub(None)
+        np.testing.assert_array_equal(read_frames(plain.output), read_frames(edited.output))
         assert plain.own_mouth_frames == 0 and plain.covered is None
 
 
