@@ -104,7 +104,7 @@ def test_the_plan_and_what_is_refused(folder: Path, model: Path, tmp_path: Path)
 
 
 def test_the_whole_picture_may_be_the_crop(folder: Path, tmp_path: Path) -> None:
-    model = package_of(folder, "whole", "joint.crops=frame", "geometry.crop_size=160", "--overwrite")
+    model = package_of(folder, "whole", "joint.crops=frame", "geometry.crop_size=96", "--overwrite")
     result = dub(folder, model, tmp_path / "o.mkv", "--lossless", "--compositing", "whole-crop")
     assert result.exit_code == 0, result.output
     source, made = read_frames(folder / "clip.mkv"), read_frames(tmp_path / "o.mkv")
@@ -113,7 +113,7 @@ def test_the_whole_picture_may_be_the_crop(folder: Path, tmp_path: Path) -> None
     # To the upper and the lower edge; at the left and the right one lies the border of the square.
     assert changed[0, 60:100].all() and changed[-1, 60:100].all()
     assert not changed[:, 0].any() and changed[:, 20].any()
-    heads = package_of(folder, "heads", "geometry.crop_size=160")
+    heads = package_of(folder, "heads", "geometry.crop_size=96")
     same = dub(
         folder, heads, tmp_path / "same.mkv", "--lossless", "--compositing", "whole-crop", "--crops", "frame"
     )
