@@ -1,10 +1,12 @@
 """What all tests share: one thread, no network, the footage where it is, small made-up clips."""
 
 import gc
+import logging
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +23,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # A run of the suite says what the last one said; --hypothesis-profile=default draws anew.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+# It tells in a dozen lines of every tensor that is saved, which takes a twentieth of a training's time here.
+logging.getLogger("c10d-NullHandler-dcp_logger").disabled = True
 
 # Typer builds all commands anew for each call of one, in 30 ms. Before typer.testing takes it.
 typer.main.get_command = cache(typer.main.get_command)
@@ -80,6 +85,18 @@ def footage() -> Path:
     folder = Path(os.environ.get("BOOTDUB_FOOTAGE", REPOSITORY.parent / "shared" / "footage"))
     if not (folder / "dev").is_dir():
         pytest.skip("no footage here (set BOOTDUB_FOOTAGE)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quick_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package bootdub-tiny with two steps of the sampler instead of twelve."""
+    from common.models.package_info import read_info, write_info
+
+    folder = tmp_path_factory.mktemp("models") / "bootdub-tiny"
+    shutil.copytree(REPOSITORY / "models" / folder.name, folder)
+    info = read_info(folder)
+    write_info(folder, replace(info, diffusion=replace(info.diffusion, num_steps=2)))
     return folder
 
 

@@ -23,8 +23,8 @@ FRAMES = 14
 
 
 @pytest.fixture
-def comfy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> comfyui_stub.Comfy:
-    monkeypatch.setenv("BOOTDUB_MODEL", str(ROOT / "models" / "bootdub-tiny"))
+def comfy(tmp_path: Path, quick_model: Path, monkeypatch: pytest.MonkeyPatch) -> comfyui_stub.Comfy:
+    monkeypatch.setenv("BOOTDUB_MODEL", str(quick_model))
     return comfyui_stub.install(tmp_path, monkeypatch)
 
 

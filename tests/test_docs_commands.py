@@ -169,7 +169,9 @@ def test_a_wrong_option_is_found() -> None:
     assert wrong_words(shlex.split("python -m stage1_generator.prepare --nothing")) == ["--nothing"]
 
 
-def test_marked_blocks_run(footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marked_blocks_run(
+    footage: Path, quick_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = next((footage / "dev" / "clean").rglob("*.mp4"))
     with VideoReader(source) as reader:
         frames = [frame.image for frame in reader.frames(0, 10)]
@@ -178,7 +180,7 @@ def test_marked_blocks_run(footage: Path, tmp_path: Path, monkeypatch: pytest.Mo
     write_video(tmp_path / "clip.mp4", frames, rate=25)
     (tmp_path / "jobs.csv").write_text("video,audio,output\nclip.mp4,speech.wav,batch/dubbed.mp4\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BOOTDUB_MODEL", str(ROOT / "models" / "bootdub-tiny"))
+    monkeypatch.setenv("BOOTDUB_MODEL", str(quick_model))
     ran = 0
     for document in DOCUMENTS:
         for block in blocks(document.read_text("utf-8")):

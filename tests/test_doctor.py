@@ -9,9 +9,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
+from model_toys import LATENT_CHANNELS, tiny_codec, tiny_transformer
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
+from common.geometry import GeometryConfig
+from stage2_dubber.dub.cost import window_cost
 from stage2_dubber.dub.doctor import examine, report_lines
 
 TINY = Path(__file__).resolve().parent.parent / "models" / "bootdub-tiny"
@@ -34,6 +38,18 @@ def test_a_package_is_estimated_beside_the_public_ones() -> None:
     calls = public["least_seconds_per_second"] / student["least_seconds_per_second"]
     assert 10 < calls < 45  # 90 calls against 2, and the same autoencoder
     assert {part["name"] for part in found["parts"]} >= {"torchao", "xformers"}
+
+
+def test_long_windows_of_an_autoencoder_are_counted_from_short_ones() -> None:
+    geometry = GeometryConfig(crop_size=32, clip_frames=25)
+    codec = tiny_codec().to("meta")
+    cost = window_cost(tiny_transformer(), codec, geometry, 0)
+    with FlopCounterMode(display=False) as encoding:
+        latents = codec.encode(torch.zeros(1, 3, 25, 32, 32, device="meta"))
+    with FlopCounterMode(display=False) as decoding:
+        codec.decode(latents)
+    assert latents.shape == (1, LATENT_CHANNELS, 7, 4, 4)
+    assert (cost.encode, cost.decode) == (encoding.get_total_flops(), decoding.get_total_flops())
 
 
 def test_what_is_missing_or_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.autoencoder.codec import VideoCodec
@@ -13,6 +14,9 @@ from common.diffusion.branches import forward_bytes
 from common.geometry import GeometryConfig, latents_to_frames
 from common.models.transformer import DubbingTransformer
 from common.training.flops import Shape, token_counts, training_cost
+
+_SETTLED = 3
+"""Latent frames after which all cost the same to encode and to decode."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,23 @@ def unread_flops(model: Any, shape: Shape) -> float:
 
 
 def _autoencoder_flops(codec: VideoCodec, side: int, latents: tuple[int, ...]) -> tuple[float, float]:
+    """Operations of encoding and decoding a window; of a causal autoencoder those of three latent frames.
+
+    From the third on, when its convolutions know the frames before, each takes what the last one took.
+    """
+    count = latents[2]
+    if count <= _SETTLED or not isinstance(codec.vae, AutoencoderKLWan):
+        return _counted(codec, side, latents)
+    before, settled = (
+        _counted(codec, side, (*latents[:2], n, *latents[3:])) for n in (_SETTLED - 1, _SETTLED)
+    )
+    encode, decode = (
+        last + (count - _SETTLED) * (last - first) for first, last in zip(before, settled, strict=True)
+    )
+    return encode, decode
+
+
+def _counted(codec: VideoCodec, side: int, latents: tuple[int, ...]) -> tuple[float, float]:
     video = torch.empty(1, 3, latents_to_frames(latents[2]), side, side, device="meta")
     with torch.no_grad():
         with FlopCounterMode(display=False) as encoding:
