@@ -35,7 +35,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest of one drawn character whose true answer is known."""
     folder = tmp_path_factory.mktemp("drawn")
     make_clips(
-        ClipRequest(1_000_300, SECONDS, size=128, style="realistic", occluder="none", pair=True), folder
+        ClipRequest(1_000_300, SECONDS, size=96, style="realistic", occluder="none", pair=True), folder
     )
     with (folder / "m.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
