@@ -16,7 +16,7 @@ from common.own_mouths import plan as planning
 from common.own_mouths.bank import Bank
 from common.own_mouths.goal import filmed_gap
 from common.own_mouths.plan import FADE, MouthPlan, MouthPlanner
-from common.own_mouths.wanted import FEATURE_RATE, calibrated, silence, wanted_shapes
+from common.own_mouths.wanted import FEATURE_RATE, calibrated, sharpened, silence, wanted_shapes
 
 
 def _angles(bank: Bank, count: int) -> np.ndarray:
@@ -329,6 +329,32 @@ class TestSilence:
         np.testing.assert_allclose(silence(np.zeros(count)), 1)
 
 
+class TestSharpening:
+    """Of a predictor's shallow closures."""
+
+    @staticmethod
+    def _gaps(curve: np.ndarray) -> np.ndarray:
+        return _features(len(curve), np.repeat(curve[:, None], 7, axis=1))
+
+    def test_brief_closures_and_openings_become_deeper(self) -> None:
+        for sign in (-1.0, 1.0):
+            curve = np.full(100, 2.0)
+            curve[49:52] += sign
+            got = sharpened(self._gaps(curve))[:, :LIP_GAPS]
+            assert (sign * (got[50] - curve[50]) > 0.2).all()
+            np.testing.assert_allclose(got[:30], 2.0, atol=1e-3)
+
+    def test_what_lasts_and_all_that_is_no_gap_stay(self) -> None:
+        features = self._gaps(np.repeat([0.0, 3.0], 100))
+        got = sharpened(features)
+        np.testing.assert_allclose(got[[50, 150]], features[[50, 150]], atol=1e-3)
+        np.testing.assert_array_equal(got[:, LIP_GAPS:], features[:, LIP_GAPS:])
+
+    def test_a_single_value_is_no_trouble(self) -> None:
+        features = self._gaps(np.ones(1))
+        np.testing.assert_allclose(sharpened(features), features)
+
+
 class TestCalibration:
     @staticmethod
     def _said(count: int = 200, scale: float = 1.0, offset: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -374,7 +400,7 @@ class TestCalibration:
         widest = float(own[:, :LIP_GAPS].mean(axis=1).max()) * LIP_SHAPE_UNIT
         filmed = filmed_gap(widest) / LIP_SHAPE_UNIT
         got = calibrated(said, own)[:, 1]
-        free = said[:, 1] * 0.75
+        free = said[:, 1] * 0.68
         beyond = np.maximum(free - filmed, 0)
         np.testing.assert_allclose(got, free - 0.5 * beyond, atol=0.02)
         assert (beyond > 0.5).sum() > 10

@@ -35,9 +35,13 @@ _UPPER_SHARE = 0.3
 # The chin's movement fades out along the jaw line with this spread.
 _JAW_SPREAD = 0.42
 _BUMP = 0.7
-# Lips that shall be closed are pressed together: below this gap the lower lip is laid over the upper one, by
-# up to so much (twice where less than 0 is wanted), since the lips' edges are known to no better than that.
-_PRESSED_BELOW, _PRESS = 0.02, 0.015
+# Lips that shall be closed are pressed together, the lower one laid over the upper one: wholly where no gap
+# is wanted, by nothing from this gap on. Edges of lips are known to no better than that, those of open ones
+# worse, and too little leaves a line of teeth or dark between them, which looks and measures open.
+_PRESSED_BELOW, _PRESS_CLOSED, _PRESS_OPEN, _MOST_PRESS = 0.03, 0.015, 0.03, 0.035
+# Gap of a moment from which on its lips are open. The least gap that is wanted: where a detector sees closed
+# lips open.
+_OPEN, _LEAST_WANTED = 0.03, -0.02
 
 _WIDTH, _CHIN_DOWN, _UPPER_DOWN, _LOWER_DOWN = (
     LIP_SHAPE.index(name) for name in ("width", "chin", "upper_lip", "lower_lip")
@@ -77,13 +81,14 @@ def bent_lips(mouth: Array, change: Array) -> Array:
 
     gaps = np.maximum(mouth[lower, 1] - mouth[upper, 1], 0)
     gap = float(gaps.mean())
-    wanted = float(np.clip(gap + change[:LIP_GAPS].mean(), -_PRESSED_BELOW, max(_WIDEST, gap)))
+    wanted = float(np.clip(gap + change[:LIP_GAPS].mean(), _LEAST_WANTED, max(_WIDEST, gap)))
     bump = (1 - across[upper] ** 2).clip(0, 1) ** _BUMP
     if wanted <= gap:
         new = gaps * (max(wanted, 0.0) / max(gap, 1e-6))
     else:
         new = gaps + (wanted - gap) * bump / max(bump.mean(), 1e-3)
-    new = new - _PRESS * max(0.0, 1 - wanted / _PRESSED_BELOW) * bump
+    press = float(np.interp(gap, [0, _OPEN], [_PRESS_CLOSED, _PRESS_OPEN]))
+    new = new - min(press * max(0.0, 1 - wanted / _PRESSED_BELOW), _MOST_PRESS) * bump
     grown = new - gaps
     up = float(np.clip(change[_UPPER_DOWN], -_UPPER_REACH, _UPPER_REACH))
     low = float(np.clip(change[_LOWER_DOWN], -_LIP_REACH, _LIP_REACH))

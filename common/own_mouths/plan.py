@@ -27,7 +27,7 @@ _PROFILE_TOLERANCE = 0.3
 _BEYOND, _BEYOND_FREE = 1.5, 0.25
 # Lips that shall be closed: cost of a moment's gap, the gap that is free,
 # and the cost in silence, where a jump is not seen.
-_CLOSED, _CLOSED_FREE, _SILENT = 0.7, 0.1, 6.0
+_CLOSED, _CLOSED_FREE, _SILENT = 3.0, 0.1, 6.0
 # Blur: cost per squared difference of log sharpness of a moment that is softer than the frame.
 _SOFTER, _SOFTER_FREE = 16.0, 0.25
 # A grimace is no speech: cost of an expression that is not the clip's usual one, and the most that it costs.

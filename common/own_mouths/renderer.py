@@ -18,7 +18,7 @@ from common.own_mouths.heads import Heads
 from common.own_mouths.occluders import REACH, Occluders, Roi
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
-from common.own_mouths.wanted import calibrated, wanted_shapes
+from common.own_mouths.wanted import calibrated, sharpened, wanted_shapes
 
 Array = NDArray[np.float64]
 
@@ -120,7 +120,8 @@ def build_renderer(
         config: what is done.
     """
     frames = np.concatenate([np.arange(run.start, run.stop) for run in runs])
-    wanted = wanted_shapes(features, times[frames], config.lead_frames)
+    said = sharpened(features) if config.calibrate else features
+    wanted = wanted_shapes(said, times[frames], config.lead_frames)
     if config.calibrate:
         wanted = calibrated(wanted, mouths.bank.shapes)
     heads = Heads.of(_rows(landmarks, frames))

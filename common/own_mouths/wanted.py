@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import grey_opening
+from scipy.ndimage import gaussian_filter1d, grey_opening
 
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, LIP_SHAPE_UNIT
 from common.own_mouths.goal import filmed_gap
@@ -16,14 +16,17 @@ FEATURE_RATE = 50.0
 FRAME_SECONDS = 0.04
 """A predicted shape is that of a frame's middle at 25 frames per second."""
 
-# The range of a mouth, by quantiles that a single odd frame does not move.
-_LOW, _HIGH = 0.05, 0.95
+# The range of a mouth, by quantiles that no odd frame moves. Lips of people who speak are closed in a quarter
+# of the frames; predicted ones, which are means over what lips may do, come near to it in fewer.
+_LOW, _HIGH = 0.10, 0.95
+# Predicted gaps are smoothed likewise: what is faster than this spread is made larger by a share of it.
+_SHARPER, _SHARPER_SECONDS = 0.4, 0.05
 # In silence a mouth that a detector sees open even when it is closed (a moustache) is closed by so much more.
 _MOST_PRESS = 0.4
 # Silence: the gap at which it fades, and the frames that it lasts at least.
 _SILENT_GAP, _SILENT_FRAMES = 0.4, 9
 # How far predicted gaps and movements are stretched towards what the clip's own mouth does.
-_GAP_GAIN = (0.75, 1.2)
+_GAP_GAIN = (0.68, 1.2)
 _MOVE_GAIN = (0.6, 1.6)
 # What a gap goes beyond what film can fill is drawn, and looks it: so much of it is left.
 _BEYOND_FILM = 0.5
@@ -48,6 +51,22 @@ def wanted_shapes(features: NDArray[np.floating], times: Array, lead_frames: flo
     return np.stack([np.interp(at, known, column) for column in shapes.T], axis=1)
 
 
+def sharpened(features: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Predicted lip shapes with gaps that open and close as briefly as lips do.
+
+    g + 0.4 (g - g * Gaussian of 50 ms): a predictor gives the mean of all that lips may do with a sound, at
+    times that differ by some frames, so that brief closures come out shallow.
+
+    Args:
+        features: (T, 7 or more) at 50 Hz, as :func:`wanted_shapes` takes them.
+    """
+    result = np.array(features)
+    gaps = result[:, :LIP_GAPS]
+    blurred = gaussian_filter1d(gaps, _SHARPER_SECONDS * FEATURE_RATE, axis=0, mode="nearest")
+    result[:, :LIP_GAPS] = gaps + _SHARPER * (gaps - blurred)
+    return result
+
+
 def closedness(gap: Array) -> Array:
     """exp(-gap / 0.4) of gaps (N,) in units of lip shape: 1 for closed lips."""
     return np.exp(-np.maximum(gap, 0) / _SILENT_GAP)
@@ -66,8 +85,8 @@ def silence(gap: Array) -> Array:
 def calibrated(wanted: Array, shown: Array) -> Array:
     """Predicted shapes in the range of a clip's own mouth.
 
-    Gaps: the low quantile (5 %) of the speech goes to 0, closed lips; the spread from it to the high one
-    (95 %) is multiplied by the square root of the ratio of the clip's and the speech's, held to 0.75 to 1.2:
+    Gaps: the low quantile (10 %) of the speech goes to 0, closed lips; the spread from it to the high one
+    (95 %) is multiplied by the square root of the ratio of the clip's and the speech's, held to 0.68 to 1.2:
     half of what the speaker does, half of what is usual. In silence lips are closed by what the clip's own
     low quantile is above 0. Where the mean gap is wider than the widest filmed mouth can be opened
     (:func:`common.own_mouths.goal.filmed_gap`), half of the rest is left out. Other values: the ratio of
