@@ -400,7 +400,7 @@ class TestCalibration:
         widest = float(own[:, :LIP_GAPS].mean(axis=1).max()) * LIP_SHAPE_UNIT
         filmed = filmed_gap(widest) / LIP_SHAPE_UNIT
         got = calibrated(said, own)[:, 1]
-        free = said[:, 1] * 0.68
+        free = said[:, 1] * 0.7
         beyond = np.maximum(free - filmed, 0)
         np.testing.assert_allclose(got, free - 0.5 * beyond, atol=0.02)
         assert (beyond > 0.5).sum() > 10

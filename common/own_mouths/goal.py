@@ -35,13 +35,12 @@ _UPPER_SHARE = 0.3
 # The chin's movement fades out along the jaw line with this spread.
 _JAW_SPREAD = 0.42
 _BUMP = 0.7
-# Lips that shall be closed are pressed together, the lower one laid over the upper one: wholly where no gap
-# is wanted, by nothing from this gap on. Edges of lips are known to no better than that, those of open ones
-# worse, and too little leaves a line of teeth or dark between them, which looks and measures open.
-_PRESSED_BELOW, _PRESS_CLOSED, _PRESS_OPEN, _MOST_PRESS = 0.03, 0.015, 0.03, 0.035
-# Gap of a moment from which on its lips are open. The least gap that is wanted: where a detector sees closed
-# lips open.
-_OPEN, _LEAST_WANTED = 0.03, -0.02
+# Lips that shall be closed are pressed together, the lower one over the upper one: by this much where no gap
+# is wanted, by nothing from a gap on. Edges of lips are known to no better than that, and too little leaves a
+# line of teeth or dark between them, which looks and measures open.
+_PRESSED_BELOW, _PRESS, _MOST_PRESS = 0.03, 0.03, 0.045
+# The least gap that is wanted: where a detector sees closed lips open.
+_LEAST_WANTED = -0.02
 
 _WIDTH, _CHIN_DOWN, _UPPER_DOWN, _LOWER_DOWN = (
     LIP_SHAPE.index(name) for name in ("width", "chin", "upper_lip", "lower_lip")
@@ -87,8 +86,7 @@ def bent_lips(mouth: Array, change: Array) -> Array:
         new = gaps * (max(wanted, 0.0) / max(gap, 1e-6))
     else:
         new = gaps + (wanted - gap) * bump / max(bump.mean(), 1e-3)
-    press = float(np.interp(gap, [0, _OPEN], [_PRESS_CLOSED, _PRESS_OPEN]))
-    new = new - min(press * max(0.0, 1 - wanted / _PRESSED_BELOW), _MOST_PRESS) * bump
+    new = new - min(_PRESS * max(0.0, 1 - wanted / _PRESSED_BELOW), _MOST_PRESS) * bump
     grown = new - gaps
     up = float(np.clip(change[_UPPER_DOWN], -_UPPER_REACH, _UPPER_REACH))
     low = float(np.clip(change[_LOWER_DOWN], -_LIP_REACH, _LIP_REACH))

@@ -18,7 +18,7 @@ FRAME_SECONDS = 0.04
 
 # The range of a mouth, by quantiles that no odd frame moves. Lips of people who speak are closed in a quarter
 # of the frames; predicted ones, which are means over what lips may do, come near to it in fewer.
-_LOW, _HIGH = 0.10, 0.95
+_LOW, _HIGH = 0.08, 0.95
 # Predicted gaps are smoothed likewise: what is faster than this spread is made larger by a share of it.
 _SHARPER, _SHARPER_SECONDS = 0.4, 0.05
 # In silence a mouth that a detector sees open even when it is closed (a moustache) is closed by so much more.
@@ -26,7 +26,7 @@ _MOST_PRESS = 0.4
 # Silence: the gap at which it fades, and the frames that it lasts at least.
 _SILENT_GAP, _SILENT_FRAMES = 0.4, 9
 # How far predicted gaps and movements are stretched towards what the clip's own mouth does.
-_GAP_GAIN = (0.68, 1.2)
+_GAP_GAIN = (0.7, 1.2)
 _MOVE_GAIN = (0.6, 1.6)
 # What a gap goes beyond what film can fill is drawn, and looks it: so much of it is left.
 _BEYOND_FILM = 0.5
@@ -85,8 +85,8 @@ def silence(gap: Array) -> Array:
 def calibrated(wanted: Array, shown: Array) -> Array:
     """Predicted shapes in the range of a clip's own mouth.
 
-    Gaps: the low quantile (10 %) of the speech goes to 0, closed lips; the spread from it to the high one
-    (95 %) is multiplied by the square root of the ratio of the clip's and the speech's, held to 0.68 to 1.2:
+    Gaps: the low quantile (8 %) of the speech goes to 0, closed lips; the spread from it to the high one
+    (95 %) is multiplied by the square root of the ratio of the clip's and the speech's, held to 0.7 to 1.2:
     half of what the speaker does, half of what is usual. In silence lips are closed by what the clip's own
     low quantile is above 0. Where the mean gap is wider than the widest filmed mouth can be opened
     (:func:`common.own_mouths.goal.filmed_gap`), half of the rest is left out. Other values: the ratio of
