@@ -37,10 +37,8 @@ _JAW_SPREAD = 0.42
 _BUMP = 0.7
 # Lips that shall be closed are pressed together, the lower one over the upper one: by this much where no gap
 # is wanted, by nothing from a gap on. Edges of lips are known to no better than that, and too little leaves a
-# line of teeth or dark between them, which looks and measures open.
-_PRESSED_BELOW, _PRESS, _MOST_PRESS = 0.03, 0.03, 0.045
-# The least gap that is wanted: where a detector sees closed lips open.
-_LEAST_WANTED = -0.02
+# line of teeth or dark between them, which looks and measures open. More draws other parts of them out.
+_PRESSED_BELOW, _PRESS = 0.03, 0.03
 
 _WIDTH, _CHIN_DOWN, _UPPER_DOWN, _LOWER_DOWN = (
     LIP_SHAPE.index(name) for name in ("width", "chin", "upper_lip", "lower_lip")
@@ -80,13 +78,13 @@ def bent_lips(mouth: Array, change: Array) -> Array:
 
     gaps = np.maximum(mouth[lower, 1] - mouth[upper, 1], 0)
     gap = float(gaps.mean())
-    wanted = float(np.clip(gap + change[:LIP_GAPS].mean(), _LEAST_WANTED, max(_WIDEST, gap)))
+    wanted = float(np.clip(gap + change[:LIP_GAPS].mean(), 0, max(_WIDEST, gap)))
     bump = (1 - across[upper] ** 2).clip(0, 1) ** _BUMP
     if wanted <= gap:
-        new = gaps * (max(wanted, 0.0) / max(gap, 1e-6))
+        new = gaps * (wanted / max(gap, 1e-6))
     else:
         new = gaps + (wanted - gap) * bump / max(bump.mean(), 1e-3)
-    new = new - min(_PRESS * max(0.0, 1 - wanted / _PRESSED_BELOW), _MOST_PRESS) * bump
+    new = new - _PRESS * max(0.0, 1 - wanted / _PRESSED_BELOW) * bump
     grown = new - gaps
     up = float(np.clip(change[_UPPER_DOWN], -_UPPER_REACH, _UPPER_REACH))
     low = float(np.clip(change[_LOWER_DOWN], -_LIP_REACH, _LIP_REACH))
