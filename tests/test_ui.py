@@ -128,6 +128,7 @@ def _walk(url: str, folder: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+        page.set_default_timeout(120_000)
         asked: set[str] = set()
         page.on("request", lambda request: asked.add(request.url))
         end = time.monotonic() + 120
@@ -145,7 +146,7 @@ def _walk(url: str, folder: Path) -> None:
         page.wait_for_selector("#video video")
         page.wait_for_selector("#voice canvas, #voice wave, #voice #waveform", state="attached")
         page.click("#show-faces")
-        page.wait_for_selector("#faces img", timeout=120_000)
+        page.wait_for_selector("#faces img")
         page.get_by_label("1", exact=True).check()
         page.click("#dub")
         page.wait_for_selector("#pair img", timeout=300_000)
@@ -161,6 +162,6 @@ def _walk(url: str, folder: Path) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.reload()
         page.locator("#history").get_by_text("completed").locator("visible=true").first.click()
-        page.wait_for_selector("#pair img", timeout=60_000)
+        page.wait_for_selector("#pair img")
         browser.close()
     assert all(one.startswith((url, "data:", "blob:")) for one in asked), asked
