@@ -118,8 +118,6 @@ def _serve(run: int, address: str, script: str) -> None:
             if key.data is None:
                 command = _accept(listening, events)
                 if command is not None:
-                    events.close()
-                    listening.close()
                     _end(lambda run=command: run(script))
             else:
                 key.data()
@@ -140,7 +138,9 @@ def _accept(listening: socket.socket, events: selectors.BaseSelector) -> Callabl
     words, environment, folder, numbers = json.loads(request)
     pid = os.fork()
     if pid == 0:
-        client.close()
+        # Now: their numbers may be those of the files.
+        for ours in (client, events, listening):
+            ours.close()
         os.setsid()
         # Above all numbers that are asked for first: one file's number may be another's place.
         high = [os.dup2(file, 1000 + place) for place, file in enumerate(files)]
@@ -201,7 +201,8 @@ def _end(command: Callable[[], None]) -> NoReturn:
 def _run(script: str, words: list[str], environment: dict[str, str], folder: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
-    # torchrun starts its processes with this one.
+    # What it starts in turn is a fork, too; torchrun asks the variable.
+    sys.executable = script
     os.environ.update(environment, PYTHON_EXEC=script)
     os.chdir(folder)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)

@@ -36,6 +36,20 @@ def test_files_that_are_inherited_keep_their_numbers() -> None:
     os.close(reading), os.close(writing)
 
 
+def test_low_numbers_of_files_are_free_for_the_command() -> None:
+    code = "import os; [os.write(number, b'x') for number in range(3, 10)]"
+    shell = '"$0" -c "$1" 3>&1 4>&1 5>&1 6>&1 7>&1 8>&1 9>&1'
+    done = subprocess.run(["sh", "-c", shell, forked_python(), code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "xxxxxxx", "")
+
+
+def test_what_the_command_starts_with_its_interpreter_is_a_fork_too() -> None:
+    inner = "import sys; print(len(sys.modules))"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    done = subprocess.run([forked_python(), "-c", code], capture_output=True, text=True)
+    assert int(done.stdout) > 1000, "libraries are loaded already"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_signals_reach_the_command(tmp_path: Path, number: signal.Signals) -> None:
     mark = tmp_path / "pid"
