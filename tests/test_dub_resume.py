@@ -276,12 +276,13 @@ def test_work_of_another_job_is_not_used(
     assert _made(job) == _made(other)
 
 
-@pytest.mark.parametrize("survivor", ["output", "report", "contact_sheet"])
 def test_killed_when_outputs_stand_already(
-    tmp_path: Path, folder: Path, pipeline: DubPipeline, survivor: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, folder: Path, pipeline: DubPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same command ends the job; another one, and one whose output was there before, are refused."""
-    job = _job(folder, tmp_path / "o.mp4")
+    """The same command ends the job, whichever output is there; one whose output was there is refused."""
+    place = tmp_path / "place"
+    place.mkdir()
+    job = _job(folder, place / "o.mp4")
 
     def dies(path: object, **_: object) -> None:
         raise _Killed
@@ -290,14 +291,18 @@ def test_killed_when_outputs_stand_already(
         patched.setattr("stage2_dubber.dub.resume.folder.shutil.rmtree", dies)
         pipeline(**job)
     before = _made(job)
-    for name in ("output", "report", "contact_sheet", "side_by_side"):
-        if name != survivor:
-            job[name].unlink()
     assert folder_of(job["output"]).is_dir()
-    pipeline(**job)
-    assert _made(job) == before and not folder_of(job["output"]).exists()
-    with pytest.raises(UserError, match="exists already"):
+    shutil.copytree(place, tmp_path / "left")
+    for survivor in ("output", "report", "contact_sheet"):
+        shutil.rmtree(place)
+        shutil.copytree(tmp_path / "left", place)
+        for name in ("output", "report", "contact_sheet", "side_by_side"):
+            if name != survivor:
+                job[name].unlink()
         pipeline(**job)
+        assert _made(job) == before and not folder_of(job["output"]).exists(), survivor
+        with pytest.raises(UserError, match="exists already"):
+            pipeline(**job)
 
 
 def test_outputs_that_stand_are_not_another_jobs(
