@@ -24,7 +24,7 @@ from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.resume.folder import passing_folder
 
-FRAMES, GROUP = 60, 12
+FRAMES, GROUP = 48, 12
 EDITED = range(26, 36)
 WIDTH, HEIGHT = 160, 120
 
