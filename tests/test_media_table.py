@@ -24,7 +24,7 @@ from stage2_dubber.dub.job import composited_frames, plan_face
 from stage2_dubber.dub.outputs import write_outputs
 from stage2_dubber.dub.request import DubRequest
 
-FRAMES = 10
+FRAMES = 8
 GRAIN = 2.0  # codes of 8 bits, before it is softened as film does
 BT601, BT709 = ColourTags(6, 6, 6, False), ColourTags(1, 1, 1, False)
 FULL, UNTAGGED = ColourTags(1, 1, 1, True), ColourTags()
