@@ -17,7 +17,11 @@ from common.config import load_config
 from common.recipes.__main__ import main
 from common.recipes.schema import load_recipe
 from stage1_generator.config import Stage1Config
+from stage1_generator.language_switch.config import SwitchConfig
+from stage1_generator.language_switch.steps import PAIRS
 from stage2_dubber.config import Stage2Config
+from stage2_dubber.joint.config import JointTrainingConfig
+from stage2_dubber.joint.encode import JointEncodeConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECIPES = sorted((REPOSITORY / "configs" / "recipes").glob("*.yaml"))
@@ -98,6 +102,38 @@ def test_the_ablation_of_edidubs_options_is_understood_by_its_commands(
     ]
     outputs = {word for command in commands for word in command if word.startswith("--output=")}
     assert {f"--output={folder}" for folder in commands[-1][2:]} == outputs
+
+
+def test_pairs_of_two_languages_and_their_training_are_understood_by_the_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clips.csv").touch()
+    words = [
+        "--maker",
+        "models/a",
+        "--start",
+        "models/b",
+        "--clips",
+        str(tmp_path / "clips.csv"),
+        "--work",
+        str(tmp_path),
+    ]
+    words += ["--captions", "--sound", "pairs:lips.share=1", "encode:stride=8", "lora:train.max_steps=7"]
+    switch, encode, lora = _commands(capsys, "ltx2_switch", *words)
+    pairs = load_config(SwitchConfig, [], switch[3:])
+    assert pairs.script == str(tmp_path / "clips.csv") and not pairs.recordings and pairs.lips.share == 1
+    encoded = load_config(JointEncodeConfig, [], encode[3:])
+    assert encoded.data.shards == [f"{pairs.work}/{PAIRS}"] and encoded.captions and encoded.stride == 8
+    assert pairs.package != encoded.package
+    files = [word for word in lora if word.endswith(".yaml")]
+    training = load_config(JointTrainingConfig, files, _words_after(lora, files))
+    assert training.data.shards == [encoded.output] and training.train.init_from == encoded.package
+    assert (
+        training.joint.captions
+        and training.joint.audio == "generated"
+        and training.geometry.clip_frames == 57
+    )
+    assert training.train.max_steps == 7
 
 
 def _words_after(command: list[str], files: list[str]) -> list[str]:

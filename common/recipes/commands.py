@@ -123,9 +123,8 @@ class Commands:
             words += ["--config", *self._configs(name, values)]
         words += [f"{key}={value}" for key, value in self._settings(name, minutes, values).items()]
         own = self.request.own_words.get(settings_name_of(name, step), [])
-        if not step.configs:
-            return [*words, *(word for word in own if word.startswith("--"))]
-        return [*words, *self.request.words, *(word for word in own if not word.startswith("--"))]
+        own = [word for word in own if step.takes_settings != word.startswith("--")]
+        return [*words, *(self.request.words if step.configs else []), *own]
 
     def _configs(self, name: str, values: dict[str, Any]) -> list[str]:
         """The recipe's files and the user's; one of the recipe's gives way to the user's of the same name."""
@@ -203,8 +202,8 @@ class Commands:
         for part, words in self.request.own_words.items():
             steps = [step for name, step in self.recipe.steps.items() if settings_name_of(name, step) == part]
             for word in words:
-                if not any(bool(step.configs) != word.startswith("--") for step in steps):
-                    form = "key=value" if any(step.configs for step in steps) else "--option=value"
+                if not any(step.takes_settings != word.startswith("--") for step in steps):
+                    form = "key=value" if any(step.takes_settings for step in steps) else "--option=value"
                     raise UserError(f"'{part}:{word}' is no setting of {part}, which takes {form}.")
         planned = self.request.dry_run and self.recipe.dry_run is not DryRun.commands
         for name in self.selected():

@@ -125,6 +125,11 @@ class Step:
     fixed_clips: bool = False
     """The parameter `batch` is not for this one."""
 
+    @property
+    def takes_settings(self) -> bool:
+        """Whether its command takes key=value, not --option=value."""
+        return bool(self.configs or self.settings)
+
 
 class DryRun(str, Enum):
     """What --dry-run does."""
