@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -136,17 +136,13 @@ def _structured(schema: Any) -> DictConfig:
     return copy.deepcopy(_defaults(schema))
 
 
-def _hints(schema: Any) -> dict[str, Any]:
-    return _resolved_hints(schema)
-
-
 _defaults = cache(OmegaConf.structured)
-_resolved_hints = cache(get_type_hints)
+_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 
 
 def _merge(config: DictConfig, schema: type, layer: DictConfig, origin: str) -> None:
     """Lay ``layer`` over ``config`` in place: a copy for every word would take most of the time."""
-    _refuse_unknown(schema, OmegaConf.to_container(layer, resolve=False), origin, "", _all_keys(schema))
+    _refuse_unknown(schema, OmegaConf.to_container(layer, resolve=False), origin, "", schema)
     try:
         config.merge_with(layer)
     except OmegaConfBaseException as error:
@@ -154,13 +150,13 @@ def _merge(config: DictConfig, schema: type, layer: DictConfig, origin: str) -> 
         raise UserError(f"{origin}: {key} has the wrong type: {_first_line(error)}.") from error
 
 
-def _refuse_unknown(schema: Any, values: Any, origin: str, prefix: str, every_key: list[str]) -> None:
+def _refuse_unknown(schema: Any, values: Any, origin: str, prefix: str, root: type) -> None:
     if not isinstance(values, Mapping):
         raise UserError(f"{origin}: {prefix.rstrip('.')} must hold keys of its own, not {values!r}.")
     hints = _hints(schema)
     for key, value in values.items():
         if key not in hints:
-            nearest = _nearest(prefix, str(key), hints, every_key)
+            nearest = _nearest(prefix, str(key), hints, _all_keys(root))
             meant = (
                 f"the nearest valid key is {nearest}"
                 if nearest
@@ -168,7 +164,7 @@ def _refuse_unknown(schema: Any, values: Any, origin: str, prefix: str, every_ke
             )
             raise UserError(f"{origin}: unknown key {prefix}{key}; {meant}.")
         if is_dataclass(hints[key]):
-            _refuse_unknown(hints[key], value, origin, f"{prefix}{key}.", every_key)
+            _refuse_unknown(hints[key], value, origin, f"{prefix}{key}.", root)
 
 
 def _nearest(prefix: str, key: str, siblings: Iterable[str], every_key: list[str]) -> str | None:
