@@ -124,7 +124,7 @@ class Commands:
         words += [f"{key}={value}" for key, value in self._settings(name, minutes, values).items()]
         own = self.request.own_words.get(settings_name_of(name, step), [])
         own = [word for word in own if step.takes_settings != word.startswith("--")]
-        return [*words, *(self.request.words if step.configs else []), *own]
+        return [*words, *(self.request.words if step.takes_settings else []), *own]
 
     def _configs(self, name: str, values: dict[str, Any]) -> list[str]:
         """The recipe's files and the user's; one of the recipe's gives way to the user's of the same name."""

@@ -128,7 +128,7 @@ class Step:
     @property
     def takes_settings(self) -> bool:
         """Whether its command takes key=value, not --option=value."""
-        return bool(self.configs or self.settings)
+        return bool(self.configs or self.uses or self.settings)
 
 
 class DryRun(str, Enum):
