@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stage2_dubber.dub.faces.choice import AUTO
 from stage2_dubber.dub.length.options import Length
 from stage2_dubber.dub.locate import default_model_path
 from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
@@ -54,7 +55,7 @@ class ChooseFace:
     @classmethod
     def INPUT_TYPES(cls) -> Sockets:
         return {
-            "required": {"video": ("VIDEO",), "face": ("STRING", {"default": "auto", "tooltip": _FACE_TIP})}
+            "required": {"video": ("VIDEO",), "face": ("STRING", {"default": AUTO, "tooltip": _FACE_TIP})}
         }
 
     def choose(self, video: Any, face: str) -> tuple[str, Any]:
@@ -96,7 +97,7 @@ class DubVideo:
         }
 
     def dub(
-        self, package: Any, video: Any, audio: Any, length: str, seed: int, face: str | None = None
+        self, package: Any, video: Any, audio: Any, length: str, seed: int, face: str = AUTO
     ) -> tuple[Any]:
         from comfy_api.latest import InputImpl
 
@@ -104,8 +105,15 @@ class DubVideo:
 
         folder = _new_folder()
         output = folder / "dubbed.mp4"
-        options = {"length": length, "seed": seed, **({} if face is None else {"face": face})}
-        package(video_file(video, folder), audio_file(audio, folder), output, progress=_Progress(), **options)
+        package(
+            video_file(video, folder),
+            audio_file(audio, folder),
+            output,
+            progress=_Progress(),
+            length=length,
+            seed=seed,
+            face=face,
+        )
         return (InputImpl.VideoFromFile(str(output)),)
 
 
@@ -130,15 +138,21 @@ class DubImages:
         }
 
     def dub(
-        self, package: Any, images: Any, audio: Any, fps: float, seed: int, face: str | None = None
+        self, package: Any, images: Any, audio: Any, fps: float, seed: int, face: str = AUTO
     ) -> tuple[Any]:
         from bootdub.comfyui.media import audio_file, images_file, read_images
 
         folder = _new_folder()
         output = folder / "dubbed.mkv"
-        options = {"lossless": True, "seed": seed, **({} if face is None else {"face": face})}
-        source = images_file(images, fps, folder)
-        package(source, audio_file(audio, folder), output, progress=_Progress(), **options)
+        package(
+            images_file(images, fps, folder),
+            audio_file(audio, folder),
+            output,
+            progress=_Progress(),
+            lossless=True,
+            seed=seed,
+            face=face,
+        )
         return (read_images(output),)
 
 
@@ -174,7 +188,6 @@ class _Progress:
 
         self._stop: Callable[[], None] = throw_exception_if_processing_interrupted
         self._bar = ProgressBar
-
         self._stage, self._shown = "", None
 
     def __call__(self, stage: str, done: float, total: float | None) -> None:
