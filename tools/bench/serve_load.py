@@ -90,7 +90,9 @@ def _kill_until_done(store: JobStore, supervisor: Supervisor, draw: random.Rando
     kills, due = 0, time.monotonic() + draw.expovariate(1 / mean)
     while any(n for state, n in store.counts().items() if not state.ended):
         time.sleep(0.1)
-        busy = [job.pid for job in store.jobs(states=[JobState.processing]) if job.pid]
+        # A job whose workers die again and again is ended, rightly: none is killed in its last attempt.
+        going = [job for job in store.jobs(states=[JobState.processing]) if job.attempts < store.attempts]
+        busy = [job.pid for job in going if job.pid]
         if time.monotonic() > due and busy:
             with suppress(ProcessLookupError):
                 os.kill(draw.choice(busy), signal.SIGKILL)
