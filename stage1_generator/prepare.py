@@ -291,7 +291,10 @@ class _Preparation:
         write_json(folder / "meta.json", meta)
 
     def _occluder(self, crops: CropTrack, rows: NDArray[np.int64], size: int) -> NDArray[np.uint8] | None:
-        """The crop's view of the user's occluder mask, (N, S, ceil(S / 8)) packed; None without one."""
+        """The crop's view of the user's occluder mask, (N, S, ceil(S / 8)) packed.
+
+        None without a mask, or where it covers nothing of the crop in any frame.
+        """
         if self.video.track is None:
             return None
         with safe_open(self.video.track, framework="numpy") as track:
@@ -308,7 +311,8 @@ class _Preparation:
                 mask = (masks[row : row + 1][0] > 0).astype(np.uint8) * 255
                 warped = cv2.warpAffine(mask, crops.matrix(i, size), (size, size), flags=cv2.INTER_LINEAR)
                 packed.append(pack_mask(warped[None] > 0)[0])
-        return np.stack(packed)
+        masks_in_crop = np.stack(packed)
+        return masks_in_crop if masks_in_crop.any() else None
 
 
 def _model_frames(reader: Iterable[Frame], indices: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,16 @@ from training_toys import run_editor, saved, stage2_config, toy_face, toy_vae, w
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
+from bootdub.serve.dubbing import JobDubber
+from bootdub.serve.job_options import options_of_upload
+from bootdub.serve.schemas import GenerationSettings
+from bootdub.serve.settings import ServeSettings
+from bootdub.serve.store import JobStore
 from common.data.config import DegradedLipsConfig
 from common.data.degraded_lips import degrade_lips, draw_degraded_lips, mouth_opacity
 from common.errors import UserError
 from common.face.masks import lip_mask, mouth_mask
+from common.files import read_json
 from common.lip_shapes.encoder import LipEncoder
 from common.lip_shapes.model import LipShapePredictor
 from common.media import read_frames
@@ -30,6 +37,8 @@ from common.models.package_info import read_info, write_info
 from common.training.draws import Draw
 from common.training.launch import open_shards
 from common.training.loading import Assemble
+from evaluation.manifest import Case, Kind
+from evaluation.systems import build_systems
 from stage2_dubber.config import check
 from stage2_dubber.distillation.config import StudentConfig, check_student
 from stage2_dubber.dub import outputs
@@ -314,6 +323,49 @@ def test_dry_run_names_the_refiner_and_other_packages_are_refused(folder: Path, 
     ):
         done = run(model, refine)
         assert done.exit_code == 2 and said in done.stderr, done.stderr
+
+
+def test_the_evaluation_measures_dubs_with_refined_lips(folder: Path, tmp_path: Path) -> None:
+    words = f"{folder / 'editor'}?num_steps=1&passes=1"
+    plain, refined = build_systems([words, f"{words}&refine={folder / 'refiner'}"])
+    assert refined.name == f"{plain.name}-refiner" and refined.fingerprint != plain.fingerprint
+    track = tmp_path / "track.json"
+    track.write_text(json.dumps({"boxes": [list(BOX)] * FRAMES}))
+    case = Case("c", folder / "v.mkv", folder / "a.wav", Kind.cross, track=track)
+    shown = [
+        read_frames(system.dub(case, case.video, tmp_path / f"{system.name}.mkv").path)
+        for system in (plain, refined)
+    ]
+    assert np.abs(shown[0].astype(int) - shown[1]).max() > 0
+    for other, said in (("editor", "wants one that refines lips"), ("nothing", "no model package there")):
+        with pytest.raises(UserError, match=said):
+            build_systems([f"{words}&refine={folder / other}"])
+
+
+def test_a_service_refines_the_lips_of_all_its_dubs(folder: Path, tmp_path: Path) -> None:
+    settings = ServeSettings(work=tmp_path / "work", model=folder / "editor", refine=folder / "refiner")
+    store = JobStore(settings.work)
+    wanted = GenerationSettings.model_validate({"options": {"box": list(BOX), "renderer": "editor"}})
+    id = store.new_folder()
+    for name, file in (("video.mkv", "v.mkv"), ("audio.wav", "a.wav")):
+        shutil.copyfile(folder / file, store.job_folder(id) / name)
+    store.add(options_of_upload(wanted, settings, "video.mkv", "audio.wav"), id=id, most=1)
+    pipeline = DubPipeline.from_pretrained(folder / "editor")
+    with store.claim() as job:
+        assert job is not None
+        JobDubber(settings, store, lambda preset: pipeline)(job, lambda *told: None)
+    assert read_json(store.job_folder(id) / "report.json")["refined_by"] == str(folder / "refiner")
+    with pytest.raises(UserError, match="wants one that refines lips"):
+        replace(settings, refine=folder / "editor")
+
+
+@pytest.mark.parametrize("command", ["serve", "ui"])
+def test_the_refiner_of_a_service_is_checked_before_it_starts(
+    folder: Path, tmp_path: Path, command: str
+) -> None:
+    words = [command, "--work", tmp_path, "--model", folder / "editor", "--refine", folder / "editor"]
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 2 and "wants one that refines lips" in done.stderr, done.stderr
 
 
 def test_a_job_with_refined_lips_is_another_job(folder: Path, tmp_path: Path) -> None:

@@ -102,6 +102,19 @@ def test_the_ablation_of_edidubs_options_is_understood_by_its_commands(
     ]
     outputs = {word for command in commands for word in command if word.startswith("--output=")}
     assert {f"--output={folder}" for folder in commands[-1][2:]} == outputs
+    started = _commands(
+        capsys, "edidub", *words, "--start", str(tmp_path / "editor"), "--parts", "start,training"
+    )
+    given = [_settings(command) for command in started]
+    made = [one["train.output"] for one in given[:3]]
+    assert [one["train.init_from"] for one in given] == [
+        *3 * [str(tmp_path / "editor")],
+        *(made[kind] for kind in (0, 1, 0, 0, 2)),
+    ]
+    for start, training in ((0, 3), (1, 4), (2, 7)):
+        for name in ("speech.path", "model.audio_channels"):
+            assert given[start].get(name) == given[training].get(name)
+    assert [one.get("model.speech_injection") for one in given[:2]] == ["cross_attention", "adain"]
 
 
 def test_pairs_of_two_languages_and_their_training_are_understood_by_the_commands(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from stage1_clips import write_clip, write_config
 from training_toys import run_editor
 
@@ -91,6 +92,19 @@ def test_they_are_chosen_when_faces_are_prepared_and_stored_in_the_shards(
         "train.max_steps=1",
     ]
     run_editor(tmp_path, *sets, "train.global_batch_size=2")
+
+
+def test_a_mask_that_covers_nothing_is_no_occluder(words: list[str], tmp_path: Path) -> None:
+    """As of drawn characters, whose tracks have a mask with or without an occluder."""
+    track = tmp_path / "videos" / "two.track.safetensors"
+    arrays = load_file(track)
+    save_file({**arrays, "occluder": np.zeros_like(arrays["occluder"])}, track)
+    words += [f"{CHOICE}=random"]
+    assert prepare.main(words) == 0 and pack.main(words) == 0
+    entries = {entry.id: entry for entry in load_prepared(tmp_path / "work" / "prepared")}
+    assert all(entry.track().occluder is None for entry in entries.values())
+    samples = list(ShardDataset(tmp_path / "work" / "pairs_reference_frames"))
+    assert {entries[sample.meta["entry"]].speaker for sample in samples} == {"a", "b"}
 
 
 def test_values_that_are_none_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from bootdub.cli.options import (
     LimitOption,
     ModelOption,
     PresetOption,
+    RefineOption,
     parse_box,
     use_limits,
 )
@@ -119,13 +120,7 @@ def dub(
             "frame is the whole picture (for LTX-2). Default: what the model's package says (docs/import.md)."
         ),
     ] = None,
-    refine: Annotated[
-        Path | None,
-        typer.Option(
-            help="Package of a model that refines the new lips, whatever has drawn them (docs/edidub.md).",
-            metavar="PACKAGE",
-        ),
-    ] = None,
+    refine: RefineOption = None,
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Also write a PNG with source and dubbed faces.")
     ] = None,

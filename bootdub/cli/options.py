@@ -89,6 +89,13 @@ LimitOption = Annotated[
 ModelOption = Annotated[
     Path | None, typer.Option(help="Model package folder; else $BOOTDUB_MODEL or the installed one.")
 ]
+RefineOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Package of a model that refines the new lips, whatever has drawn them (docs/edidub.md).",
+        metavar="PACKAGE",
+    ),
+]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes the GPU where there is one.")]
 
 

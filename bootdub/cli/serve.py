@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption, ModelOption, PresetOption
+from bootdub.cli.options import (
+    Device,
+    DeviceOption,
+    Dtype,
+    LimitOption,
+    ModelOption,
+    PresetOption,
+    RefineOption,
+)
 from bootdub.serve.settings import MOST_MEGABYTES, ServeSettings, require_keys
 
 _KEYS = "Keys"
@@ -41,6 +49,7 @@ def serve(
     dtype: Annotated[Dtype, typer.Option(help="Of the weights, as of dub.")] = Dtype.auto,
     preset: PresetOption = None,
     limit: LimitOption = None,
+    refine: RefineOption = None,
     new_key: Annotated[
         str | None, typer.Option(metavar="NAME", help="Make a key, print it and stop.", rich_help_panel=_KEYS)
     ] = None,
@@ -78,6 +87,7 @@ def serve(
             megabytes=megabytes,
             minutes=minutes,
             limits=tuple(limit or ()),
+            refine=None if refine is None else refine.resolve(),
             public_url=public_url,
             device=device.value,
             dtype=dtype.value,

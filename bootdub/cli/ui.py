@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption, ModelOption
+from bootdub.cli.options import Device, DeviceOption, Dtype, LimitOption, ModelOption, RefineOption
 from bootdub.serve.settings import ServeSettings
 
 
@@ -21,6 +21,7 @@ def ui(
     device: DeviceOption = Device.auto,
     dtype: Annotated[Dtype, typer.Option(help="Of the weights, as of dub.")] = Dtype.auto,
     limit: LimitOption = None,
+    refine: RefineOption = None,
 ) -> None:
     """A page in the browser of this machine: video and voice in, dub out (docs/service.md)."""
     with clean_errors():
@@ -35,6 +36,7 @@ def ui(
             work=work.resolve(),
             model=(model or default_model_path()).resolve(),
             keep_hours=keep_hours,
+            refine=None if refine is None else refine.resolve(),
             limits=tuple(limit or ()),
             device=device.value,
             dtype=dtype.value,

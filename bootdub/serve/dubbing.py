@@ -107,7 +107,7 @@ class JobDubber:
             name: self._input(folder, f"audio-{number}", place)
             for number, (name, place) in enumerate(asked["audios"].items())
         }
-        options = dict(asked["dub"])
+        options = {**asked["dub"], "refine": self._settings.refine}
         if asked["boxes"] is not None:
             options["track"] = folder / "boxes.json"
             write_json(options["track"], {"boxes": asked["boxes"]})

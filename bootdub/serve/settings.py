@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
+from stage2_dubber.dub.refining.checks import check_refiner
 
 MOST_MEGABYTES, MOST_HOURS = 2000, 0.5
 
@@ -28,11 +29,12 @@ class ServeSettings:
         minutes: of computing that one job may take.
         limits: ``NAME=VALUE`` words as of ``--limit``.
         model: folder of the model package.
+        refine: folder of a package that refines the lips of every dub; None: none does.
         public_url: what clients reach it by, for links in webhooks; empty: links there are paths.
         device, dtype, preset: as of ``bootdub batch``.
 
     Raises:
-        UserError: a value makes no sense.
+        UserError: a value makes no sense, or ``refine`` is no such package.
     """
 
     work: Path
@@ -46,6 +48,7 @@ class ServeSettings:
     megabytes: float = MOST_MEGABYTES
     minutes: float = 240
     limits: tuple[str, ...] = ()
+    refine: Path | None = None
     public_url: str = ""
     device: str = "auto"
     dtype: str = "auto"
@@ -59,6 +62,8 @@ class ServeSettings:
                 raise UserError(
                     f"--{name.replace('_', '-')} is {getattr(self, name)}: give a positive number."
                 )
+        if self.refine is not None:
+            check_refiner(self.refine)
 
     @property
     def most_bytes(self) -> int:

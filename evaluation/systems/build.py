@@ -15,15 +15,25 @@ from common.own_mouths.config import OwnMouthsConfig, Renderer
 from evaluation.systems.base import System
 from evaluation.systems.given import CopySystem, FolderSystem
 from stage2_dubber.dub.compositing.options import Compositing
+from stage2_dubber.dub.refining.checks import check_refiner
 from stage2_dubber.dub.speaking.options import AudioRole
 
 COPY = "copy"
+
+
+def _refiner(text: str) -> Path:
+    """Raises UserError where there is no package that refines lips."""
+    check_refiner(Path(text))
+    return Path(text)
+
+
 # What a stage-2 package can be told behind a question mark.
 _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     **SamplingOptions.types(),
     "compositing": Compositing,
     "renderer": Renderer,
     "audio_role": AudioRole,
+    "refine": _refiner,
 }
 _OWN_MOUTHS = "own_mouths."
 
@@ -49,9 +59,9 @@ def build_system(text: str, device: str = "cpu", sampling: SamplingOptions | Non
 
     WHAT is ``copy`` (the untouched input), the folder of a model package of either stage, or a folder of
     videos that another program has made. Packages of stage 2 take options: the fields of
-    :class:`common.diffusion.options.SamplingOptions`, ``compositing``, ``renderer``, ``audio_role``, and
-    ``own_mouths.FIELD`` for the fields of :class:`common.own_mouths.config.OwnMouthsConfig`; their names are
-    then made of folder and options.
+    :class:`common.diffusion.options.SamplingOptions`, ``compositing``, ``renderer``, ``audio_role``,
+    ``refine`` (the folder of a package that refines lips), and ``own_mouths.FIELD`` for the fields of
+    :class:`common.own_mouths.config.OwnMouthsConfig`; their names are then made of folder and options.
 
     Args:
         sampling: of packages of stage 2; None: the package's own. An option in the text wins.
@@ -71,7 +81,7 @@ def build_system(text: str, device: str = "cpu", sampling: SamplingOptions | Non
         system.name = name or system.name
         return system
     folder = Path(what)
-    name = _safe(name or "-".join([folder.name, *(value for _, value in parse_qsl(query))]))
+    name = _safe(name or "-".join([folder.name, *(Path(value).name for _, value in parse_qsl(query))]))
     if not (folder / METADATA_FILE).is_file():
         return FolderSystem(name, folder)
     # Networks are imported only where they are used.

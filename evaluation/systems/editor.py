@@ -37,9 +37,10 @@ class EditorSystem:
         own_mouths: OwnMouthsConfig | None = None,
         sampling: SamplingOptions | None = None,
         audio_role: AudioRole = AudioRole.speech,
+        refine: Path | None = None,
     ) -> None:
         """What is None: as ``bootdub dub`` has it without the option. ``audio_role`` voice: the model says
-        the row's text in the voice of its video."""
+        the row's text in the voice of its video. ``refine``: a package that refines the lips of its dubs."""
         self.name = name
         self.package = package
         self.device = device
@@ -48,6 +49,7 @@ class EditorSystem:
         self.renderer = renderer or read_info(package).renderer
         self.own_mouths = own_mouths or OwnMouthsConfig()
         self.audio_role = audio_role
+        self.refine = refine
         facts = {
             "package": package_digest(package),
             "compositing": self.compositing.value,
@@ -56,6 +58,8 @@ class EditorSystem:
         }
         if audio_role is AudioRole.voice:
             facts["audio_role"] = audio_role.value
+        if refine is not None:
+            facts["refine"] = package_digest(refine)
         if self.sampling.seed:
             facts["seed"] = self.sampling.seed
         if self.renderer is not Renderer.editor:
@@ -84,6 +88,7 @@ class EditorSystem:
                 audio_role=self.audio_role,
                 text=case.text if speaks else None,
                 language=case.language if speaks else None,
+                refine=self.refine,
             )
             result = self._pipeline.run(request)
         return DubbedFile(output, sum(result.seconds.values()), result.seams)
