@@ -153,11 +153,12 @@ class CaseLoader:
         """(N,) opening of the mouth that the speech came from."""
         if case.audio is None:
             return None
+        late = round(case.sound_delay * RATE)
         if case.audio.resolve() == case.video.resolve():
-            return source.opening
+            return _of_length(_delayed(source.opening, late), len(source))
         known = _tracked(case.audio_track, "opening")
         if known is not None:
-            return _of_length(known.astype(np.float64), len(source))
+            return _of_length(_delayed(known.astype(np.float64), late), len(source))
         if not has_picture(case.audio):
             return None
         with VideoReader(case.audio) as reader:
@@ -166,7 +167,7 @@ class CaseLoader:
             track = track_face(images, self._finder(case.audio_track))
         if not track.present.any():
             return None
-        return _of_length(mouth_opening(track.landmarks)[shown], len(source))
+        return _of_length(_delayed(mouth_opening(track.landmarks)[shown], late), len(source))
 
 
 def has_picture(path: Path) -> bool:
@@ -184,6 +185,11 @@ def _speech(case: Case, frames: int) -> NDArray[np.float32]:
         return np.zeros(samples, np.float32)
     sound = load_audio(case.audio, SAMPLE_RATE)[:samples]
     return np.pad(sound, (0, samples - len(sound)))
+
+
+def _delayed(curve: Curve, frames: int) -> Curve:
+    """Later by so many frames, earlier where negative; what comes in is unknown."""
+    return np.pad(curve[max(0, -frames) :], (max(0, frames), 0), constant_values=np.nan)
 
 
 def _of_length(curve: Curve, count: int) -> Curve:

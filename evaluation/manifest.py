@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,14 @@ from common.languages import language_name
 from evaluation.metrics.base import Kind
 
 REQUIRED = ("video", "audio")
-OPTIONAL = ("name", "group", "truth", "track", "audio_track", "scene", "text", "language")
+OPTIONAL = ("name", "group", "truth", "track", "audio_track", "sound_delay", "scene", "text", "language")
 NOTES = ("score", "most", "frames")
 """Columns that curation writes for people to read."""
 SILENCE = "silence"
 SELF = "self"
 DEFAULT_GROUP = "all clips"
+MOST_DELAY = 1.0
+"""Seconds: a recording whose sound is further from its picture than that is of no use for comparisons."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Case:
         truth: the video as it should become, frame by frame; None where it is not known.
         track: where the face is (and what covers it), as ``bootdub dub --track`` takes it.
         audio_track: the same for the video that the speech comes from, whose mouth is compared with.
+        sound_delay: seconds by which the sound of ``audio`` comes after its own picture, negative where it
+            comes before it: a dub follows the sound, and is compared with the mouth that made it.
         scene: JSON of a drawn character, by which mouths are measured exactly.
         text: the words of the speech, for word errors of systems that make the speech themselves.
         language: of ``text``, its code, for systems that speak it.
@@ -48,6 +53,7 @@ class Case:
     truth: Path | None = None
     track: Path | None = None
     audio_track: Path | None = None
+    sound_delay: float = 0.0
     scene: Path | None = None
     text: str | None = None
     language: str | None = None
@@ -64,9 +70,9 @@ def read_manifest(path: PathLike, left_out: list[str] | None = None) -> list[Cas
     """Read and check a manifest.
 
     A CSV (UTF-8) with a heading. Columns: ``video`` and ``audio``; optional ``name`` (else that of the two
-    files), ``group``, ``truth``, ``track``, ``audio_track``, ``scene``, ``text``,
-    ``language``. Paths are relative to the manifest. ``audio`` may be ``silence``, or ``self`` for the
-    video's own sound.
+    files), ``group``, ``truth``, ``track``, ``audio_track``, ``sound_delay``,
+    ``scene``, ``text``, ``language``. Paths are relative to the manifest. ``audio`` may be ``silence``, or
+    ``self`` for the video's own sound.
 
     Args:
         path: the CSV.
@@ -74,7 +80,8 @@ def read_manifest(path: PathLike, left_out: list[str] | None = None) -> list[Cas
             appended here; the other rows are read.
 
     Raises:
-        UserError: no such file, an unknown or missing column, a missing file, a name that occurs twice.
+        UserError: no such file, an unknown or missing column, a missing file, a name that occurs twice, a
+            ``sound_delay`` that is no number of seconds up to one.
     """
     source = require_file(path, "manifest")
     try:
@@ -144,10 +151,24 @@ def _case(source: Path, line: int, row: dict[str, str | None]) -> Case:
         truth=located("truth"),
         track=located("track"),
         audio_track=located("audio_track"),
+        sound_delay=_delay(source, line, values["sound_delay"]),
         scene=located("scene"),
         text=values["text"] or None,
         language=_language(source, line, values["language"]),
     )
+
+
+def _delay(source: Path, line: int, word: str) -> float:
+    try:
+        delay = float(word or 0)
+    except ValueError:
+        delay = math.nan
+    if not abs(delay) <= MOST_DELAY:
+        raise UserError(
+            f"The manifest '{source}', line {line}, has the sound_delay '{word}': give the seconds by which "
+            f"the sound comes after the picture, from -{MOST_DELAY:g} to {MOST_DELAY:g}."
+        )
+    return delay
 
 
 def _language(source: Path, line: int, code: str) -> str | None:
@@ -216,6 +237,7 @@ def _probe(case: Case, probe: Kind) -> Case:
         # What is true of other words is not true of these: of its own words the video itself is the truth.
         truth=None if probe is Kind.silence else case.video,
         audio_track=None if probe is Kind.silence else case.track,
+        sound_delay=0.0,
         text=None,
         language=None,
         base=case.name,

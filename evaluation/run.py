@@ -111,6 +111,7 @@ class Evaluation:
         key = key_of(
             case=self._contents.of_case(case),
             group=case.group,
+            sound_delay=case.sound_delay,
             dub=self._contents.of(dubbed.path),
             first=self._contents.of(first) if first is not None else None,
             seams=dubbed.seams,

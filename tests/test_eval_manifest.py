@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from evaluation.manifest import Case, read_manifest, with_probes
+from evaluation.manifest import PROBES, Case, read_manifest, with_probes
 from evaluation.metrics.base import Kind
 
 
@@ -46,6 +46,9 @@ def test_rows_are_read_with_paths_relative_to_the_manifest(folder: Path) -> None
         ("video,audio,name\na.mp4,b.mp4,../up\n", "use a name that a file may have"),
         ("video,audio\na.mp4,b.mp4,more\n", "line 2, has not as many cells"),
         ("video,audio\na.mp4\n", "line 2, has not as many cells"),
+        ("video,audio,sound_delay\na.mp4,b.mp4,late\n", "line 2, has the sound_delay 'late'"),
+        ("video,audio,sound_delay\na.mp4,b.mp4,nan\n", "line 2, has the sound_delay 'nan'"),
+        ("video,audio,sound_delay\na.mp4,b.mp4,-1.5\n", "give the seconds by which the sound comes after"),
         ("video,audio,language\na.mp4,b.mp4,xx\n", "line 2: There is no language 'xx'"),
     ],
 )
@@ -53,6 +56,14 @@ def test_bad_manifests_are_refused_by_a_sentence(folder: Path, text: str, words:
     with pytest.raises(UserError) as refused:
         read_manifest(manifest(folder, text))
     assert words in str(refused.value)
+
+
+def test_the_delay_of_a_recording_is_not_that_of_its_rows_probes(folder: Path) -> None:
+    late, plain = read_manifest(
+        manifest(folder, "video,audio,sound_delay\na.mp4,b.mp4,-0.08\nb.mp4,a.mp4,\n")
+    )
+    assert (late.sound_delay, plain.sound_delay) == (-0.08, 0)
+    assert {case.sound_delay for case in with_probes([late], PROBES)[1:]} == {0}
 
 
 def test_probes_follow_their_rows_once_per_video(folder: Path) -> None:

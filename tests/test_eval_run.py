@@ -21,6 +21,7 @@ from common.errors import UserError
 from common.media import read_frames
 from common.rendered.clips import ClipRequest, make_clips
 from evaluation.command import EvaluationRequest, evaluate_cases, listening_items, plan_lines
+from evaluation.loading import CaseLoader
 from evaluation.manifest import Case, read_manifest
 from evaluation.results_file import read_json as read_results
 from evaluation.systems import build_system, build_systems
@@ -103,6 +104,19 @@ def test_dubs_are_real_videos_of_the_sources_length(done: Done, drawn: Path) -> 
         made = read_frames(done[0] / "dubs" / system / "one.mp4")
         assert made.shape == source.shape
         assert not np.array_equal(made, source)
+
+
+@pytest.mark.parametrize("frames", [0, 3, -2])
+def test_lips_are_compared_with_the_mouth_when_its_sound_is_heard(drawn: Path, frames: int) -> None:
+    case = read_manifest(drawn)[0]
+    loader = CaseLoader()
+    shown = loader.prepare(case).driver_opening
+    heard = loader.prepare(replace(case, sound_delay=frames / 25)).driver_opening
+    assert shown is not None and heard is not None and len(shown) == len(heard)
+    at = np.arange(len(shown)) - frames
+    known = (at >= 0) & (at < len(shown))
+    np.testing.assert_array_equal(heard[known], shown[at[known]])
+    assert np.isnan(heard[~known]).all()
 
 
 def test_the_second_run_makes_nothing_anew_and_says_the_same(done: Done) -> None:

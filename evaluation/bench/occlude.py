@@ -30,7 +30,7 @@ from evaluation.metrics.base import Kind
 FORMAT = 1
 """Raised whenever the same row and seed would give another picture, so that old files are made anew."""
 OCCLUDER_KINDS = tuple(kind for kind in OCCLUDERS if kind != "none")
-COLUMNS = ("name", "video", "audio", "group", "track", "audio_track", "text")
+COLUMNS = ("name", "video", "audio", "group", "track", "audio_track", "sound_delay", "text")
 MANIFEST = "manifest.csv"
 
 
@@ -161,7 +161,8 @@ def _row(case: Case, kind: str, folder: Path) -> dict[str, str]:
         SILENCE if case.audio is None else SELF if case.kind is Kind.self else _relative(case.audio, folder)
     )
     driver = "" if case.audio_track is None else _relative(case.audio_track, folder)
-    values = (case.name, video.name, audio, kind, track.name, driver, case.text or "")
+    delay = f"{case.sound_delay:g}"
+    values = (case.name, video.name, audio, kind, track.name, driver, delay, case.text or "")
     return dict(zip(COLUMNS, values, strict=True))
 
 
