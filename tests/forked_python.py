@@ -33,6 +33,7 @@ from typing import NoReturn
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PRELOADED = (
+    "bootdub.cli.main",
     "common.command",
     "common.config",
     "common.recipes.run",

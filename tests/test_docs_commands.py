@@ -1,4 +1,4 @@
-"""Every command in the documents has the options that it is shown with; blocks marked <!-- run --> run."""
+"""Every command in the documents has the options that it is shown with."""
 
 from __future__ import annotations
 
@@ -6,52 +6,19 @@ import io
 import re
 import runpy
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
+from docs_blocks import DOCUMENTS, ROOT, Block, blocks
 
 from bootdub.cli.main import app
-from common.media import VideoReader, load_audio, save_wav, write_video
 from common.recipes.options import usage
 from common.recipes.schema import load_recipe
-
-ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted(path for path in ROOT.glob("docs/*.md") if path.name != "LOG.md")]
-RUN = "<!-- run -->"
-
-
-@dataclass(frozen=True)
-class Block:
-    """Lines of code in a document; ``run``: marked as such."""
-
-    lines: tuple[str, ...]
-    run: bool
-
-
-def blocks(text: str) -> Iterator[Block]:
-    """Code that is indented or fenced."""
-    lines, run, fenced = list[str](), False, False
-    for line in [*text.splitlines(), ""]:
-        fence = line.startswith("```")
-        code = not fence and (fenced or line.startswith("    ") or (not line and bool(lines)))
-        if code:
-            lines.append(line if fenced else line[4:])
-            continue
-        if any(lines):
-            yield Block(tuple(lines), run)
-        if line.strip() and not fence:
-            run = line.strip() == RUN
-        lines, fenced = [], fence != fenced
-    if any(lines):
-        yield Block(tuple(lines), run)
 
 
 def commands(block: Block) -> Iterator[list[str]]:
@@ -167,27 +134,3 @@ def test_a_wrong_option_is_found() -> None:
     found = [wrong for words in commands(block) for wrong in wrong_words(words)]
     assert found == ["--audoi", "bootdub dbu", "--vdeos"]
     assert wrong_words(shlex.split("python -m stage1_generator.prepare --nothing")) == ["--nothing"]
-
-
-def test_marked_blocks_run(
-    footage: Path, quick_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = next((footage / "dev" / "clean").rglob("*.mp4"))
-    with VideoReader(source) as reader:
-        frames = [frame.image for frame in reader.frames(0, 10)]
-    sound = load_audio(source, 16000)
-    save_wav(tmp_path / "speech.wav", sound[16000:25000], 16000)
-    write_video(tmp_path / "clip.mp4", frames, rate=25)
-    (tmp_path / "jobs.csv").write_text("video,audio,output\nclip.mp4,speech.wav,batch/dubbed.mp4\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BOOTDUB_MODEL", str(quick_model))
-    ran = 0
-    for document in DOCUMENTS:
-        for block in blocks(document.read_text("utf-8")):
-            for program, *words in commands(block) if block.run else ():
-                assert program == "bootdub", f"{document.name} marks a block that is not ours to run"
-                done = CliRunner().invoke(app, words)
-                assert done.exit_code == 0, f"{document.name}: bootdub {' '.join(words)}: {done.output}"
-                ran += 1
-        shutil.rmtree(tmp_path / "batch", ignore_errors=True)
-    assert ran >= 3 and (tmp_path / "dubbed.mp4").is_file()
