@@ -13,82 +13,84 @@ from docs_blocks import ROOT
 from common.media import VideoReader, load_audio, save_wav, write_video
 
 FRAMES, SIDE = 16, 256
+Footage = Callable[[], Path]
+"""Gives the folder of filmed clips, or skips the test."""
 
 
-def _source(footage: Path) -> Path:
-    return next((footage / "dev" / "clean").rglob("*.mp4"))
+def _source(footage: Footage) -> Path:
+    return next((footage() / "dev" / "clean").rglob("*.mp4"))
 
 
-def _frames(footage: Path) -> list[np.ndarray]:
+def _frames(footage: Footage) -> list[np.ndarray]:
     with VideoReader(_source(footage)) as reader:
         return [cv2.resize(frame.image, (SIDE, SIDE)) for frame in reader.frames(0, FRAMES)]
 
 
-def _clip(path: Path, footage: Path) -> None:
+def _clip(path: Path, footage: Footage) -> None:
     save_wav(path.with_suffix(".wav"), load_audio(_source(footage), 16000)[: FRAMES * 640], 16000)
     write_video(path, _frames(footage), rate=25, audio_from=path.with_suffix(".wav"))
 
 
-def _speech(path: Path, footage: Path) -> None:
+def _speech(path: Path, footage: Footage) -> None:
     save_wav(path, load_audio(_source(footage), 16000)[16000:26000], 16000)
 
 
-def _all_speech(path: Path, footage: Path) -> None:
+def _all_speech(path: Path, footage: Footage) -> None:
     save_wav(path, load_audio(_source(footage), 16000), 16000)
 
 
-def _two(path: Path, footage: Path) -> None:
+def _two(path: Path, footage: Footage) -> None:
     """Eight seconds of two people side by side, at two frames per second."""
     write_video(path, [np.concatenate([image[:, ::-1], image], 1) for image in _frames(footage)], rate=2)
 
 
-def _videos(path: Path, footage: Path) -> None:
+def _videos(path: Path, footage: Footage) -> None:
     path.mkdir()
     _clip(path / "clip.mp4", footage)
     _speech(path / "speech.wav", footage)
 
 
-def _table(*rows: str) -> Callable[[Path, Path], None]:
+def _table(*rows: str) -> Callable[[Path, Footage], None]:
     return lambda path, footage: path.write_text("\n".join(rows) + "\n") and None
 
 
-def _recordings(path: Path, footage: Path) -> None:
+def _recordings(path: Path, footage: Footage) -> None:
     path.mkdir()
     _all_speech(path / "all.wav", footage)
 
 
-def _release(path: Path, footage: Path) -> None:
+def _release(path: Path, footage: Footage) -> None:
     from release_toys import write_release
 
     write_release(path).statistics.rename(path / "statistics.safetensors")
 
 
-def _tbdub(path: Path, footage: Path) -> None:
+def _tbdub(path: Path, footage: Footage) -> None:
     from release_toys import write_tbdub
 
     write_tbdub(path).statistics.rename(path / "statistics.safetensors")
 
 
-def _pairs(path: Path, footage: Path) -> None:
+def _pairs(path: Path, footage: Footage) -> None:
     from training_toys import toy_vae, write_pairs
 
     toy_vae(path.parent)
     write_pairs(path)
 
 
-def _joint(path: Path, footage: Path) -> None:
+def _joint(path: Path, footage: Footage) -> None:
     from ltx2_toys import write_joint_folder, write_text_encoder
 
     write_text_encoder(write_joint_folder(path))
 
 
-def _lora(path: Path, footage: Path) -> None:
+def _lora(path: Path, footage: Footage) -> None:
     from ltx2_toys import write_lora
 
     write_lora(path)
 
 
-def _package(path: Path, footage: Path) -> None:
+def _package(path: Path, footage: Footage) -> None:
     from dub_clips import write_package
 
     write_package(path)
@@ -97,7 +99,7 @@ def _package(path: Path, footage: Path) -> None:
 _HEADS = "heads.transformer=2 heads.audio=2"
 _TOY = f"{_HEADS} geometry.crop_size=32 geometry.clip_frames=13 diffusion.num_steps=2"
 
-THINGS: dict[str, Callable[[Path, Path], None]] = {
+THINGS: dict[str, Callable[[Path, Footage], None]] = {
     "clip.mp4": _clip,
     "speech.wav": _speech,
     "voice.wav": _speech,
@@ -122,10 +124,10 @@ THINGS: dict[str, Callable[[Path, Path], None]] = {
     "ltx-2-19b-ic-lora-lipdubbing.safetensors": _lora,
     "COMFYUI": lambda path, footage: (path / "custom_nodes").mkdir(parents=True),
 }
-"""Name in the documents -> what makes it, of its path and the folder of filmed clips."""
+"""Name in the documents -> what makes it, of its path and where filmed clips are."""
 
 LISTED = ("clip.mp4", "speech.wav")
-"""Of these the lists above consist."""
+"""What the lists name."""
 
 SMALLER: dict[str, str] = {
     "bootdub import-xdub checkpoints": f"{_TOY} --latent-statistics checkpoints/statistics.safetensors",
@@ -136,14 +138,14 @@ SMALLER: dict[str, str] = {
 """Beginning of a command -> words that fit it to the small things, or to the machine that tests."""
 
 
-def lay_out(folder: Path, text: str, made: Path, footage: Path) -> None:
+def lay_out(folder: Path, text: str, made: Path, footage: Footage) -> None:
     """What a page's commands name, in the folder in which they run: the checkout's own, and copies of things.
 
     Args:
         folder: where they run.
         text: of the commands.
         made: a folder in which things that were made before lie.
-        footage: the folder of filmed clips.
+        footage: where filmed clips are.
     """
     for path in ROOT.iterdir():
         if path.name != "models" and not path.name.startswith("."):
@@ -152,7 +154,7 @@ def lay_out(folder: Path, text: str, made: Path, footage: Path) -> None:
     for path in (ROOT / "models").iterdir():
         (folder / "models" / path.name).symlink_to(path)
     for name, make in THINGS.items():
-        if name not in text and name not in LISTED:
+        if name not in text and not (name in LISTED and ".csv" in text):
             continue
         if not (made / name).exists():
             make(made / name, footage)

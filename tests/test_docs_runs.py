@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ NOT_RUN = {
 }
 """Pages with commands of which none is run -> why."""
 DUB = "--video clip.mp4 --audio speech.wav --output dubbed.mp4"
+_OUTPUT = re.compile(r'(?:--output |--outfile |--video_out_path |\boutput=)"?([\w./-]+)')
 
 
 def _pages() -> dict[str, list[Block]]:
@@ -46,39 +46,68 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_what_a_page_marks_runs(name: str, footage: Path, made: Path, tmp_path: Path) -> None:
+def test_what_a_page_marks_runs(
+    name: str, made: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+    script = _script(RUN[name], tmp_path, port)
+    if "curl " in script and not shutil.which("curl"):
+        pytest.skip("no curl here")
+    files = [block for block in _pages()[name] if block.file]
+    named = script + "".join(block.text for block in (*RUN[name], *files))
+    lay_out(tmp_path, named, made, lambda: request.getfixturevalue("footage"))
+    for block in files:
+        (tmp_path / block.file).write_text(block.text)
+    _programs(tmp_path / "programs", port)
+    code, said = _run(script, tmp_path)
+    assert code == 0, f"{name}: {said[-3000:]}"
+
+
+def _script(marked: list[Block], folder: Path, port: str) -> str:
+    """A page's blocks for bash, with this port for that of the service.
+
+    Each is tried by itself, without what the ones before have written.
+    """
     script = "set -euo pipefail\n"
-    for block in (replace(block, lines=_at(port, block)) for block in RUN[name]):
-        outputs = " ".join(_OUTPUT.findall(block.text.replace(" ... ", f" {DUB} ")))
-        script += f"rm -rf {outputs}\n"  # each block is tried by itself
-        script += _python(block, tmp_path) if block.is_python else _commands(block)
+    for block in marked:
+        text = block.text.replace(" ... ", f" {DUB} ").replace(":8000", f":{port}")
+        outputs = " ".join(_OUTPUT.findall(text))
+        script += f"rm -rf {outputs}\n"
+        if block.is_python:
+            (folder / f"line-{block.number}.py").write_text(text)
+            script += f"python line-{block.number}.py\n"
+        else:
+            lines = re.sub(r"\\\n\s*", " ", text).splitlines()
+            script += "".join(f"{_longer(line, block.run or '')}\n" for line in lines)
         if outputs and "--dry-run" not in (block.run or ""):
             script += f"ls {outputs}\n"
-    lay_out(
-        tmp_path,
-        "".join(block.text for block in _pages()[name] if block.run is not None or block.file),
-        made,
-        footage,
-    )
-    for block in _pages()[name]:
-        if block.file:
-            (tmp_path / block.file).write_text(block.text)
-    _programs(tmp_path / "programs", port)
-    environment = {
-        **os.environ,
-        "PATH": f"{tmp_path / 'programs'}:{os.environ['PATH']}",
+    return script
+
+
+def _longer(line: str, words: str) -> str:
+    """A command with the words that its mark and the table of small things add."""
+    command = re.sub(r"\s+#\s.*", "", line)
+    if not re.match(rf"\s*([A-Z_]+=\S+ )*{OURS} ", command):
+        return line
+    small = " ".join(more for begin, more in SMALLER.items() if begin in command)
+    return f"{command} {small} {words}"
+
+
+def _run(script: str, folder: Path) -> tuple[int, str]:
+    """Its exit code and what it has printed; what it has left running is ended."""
+    log = folder / "log.txt"
+    variables = {
+        "PATH": f"{folder / 'programs'}:{os.environ['PATH']}",
         "PYTHON": forked_python(),
         "CUDA_VISIBLE_DEVICES": "",
     }
-    log = tmp_path / "log.txt"
     with log.open("w") as file:
         process = subprocess.Popen(
             ["bash", "-xc", script],
-            cwd=tmp_path,
-            env=environment,
+            cwd=folder,
+            env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -89,34 +118,7 @@ def test_what_a_page_marks_runs(name: str, footage: Path, made: Path, tmp_path: 
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-    assert code == 0, f"{name}: {log.read_text()[-3000:]}"
-
-
-_OUTPUT = re.compile(r'(?:--output |--outfile |--video_out_path |\boutput=)"?([\w./-]+)')
-
-
-def _at(port: str, block: Block) -> tuple[str, ...]:
-    """Its lines, with a free port in place of the service's."""
-    return tuple(line.replace(":8000", f":{port}") for line in block.lines)
-
-
-def _python(block: Block, folder: Path) -> str:
-    (folder / f"line-{block.number}.py").write_text(block.text)
-    return f"python line-{block.number}.py\n"
-
-
-def _commands(block: Block) -> str:
-    """The block for bash, with the words that its mark and the table of small things add to commands."""
-    lines = re.sub(r"\\\n\s*", " ", block.text).replace(" ... ", f" {DUB} ").splitlines()
-    return "".join(f"{_longer(line, block.run or '')}\n" for line in lines)
-
-
-def _longer(line: str, words: str) -> str:
-    command = re.sub(r"\s+#\s.*", "", line)
-    if not re.match(rf"\s*([A-Z_]+=\S+ )*{OURS} ", command):
-        return line
-    small = " ".join(more for begin, more in SMALLER.items() if begin in command)
-    return f"{command} {small} {words}"
+    return code, log.read_text()
 
 
 def _programs(folder: Path, port: str) -> None:
