@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from docker_context import copy_context
 from dub_clips import BOX, steady, write_clip, write_speech
 from processes import REPOSITORY
 
@@ -34,10 +35,12 @@ def _clean() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as the Dockerfile does, from the files of the repository that it sees."""
     folder = tmp_path_factory.mktemp("dist")
-    path = {"PYTHONPATH": str(REPOSITORY / "tools" / "packaging")}
+    context = copy_context(tmp_path_factory.mktemp("context"))
+    path = {"PYTHONPATH": str(context / "tools" / "packaging")}
     words = [sys.executable, "-c", BUILD, str(folder)]
-    done = subprocess.run(words, cwd=REPOSITORY, env={**os.environ, **path}, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=context, env={**os.environ, **path}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return next(folder.glob("*.whl"))
 
