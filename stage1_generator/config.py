@@ -9,6 +9,7 @@ from common.checks import at_least, clip_length, one_of, precision, share
 from common.data.config import AugmentConfig
 from common.errors import UserError
 from common.face.config import FaceConfig
+from common.models.conventions import CropRule
 from common.speech.config import SpeechAugmentConfig
 from common.training.config import FlowTrainingConfig
 
@@ -36,6 +37,8 @@ class PrepareConfig:
     """Longer stretches are cut into entries of at most this length: later steps hold one entry in memory."""
     max_gap: int = 10
     """Frames without a face that are bridged by interpolation (25 fps)."""
+    crops: CropRule = CropRule.head
+    """Which squares are cut: "head", or "release", which alone the public X-Dub models have seen."""
     min_crop_ratio: float = 0.25
     """Least side of the crop in source pixels over geometry.crop_size; smaller faces only teach blur."""
     limit: int = 0
@@ -221,6 +224,8 @@ def check(config: Stage1Config) -> Stage1Config:
     clip_length("pairs.clip_frames", config.pairs.clip_frames, 5)
     one_of("references.background", config.references.background, ("keep", "zero"))
     one_of("prepare.speaker_from", config.prepare.speaker_from, ("name", "folder"))
+    if config.prepare.crops is CropRule.frame:
+        raise UserError("prepare.crops is frame, which the models of this stage do not see: head or release.")
     # Without references the generator cannot know the person.
     at_least("references.count", config.references.count, 1)
     at_least("pairs.exclusion_frames", config.pairs.exclusion_frames, 0)

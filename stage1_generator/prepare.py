@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 from common.data.prepared import pack_mask
 from common.errors import UserError
 from common.face import CropTrack, FaceDetector, FaceTrack, build_detector, plan_crops, track_face
+from common.face.release_crops import release_crop_track
 from common.files import atomic_dir, fingerprint, read_json, remove_partial, sha256_file, write_json
 from common.media import (
     LOSSLESS,
@@ -33,9 +34,11 @@ from common.media import (
     VideoWriter,
     frame_times,
     load_audio,
+    probe,
     resample_indices,
     save_flac,
 )
+from common.models.conventions import CropRule
 from common.parallel import run_parallel
 from common.progress import StepProgress
 from stage1_generator.config import ReferenceFrames, Stage1Config
@@ -141,6 +144,7 @@ def _settings(video: VideoFile, config: Stage1Config) -> dict[str, Any]:
     nearest = pairs.reference_frames is ReferenceFrames.landmarks
     return {
         **({"nearest": [REFERENCES, pairs.exclusion_frames]} if nearest else {}),
+        **({"crops": prepare.crops} if prepare.crops is not CropRule.head else {}),
         "version": _VERSION,
         "name": video.name,
         "speaker": video.speaker,
@@ -192,7 +196,7 @@ class _Preparation:
                 )
                 continue
             part = track[piece]
-            crops = plan_crops(part, scale=self.config.geometry.crop_scale, fps=self.fps)
+            crops = self._crops(part)
             least = self.config.prepare.min_crop_ratio * self.config.geometry.crop_size
             if crops.size < least:
                 self._reject(
@@ -215,6 +219,12 @@ class _Preparation:
         return FaceTrack(
             np.arange(len(rows)), track.landmarks[rows], track.boxes[rows], track.present[rows], shots
         )
+
+    def _crops(self, part: FaceTrack) -> CropTrack:
+        if self.config.prepare.crops is CropRule.release:
+            info = probe(self.video.path)
+            return release_crop_track(part, info.width, info.height)
+        return plan_crops(part, scale=self.config.geometry.crop_scale, fps=self.fps)
 
     def _detector(self) -> FaceDetector:
         if self.video.track is not None:
@@ -338,7 +348,7 @@ def _skip_to(
 def _square(crops: CropTrack, i: int) -> NDArray[np.float32]:
     """The crop square in source pixels, xyxy."""
     x, y = crops.centers[i]
-    half = crops.size / 2
+    half = crops.sizes[i] / 2
     return np.array([x - half, y - half, x + half, y + half], np.float32)
 
 

@@ -30,7 +30,7 @@ class EditorDataConfig(FlowDataConfig):
 class PhaseConfig(DecodedFrameLossesConfig):
     """One phase of timestep-adaptive learning (P §5), with its losses on decoded frames."""
 
-    name: str = "structure"  # | "lip" | "texture" | "student" (distill.py)
+    name: str = "structure"  # | "lip" | "texture" | "student" (distill.py) | "adapt" (adaptation/)
     lora_rank: int = 0  # 0: all parameters are trained
     lora_alpha: float = 128.0
     lora_targets: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class PhaseConfig(DecodedFrameLossesConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         share("phase.own_references", self.own_references)
-        one_of("phase.name", self.name, ("structure", "lip", "texture", "student"))
+        one_of("phase.name", self.name, ("structure", "lip", "texture", "student", "adapt"))
         at_least("phase.lora_rank", self.lora_rank, 0)
         rising("phase.active_range", self.active_range)
 

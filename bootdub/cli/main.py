@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bootdub.cli.adapt import adapt
 from bootdub.cli.batch import batch
 from bootdub.cli.clips import curate, occlude
 from bootdub.cli.doctor import doctor
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "ui": ui,
     "info": info,
     "faces": faces,
+    "adapt": adapt,
     "doctor": doctor,
     "import-xdub": import_xdub,
     "import-tbdub": import_tbdub,

@@ -8,6 +8,7 @@ level: it is the same for runs with other seeds and numbers of processes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -29,32 +30,59 @@ class HeldOutLoss:
     """Mean weighted flow loss per noise level, with all conditions and without motion frames.
 
     An adapter phase is measured as it is trained: with its adapter at every level.
+
+    Args:
+        strategy, dataset: the training, and the clips that it does not see.
+        samples: so many of the clips.
+        every: steps between two measurements; 0: at every save.
+        other_speech: also the loss where each clip hears another one, ``other_speech``: what it is more than
+            the loss is what the model hears.
     """
 
     name = "held_out"
 
-    def __init__(self, strategy: FlowStrategy, dataset: ShardDataset, samples: int, every: int) -> None:
+    def __init__(
+        self,
+        strategy: FlowStrategy,
+        dataset: ShardDataset,
+        samples: int,
+        every: int,
+        other_speech: bool = False,
+    ) -> None:
         self._strategy, self._dataset = strategy, dataset
-        self._count, self.every = min(samples, len(dataset)), every
+        self._count, self.every, self._other_speech = min(samples, len(dataset)), every, other_speech
 
     def run(self, context: TrainingContext) -> StepResult:
         device = context.accelerator.device
-        sums = torch.zeros(len(LEVELS), device=device)
+        speeches = 2 if self._other_speech else 1
+        sums = torch.zeros(speeches, len(LEVELS), device=device)
         for draws, real in self._shares(context.layout.data_world, context.layout.data_rank):
-            batch = self._strategy.batch(read_clips(self._strategy, self._dataset, draws), device)
+            counted = torch.tensor(real, device=device)
+            batch = self._batch(draws, device)
+            heard = [batch.audio_features]
+            if self._other_speech:
+                # Clips that follow each other may overlap.
+                away = self._count // 2
+                others = [Draw((draw.number + away) % self._count, 0, draw.position) for draw in draws]
+                heard.append(self._batch(others, device).audio_features)
             for i, sigma in enumerate(LEVELS):
                 inputs = fixed_inputs(batch, draws, self._strategy.flow, sigma, self._strategy.text)
-                losses = self._strategy.loss(context.wrapped, inputs).loss
-                sums[i] += (losses.float() * torch.tensor(real, device=device)).sum()
-        means = (context.sum(sums) / self._count).tolist()
+                for j, features in enumerate(heard):
+                    said = replace(inputs.conditions, audio_features=features)
+                    losses = self._strategy.loss(context.wrapped, replace(inputs, conditions=said)).loss
+                    sums[j, i] += (losses.float() * counted).sum()
+        means, *others = (context.sum(sums) / self._count).tolist()
         values = {f"t{t:.1f}": value for t, value in zip(LEVELS, means, strict=True)}
-        mean = sum(means) / len(means)
-        shown = "  ".join(f"{t:.1f}:{value:.4f}" for t, value in zip(LEVELS, means, strict=True))
-        return StepResult(
-            row={**values, "mean": mean, "samples": self._count},
-            line=f"loss {mean:.4f} at t {shown} ({self._count} clips)",
-            scalars={**values, "mean": mean},
-        )
+        values["mean"] = mean = sum(means) / len(means)
+        line = "  ".join(f"{t:.1f}:{value:.4f}" for t, value in zip(LEVELS, means, strict=True))
+        line = f"loss {mean:.4f} at t {line} ({self._count} clips)"
+        for other in others:
+            values["other_speech"] = sum(other) / len(other)
+            line += f", with other speech {values['other_speech']:.4f}"
+        return StepResult(row={**values, "samples": self._count}, line=line, scalars=values)
+
+    def _batch(self, draws: Sequence[Draw], device: torch.device) -> DubBatch:
+        return self._strategy.batch(read_clips(self._strategy, self._dataset, draws), device)
 
     def _shares(self, world: int, rank: int) -> Iterator[tuple[list[Draw], list[float]]]:
         """Micro-batches of this process and which of their rows count.

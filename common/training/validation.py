@@ -36,6 +36,11 @@ def validation_callbacks(
     if not isinstance(strategy, FlowStrategy):
         raise UserError("data.held_out is measured in the trainings of the two stages only: leave it empty.")
     dataset = ShardDataset(held_out)
+    if train.evaluate_other_speech and min(len(dataset), train.evaluate_samples) < 2:
+        raise UserError(
+            "train.evaluate_other_speech lets held-out clips hear each other's speech, but data.held_out and "
+            "train.evaluate_samples leave only one: give more clips, or set it to false."
+        )
     codec, speech = strategy.start.codec, strategy.speech_fingerprint
     check_encoders(dataset, codec.fingerprint, speech)
     for number in range(min(max(train.evaluate_samples, train.sample_clips), len(dataset))):
@@ -45,7 +50,11 @@ def validation_callbacks(
             )
     callbacks: list[TrainingCallback] = []
     if not isinstance(strategy, Alternating):  # with parts that are trained in turn there is no one flow loss
-        callbacks.append(HeldOutLoss(strategy, dataset, train.evaluate_samples, train.evaluate_every))
+        callbacks.append(
+            HeldOutLoss(
+                strategy, dataset, train.evaluate_samples, train.evaluate_every, train.evaluate_other_speech
+            )
+        )
     if train.sample_clips:
         diffusion = replace(config.diffusion, num_steps=train.sample_steps or config.diffusion.num_steps)
         expert = _expert(config, speech) if train.sample_expert else None

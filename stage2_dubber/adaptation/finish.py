@@ -1,0 +1,119 @@
+"""`python -m stage2_dubber.adaptation.finish`: a trained adapter is checked, and becomes part of a package.
+
+An adapter is refused that draws held-out clips of the person no better than the model without it, or that
+hears less: what other speech costs the model must not shrink.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from common.command import exit_code_of
+from common.errors import UserError
+from common.files import atomic_dir, require_file
+from common.models.package_info import METADATA_FILE, adapter_file, read_info, write_info
+
+LEAST_HEARING = 0.9
+"""Of what other speech costs the model without the adapter."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Mean flow losses of held-out clips: with their own speech, and with that of another clip."""
+
+    own: float
+    other: float
+
+    @property
+    def hearing(self) -> float:
+        """What other speech costs."""
+        return self.other - self.own
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m stage2_dubber.adaptation.finish", description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the package that was adapted")
+    parser.add_argument("--run", type=Path, required=True, help="the folder of the adapter's training")
+    parser.add_argument("--output", type=Path, required=True, help="the package to write")
+    given = parser.parse_args(argv)
+    return exit_code_of(lambda: finish(given.model, given.run, given.output))
+
+
+def finish(model: Path, run: Path, output: Path) -> None:
+    """Check the adapter of ``run`` and write ``output``: the files of ``model``, and the adapter.
+
+    The model's weights are hard links where the file system has them, so that only the adapter takes space.
+
+    Raises:
+        UserError: the adapter does no good, or nothing was measured.
+    """
+    before, after = measured(run / "metrics.jsonl")
+    told = (
+        f"held-out loss {before.own:.4f} to {after.own:.4f}, what other speech costs {before.hearing:.4f} to "
+        f"{after.hearing:.4f}"
+    )
+    if after.own >= before.own:
+        raise UserError(
+            f"{run}: the adapter does not help ({told}): nothing was written; give more film of the "
+            "person, or more minutes."
+        )
+    if after.hearing < LEAST_HEARING * before.hearing:
+        raise UserError(
+            f"{run}: with the adapter the model hears less ({told}): nothing was written; give fewer minutes "
+            "or more film."
+        )
+    trained, info = read_info(run / "package"), read_info(model)
+    with atomic_dir(output) as temporary:
+        shutil.copytree(
+            model,
+            temporary,
+            copy_function=_link,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(METADATA_FILE),
+        )
+        for adapter in trained.adapters:
+            shutil.copy2(run / "package" / adapter_file(adapter.name), temporary)
+        write_info(temporary, replace(info, adapters=trained.adapters, training=trained.training))
+    print(f"adapted: {told}; the package is {output}", file=sys.stderr)
+
+
+def measured(metrics: Path) -> tuple[Measured, Measured]:
+    """What a training measured before its first step, and after its last.
+
+    Raises:
+        UserError: one of both is missing.
+    """
+    rows: list[dict[str, Any]] = []
+    for line in require_file(metrics, "log of the training").read_text().splitlines():
+        row = json.loads(line)
+        if "held_out" in row:
+            rows.append(row)
+    rows.sort(key=lambda row: row["step"])
+    if len(rows) < 2 or rows[0]["step"] or any("other_speech" not in row["held_out"] for row in rows):
+        raise UserError(
+            f"{metrics}: the held-out loss with other speech was not measured before and after the training: "
+            "train with data.held_out, train.evaluate_other_speech=true and at least one step."
+        )
+    first, last = (
+        Measured(row["held_out"]["mean"], row["held_out"]["other_speech"]) for row in (rows[0], rows[-1])
+    )
+    return first, last
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
