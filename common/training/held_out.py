@@ -63,8 +63,8 @@ class HeldOutLoss:
             if self._other_speech:
                 # Clips that follow each other may overlap.
                 away = self._count // 2
-                others = [Draw((draw.number + away) % self._count, 0, draw.position) for draw in draws]
-                heard.append(self._batch(others, device).audio_features)
+                elsewhere = [Draw((draw.number + away) % self._count, 0, draw.position) for draw in draws]
+                heard.append(self._batch(elsewhere, device).audio_features)
             for i, sigma in enumerate(LEVELS):
                 inputs = fixed_inputs(batch, draws, self._strategy.flow, sigma, self._strategy.text)
                 for j, features in enumerate(heard):
