@@ -26,7 +26,7 @@ LEAST_HEARING = 0.9
 
 
 @dataclass(frozen=True)
-class Measured:
+class HeldOutLosses:
     """Mean flow losses of held-out clips: with their own speech, and with that of another clip."""
 
     own: float
@@ -85,7 +85,7 @@ def finish(model: Path, run: Path, output: Path) -> None:
     print(f"adapted: {told}; the package is {output}", file=sys.stderr)
 
 
-def measured(metrics: Path) -> tuple[Measured, Measured]:
+def measured(metrics: Path) -> tuple[HeldOutLosses, HeldOutLosses]:
     """What a training measured before its first step, and after its last.
 
     Raises:
@@ -103,7 +103,7 @@ def measured(metrics: Path) -> tuple[Measured, Measured]:
             "train with data.held_out, train.evaluate_other_speech=true and at least one step."
         )
     first, last = (
-        Measured(row["held_out"]["mean"], row["held_out"]["other_speech"]) for row in (rows[0], rows[-1])
+        HeldOutLosses(row["held_out"]["mean"], row["held_out"]["other_speech"]) for row in (rows[0], rows[-1])
     )
     return first, last
 
