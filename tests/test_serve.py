@@ -136,6 +136,12 @@ def test_no_path_leads_out_of_the_folder(client: TestClient, root: Path, path: s
         refused(client.post("/v2/generate", json=body), 422, "no file")
 
 
+def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_does(client: TestClient) -> None:
+    answer = client.put("/v2/generate/x")
+    refused(answer, 405, "Method Not Allowed")
+    assert answer.headers["allow"] == "DELETE, GET"
+
+
 def test_text_that_is_none_is_refused(client: TestClient) -> None:
     for path in ("\\ud800", "nan"):
         inputs = f'{{"type": "video", "path": "{path}"}}, {{"type": "audio", "path": "a", "x": NaN}}'

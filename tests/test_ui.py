@@ -156,12 +156,15 @@ def _walk(url: str, folder: Path) -> None:
         download.value.save_as(folder / "download.mp4")
         with VideoReader(folder / "download.mp4") as reader:
             assert len(list(reader.frames(0))) == 25
+        assert (
+            page.locator("[aria-label=Download]").count() and not page.locator("[aria-label=Share]").count()
+        )
         page.set_viewport_size({"width": 390, "height": 844})
-        page.wait_for_timeout(500)
-        page.screenshot(path=folder / "phone.png", full_page=True)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.reload()
         page.locator("#history").get_by_text("completed").locator("visible=true").first.click()
         page.wait_for_selector("#pair img")
+        page.wait_for_timeout(500)
+        page.screenshot(path=folder / "phone.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
         browser.close()
     assert all(one.startswith((url, "data:", "blob:")) for one in asked), asked

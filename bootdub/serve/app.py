@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from bootdub.serve.gate import Gate, queue_full, refused
 from bootdub.serve.http_client import PublicHttpClient
@@ -87,7 +89,17 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
         409: "conflict",
     }
     code = words.get(error.status_code, "too_large" if error.status_code == 413 else "refused")
-    return refused(error.status_code, code, str(error.detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+    return refused(error.status_code, code, str(error.detail), headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What its path takes; the router itself names the methods of the path's first route alone."""
+    routes = (route for route in router.routes if isinstance(route, APIRoute))
+    fitting = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+    return sorted({method for route in fitting for method in route.methods})
 
 
 def _fault(request: Request, error: Exception) -> JSONResponse:

@@ -33,7 +33,11 @@ def build_page(actions: PageActions) -> gr.Blocks:
             with gr.Column():
                 video = gr.Video(label="Video", sources=["upload"], elem_id="video")
                 audio = gr.Audio(
-                    label="Voice", sources=["upload", "microphone"], type="filepath", elem_id="voice"
+                    label="Voice",
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    buttons=["download"],  # not the one that sends it to another host
+                    elem_id="voice",
                 )
                 show = gr.Button("Show faces", elem_id="show-faces")
                 sheet = gr.Image(
@@ -58,7 +62,7 @@ def build_page(actions: PageActions) -> gr.Blocks:
                 download = gr.DownloadButton("Download", visible=False, elem_id="download")
                 moment = gr.Slider(0, 1, 0, step=1, label="Frame", visible=False, elem_id="moment")
                 pair = gr.ImageSlider(
-                    label="Source and dub", visible=False, interactive=False, elem_id="pair"
+                    label="Source and dub", visible=False, interactive=False, max_height=800, elem_id="pair"
                 )
                 contact = gr.Image(
                     show_label=False,
