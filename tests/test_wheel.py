@@ -94,9 +94,13 @@ def test_what_is_installed_from_a_wheel_dubs_from_any_folder(environment: Path, 
     done = subprocess.run(command, cwd=tmp_path, env=_clean(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "14 of 14 frames dubbed" in done.stdout and (tmp_path / "dubbed.mp4").is_file()
+    python = [str(environment / "bin" / "python"), "-c"]
+    known = "from bootdub import DubPipeline; print(DubPipeline.from_pretrained().info.renderer.value)"
+    default = subprocess.run([*python, known], cwd=tmp_path, env=_clean(), capture_output=True, text=True)
+    assert default.stdout == "auto\n", default.stderr[-3000:]
     names = ", ".join(MOVED)
     tried = subprocess.run(
-        [str(environment / "bin" / "python"), "-c", f"import {names}"],
+        [*python, f"import {names}"],
         cwd=tmp_path,
         env=_clean(),
         capture_output=True,

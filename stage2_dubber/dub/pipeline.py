@@ -33,6 +33,7 @@ from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.inputs import DubInputs, check_request
 from stage2_dubber.dub.job import DUBBING
 from stage2_dubber.dub.joint_options import check_joint_options
+from stage2_dubber.dub.locate import default_model_path
 from stage2_dubber.dub.models import DubModels
 from stage2_dubber.dub.outputs import JobOutputs
 from stage2_dubber.dub.own_mouths import divide
@@ -66,7 +67,7 @@ class DubPipeline:
 
     Make one with :meth:`from_pretrained`, then call it once per clip::
 
-        pipeline = DubPipeline.from_pretrained("models/bootdub-small")
+        pipeline = DubPipeline.from_pretrained()
         pipeline(video="clip.mp4", audio="speech.wav", output="dubbed.mp4")
     """
 
@@ -93,7 +94,7 @@ class DubPipeline:
     @classmethod
     def from_pretrained(
         cls,
-        path: str | PathLike[str],
+        path: str | PathLike[str] | None = None,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "auto",
         speed: SpeedConfig | None = None,
@@ -102,7 +103,7 @@ class DubPipeline:
         """Load a model package.
 
         Args:
-            path: the package's folder.
+            path: the package's folder; None: the one that ``bootdub dub`` takes without ``--model``.
             device: "cpu", "cuda", or "auto" for the GPU where there is one.
             dtype: of the weights: a torch.dtype or its name, or "auto" for bfloat16 on a GPU and on a CPU
                 that computes in it, else float32.
@@ -116,23 +117,24 @@ class DubPipeline:
             UserError: there is no package of the second stage at ``path``, its parts do not fit each other,
                 the device is not there, a switch needs what is not there, or there is no such preset.
         """
+        folder = default_model_path() if path is None else Path(path)
         chosen = choose_device(device)
         settings = None
         if preset is not None:
             named = None if preset == AUTO_PRESET else choice(Preset, preset, "preset")
-            settings = choose_preset(named, Path(path), chosen)
+            settings = choose_preset(named, folder, chosen)
             speed = settings.with_speed(speed)
             dtype = settings.dtype if dtype == "auto" else dtype
         weights = choose_dtype(dtype, chosen)
-        info = read_info(Path(path))
+        info = read_info(folder)
         if info.phase == BASE_PHASE:
             raise UserError(
-                f"{path}: the model is a starting point for training and knows no speech yet; "
+                f"{folder}: the model is a starting point for training and knows no speech yet; "
                 "train it first (train.init_from)."
             )
-        check_editor(Path(path), info)
-        check_joint_options(Path(path), info, SamplingOptions(), speed)
-        deferred = DeferredPackage(Path(path), info, chosen, weights, speed)
+        check_editor(folder, info)
+        check_joint_options(folder, info, SamplingOptions(), speed)
+        deferred = DeferredPackage(folder, info, chosen, weights, speed)
         own = info.stage == STAGE and info.renderer is not Renderer.editor
         return cls(deferred if own else deferred.load(), build_speech_encoder(info.speech, chosen), settings)
 
