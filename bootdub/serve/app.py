@@ -99,7 +99,7 @@ def _methods(request: Request) -> list[str]:
     """What its path takes; the router itself names the methods of the path's first route alone."""
     routes = (route for route in router.routes if isinstance(route, APIRoute))
     fitting = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
-    return sorted({method for route in fitting for method in route.methods})
+    return sorted({method for route in fitting for method in route.methods or ()})
 
 
 def _fault(request: Request, error: Exception) -> JSONResponse:
