@@ -6,6 +6,7 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file
 from stage1_clips import OVERLAY, write_clip
-from training_toys import metrics, run_editor, toy_vae, write_pairs
+from torch import Tensor
+from training_toys import metrics, run_editor, stage2_config, toy_vae, write_pairs
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
@@ -30,9 +32,11 @@ from common.errors import UserError
 from common.face import build_detector, track_face
 from common.face.release_crops import release_crop_track
 from common.media import VideoReader
+from common.models.conditions import ModelConditions
 from common.models.conventions import RELEASE
 from common.models.package import load_package
 from common.models.package_info import read_info, write_info
+from common.training.held_out import HeldOutLoss
 from common.training.launch import open_shards, train
 from stage1_generator import own_mouths, pack, prepare
 from stage2_dubber.adaptation import describe, finish, split
@@ -109,7 +113,7 @@ def _edited(run: Path, after: dict[str, float]) -> Path:
 def test_the_package_is_the_model_with_an_adapter_and_takes_no_more_space_than_that(adapted: Path) -> None:
     model, work = adapted / "model", adapted / "work"
     before = next(row["held_out"] for row in metrics(work / "run") if "held_out" in row)
-    run = _edited(work / "run", {"mean": before["mean"] / 2, "other_speech": before["other_speech"]})
+    run = _edited(work / "run", {"mean": before["mean"] / 2, "heard": 9.0})
     assert _run(finish.main, model=model, run=run, output=work / "package") == 0
     package, base = load_package(work / "package"), load_package(model)
     assert [adapter.name for adapter in package.info.adapters] == ["adapt"]
@@ -125,14 +129,16 @@ def test_the_package_is_the_model_with_an_adapter_and_takes_no_more_space_than_t
 
 
 @pytest.mark.parametrize(
-    ("own", "other", "words"), [(1.0, 1.1, "does not help"), (0.9, 0.985, "the model hears less")]
+    ("mean", "heard", "words"), [(1.0, 0.6, "does not help"), (0.9, 0.4, "the model hears less")]
 )
 def test_adapters_that_do_no_good_are_refused(
-    adapted: Path, capsys: pytest.CaptureFixture[str], own: float, other: float, words: str
+    adapted: Path, capsys: pytest.CaptureFixture[str], mean: float, heard: float, words: str
 ) -> None:
     run = _edited(adapted / "work" / "run", {})
-    rows = [{"step": 0, "held_out": {"mean": 1.0, "other_speech": 1.1}}]
-    rows.append({"step": 2, "held_out": {"mean": own, "other_speech": other}})
+    rows = [
+        {"step": step, "held_out": {"mean": loss, "heard": change}}
+        for step, loss, change in ((0, 1.0, 0.5), (2, mean, heard))
+    ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     output = adapted / "work" / "refused"
     assert _run(finish.main, model=adapted / "model", run=run, output=output) == 2
@@ -143,11 +149,11 @@ def test_an_adapter_that_was_not_checked_is_refused(adapted: Path, tmp_path: Pat
     log = tmp_path / "metrics.jsonl"
     for rows in ([], [{"step": 0, "held_out": {"mean": 1.0}}, {"step": 2, "held_out": {"mean": 0.5}}]):
         log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        with pytest.raises(UserError, match="was not measured before and after"):
+        with pytest.raises(UserError, match="were not measured before and after"):
             finish.measured(log)
 
 
-def test_what_other_speech_costs_is_measured_with_that_of_other_clips(tmp_path: Path) -> None:
+def test_what_is_heard_is_what_other_speech_changes(tmp_path: Path) -> None:
     toy_vae(tmp_path)
     write_pairs(tmp_path / "pairs")
     others = write_pairs(tmp_path / "others", 3)
@@ -160,13 +166,41 @@ def test_what_other_speech_costs_is_measured_with_that_of_other_clips(tmp_path: 
             masks = {k: v.numpy() for k, v in sample.arrays.items()}
             writer.add(f"toy{n}", encode_sample(sample.meta, arrays=masks, cache=cache))
     for name in ("others", "alike"):
-        words = ["train.max_steps=1", "train.sample_clips=0", "train.evaluate_other_speech=true"]
+        words = ["train.max_steps=1", "train.sample_clips=0", "train.evaluate_hearing=true"]
         words += [f"data.held_out=[{tmp_path / name}]", f"train.output={tmp_path / f'run-{name}'}"]
         run_editor(tmp_path, *words)
         last = [row["held_out"] for row in metrics(tmp_path / f"run-{name}") if "held_out" in row][-1]
-        assert (last["other_speech"] == pytest.approx(last["mean"], rel=1e-6)) == (name == "alike")
+        assert (last["heard"] < 1e-6) == (name == "alike")
     with pytest.raises(UserError, match="leave only one"):
         run_editor(tmp_path, *words, "train.evaluate_samples=1")
+
+
+def test_an_editor_that_copies_hears_nothing(tmp_path: Path) -> None:
+    toy_vae(tmp_path)
+    write_pairs(tmp_path / "pairs")
+    others = write_pairs(tmp_path / "others", 3)
+    config = stage2_config(tmp_path)
+    strategy = EditorStrategy(config, open_shards(config.data))
+
+    def copying(latents: Tensor, timestep: Tensor, conditions: ModelConditions) -> Tensor:
+        sigma = timestep.reshape(-1, 1, 1, 1, 1) / 1000
+        return (latents - conditions.reference) / sigma
+
+    place = SimpleNamespace(data_world=1, data_rank=0)
+    here = SimpleNamespace(device=torch.device("cpu"))
+    context: Any = SimpleNamespace(accelerator=here, layout=place, wrapped=copying, sum=lambda values: values)
+    found = HeldOutLoss(strategy, others, 3, 0, hearing=True).run(context).row
+    assert found["mean"] > 0.1 and found["heard"] == 0
+
+    def saying(gain: float) -> float:
+        def model(latents: Tensor, timestep: Tensor, conditions: ModelConditions) -> Tensor:
+            said = gain * conditions.audio_features.mean(dim=(2, 3))[:, None, :, None, None]
+            return copying(latents, timestep, conditions) - said / (timestep.reshape(-1, 1, 1, 1, 1) / 1000)
+
+        context.wrapped = model
+        return float(HeldOutLoss(strategy, others, 3, 0, hearing=True).run(context).row["heard"])
+
+    assert saying(1) > 0.01 and saying(3) == pytest.approx(3 * saying(1), rel=1e-4)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 300)), unique=True), st.integers(1, 90))

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
+from common.config import load_config
 from common.diffusion.config import DiffusionConfig
 from common.diffusion.windows import WindowRule
 from common.geometry import GeometryConfig
@@ -21,8 +22,16 @@ from common.models.conventions import RELEASE, Conventions, CropRule, NoiseRule,
 from common.models.convert_whisper import from_openai_whisper
 from common.models.package import load_package
 from common.models.package_info import PackageInfo
+from common.speech.build import build_speech_encoder
 from common.speech.config import SpeechConfig
 from common.speech.pretrained import PretrainedEncoder
+from common.training.start import load_start, starting_model
+from stage1_generator.config import Stage1Config
+from stage1_generator.config import check as check_pairs
+from stage2_dubber.adaptation.describe import describe
+from stage2_dubber.config import Stage2Config, check
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +70,19 @@ def refused(toy: Toy, folder: Path, tmp_path: Path, *flags: str) -> str:
     assert len(lines) == 1 and "Traceback" not in err
     assert sorted(tmp_path.iterdir()) == before
     return lines[0]
+
+
+def test_it_can_be_adapted_to_a_person(package: Path, tmp_path: Path) -> None:
+    describe(package, tmp_path)
+    layers = [tmp_path / "stage2.yaml", CONFIGS / "adapt.yaml"]
+    config = check(load_config(Stage2Config, layers, [f"train.init_from={package}"]))
+    start = load_start(config.train.init_from, config.model, config.vae)
+    assert start.context is not None and starting_model(start, config.model) is start.package.transformer
+    assert config.geometry == start.package.info.geometry and config.diffusion.num_steps == 2
+    layers = [CONFIGS / "stage1.yaml", tmp_path / "stage1.yaml", CONFIGS / "adapt_pairs.yaml"]
+    pairs = check_pairs(load_config(Stage1Config, layers))
+    assert pairs.prepare.crops is CropRule.release and pairs.pairs.clip_frames == config.geometry.clip_frames
+    assert build_speech_encoder(pairs.speech).fingerprint == start.package.info.speech_fingerprint
 
 
 # ----------------------------------------------------------------------------------------------- what is made

@@ -76,9 +76,7 @@ class FlowTrainConfig(OptimisationConfig):
     motion_probability: float = 0.5
     evaluate_every: int = 0  # steps between held-out losses (data.held_out); 0: at every save
     evaluate_samples: int = 32  # held-out clips that are measured, each at nine noise levels
-    evaluate_other_speech: bool = (
-        False  # also with the speech of another clip: the difference is what it hears
-    )
+    evaluate_hearing: bool = False  # also how much the speech of another clip changes the lips
     sample_clips: int = 2  # held-out clips that are dubbed at every save; 0: none
     sample_steps: int = 0  # of the sampler there; 0: diffusion.num_steps
     sample_expert: str = ""  # a sync expert that scores them; never the one that the model is trained with

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
@@ -23,6 +23,7 @@ from common.training.loading import MicroBatch
 from common.training.strategy import FlowStrategy
 
 LEVELS = tuple(tenth / 10 for tenth in range(1, 10))
+HEARD = "heard"
 _SEED = 0
 
 
@@ -35,8 +36,8 @@ class HeldOutLoss:
         strategy, dataset: the training, and the clips that it does not see.
         samples: so many of the clips.
         every: steps between two measurements; 0: at every save.
-        other_speech: also the loss where each clip hears another one, ``other_speech``: what it is more than
-            the loss is what the model hears.
+        hearing: also what the editor hears, ``heard``: how much it changes the lips of a clip that it is
+            shown when the speech is that of another clip.
     """
 
     name = "held_out"
@@ -47,39 +48,51 @@ class HeldOutLoss:
         dataset: ShardDataset,
         samples: int,
         every: int,
-        other_speech: bool = False,
+        hearing: bool = False,
     ) -> None:
         self._strategy, self._dataset = strategy, dataset
-        self._count, self.every, self._other_speech = min(samples, len(dataset)), every, other_speech
+        self._count, self.every, self._hearing = min(samples, len(dataset)), every, hearing
 
     def run(self, context: TrainingContext) -> StepResult:
         device = context.accelerator.device
-        speeches = 2 if self._other_speech else 1
-        sums = torch.zeros(speeches, len(LEVELS), device=device)
+        sums = torch.zeros(2, len(LEVELS), device=device)
         for draws, real in self._shares(context.layout.data_world, context.layout.data_rank):
             counted = torch.tensor(real, device=device)
             batch = self._batch(draws, device)
-            heard = [batch.audio_features]
-            if self._other_speech:
-                # Clips that follow each other may overlap.
-                away = self._count // 2
-                elsewhere = [Draw((draw.number + away) % self._count, 0, draw.position) for draw in draws]
-                heard.append(self._batch(elsewhere, device).audio_features)
             for i, sigma in enumerate(LEVELS):
                 inputs = fixed_inputs(batch, draws, self._strategy.flow, sigma, self._strategy.text)
-                for j, features in enumerate(heard):
-                    said = replace(inputs.conditions, audio_features=features)
-                    losses = self._strategy.loss(context.wrapped, replace(inputs, conditions=said)).loss
-                    sums[j, i] += (losses.float() * counted).sum()
-        means, *others = (context.sum(sums) / self._count).tolist()
+                losses = self._strategy.loss(context.wrapped, inputs).loss
+                sums[0, i] += (losses.float() * counted).sum()
+                if self._hearing:
+                    sums[1, i] += (self._heard(context.wrapped, inputs, draws) * counted).sum()
+        means, heard = (context.sum(sums) / self._count).tolist()
         values = {f"t{t:.1f}": value for t, value in zip(LEVELS, means, strict=True)}
         values["mean"] = mean = sum(means) / len(means)
         line = "  ".join(f"{t:.1f}:{value:.4f}" for t, value in zip(LEVELS, means, strict=True))
         line = f"loss {mean:.4f} at t {line} ({self._count} clips)"
-        for other in others:
-            values["other_speech"] = sum(other) / len(other)
-            line += f", with other speech {values['other_speech']:.4f}"
+        if self._hearing:
+            values[HEARD] = sum(heard) / len(heard)
+            line += f", heard {values[HEARD]:.4f}"
         return StepResult(row={**values, "samples": self._count}, line=line, scalars=values)
+
+    def _heard(self, model: nn.Module, inputs: FlowInputs, draws: Sequence[Draw]) -> Tensor:
+        """(B,): how much z_0 changes with the speech, |difference| in cells of the lips.
+
+        The reference is the clip itself: an editor that copies the lips it is shown changes nothing.
+        """
+        away = self._count // 2  # clips that follow each other may overlap
+        elsewhere = [Draw((draw.number + away) % self._count, 0, draw.position) for draw in draws]
+        shown = replace(inputs.conditions, reference=inputs.batch.target_latents)
+        said = (inputs.batch.audio_features, self._batch(elsewhere, inputs.noisy.device).audio_features)
+        own, other = (
+            self._strategy.velocity(
+                model, replace(inputs, conditions=replace(shown, audio_features=features))
+            ).float()
+            for features in said
+        )
+        lips = inputs.batch.lip_mask[:, None].float()
+        change = (inputs.sigma.view(-1, 1, 1, 1, 1) * (own - other)).abs() * lips
+        return change.mean(dim=1).sum(dim=(1, 2, 3)) / lips.sum(dim=(1, 2, 3, 4)).clamp(min=1)
 
     def _batch(self, draws: Sequence[Draw], device: torch.device) -> DubBatch:
         return self._strategy.batch(read_clips(self._strategy, self._dataset, draws), device)

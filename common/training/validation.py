@@ -36,9 +36,9 @@ def validation_callbacks(
     if not isinstance(strategy, FlowStrategy):
         raise UserError("data.held_out is measured in the trainings of the two stages only: leave it empty.")
     dataset = ShardDataset(held_out)
-    if train.evaluate_other_speech and min(len(dataset), train.evaluate_samples) < 2:
+    if train.evaluate_hearing and min(len(dataset), train.evaluate_samples) < 2:
         raise UserError(
-            "train.evaluate_other_speech lets held-out clips hear each other's speech, but data.held_out and "
+            "train.evaluate_hearing lets held-out clips hear each other's speech, but data.held_out and "
             "train.evaluate_samples leave only one: give more clips, or set it to false."
         )
     codec, speech = strategy.start.codec, strategy.speech_fingerprint
@@ -52,7 +52,7 @@ def validation_callbacks(
     if not isinstance(strategy, Alternating):  # with parts that are trained in turn there is no one flow loss
         callbacks.append(
             HeldOutLoss(
-                strategy, dataset, train.evaluate_samples, train.evaluate_every, train.evaluate_other_speech
+                strategy, dataset, train.evaluate_samples, train.evaluate_every, train.evaluate_hearing
             )
         )
     if train.sample_clips:

@@ -1,7 +1,7 @@
 """`python -m stage2_dubber.adaptation.finish`: a trained adapter is checked, and becomes part of a package.
 
-An adapter is refused that draws held-out clips of the person no better than the model without it, or that
-hears less: what other speech costs the model must not shrink.
+An adapter is refused that draws held-out clips of the person no better than the model without it, or with
+which the model hears less: shown a clip, it must not copy the lips instead of listening.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,20 @@ from common.command import exit_code_of
 from common.errors import UserError
 from common.files import atomic_dir, require_file
 from common.models.package_info import METADATA_FILE, adapter_file, read_info, write_info
+from common.training.held_out import HEARD
 
-LEAST_HEARING = 0.9
-"""Of what other speech costs the model without the adapter."""
+LEAST_HEARD = 0.9
+"""Of what the model hears without the adapter."""
 
 
 @dataclass(frozen=True)
 class HeldOutLosses:
-    """Mean flow losses of held-out clips: with their own speech, and with that of another clip."""
+    """Of held-out clips (:class:`common.training.held_out.HeldOutLoss`): the mean flow loss, and how much
+    speech changes the lips.
+    """
 
-    own: float
-    other: float
-
-    @property
-    def hearing(self) -> float:
-        """What other speech costs."""
-        return self.other - self.own
+    mean: float
+    heard: float
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,15 +55,14 @@ def finish(model: Path, run: Path, output: Path) -> None:
     """
     before, after = measured(run / "metrics.jsonl")
     told = (
-        f"held-out loss {before.own:.4f} to {after.own:.4f}, what other speech costs {before.hearing:.4f} to "
-        f"{after.hearing:.4f}"
+        f"held-out loss {before.mean:.4f} to {after.mean:.4f}, heard {before.heard:.4f} to {after.heard:.4f}"
     )
-    if after.own >= before.own:
+    if after.mean >= before.mean:
         raise UserError(
             f"{run}: the adapter does not help ({told}): nothing was written; give more film of the "
             "person, or more minutes."
         )
-    if after.hearing < LEAST_HEARING * before.hearing:
+    if after.heard < LEAST_HEARD * before.heard:
         raise UserError(
             f"{run}: with the adapter the model hears less ({told}): nothing was written; give fewer minutes "
             "or more film."
@@ -97,14 +94,13 @@ def measured(metrics: Path) -> tuple[HeldOutLosses, HeldOutLosses]:
         if "held_out" in row:
             rows.append(row)
     rows.sort(key=lambda row: row["step"])
-    if len(rows) < 2 or rows[0]["step"] or any("other_speech" not in row["held_out"] for row in rows):
+    if len(rows) < 2 or rows[0]["step"] or any(HEARD not in row["held_out"] for row in rows):
         raise UserError(
-            f"{metrics}: the held-out loss with other speech was not measured before and after the training: "
-            "train with data.held_out, train.evaluate_other_speech=true and at least one step."
+            f"{metrics}: loss and hearing of held-out clips were not measured before and after the training: "
+            "train with data.held_out, train.evaluate_hearing=true and at least one step."
         )
-    first, last = (
-        HeldOutLosses(row["held_out"]["mean"], row["held_out"]["other_speech"]) for row in (rows[0], rows[-1])
-    )
+    names = [item.name for item in fields(HeldOutLosses)]
+    first, last = (HeldOutLosses(*(row["held_out"][name] for name in names)) for row in (rows[0], rows[-1]))
     return first, last
 
 
