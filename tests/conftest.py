@@ -35,6 +35,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Files that take longest, the longest first: begun last they leave the other workers idle.
 _LONG = (
+    "test_docs_runs",
     "test_dub_resume",
     "test_eval_run",
     "test_own_mouths_job",

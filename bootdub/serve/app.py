@@ -90,16 +90,16 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     }
     code = words.get(error.status_code, "too_large" if error.status_code == 413 else "refused")
     headers = dict(error.headers or {})
-    if error.status_code == 405:
-        headers["Allow"] = ", ".join(_methods(request))
+    if error.status_code == 405 and (methods := _methods(request)):
+        headers["Allow"] = ", ".join(methods)
     return refused(error.status_code, code, str(error.detail), headers)
 
 
 def _methods(request: Request) -> list[str]:
     """What its path takes; the router itself names the methods of the path's first route alone."""
-    routes = (route for route in router.routes if isinstance(route, APIRoute))
-    fitting = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
-    return sorted({method for route in fitting for method in route.methods or ()})
+    routes = [route for route in router.routes if isinstance(route, APIRoute)]
+    paths = [route.path for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes if route.path in paths[:1] for method in route.methods or ()})
 
 
 def _fault(request: Request, error: Exception) -> JSONResponse:
