@@ -265,7 +265,10 @@ def test_a_clip_goes_from_upload_to_download(
     part = client.get(job["outputUrl"], headers={"range": "bytes=0-9"})
     assert part.status_code == 206 and part.content == video.content[:10]
     assert client.get(job["contactSheetUrl"]).content.startswith(b"\x89PNG")
-    assert client.get(job["reportUrl"]).json()["dubbed_frames"] == 20
+    report = client.get(job["reportUrl"])
+    described = client.get("/openapi.json").json()["paths"]["/v2/generate/{id}/report"]["get"]["responses"]
+    assert described["200"]["content"][report.headers["content-type"]]["schema"]["type"] == "object"
+    assert report.json()["dubbed_frames"] == 20
     for wrong in (
         job["outputUrl"].replace("signature=", "signature=0"),
         job["outputUrl"].replace("expires=", "expires=9"),

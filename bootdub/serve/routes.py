@@ -100,7 +100,9 @@ def remove(id: str, request: Request) -> Response:
 
 
 def _file_response(content: str) -> _Responses:
-    return {**_FINDS, 200: {"content": {content: {"schema": {"type": "string", "format": "binary"}}}}}
+    json = content == "application/json"
+    schema = {"type": "object"} if json else {"type": "string", "format": "binary"}
+    return {**_FINDS, 200: {"content": {content: {"schema": schema}}}}
 
 
 @router.get("/v2/generate/{id}/output", response_class=FileResponse, responses=_file_response("video/*"))
