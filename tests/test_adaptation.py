@@ -240,6 +240,12 @@ def test_what_cannot_be_adapted_is_told_before_the_work(
         app, ["adapt", str(tmp_path / "film"), "--work", str(tmp_path / "work"), "--model", str(model)]
     )
     assert told.exit_code == 2 and words in " ".join(told.stderr.split())
+    gone = CliRunner().invoke(app, ["adapt", str(tmp_path / "gone"), "--work", str(tmp_path / "work")])
+    never = CliRunner().invoke(
+        app, ["adapt", str(tmp_path), "--work", str(tmp_path / "work"), "--minutes", "0"]
+    )
+    assert never.exit_code == 2 and "--minutes is 0" in never.stderr
+    assert gone.exit_code == 2 and f"'{tmp_path / 'gone'}'" in gone.stderr
     assert not (tmp_path / "work").exists()
 
 

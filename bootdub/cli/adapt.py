@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from bootdub.cli.errors import clean_errors
-from bootdub.cli.options import ModelOption
+from bootdub.cli.options import ModelOption, require_folder
+from common.errors import UserError
 
 
 def adapt(
@@ -33,6 +34,9 @@ def adapt(
         from stage2_dubber.adaptation.describe import adaptable
         from stage2_dubber.dub.locate import default_model_path
 
+        if not minutes > 0:
+            raise UserError(f"--minutes is {minutes:g}: give a number above 0.")
+        require_folder(videos, "folder of film")
         folder = model or default_model_path()
         adaptable(folder)
         words = [
