@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from stage2_dubber.dub.refining.checks import check_refiner
 
 MOST_MEGABYTES, MOST_HOURS = 2000, 0.5
 
@@ -63,6 +62,9 @@ class ServeSettings:
                     f"--{name.replace('_', '-')} is {getattr(self, name)}: give a positive number."
                 )
         if self.refine is not None:
+            # numpy, which --help need not wait for.
+            from stage2_dubber.dub.refining.checks import check_refiner
+
             check_refiner(self.refine)
 
     @property
