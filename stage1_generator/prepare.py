@@ -23,8 +23,8 @@ from safetensors.numpy import save_file
 
 from common.data.prepared import pack_mask
 from common.errors import UserError
-from common.face import CropTrack, FaceDetector, FaceTrack, build_detector, plan_crops, track_face
-from common.face.release_crops import release_crop_track
+from common.face import CropTrack, FaceDetector, FaceTrack, build_detector, track_face
+from common.face.crop_rules import crops_by_rule
 from common.files import atomic_dir, fingerprint, read_json, remove_partial, sha256_file, write_json
 from common.media import (
     LOSSLESS,
@@ -188,6 +188,8 @@ class _Preparation:
         pieces = split_longer(track.segments(1), longest)
         shortest = round(self.config.prepare.min_seconds * self.fps)
         usable: list[tuple[slice, CropTrack, FaceTrack]] = []
+        info, geometry = probe(self.video.path), self.config.geometry
+        picture = (info.width, info.height)
         for piece in pieces:
             length = piece.stop - piece.start
             if length < shortest:
@@ -196,8 +198,8 @@ class _Preparation:
                 )
                 continue
             part = track[piece]
-            crops = self._crops(part)
-            least = self.config.prepare.min_crop_ratio * self.config.geometry.crop_size
+            crops = crops_by_rule(self.config.prepare.crops, part, picture, geometry.crop_scale, self.fps)
+            least = self.config.prepare.min_crop_ratio * geometry.crop_size
             if crops.size < least:
                 self._reject(
                     piece.start, length, f"the face is too small: its crop is {crops.size:.0f} px wide"
@@ -219,12 +221,6 @@ class _Preparation:
         return FaceTrack(
             np.arange(len(rows)), track.landmarks[rows], track.boxes[rows], track.present[rows], shots
         )
-
-    def _crops(self, part: FaceTrack) -> CropTrack:
-        if self.config.prepare.crops is CropRule.release:
-            info = probe(self.video.path)
-            return release_crop_track(part, info.width, info.height)
-        return plan_crops(part, scale=self.config.geometry.crop_scale, fps=self.fps)
 
     def _detector(self) -> FaceDetector:
         if self.video.track is not None:

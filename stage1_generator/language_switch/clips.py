@@ -20,9 +20,9 @@ from safetensors.numpy import load_file, save_file
 from scipy.signal import resample_poly
 
 from common.errors import UserError
-from common.face import CropTrack, build_detector, plan_crops, track_face
+from common.face import build_detector, track_face
 from common.face.config import FaceConfig
-from common.face.crops import frame_crops
+from common.face.crop_rules import crops_by_rule
 from common.files import atomic_dir, write_json
 from common.geometry import latents_to_frames
 from common.media import (
@@ -37,7 +37,6 @@ from common.media import (
     save_flac,
     write_video,
 )
-from common.models.conventions import CropRule
 from common.models.ltx2.codecs import JointVocoder
 from common.models.ltx2.settings import FRAME_STRIDE
 from common.models.ltx2.vocoding import vocoded
@@ -147,11 +146,9 @@ def load_recorded(recording: SwitchRecording, info: PackageInfo, face: FaceConfi
     track = track_face(_images(recording.video, begin, stop), detector)[first - begin :]
     if not track.present.all():
         return None
-    if info.conventions.crops is CropRule.frame:
-        shape = probe(recording.video)
-        crops: CropTrack = frame_crops(track, shape.width, shape.height)
-    else:
-        crops = plan_crops(track, scale=geometry.crop_scale, fps=geometry.fps)
+    shape = probe(recording.video)
+    picture = (shape.width, shape.height)
+    crops = crops_by_rule(info.conventions.crops, track, picture, geometry.crop_scale, geometry.fps)
     frames, landmarks, size = [], [], geometry.crop_size
     wanted = Counter((shown - first).tolist())
     for at, image in enumerate(_images(recording.video, first, stop)):

@@ -18,9 +18,8 @@ from typing import Protocol
 import numpy as np
 
 from common.errors import UserError
-from common.face import CropTrack, FaceTrack, plan_crops
-from common.face.crops import frame_crops
-from common.face.release_crops import release_crop_track
+from common.face import CropTrack, FaceTrack
+from common.face.crop_rules import crops_by_rule
 from common.media import Frame
 from common.media.retiming import RetimedVideo, open_video
 from common.models.conventions import CropRule
@@ -154,12 +153,9 @@ def plan_followed(
 
 def face_crops(face: FollowedFace, crop_scale: float, rule: CropRule) -> CropTrack:
     """The squares that a model sees; arguments as of :func:`plan_followed`."""
-    track, info = face.track, face.info
-    if rule is CropRule.release:
-        return release_crop_track(track, info.width, info.height)
-    if rule is CropRule.frame:
-        return frame_crops(track, info.width, info.height)
-    return plan_crops(track, scale=crop_scale, fps=float(info.average_rate))
+    info = face.info
+    size, fps = (info.width, info.height), float(info.average_rate)
+    return crops_by_rule(rule, face.track, size, crop_scale, fps)
 
 
 def composited_frames(
