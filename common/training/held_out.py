@@ -59,12 +59,13 @@ class HeldOutLoss:
         for draws, real in self._shares(context.layout.data_world, context.layout.data_rank):
             counted = torch.tensor(real, device=device)
             batch = self._batch(draws, device)
+            others = self._others_speech(draws, device) if self._hearing else None
             for i, sigma in enumerate(LEVELS):
                 inputs = fixed_inputs(batch, draws, self._strategy.flow, sigma, self._strategy.text)
                 losses = self._strategy.loss(context.wrapped, inputs).loss
                 sums[0, i] += (losses.float() * counted).sum()
-                if self._hearing:
-                    sums[1, i] += (self._heard(context.wrapped, inputs, draws) * counted).sum()
+                if others is not None:
+                    sums[1, i] += (self._heard(context.wrapped, inputs, others) * counted).sum()
         means, heard = (context.sum(sums) / self._count).tolist()
         values = {f"t{t:.1f}": value for t, value in zip(LEVELS, means, strict=True)}
         values["mean"] = mean = sum(means) / len(means)
@@ -75,20 +76,23 @@ class HeldOutLoss:
             line += f", heard {values[HEARD]:.4f}"
         return StepResult(row={**values, "samples": self._count}, line=line, scalars=values)
 
-    def _heard(self, model: nn.Module, inputs: FlowInputs, draws: Sequence[Draw]) -> Tensor:
+    def _others_speech(self, draws: Sequence[Draw], device: torch.device) -> Tensor:
+        """(B, F, W, A): the speech of other clips."""
+        away = self._count // 2  # clips that follow each other may overlap
+        elsewhere = [Draw((draw.number + away) % self._count, 0, draw.position) for draw in draws]
+        return self._batch(elsewhere, device).audio_features
+
+    def _heard(self, model: nn.Module, inputs: FlowInputs, others: Tensor) -> Tensor:
         """(B,): how much z_0 changes with the speech, |difference| in cells of the lips.
 
         The reference is the clip itself: an editor that copies the lips it is shown changes nothing.
         """
-        away = self._count // 2  # clips that follow each other may overlap
-        elsewhere = [Draw((draw.number + away) % self._count, 0, draw.position) for draw in draws]
         shown = replace(inputs.conditions, reference=inputs.batch.target_latents)
-        said = (inputs.batch.audio_features, self._batch(elsewhere, inputs.noisy.device).audio_features)
         own, other = (
             self._strategy.velocity(
                 model, replace(inputs, conditions=replace(shown, audio_features=features))
             ).float()
-            for features in said
+            for features in (inputs.batch.audio_features, others)
         )
         lips = inputs.batch.lip_mask[:, None].float()
         change = (inputs.sigma.view(-1, 1, 1, 1, 1) * (own - other)).abs() * lips
