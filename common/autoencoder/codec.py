@@ -102,7 +102,7 @@ def load_vae(
         UserError: there is none, or it does not agree.
     """
     folder = Path(path)
-    loaded: Any = _stored_class(folder, kind).from_pretrained(
+    loaded: Any = _CLASSES[stored_kind(folder, kind)].from_pretrained(
         folder, torch_dtype=dtype, local_files_only=True
     )
     vae: Autoencoder = loaded
@@ -122,20 +122,25 @@ def hollow_vae(path: str | Path) -> Autoencoder:
         UserError: there is none.
     """
     folder = Path(path)
-    kind: Any = _stored_class(folder)
+    kind: Any = _CLASSES[stored_kind(folder)]
     with torch.device("meta"):
         vae: Autoencoder = kind.from_config(kind.load_config(folder, local_files_only=True))
     return vae
 
 
-def _stored_class(folder: Path, kind: str = "") -> type[AutoencoderKLWan] | type[PatchAutoencoder]:
+def stored_kind(folder: Path, kind: str = "") -> str:
+    """The kind of the autoencoder in a save_pretrained folder.
+
+    Raises:
+        UserError: there is none, or it is not of ``kind``.
+    """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no autoencoder there (no config.json); check vae.path.")
     stored = read_json(folder / "config.json").get("_class_name")
     found_kind = next((k for k, c in _CLASSES.items() if c.__name__ == stored), None)
     if found_kind is None or (kind or found_kind) != found_kind:
         raise UserError(f"{folder}: holds a {stored}, not an autoencoder of kind '{kind or 'wan or patch'}'.")
-    return _CLASSES[found_kind]
+    return found_kind
 
 
 class VideoCodec:

@@ -1,13 +1,11 @@
 """`python -m stage2_dubber.adaptation.describe`: what a model package was trained with, as configurations.
 
 With ``stage1.yaml`` pairs are made that its editor can be trained on, with ``stage2.yaml`` it is trained
-further.
-Other files say the rest.
+further. Other files say the rest.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -17,22 +15,23 @@ from typing import Any
 import yaml
 
 from common.autoencoder.config import VaeConfig
-from common.command import exit_code_of
 from common.errors import UserError
 from common.files import atomic_path, read_json
 from common.models.config import ModelConfig
 from common.models.conventions import CropRule
 from common.models.package_info import PackageInfo, read_info
-
-PATCH = "PatchAutoencoder"
+from stage2_dubber.adaptation.command import run_with_folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m stage2_dubber.adaptation.describe", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the package of an editor")
-    parser.add_argument("--output", type=Path, required=True, help="the folder of both files")
-    given = parser.parse_args(argv)
-    return exit_code_of(lambda: describe(given.model, given.output))
+    return run_with_folders(
+        "stage2_dubber.adaptation.describe",
+        __doc__,
+        describe,
+        argv,
+        model="the package of an editor",
+        output="the folder of both files",
+    )
 
 
 def describe(model: Path, output: Path) -> None:
@@ -93,10 +92,12 @@ def pair_sections(model: Path, info: PackageInfo) -> dict[str, Any]:
 
 
 def _shared(model: Path, info: PackageInfo) -> dict[str, Any]:
-    vae = _stored(VaeConfig, model / "vae")
-    vae["kind"] = "patch" if read_json(model / "vae" / "config.json")["_class_name"] == PATCH else "wan"
+    # Torch, which those that only ask what can be adapted need not wait for.
+    from common.autoencoder.codec import stored_kind
+
+    vae = model.resolve() / "vae"
     return {
-        "vae": {**vae, "path": str(model.resolve() / "vae")},
+        "vae": {**_stored(VaeConfig, vae), "kind": stored_kind(vae), "path": str(vae)},
         "speech": {**asdict(info.speech), "path": info.speech.path and str(Path(info.speech.path).resolve())},
         "geometry": asdict(info.geometry),
     }

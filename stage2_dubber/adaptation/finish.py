@@ -6,21 +6,20 @@ which the model hears less: shown a clip, it must not copy the lips instead of l
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from common.command import exit_code_of
 from common.errors import UserError
 from common.files import atomic_dir, require_file
 from common.models.package_info import METADATA_FILE, adapter_file, read_info, write_info
-from common.training.held_out import HEARD
+from common.training.held_out import HEARD, HeldOutLoss
+from common.training.meter import METRICS
+from stage2_dubber.adaptation.command import run_with_folders
 
 LEAST_HEARD = 0.9
 """Of what the model hears without the adapter."""
@@ -37,12 +36,15 @@ class HeldOutLosses:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m stage2_dubber.adaptation.finish", description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the package that was adapted")
-    parser.add_argument("--run", type=Path, required=True, help="the folder of the adapter's training")
-    parser.add_argument("--output", type=Path, required=True, help="the package to write")
-    given = parser.parse_args(argv)
-    return exit_code_of(lambda: finish(given.model, given.run, given.output))
+    return run_with_folders(
+        "stage2_dubber.adaptation.finish",
+        __doc__,
+        finish,
+        argv,
+        model="the package that was adapted",
+        run="the folder of the adapter's training",
+        output="the package to write",
+    )
 
 
 def finish(model: Path, run: Path, output: Path) -> None:
@@ -53,7 +55,7 @@ def finish(model: Path, run: Path, output: Path) -> None:
     Raises:
         UserError: the adapter does no good, or nothing was measured.
     """
-    before, after = measured(run / "metrics.jsonl")
+    before, after = measured(run / METRICS)
     told = (
         f"held-out loss {before.mean:.4f} to {after.mean:.4f}, heard {before.heard:.4f} to {after.heard:.4f}"
     )
@@ -88,20 +90,16 @@ def measured(metrics: Path) -> tuple[HeldOutLosses, HeldOutLosses]:
     Raises:
         UserError: one of both is missing.
     """
-    rows: list[dict[str, Any]] = []
-    for line in require_file(metrics, "log of the training").read_text().splitlines():
-        row = json.loads(line)
-        if "held_out" in row:
-            rows.append(row)
-    rows.sort(key=lambda row: row["step"])
-    if len(rows) < 2 or rows[0]["step"] or any(HEARD not in row["held_out"] for row in rows):
+    lines = require_file(metrics, "log of the training").read_text().splitlines()
+    logged = (json.loads(line) for line in lines)
+    found = {row["step"]: row[HeldOutLoss.name] for row in logged if HeldOutLoss.name in row}
+    if len(found) < 2 or min(found) or any(HEARD not in values for values in found.values()):
         raise UserError(
             f"{metrics}: loss and hearing of held-out clips were not measured before and after the training: "
             "train with data.held_out, train.evaluate_hearing=true and at least one step."
         )
-    names = [item.name for item in fields(HeldOutLosses)]
-    first, last = (HeldOutLosses(*(row["held_out"][name] for name in names)) for row in (rows[0], rows[-1]))
-    return first, last
+    first, last = found[min(found)], found[max(found)]
+    return HeldOutLosses(first["mean"], first[HEARD]), HeldOutLosses(last["mean"], last[HEARD])
 
 
 def _link(source: str, target: str) -> None:

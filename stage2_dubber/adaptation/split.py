@@ -6,16 +6,16 @@ set.
 
 from __future__ import annotations
 
-import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.command import exit_code_of
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
+from stage2_dubber.adaptation.command import run_with_folders
 
 TRAINED, HELD_OUT = "trained", "held_out"
 HELD_OUT_SHARE = 0.2
@@ -24,11 +24,14 @@ _SHARD_SAMPLES = 128
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m stage2_dubber.adaptation.split", description=__doc__)
-    parser.add_argument("--pairs", type=Path, required=True, help="shards of pairs")
-    parser.add_argument("--output", type=Path, required=True, help="the folder of both sets")
-    given = parser.parse_args(argv)
-    return exit_code_of(lambda: split(given.pairs, given.output))
+    return run_with_folders(
+        "stage2_dubber.adaptation.split",
+        __doc__,
+        split,
+        argv,
+        pairs="shards of pairs",
+        output="the folder of both sets",
+    )
 
 
 def split(pairs: Path, output: Path) -> None:
@@ -38,8 +41,7 @@ def split(pairs: Path, output: Path) -> None:
         UserError: there are too few clips for both sets.
     """
     dataset = ShardDataset(pairs)
-    held_out = choose_held_out([_place(dataset.sample(number)) for number in range(len(dataset))])
-    sets = {TRAINED: held_out["trained"], HELD_OUT: held_out["held_out"]}
+    sets = choose_held_out([_place(dataset.sample(number)) for number in range(len(dataset))])
     if not sets[TRAINED] or len(sets[HELD_OUT]) < 2:
         raise UserError(
             f"{pairs}: {len(dataset)} pairs are too few to train on some and to check with others: give more "
@@ -57,7 +59,7 @@ def split(pairs: Path, output: Path) -> None:
 
 
 def choose_held_out(places: Sequence[tuple[str, int, int]]) -> Mapping[str, list[int]]:
-    """Numbers of the clips of both sets.
+    """Numbers of the clips of both sets, by the set's name.
 
     Args:
         places: (stretch, first frame, frames) of each clip.
@@ -67,8 +69,7 @@ def choose_held_out(places: Sequence[tuple[str, int, int]]) -> Mapping[str, list
         stretches.setdefault(places[number][0], []).append(number)
     chosen: dict[str, list[int]] = {TRAINED: [], HELD_OUT: []}
     for numbers in stretches.values():
-        kept = -(-len(numbers) * HELD_OUT_SHARE // 1)
-        last = numbers[-max(2, int(kept)) :]
+        last = numbers[-max(2, math.ceil(len(numbers) * HELD_OUT_SHARE)) :]
         border = places[last[0]][1]
         chosen[HELD_OUT] += last
         chosen[TRAINED] += [n for n in numbers if places[n][1] + places[n][2] <= border]
