@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,3 +254,22 @@ def test_tables_of_any_bytes_are_read_or_refused(
     what: str, seeds: list[bytes], rest: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     try_bytes(what, b"".join(seeds) + rest, tmp_path_factory.getbasetemp())
+
+
+def test_a_server_that_nobody_asks_any_more_bears_ends_of_its_processes() -> None:
+    """A Ctrl-C closes it while processes still decode; their ends must not be told to a closed socket."""
+    ours, theirs = socket.socketpair()
+    run = (
+        "import os, signal, sys; from common.media.isolation.server import serve; "
+        "serve(int(sys.argv[1])); os.kill(os.getpid(), signal.SIGCHLD); print('borne')"
+    )
+    with ours, theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-c", run, str(theirs.fileno())],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+            cwd=Path(__file__).resolve().parent.parent,
+        )
+    out, err = process.communicate(timeout=120)
+    assert (out, err) == (b"borne\n", b"")

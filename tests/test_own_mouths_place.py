@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from concurrent.futures import Future
 from dataclasses import replace
+from threading import Event
 
 import cv2
 import numpy as np
@@ -440,6 +443,26 @@ class TestRenderer:
         by_itself = np.stack([renderer.draw(i, image) for i, image in enumerate(clip.frames)])
         np.testing.assert_array_equal(one, by_itself)
         assert (one != clip.frames).any()
+
+    def test_one_of_its_own_threads_may_give_an_iteration_up(self) -> None:
+        """As the collection of garbage does in whichever thread it begins."""
+        clip = talker()
+        renderer, begun = self._renderer(clip, [range(24)]), Event()
+        held: list[Generator] = []
+        ends: Future[None] = Future()
+
+        def placer(number: int, image: np.ndarray, keep: object) -> np.ndarray:
+            if number == 2 and begun.wait(60):
+                try:
+                    ends.set_result(held.pop().close())
+                except RuntimeError as error:
+                    ends.set_exception(error)
+            return image
+
+        held.append(replace(renderer, placer=placer).draw_all(enumerate(clip.frames), 2))  # type: ignore
+        next(held[0])
+        begun.set()
+        assert ends.result(60) is None
 
     def test_frames_without_a_new_mouth_come_out_as_they_are(self) -> None:
         clip = talker()

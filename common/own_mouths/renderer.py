@@ -66,32 +66,47 @@ class MouthRenderer:
         A few are drawn at once, in threads, and :data:`REACH` more are held where something may lie before
         the face; they come out in order.
         """
+        pool = ThreadPoolExecutor(workers)
+        try:
+            with one_blas_thread():
+                yield from self._drawn(frames, pool, workers, leave)
+        finally:
+            # One of the pool's own threads may collect an iteration that was given up: it must not wait for
+            # itself.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _drawn(
+        self,
+        frames: Iterable[tuple[int, NDArray[np.uint8]]],
+        pool: ThreadPoolExecutor,
+        ahead: int,
+        leave: Set[int],
+    ) -> Iterator[NDArray[np.uint8]]:
         reach = 0 if self.occluders is None else REACH
         mine = set(self.frames.tolist()) - leave
         near: deque[tuple[int, NDArray[np.uint8], FloatArray | None]] = deque()
         drawn: deque[Future[NDArray[np.uint8]] | NDArray[np.uint8]] = deque()
-        with one_blas_thread(), ThreadPoolExecutor(workers) as pool:
 
-            def start(place: int) -> None:
-                number, image, _ = near[place]
-                if number not in mine:
-                    drawn.append(image)
-                    return
-                maps = [m for _, _, m in near if m is not None]
-                drawn.append(pool.submit(self.draw, number, image, maps, place))
+        def start(place: int) -> None:
+            number, image, _ = near[place]
+            if number not in mine:
+                drawn.append(image)
+                return
+            maps = [m for _, _, m in near if m is not None]
+            drawn.append(pool.submit(self.draw, number, image, maps, place))
 
-            for number, image in frames:
-                near.append((number, image, self._look(number, image)))
-                if len(near) > 2 * reach + 1:
-                    near.popleft()
-                if len(near) > reach:
-                    start(len(near) - 1 - reach)
-                if len(drawn) > workers:
-                    yield _ready(drawn.popleft())
-            for place in range(max(0, len(near) - reach), len(near)):
-                start(place)
-            while drawn:
+        for number, image in frames:
+            near.append((number, image, self._look(number, image)))
+            if len(near) > 2 * reach + 1:
+                near.popleft()
+            if len(near) > reach:
+                start(len(near) - 1 - reach)
+            if len(drawn) > ahead:
                 yield _ready(drawn.popleft())
+        for place in range(max(0, len(near) - reach), len(near)):
+            start(place)
+        while drawn:
+            yield _ready(drawn.popleft())
 
     def _look(self, number: int, image: NDArray[np.uint8]) -> FloatArray | None:
         return (

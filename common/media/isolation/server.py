@@ -38,6 +38,16 @@ def serve(descriptor: int) -> None:
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    try:
+        _fork_for(control, awake, wake)
+    finally:
+        # Processes that end later must find no closed socket to wake this one by.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+
+
+def _fork_for(control: socket.socket, awake: socket.socket, wake: socket.socket) -> None:
+    """Fork a process for each connection that ``control`` brings, until it is closed."""
     running: dict[int, socket.socket] = {}
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
