@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace, VideoReformatter
 from dub_clips import BOX, write_package, write_speech
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
@@ -95,6 +97,51 @@ def test_a_change_adds_itself_and_nothing_else(name: str) -> None:
     assert with_change(picture, before, before, tags) is picture
 
 
+# Red's and blue's share of luma, by the matrix's code in H.273.
+SHARES = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
+
+
+def in_yuv(change: np.ndarray, tags: ColourTags, bits: int) -> list[np.ndarray]:
+    """What a change of RGB (H, W, 3), in 8-bit steps, adds to luma and both colours, by H.273."""
+    red, blue = SHARES[tags.matrix]
+    change = change / 255
+    luma = change @ [red, 1 - red - blue, blue]
+    colours = [(change[..., i] - luma) / (2 - 2 * share) for i, share in ((2, blue), (0, red))]
+    codes = [(1 << bits) - 1] * 3 if tags.full_range else [219 << (bits - 8), *[224 << (bits - 8)] * 2]
+    return [values * most for values, most in zip([luma, *colours], codes, strict=True)]
+
+
+@given(
+    name=st.sampled_from([*FORMATS, "yuv410p", "yuv444p16le"]),
+    size=st.tuples(st.integers(60, 140), st.integers(30, 80)),
+    code=st.sampled_from(sorted(SHARES)),
+    full=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_each_sample_takes_the_mean_of_the_changes_of_its_pixels(
+    name: str, size: tuple[int, int], code: int, full: bool, seed: int
+) -> None:
+    """As H.273 writes it, to half a code; also for odd sizes, whose last block repeats the last pixel."""
+    (width, height), draw = size, np.random.default_rng(seed)
+    before = draw.integers(0, 256, (height, width, 3), np.uint8)
+    picture = av.VideoFrame.from_ndarray(before, format="rgb24").reformat(format=name)
+    after = before.copy()
+    (top, bottom), (left, right) = (np.sort(draw.integers(0, n + 1, 2)) for n in (height, width))
+    after[top:bottom, left:right] = draw.integers(0, 256, (bottom - top, right - left, 3))
+    tags, bits = ColourTags(code, 1, 1, full), picture.format.components[0].bits
+    made = planes(with_change(picture, before, after, tags))
+    changes = in_yuv(after.astype(float) - before, tags, bits)
+    for old, new, change in zip(planes(picture), made, changes, strict=False):
+        down, across = round(height / old.shape[0]), round(width / old.shape[1])
+        missing = old.shape[0] * down - height, old.shape[1] * across - width
+        whole = np.pad(change, [(0, missing[0]), (0, missing[1])], mode="edge")
+        mean = whole.reshape(old.shape[0], down, old.shape[1], across).mean(axis=(1, 3))
+        wanted = np.clip(old + mean, 0, (1 << bits) - 1)
+        # libswscale's matrices come from numbers of three digits.
+        assert np.abs(new - wanted).max() <= 0.5 + 0.15 * (1 << (bits - 8))
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_frames_pass_through_lossless_files_bit_for_bit(tmp_path: Path, name: str) -> None:
     source = write_ffv1(tmp_path / "s.mkv", name)
@@ -133,6 +180,10 @@ def test_full_range_pictures_keep_their_codes() -> None:
     made = with_change(same, before, before + 10, ColourTags(1, 1, 1, True))
     rise = planes(made)[0].astype(int) - planes(same)[0]
     assert np.median(rise) == 10
+    # A large change is no larger than in RGB.
+    dark = av.VideoFrame.from_ndarray(before, format="rgb24").reformat(format="yuv444p", dst_color_range=2)
+    made = with_change(dark, before, before + 200, ColourTags(1, 1, 1, True))
+    assert (planes(made)[0] == 200).all()
 
 
 def test_what_a_codec_cannot_hold_is_said(tmp_path: Path) -> None:

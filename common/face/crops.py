@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from common.face.canonical import face_points, opened_face_points
 from common.face.pose import Array, fit_pose, smooth_in_time
+from common.face.shrinking import shrunk
 from common.face.track import FaceTrack
 from common.face.types import FloatArray, ImageArray
 
@@ -17,6 +18,8 @@ CROP_SCALE = 1.45
 # Standard deviation of the Gaussian over the centre: one frame at 25 fps takes the worst of the jitter. Any
 # calmer, and a head that moves fast moves inside its crop, more than in any clip of training.
 SMOOTHING_SECONDS = 0.04
+# A square whose side is rounded to whole pixels is shrunk by less than this, and not to be softened for it.
+_AS_IT_IS = 0.01
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ class CropTrack:
 
     def extract(self, image: ImageArray, index: int, out_size: int) -> ImageArray:
         """Crop of frame ``index`` from ``image`` (H, W, 3): (out_size, out_size, 3), edges reflected."""
-        return _warp(image, self.matrix(index, out_size), (out_size, out_size), cv2.BORDER_REFLECT_101)
+        matrix, shape = self.matrix(index, out_size), (out_size, out_size)
+        if matrix[0, 0] <= 1 / 2 and image.dtype == np.uint8:
+            return shrunk(image, matrix, shape)
+        return _warp(image, matrix, shape, cv2.BORDER_REFLECT_101)
 
     def landmarks(self, landmarks: FloatArray, index: int, out_size: int) -> FloatArray:
         """Landmarks (68, 3) of frame ``index`` in crop pixels; depth is scaled along."""
@@ -86,16 +92,15 @@ class CropTrack:
             (H, W, 3) uint8; where alpha is 0 the bytes are those of ``image``.
         """
         result = image.copy()
-        place = self._place(image, index, crop, alpha)
+        opacity = np.clip(alpha, 0, 1, dtype=np.float32)
+        place = self._place(result, index, crop, opacity)
         if place is None:
             return result
-        rows, columns, back = place
-        window = result[rows, columns]
+        window, back = place
         shape = (window.shape[1], window.shape[0])
-        colour = _warp(crop, back, shape, cv2.BORDER_REPLICATE).astype(np.float32)
-        weight = _warp(np.asarray(alpha, np.float32), back, shape, cv2.BORDER_CONSTANT).clip(0, 1)[..., None]
-        mixed = np.rint(window + weight * (colour - window)).astype(np.uint8)
-        np.copyto(window, mixed, where=weight > 0)
+        colour = _warp(crop, back, shape, cv2.BORDER_REPLICATE)
+        weight = _warp(opacity, back, shape, cv2.BORDER_CONSTANT)
+        window[:] = cv2.blendLinear(window, colour, 1 - weight, weight)
         return result
 
     def add(
@@ -113,33 +118,37 @@ class CropTrack:
             (H, W, 3) uint8; where alpha is 0 the bytes are those of ``image``.
         """
         result = image.copy()
-        place = self._place(image, index, change, alpha)
+        opacity = np.asarray(alpha, np.float32)
+        place = self._place(result, index, change, opacity)
         if place is None:
             return result
-        rows, columns, back = place
-        window = result[rows, columns]
+        window, back = place
         # Faded before it is scaled: what is exactly 0 in the crop stays so.
-        faded = np.asarray(change, np.float32) * np.asarray(alpha, np.float32)[..., None]
+        faded = np.asarray(change, np.float32) * opacity[..., None]
         added = _warp(faded, back, (window.shape[1], window.shape[0]), cv2.BORDER_CONSTANT)
-        mixed = np.clip(np.rint(window + added), 0, 255).astype(np.uint8)
-        np.copyto(window, mixed, where=(added != 0).any(axis=-1, keepdims=True))
+        window[:] = cv2.add(window, added, dtype=cv2.CV_8U)
         return result
 
     def _place(
-        self, image: ImageArray, index: int, crop: NDArray, alpha: NDArray
-    ) -> tuple[slice, slice, Array] | None:
-        """Rows and columns of ``image`` that the square covers, and the matrix from crop to them."""
+        self, image: ImageArray, index: int, crop: NDArray, opacity: FloatArray
+    ) -> tuple[ImageArray, Array] | None:
+        """The part of ``image`` in which the crop is seen, a view, and the matrix from crop to it."""
         size = crop.shape[0]
-        if crop.shape != (size, size, 3) or alpha.shape != (size, size):
-            raise ValueError(f"crop {crop.shape} and alpha {alpha.shape} must be one square")
-        corner = self.centers[index] - self.sizes[index] / 2
-        low = np.floor(corner).astype(int).clip(min=0)
-        high = np.ceil(corner + self.sizes[index] + 1).astype(int).clip(max=(image.shape[1], image.shape[0]))
-        if (high <= low).any():
-            return None
+        if crop.shape != (size, size, 3) or opacity.shape != (size, size):
+            raise ValueError(f"crop {crop.shape} and alpha {opacity.shape} must be one square")
+        left, top, width, height = cv2.boundingRect((opacity != 0).astype(np.uint8))
         back = np.asarray(cv2.invertAffineTransform(self.matrix(index, size)), np.float64)
+        # Resampled pixels reach as far as their neighbours: in the crop, and in the image.
+        first = back @ [left - 1, top - 1, 1] - 1
+        last = back @ [left + width, top + height, 1] + 1
+        corner = self.centers[index] - self.sizes[index] / 2
+        low = np.floor(np.maximum(corner, first)).astype(int).clip(min=0)
+        high = np.ceil(np.minimum(corner + self.sizes[index], last) + 1).astype(int)
+        high = high.clip(max=(image.shape[1], image.shape[0]))
+        if width == 0 or (high <= low).any():
+            return None
         back[:, 2] -= low
-        return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])), back
+        return image[low[1] : high[1], low[0] : high[0]], back
 
 
 def _warp(image: NDArray, matrix: Array, shape: tuple[int, int], border: int) -> NDArray:
@@ -149,9 +158,9 @@ def _warp(image: NDArray, matrix: Array, shape: tuple[int, int], border: int) ->
     averaged.
     """
     scale = matrix[0, 0]
+    factor = max(1, int(np.ceil(1 / scale - _AS_IT_IS)))
     # Weights stay between their neighbours; pictures gain sharpness from a cubic.
-    kind = cv2.INTER_LINEAR if scale < 1 or image.dtype != np.uint8 else cv2.INTER_CUBIC
-    factor = int(np.ceil(1 / scale - 1e-9)) if scale < 1 else 1
+    kind = cv2.INTER_CUBIC if factor == 1 and image.dtype == np.uint8 else cv2.INTER_LINEAR
     if factor == 1:
         return np.asarray(cv2.warpAffine(image, matrix, shape, flags=kind, borderMode=border))
     fine = matrix * factor

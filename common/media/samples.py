@@ -8,7 +8,9 @@ RGB picture did not change, not one sample does.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
@@ -23,6 +25,8 @@ _PLANAR = re.compile(r"yuva?(420|422|444|440|411)p(9|10|12|14|16)?(le)?")
 _SAME = {"nv12": "yuv420p", "nv16": "yuv422p", "p010le": "yuv420p10le", "p210le": "yuv422p10le"}
 _BLOCK = 4
 """Pixels per chroma sample, at most, in either direction."""
+_BAND = 64
+"""Rows that are changed at once, whole blocks: what they need stays in the cache."""
 _EXACT = int(
     Interpolation.BILINEAR
     | Interpolation.ACCURATE_RND
@@ -97,20 +101,23 @@ def with_change(
         return picture
     rows = _span(changed_rows)
     columns = _span(np.bitwise_or.reduce(before[rows] ^ after[rows], axis=0).any(axis=-1))
-    matrix = matrix_of(tags.matrix, before.shape[1], before.shape[0])
-    convert = VideoReformatter()
-    new, old = (_yuv(image[rows, columns], matrix, tags, convert) for image in (after, before))
-    result = assembled(picture.format.name, planes_of(picture, copy=False))
     depth = picture.format.components[0].bits
-    changes = (np.subtract(a, b, dtype=np.float32) for a, b in zip(new, old, strict=True))
-    # Transparency, a fourth plane, stays as it is.
-    for plane, change in zip(planes_of(result, copy=False), changes, strict=False):
-        down, across = (round(before.shape[axis] / plane.shape[axis]) for axis in (0, 1))
-        part = plane[
-            rows.start // down : -(-rows.stop // down), columns.start // across : -(-columns.stop // across)
-        ]
-        added = _averaged(change, down, across, part.shape) / (1 << (16 - depth))
-        part[...] = np.clip(np.rint(part + added), 0, (1 << depth) - 1).astype(part.dtype)
+    kind, most = (cv2.CV_8U if depth == 8 else cv2.CV_16U), (1 << depth) - 1
+    matrix = matrix_of(tags.matrix, before.shape[1], before.shape[0])
+    steps = _from_rgb(matrix, bool(tags.full_range), depth)
+    result = assembled(picture.format.name, planes_of(picture, copy=False))
+    planes = planes_of(result, copy=False)
+    for band in (slice(y, min(y + _BAND, rows.stop)) for y in range(rows.start, rows.stop, _BAND)):
+        change = cv2.subtract(after[band, columns], before[band, columns], dtype=cv2.CV_32F)
+        # Transparency, a fourth plane, stays as it is.
+        for plane, weights in zip(planes, steps, strict=False):
+            down, across = (round(before.shape[axis] / plane.shape[axis]) for axis in (0, 1))
+            part = plane[
+                band.start // down : -(-band.stop // down),
+                columns.start // across : -(-columns.stop // across),
+            ]
+            added = _averaged(cv2.transform(change, weights[None]), down, across, part.shape)
+            part[...] = np.minimum(cv2.add(part, added, dtype=kind), most)
     return result
 
 
@@ -126,33 +133,38 @@ def _span(changed: NDArray[np.bool_]) -> slice:
     return slice(int(first) // _BLOCK * _BLOCK, min(-(-int(last + 1) // _BLOCK) * _BLOCK, len(changed)))
 
 
-def _averaged(
-    change: NDArray[np.float32], down: int, across: int, shape: tuple[int, ...]
-) -> NDArray[np.float32]:
+def _averaged(change: NDArray, down: int, across: int, shape: tuple[int, ...]) -> NDArray:
     """Means over blocks; a last block that is cut by the picture's edge repeats its last pixel."""
     if down == across == 1:
         return change
     height, width = shape[0] * down, shape[1] * across
-    padded = np.pad(change, ((0, height - change.shape[0]), (0, width - change.shape[1])), mode="edge")
-    # Whole numbers far below 2^24: their sums are exact, whatever the order.
-    total = np.zeros(shape, np.float32)
-    for row in range(down):
-        for column in range(across):
-            total += padded[row::down, column::across]
-    return total / (down * across)
+    if (height, width) != change.shape:
+        below, beside = height - change.shape[0], width - change.shape[1]
+        change = cv2.copyMakeBorder(change, 0, below, 0, beside, cv2.BORDER_REPLICATE)
+    return cv2.resize(change, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
-def _yuv(
-    image: NDArray[np.uint8], matrix: int, tags: ColourTags, convert: VideoReformatter
-) -> list[NDArray[np.uint16]]:
-    """Three planes (h, w) in steps of 16 bits."""
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    fine = convert.reformat(
-        frame,
-        format="yuv444p16le",
-        dst_colorspace=matrix,
-        dst_color_range=ColorRange.JPEG if tags.full_range else ColorRange.MPEG,
-        interpolation=_EXACT,
-        threads=1,
-    )
-    return planes_of(fine)
+@lru_cache
+def _from_rgb(matrix: int, full_range: bool, depth: int) -> NDArray[np.float32]:
+    """(3, 3): what a step of 8-bit red, green, blue adds to luma and both colours of ``depth`` bits.
+
+    Measured, so that libswscale's matrices are the only ones.
+    """
+    colours = np.zeros((4, 16, 16, 3), np.uint8)
+    colours[1:] = 255 * np.eye(3, dtype=np.uint8)[:, None, None]
+    convert = VideoReformatter()
+    made = []
+    for colour in colours:
+        fine = convert.reformat(
+            VideoFrame.from_ndarray(colour, format="rgb24"),
+            format="yuv444p16le",
+            dst_colorspace=matrix,
+            dst_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
+            interpolation=_EXACT,
+            threads=1,
+        )
+        made.append([plane[0, 0] for plane in planes_of(fine)])
+    black, *others = np.array(made, np.float32)
+    # White is the last code of a full range, and of all depths at the same share of a limited one.
+    scale = ((1 << depth) - 1) / 0xFFFF if full_range else (1 << depth) / (1 << 16)
+    return np.stack([colour - black for colour in others], axis=1) / 255 * np.float32(scale)
