@@ -20,6 +20,9 @@ NEW_RANGE = (0.03, 0.08)
 CHANGE_MEMORY = 0.75
 """Share of the opacity that stays from one model frame to the next where nothing changes any more."""
 
+_CELLS = 128
+"""Side of the grid on which opacities are found, where crops are larger: they are far smoother than that."""
+
 
 @lru_cache(maxsize=8)
 def border_alpha(size: int, share: float = BORDER_SHARE) -> np.ndarray:
@@ -67,25 +70,28 @@ class ChangeAlpha:
     """
 
     def __init__(self, size: int, limits: tuple[float, float] = CHANGE_RANGE, reach: float = 1 / 16) -> None:
+        cells = min(size, _CELLS)
+        self._size = size
         self._limits = limits
-        self._sigma = size / 48
-        self._reach = 2 * max(1, round(size * reach)) + 1
-        self._last = np.zeros((size, size), np.float32)
+        self._sigma = cells / 48
+        self._reach = 2 * max(1, round(cells * reach)) + 1
+        self._last = np.zeros((cells, cells), np.float32)
 
     def __call__(self, change: np.ndarray) -> np.ndarray:
         """What the next frame's edit adds, (S, S, 3) in 8-bit steps -> (S, S) float32 in 0..1.
 
         Where the edit changes nothing, and has not done so for a while, the opacity is exactly 0.
         """
+        change = cv2.resize(change.astype(np.float32), self._last.shape, interpolation=cv2.INTER_AREA)
         # Blurred with its sign: lost sharpness and noise cancel out, a mouth that opened does not.
-        change = np.abs(self._blur(change.astype(np.float32))).mean(axis=-1)
+        mean = cv2.transform(np.abs(self._blur(change)), np.full((1, 3), 1 / 3, np.float32))
         low, high = self._limits
-        ramp = np.clip((change / 255.0 - low) / (high - low), 0.0, 1.0)
+        ramp = np.clip((mean / 255.0 - low) / (high - low), 0.0, 1.0)
         wide = cv2.dilate(ramp, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (self._reach, self._reach)))
         faded = self._last * CHANGE_MEMORY
         faded[faded < 1 / 255] = 0.0
         self._last = np.maximum(self._blur(wide), faded)
-        return self._last
+        return np.asarray(cv2.resize(self._last, (self._size, self._size)), np.float32)
 
     def _blur(self, values: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(values, (0, 0), self._sigma, borderType=cv2.BORDER_REPLICATE)

@@ -52,7 +52,7 @@ class DetailMatch:
 
 
 def sharpened(crop: np.ndarray, strength: float) -> np.ndarray:
-    """An unsharp mask: (S, S, 3) float32, with ``strength`` times what a blur of one pixel takes away."""
+    """An unsharp mask of (S, S, 3) or (S, S): float32, plus ``strength`` times what a blur takes away."""
     values = crop.astype(np.float32)
     return np.asarray(values + strength * (values - cv2.GaussianBlur(values, (0, 0), _SIGMA)), np.float32)
 
@@ -66,9 +66,10 @@ def matching_strength(source: np.ndarray, crop: np.ndarray) -> float:
     side = len(source)
     if side < _LEAST:
         return 0.0
-    base = _laplacian(_shown(crop.astype(np.float32), side))
-    added = _laplacian(_shown(sharpened(crop, 1.0), side)) - base
-    missing = float(_laplacian(_middle(source)).var() - base.var())
+    luma = _luma(crop)
+    base = _laplacian(_shown(luma, side))
+    added = _laplacian(_shown(sharpened(luma, 1.0), side)) - base
+    missing = float(_laplacian(_luma(_middle(source))).var() - base.var())
     linear, square = float(np.cov(base.ravel(), added.ravel())[0, 1]), float(added.var())
     if missing <= 0 or square <= 0:
         return 0.0
@@ -86,6 +87,9 @@ def _middle(square: np.ndarray) -> np.ndarray:
     return square[top:bottom, left:right]
 
 
-def _laplacian(image: np.ndarray) -> np.ndarray:
-    luma = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)
+def _luma(image: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def _laplacian(luma: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.Laplacian(cv2.GaussianBlur(luma, (0, 0), _GRAIN), cv2.CV_32F), np.float32)
