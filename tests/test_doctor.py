@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,6 +61,16 @@ def test_what_is_missing_or_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch
     assert any("torchao" in line and "pip install 'bootdub[quant]'" in line for line in lines)
     assert any("public 5B editor" in line and "(does not fit)" in line for line in lines)
     assert any("6.0 of 8.0 GiB free" in line for line in lines)
+
+
+def test_kernels_that_were_built_for_another_torch_are_not_called_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for error, said in ((OSError("no such symbol"), "another torch"), (None, "xformers): installed")):
+        library = SimpleNamespace(_cpp_library_load_exception=error)
+        monkeypatch.setitem(sys.modules, "xformers._cpp_lib", library)
+        (line,) = (line for line in report_lines(examine(CPU, None)) if "--attention xformers" in line)
+        assert said in line
 
 
 def test_a_model_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def test_imports_are_refused_before_they_write(folder: Path, tmp_path: Path) -> 
     for words, said in (
         (("geometry.clip_frames=13",), "multiple of 8"),
         (("geometry.crop_size=48",), "multiples of 32"),
+        (("geometry.crop_size=32",), "at least 64 pixels"),
         (("geometry.fps=12",), "far from the rates"),
         (("geometry.motion_latents=3", "geometry.clip_frames=17"), "motion_latents"),
         (("joint.perturbed_blocks=[2]",), "block 2"),

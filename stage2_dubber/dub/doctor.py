@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,14 @@ class OptionalPart:
     Attributes:
         name: as it is imported.
         there: whether it is installed.
+        loads: whether it can be used, as far as can be told without a GPU.
         gives: what it is for.
         get: how to get it.
     """
 
     name: str
     there: bool
+    loads: bool
     gives: str
     get: str
 
@@ -138,8 +141,19 @@ def examine(device: torch.device, model: Path | None) -> Examination:
     public = _public_cost(dtype)
     for name, steps, branches in (("public 5B editor", 30, 3), ("public 5B two-step student", 2, 1)):
         estimates.append(_estimate(name, public, steps, branches, GeometryConfig().fps, machine, rate))
-    parts = [OptionalPart(name, find_spec(name) is not None, gives, get) for name, gives, get in _PARTS]
+    parts = [_part(*of) for of in _PARTS]
     return Examination(machine, parts, estimates)
+
+
+def _part(name: str, gives: str, get: str) -> OptionalPart:
+    there = find_spec(name) is not None
+    return OptionalPart(name, there, there and (name != "xformers" or _xformers_loads()), gives, get)
+
+
+def _xformers_loads() -> bool:
+    """Whether its kernels load: built for another torch it imports without a word, and fails when called."""
+    library = import_module("xformers._cpp_lib")
+    return getattr(library, "_cpp_library_load_exception", None) is None
 
 
 def estimate_package(folder: Path, device: torch.device) -> DubEstimate:
@@ -253,7 +267,9 @@ def report_lines(found: Examination) -> Iterator[str]:
     yield ""
     yield "Optional packages"
     for part in found.parts:
-        state = "installed" if part.there else f"missing; {part.get}"
+        state = "installed" if part.loads else f"missing; {part.get}"
+        if part.there and not part.loads:
+            state = f"installed, but its kernels were built for another torch than {torch.__version__}"
         yield f"  {part.name:<14} {part.gives}: {state}"
     yield ""
     yield "What an editor takes here: weights + working memory, seconds per second of video at the least"

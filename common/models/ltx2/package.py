@@ -23,7 +23,7 @@ from common.models.ltx2.folder import CLASSES, CODECS, folder_fingerprint, load_
 from common.models.ltx2.lora import attach_lora, read_lora
 from common.models.ltx2.positions import JointClip
 from common.models.ltx2.prompts import StoredPrompts, read_prompts
-from common.models.ltx2.settings import FRAME_STRIDE, JointSettings
+from common.models.ltx2.settings import FRAME_STRIDE, PIXEL_STRIDE, JointSettings
 from common.models.ltx2.transformer import JointTransformer
 from common.models.package_info import PackageInfo, read_info
 from common.models.speed import SpeedConfig
@@ -139,11 +139,18 @@ def check_joint_geometry(geometry: GeometryConfig, downscale: int) -> None:
 
     Raises:
         UserError: a length that is not 8k + 1, sides that 32 does not divide (those of the reference among
-            them), a rate far from all that it was trained on, or nothing new in a window.
+            them), sides of one latent, a rate far from all that it was trained on, or nothing new in a
+            window.
     """
     JointClip(geometry.clip_frames, geometry.crop_size, geometry.crop_size, geometry.fps).downscaled(
         downscale
     )
+    if geometry.crop_size < 2 * PIXEL_STRIDE:
+        # The decoder reflects latents at their border: of one alone there is nothing to reflect.
+        raise UserError(
+            f"geometry.crop_size is {geometry.crop_size}; LTX-2 makes pictures of at least "
+            f"{2 * PIXEL_STRIDE} pixels."
+        )
     given = latents_to_frames(geometry.motion_latents, FRAME_STRIDE)
     if given >= geometry.clip_frames:
         raise UserError(
