@@ -263,7 +263,7 @@ class TestCollector:
     def test_frames_that_were_not_seen_are_taken_for_as_sharp_as_usual(self) -> None:
         mouths = self._collect(10)
         assert mouths is not None
-        told = mouths.sharpness_of(np.array([3, 400]))
+        told = mouths.sharpness.of(np.array([3, 400]))
         assert told[0] == mouths.bank.sharpness[3]
         assert told[1] == pytest.approx(np.median(mouths.bank.sharpness))
 
@@ -279,15 +279,11 @@ def test_open_lips_are_no_sharper_than_closed_ones() -> None:
     gaps = draw.uniform(0, 0.3, 300)
     blur = np.ones(300)
     blur[100:120] = 0.4
-    seen = {
-        frame: (float(50 * b * np.exp(2.5 * np.sqrt(gap))), float(gap))
-        for frame, (gap, b) in enumerate(zip(gaps, blur, strict=True))
-    }
-    level = np.array(list(compared_at_one_opening(seen).values()))
+    level = compared_at_one_opening(np.stack([50 * blur * np.exp(2.5 * np.sqrt(gaps)), gaps], axis=1))
     usual = 50 * np.exp(2.5 * np.median(np.sqrt(gaps)))
     np.testing.assert_allclose(level, usual * blur, rtol=1e-6)
-    assert compared_at_one_opening({7: (3.0, 0.1)}) == {7: pytest.approx(3.0)}
-    assert compared_at_one_opening({}) == {}
+    assert compared_at_one_opening(np.array([[3.0, 0.1]])) == pytest.approx(3.0)
+    assert len(compared_at_one_opening(np.zeros((0, 2)))) == 0
 
 
 def test_slopes_are_those_of_the_library() -> None:

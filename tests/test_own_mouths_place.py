@@ -20,6 +20,7 @@ from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.own_mouths.renderer import MouthRenderer, build_renderer
+from common.own_mouths.sharpness import FrameSharpness
 
 PLAIN = OwnMouthsConfig(occluders=False)
 
@@ -34,6 +35,11 @@ def _planned(clip: Talker, bank: Bank, shapes: np.ndarray, apart: int = 0) -> Mo
 def _drawn(clip: Talker, plan: MouthPlan, bank: Bank, config: OwnMouthsConfig = PLAIN) -> np.ndarray:
     placer = FramePlacer(clip.heads, bank, plan, config)
     return np.stack([placer(i, image) for i, image in enumerate(clip.frames)])
+
+
+def _of_first(value: float) -> FrameSharpness:
+    """As if the first frame alone had been seen."""
+    return FrameSharpness(np.array([0]), np.array([value]))
 
 
 def _region(clip: Talker, frame: int, reach: float) -> np.ndarray:
@@ -284,7 +290,7 @@ class TestOddFaces:
         frames = np.stack([np.roll(clip.frames[0], (y, x), axis=(0, 1)) for x, y in places])
         points = clip.landmarks[:1] + np.pad(places, ((0, 0), (0, 1)))[:, None].astype(np.float32)
         renderer = build_renderer(
-            ClipMouths(bank, {0: sharpness * float(np.median(bank.sharpness))}),
+            ClipMouths(bank, _of_first(sharpness * float(np.median(bank.sharpness)))),
             points,
             np.arange(6) / 25,
             [range(6)],
@@ -313,7 +319,7 @@ class TestOddFaces:
         landmarks = np.full((60, 68, 3), np.nan, np.float32)
         landmarks[numbers] = points
         renderer = build_renderer(
-            ClipMouths(bank, {0: 1.0}),
+            ClipMouths(bank, _of_first(1.0)),
             landmarks,
             np.arange(60) / 25,
             [range(12), range(40, 52)],

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from common.face.layout import CHIN, RIGID_UPPER
 from common.face.mouth import mouth_opening
 from common.face.pose import HeadPose, fit_pose
+from common.face.rows import Rows
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.heads import Heads
-from common.own_mouths.sharpness import compared_at_one_opening, picture_sharpness
+from common.own_mouths.sharpness import FrameSharpness, compared_at_one_opening, picture_sharpness
 from common.own_mouths.shots import Shots
 
 Array = NDArray[np.float64]
@@ -135,7 +136,7 @@ class BankBuilder:
     def __init__(self, config: OwnMouthsConfig | None = None) -> None:
         self._config = config or OwnMouthsConfig()
         self._runs: list[_Run] = []
-        self._seen: dict[int, tuple[float, float]] = {}
+        self._frames, self._seen = Rows((), np.int64), Rows((2,), np.float64)
         self.shots = Shots()
 
     def add(
@@ -147,7 +148,7 @@ class BankBuilder:
         shot: int = 0,
         pose: HeadPose | None = None,
     ) -> None:
-        """One frame that shows the face: its number, (H, W, 3) uint8 and (68, 2 or 3) landmarks.
+        """One frame that shows the face: its number, which rises, (H, W, 3) uint8 and (68, 2 or 3) landmarks.
 
         ``extra``: whatever shall be remembered of the moment for as long as the bank keeps it. ``shot``:
         number of its shot in the clip, never falling. ``pose``: of the landmarks, if it is known.
@@ -163,7 +164,8 @@ class BankBuilder:
         if patch is None:
             return
         look, opening = _look(image, points, axes), float(mouth_opening(points[None])[0])
-        self._seen[index] = _sharpness(image, points, axes), opening
+        self._frames.append(index)
+        self._seen.append(np.array([_sharpness(image, points, axes), opening]))
         self.shots.add(index, image, points, pose, shot)
         run = self._run_for(index)
         run.frames.append(index)
@@ -175,9 +177,9 @@ class BankBuilder:
             self._thin()
 
     @cached_property
-    def sharpness(self) -> dict[int, float]:
+    def sharpness(self) -> FrameSharpness:
         """Of every frame that was added, as :attr:`Bank.sharpness`; asked for once all were."""
-        return compared_at_one_opening(self._seen)
+        return FrameSharpness(self._frames.take(), compared_at_one_opening(self._seen.take()))
 
     @property
     def extras(self) -> list[object]:
@@ -204,7 +206,7 @@ class BankBuilder:
             heads.lip_shapes(),
             expressions - np.median(expressions, axis=0),
             looks,
-            np.array([self.sharpness[int(frame)] for frame in frames]),
+            self.sharpness.of(frames),
             follows,
             [patch for run in runs for patch in run.patches],
         )
@@ -220,7 +222,8 @@ class BankBuilder:
 
     def _same_shot(self, index: int) -> bool:
         """Whether a frame and the one before it are of one shot."""
-        return self.shots.of_frame.get(index) == self.shots.of_frame.get(index - 1)
+        before, now = self.shots.numbers(np.array([index - 1, index]))
+        return bool(before == now)
 
     def _run_frames(self, run: _Run) -> int:
         """Most frames of a run: a small bank holds several all the same."""

@@ -15,6 +15,7 @@ from common.face.types import FaceObservation, ImageArray
 from common.own_mouths.bank import Bank, BankBuilder
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.occluders import Occluders, OccluderWatch, free_moments
+from common.own_mouths.sharpness import FrameSharpness
 from common.own_mouths.shots import Shots
 
 LEAST_MOMENTS = 5
@@ -27,14 +28,14 @@ class ClipMouths:
 
     Attributes:
         bank: moments, none of them covered.
-        sharpness: frame -> sharpness, as :attr:`common.own_mouths.bank.Bank.sharpness`.
+        sharpness: of its frames, as :attr:`common.own_mouths.bank.Bank.sharpness`.
         occluders: what lies before the face; None where they were not looked for or cannot be found.
         guessed: frames whose landmarks were not measured.
         shots: of the clip; None: all of it is one.
     """
 
     bank: Bank
-    sharpness: dict[int, float]
+    sharpness: FrameSharpness
     occluders: Occluders | None = None
     guessed: frozenset[int] = frozenset()
     shots: Shots | None = None
@@ -60,11 +61,6 @@ class ClipMouths:
         numbers = self.shots.numbers(np.arange(run.start, run.stop))
         edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(run)]
         return [range(run.start + a, run.start + b) for a, b in pairwise(edges)]
-
-    def sharpness_of(self, frames: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N,) of these frames; of those not seen the median."""
-        usual = float(np.median(list(self.sharpness.values())))
-        return np.array([self.sharpness.get(int(frame), usual) for frame in frames])
 
 
 class MouthCollector:

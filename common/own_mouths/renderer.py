@@ -140,7 +140,7 @@ def build_renderer(
     if config.calibrate:
         wanted = calibrated(wanted, mouths.bank.shapes)
     heads = Heads.of(_rows(landmarks, frames))
-    sharpness = mouths.sharpness_of(frames)
+    sharpness = mouths.sharpness.of(frames)
     planner, parts, first = MouthPlanner(mouths.bank), [], 0
     # Nothing fades across a cut.
     for run in (part for whole in runs for part in mouths.within_shots(whole)):

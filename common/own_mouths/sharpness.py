@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -32,7 +32,28 @@ def theil_sen_slope(x: Array, y: Array) -> float:
     return float(np.median((y[second] - y[first])[some] / run[some])) if some.any() else 0.0
 
 
-def compared_at_one_opening(seen: Mapping[int, tuple[float, float]]) -> dict[int, float]:
+@dataclass(frozen=True)
+class FrameSharpness:
+    """How sharp the lips are in the frames in which they were seen.
+
+    Attributes:
+        frames: (N,) rising.
+        values: (N,) of these.
+    """
+
+    frames: NDArray[np.int64]
+    values: Array
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def of(self, frames: NDArray[np.int64]) -> Array:
+        """(M,) of any frames; of those not seen the median of the others."""
+        places = np.searchsorted(self.frames, frames).clip(max=len(self) - 1)
+        return np.where(self.frames[places] == frames, self.values[places], np.median(self.values))
+
+
+def compared_at_one_opening(seen: Array) -> Array:
     """Sharpness of each frame as if all mouths were as open as the clip's usual one.
 
     An open mouth shows teeth and a dark inside, so that its picture has more edges than that of closed lips
@@ -41,12 +62,14 @@ def compared_at_one_opening(seen: Mapping[int, tuple[float, float]]) -> dict[int
     bend.
 
     Args:
-        seen: frame -> sharpness and gap of the lips.
+        seen: (N, 2) sharpness and gap of the lips.
+
+    Returns:
+        (N,).
     """
-    if not seen:
-        return {}
-    values = np.array(list(seen.values()))
-    level, root = np.log(np.maximum(values[:, 0], _LEAST)), np.sqrt(np.maximum(values[:, 1], 0))
+    if not len(seen):
+        return np.zeros(0)
+    level, root = np.log(np.maximum(seen[:, 0], _LEAST)), np.sqrt(np.maximum(seen[:, 1], 0))
     some = np.unique(np.linspace(0, len(level) - 1, min(len(level), _MOST_FRAMES)).astype(int))
     level -= max(theil_sen_slope(root[some], level[some]), 0.0) * (root - np.median(root))
-    return {frame: float(value) for frame, value in zip(seen, np.exp(level), strict=True)}
+    return np.asarray(np.exp(level))

@@ -30,14 +30,12 @@ _AWAY = 10
 
 @dataclass
 class Shots:
-    """The shots of a clip in which a face was seen, collected frame by frame.
+    """The shots of a clip in which a face was seen, collected frame by frame, from 0 on.
 
-    Attributes:
-        of_frame: frame -> number of its shot, from 0 on. A face that was away for long comes back in
-            another one.
+    A face that was away for long comes back in another one.
     """
 
-    of_frame: dict[int, int] = field(default_factory=dict)
+    _starts: list[int] = field(default_factory=list)
     _faces: list[Looks] = field(default_factory=list)
     _last: int = -(10**9)
     _last_shot: int = -1
@@ -45,17 +43,10 @@ class Shots:
     def add(self, index: int, image: NDArray[np.uint8], points: Array, pose: HeadPose, shot: int) -> None:
         """One frame: its number, picture, landmarks (68, 3), pose, and number of its shot in the clip."""
         if shot != self._last_shot or index - self._last > _AWAY:
+            self._starts.append(index)
             self._faces.append(Looks())
         self._last, self._last_shot = index, shot
-        self.of_frame[index] = len(self._faces) - 1
         self._faces[-1].add(image, points, pose)
-
-    @cached_property
-    def _table(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Frames that were seen, rising, and their shots; asked for once all were added."""
-        count = len(self.of_frame)
-        frames = np.fromiter(self.of_frame.keys(), np.int64, count)
-        return frames, np.fromiter(self.of_frame.values(), np.int64, count)
 
     @cached_property
     def _looks(self) -> tuple[Array, Array]:
@@ -65,8 +56,7 @@ class Shots:
 
     def numbers(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
         """(N,) shots of frames; a frame that was not seen belongs to the shot of the last one before it."""
-        known, shots = self._table
-        return shots[np.maximum(np.searchsorted(known, frames, side="right") - 1, 0)]
+        return np.maximum(np.searchsorted(self._starts, frames, side="right") - 1, 0)
 
     def moment_costs(self, shot: int) -> Array:
         """(S,) cost of a moment of each shot in a frame of ``shot``; 0 for its own."""

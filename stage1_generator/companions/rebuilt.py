@@ -123,7 +123,7 @@ def rebuilt(
     forbidden = too_near(frames, bank.frames)
     if forbidden.all(axis=1).any():
         return None
-    plan = MouthPlanner(bank).plan(wanted, heads.angles, mouths.clip.sharpness_of(frames), forbidden)
+    plan = MouthPlanner(bank).plan(wanted, heads.angles, mouths.clip.sharpness.of(frames), forbidden)
     placer = FramePlacer(heads, bank, plan, OwnMouthsConfig())
     drawn = np.stack([placer(i, image) for i, image in enumerate(crops[span])])
     return Rebuilt(

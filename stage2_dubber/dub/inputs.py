@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from io import BufferedRandom
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ class PlacedSpeech:
 
     def __init__(self, samples: NDArray[np.int16]) -> None:
         self._count = len(samples)
-        self._file: IO[bytes] | None = TemporaryFile()  # noqa: SIM115 - closed by release
+        self._file: BufferedRandom | None = TemporaryFile()  # noqa: SIM115 - closed by release
         self._file.write(np.ascontiguousarray(samples).data)
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class PlacedSpeech:
         found = np.zeros(max(end, until) if rule is SilenceRule.together else end, np.int16)
         if self._file is not None:
             self._file.seek(0)
-            found[:end] = np.frombuffer(self._file.read(2 * end), np.int16)
+            self._file.readinto(found[:end].data)
         return found
 
     def whole(self) -> NDArray[np.int16]:
