@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.face.crops import CropTrack
+from common.face.release_crops import ReleaseCropTrack
 
 HALF = 0.5 + 1e-3  # of a grey level, and what floats lose
 
@@ -71,6 +72,16 @@ def test_a_square_in_its_own_pixels_is_as_sharp_whichever_way_its_side_is_rounde
     image = noise(1, 120, 120, 3)
     larger, smaller = (square(60, 60, size).extract(image, 0, 80) for size in (80.02, 79.98))
     assert np.abs(larger.astype(int) - smaller).mean() < 2
+
+
+@pytest.mark.parametrize("out", [20, 64, 150])
+def test_a_part_of_a_crop_is_cut_as_in_the_whole(out: int) -> None:
+    image, part = noise(2, 90, 100, 3), (slice(out // 2, out - 2), slice(3, out // 2 + 1))
+    ours = square(50.5, 45.25, 80)
+    release = ReleaseCropTrack(ours.centers, ours.sizes, np.array([[10, 5, 90, 85]]))
+    for crops in (ours, release):
+        off = crops.extract(image, 0, out, part).astype(int) - crops.extract(image, 0, out)[part]
+        assert np.abs(off).max() <= 1
 
 
 def bilinear(values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

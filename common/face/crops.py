@@ -22,6 +22,9 @@ SMOOTHING_SECONDS = 0.04
 _AS_IT_IS = 0.01
 
 
+Part = tuple[slice, slice]
+
+
 @dataclass(frozen=True)
 class CropTrack:
     """One square per frame, in source pixels (an integer coordinate is the centre of a pixel).
@@ -62,9 +65,14 @@ class CropTrack:
         shift = (out_size - 1) / 2 - scale * self.centers[index]
         return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
 
-    def extract(self, image: ImageArray, index: int, out_size: int) -> ImageArray:
-        """Crop of frame ``index`` from ``image`` (H, W, 3): (out_size, out_size, 3), edges reflected."""
-        matrix, shape = self.matrix(index, out_size), (out_size, out_size)
+    def extract(self, image: ImageArray, index: int, out_size: int, part: Part | None = None) -> ImageArray:
+        """Crop of frame ``index`` from ``image`` (H, W, 3): (out_size, out_size, 3), edges reflected.
+
+        ``part``: rows and columns of the crop that are wanted; None: all.
+        """
+        rows, columns = (slice(0, out_size),) * 2 if part is None else part
+        matrix, shape = self.matrix(index, out_size), (columns.stop - columns.start, rows.stop - rows.start)
+        matrix[:, 2] -= columns.start, rows.start
         if matrix[0, 0] <= 1 / 2 and image.dtype == np.uint8:
             return shrunk(image, matrix, shape)
         return _warp(image, matrix, shape, cv2.BORDER_REFLECT_101)

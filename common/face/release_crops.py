@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from common.face.crops import CropTrack
+from common.face.crops import CropTrack, Part
 from common.face.track import FaceTrack
 from common.face.types import ImageArray
 
@@ -199,13 +199,14 @@ class ReleaseCropTrack(CropTrack):
             [[across, 0, (0.5 - x0) * across - 0.5], [0, down, (0.5 - y0) * down - 0.5]], np.float64
         )
 
-    def extract(self, image: ImageArray, index: int, out_size: int) -> ImageArray:
+    def extract(self, image: ImageArray, index: int, out_size: int, part: Part | None = None) -> ImageArray:
         """Crop of frame ``index``: PIL's bilinear filter, which averages when it shrinks (R)."""
         from PIL import Image
 
         x0, y0, x1, y1 = self.boxes[index].tolist()
         cut = Image.fromarray(np.ascontiguousarray(image[y0:y1, x0:x1]))
-        return np.asarray(cut.resize((out_size, out_size), Image.Resampling.BILINEAR))
+        crop = np.asarray(cut.resize((out_size, out_size), Image.Resampling.BILINEAR))
+        return crop if part is None else crop[part]
 
 
 def release_crop_track(track: FaceTrack, width: int, height: int) -> ReleaseCropTrack:

@@ -25,7 +25,7 @@ from common.media.retiming import RetimedVideo, open_video
 from common.models.conventions import CropRule
 from common.progress import ProgressCallback
 from stage2_dubber.dub.compositing.blending import NEW_RANGE, ChangeAlpha, border_alpha
-from stage2_dubber.dub.compositing.detail import DetailMatch
+from stage2_dubber.dub.compositing.detail import DetailMatch, lower_middle
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
 from stage2_dubber.dub.editing.edit import Edit
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
@@ -203,7 +203,7 @@ def composited_frames(
             if edit.taken is not None:
                 after = edit.after
                 if compositing is Compositing.fused:
-                    after = detail(partial(_square, plan.crops, image, frame.index), after)
+                    after = detail(partial(_middle, plan.crops, image, frame.index), after)
                 image = plan.crops.paste(image, after, edit.taken, frame.index)
             if edit.added is not None:
                 image = plan.crops.add(image, edit.change, edit.added, frame.index)
@@ -233,9 +233,10 @@ def source_frames(video: Path | RetimedVideo, start: int = 0) -> Iterator[Compos
             yield Composite(frame, frame.image)
 
 
-def _square(crops: CropTrack, image: np.ndarray, index: int) -> np.ndarray:
-    """(h, h, 3) uint8: the face's square in the frame's own pixels."""
-    return crops.extract(image, index, round(crops.sizes[index]))
+def _middle(crops: CropTrack, image: np.ndarray, index: int) -> tuple[np.ndarray, int]:
+    """The lower middle of the face's square in the frame's own pixels, and the square's side."""
+    side = round(crops.sizes[index])
+    return crops.extract(image, index, side, lower_middle(side)), side
 
 
 class _Cutter:

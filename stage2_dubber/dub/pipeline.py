@@ -236,6 +236,8 @@ class DubPipeline:
     ) -> DubResult:
         with clock.part("face"):
             followed = face() if face is not None else self.followed(request, inputs, tell)
+            # Before as well: what is saved is copied for it.
+            give_back_freed()
             followed.keep(work)
             give_back_freed()
         with clock.part("speech"):

@@ -32,18 +32,19 @@ class DetailMatch:
         self._strength: float | None = None
         self._seen = 0
 
-    def __call__(self, source: Callable[[], np.ndarray], edited: np.ndarray) -> np.ndarray:
+    def __call__(self, source: Callable[[], tuple[np.ndarray, int]], edited: np.ndarray) -> np.ndarray:
         """The next frame's edit, sharpened.
 
         Args:
-            source: gives (h, h, 3) uint8, the square of the frame in its own pixels, where it is asked.
+            source: where it is asked, gives the :func:`lower_middle` of the frame's square in its own
+                pixels, uint8, and that square's side.
             edited: (S, S, 3) uint8.
 
         Returns:
             (S, S, 3) uint8.
         """
         if self._seen % _EVERY == 0:
-            now = matching_strength(source(), edited)
+            now = matching_strength(*source(), edited)
             last = now if self._strength is None else self._strength
             self._strength = _MEMORY * last + (1 - _MEMORY) * now
         self._seen += 1
@@ -57,19 +58,19 @@ def sharpened(crop: np.ndarray, strength: float) -> np.ndarray:
     return np.asarray(values + strength * (values - cv2.GaussianBlur(values, (0, 0), _SIGMA)), np.float32)
 
 
-def matching_strength(source: np.ndarray, crop: np.ndarray) -> float:
-    """Strength, 0 to :data:`MOST`, that makes a crop (S, S, 3) as sharp as its square (h, h, 3) in the frame.
+def matching_strength(middle: np.ndarray, side: int, crop: np.ndarray) -> float:
+    """Strength, 0 to :data:`MOST`, that makes a crop (S, S, 3) as sharp as its square in the frame, which has
+    ``side`` pixels and this :func:`lower_middle`.
 
     Both are compared in the frame's pixels, by the variance of the Laplacian, which of x + a d is quadratic
     in a; d is what the mask adds.
     """
-    side = len(source)
     if side < _LEAST:
         return 0.0
     luma = _luma(crop)
     base = _laplacian(_shown(luma, side))
     added = _laplacian(_shown(sharpened(luma, 1.0), side)) - base
-    missing = float(_laplacian(_luma(_middle(source))).var() - base.var())
+    missing = float(_laplacian(_luma(middle)).var() - base.var())
     linear, square = float(np.cov(base.ravel(), added.ravel())[0, 1]), float(added.var())
     if missing <= 0 or square <= 0:
         return 0.0
@@ -78,13 +79,13 @@ def matching_strength(source: np.ndarray, crop: np.ndarray) -> float:
 
 def _shown(crop: np.ndarray, side: int) -> np.ndarray:
     kind = cv2.INTER_AREA if side < len(crop) else cv2.INTER_CUBIC
-    return _middle(np.asarray(cv2.resize(crop, (side, side), interpolation=kind)))
+    return np.asarray(cv2.resize(crop, (side, side), interpolation=kind))[lower_middle(side)]
 
 
-def _middle(square: np.ndarray) -> np.ndarray:
-    side = len(square)
+def lower_middle(side: int) -> tuple[slice, slice]:
+    """Rows and columns of a square where mouths are: all that is compared."""
     top, bottom, left, right = (int(share * side) for share in _REGION)
-    return square[top:bottom, left:right]
+    return slice(top, bottom), slice(left, right)
 
 
 def _luma(image: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from common.face.recorded import RecordedDetector
 from common.face.track import no_face
 from common.media import VideoInfo, VideoReader, frame_times
 from common.media.retiming import RetimedVideo, open_video
+from common.memory import give_back_freed
 from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
 from common.parallel import Behind
@@ -110,6 +111,7 @@ def follow_face(
         times, info = reader.times(), reader.info
         images = _counted(reader, info, progress, stopping)
         faces = track_faces(images, detector, watch=watch, cuts=joints)
+    give_back_freed()
     if not faces.stretches:
         raise no_face(request.video)
     if request.cues is None:
