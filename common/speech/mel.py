@@ -42,7 +42,8 @@ _KNEE_HZ = 1000.0
 _KNEE_MEL = 15.0
 _LOG_STEP = float(np.log(6.4)) / 27
 
-_BLOCK = 1024  # features per block: more take 40 kB each while their spectra are computed
+_BLOCK = 1024  # features per block
+_SPECTRA = 128  # of these at once: more take 30 kB each while their spectra are computed
 
 
 class MelEncoder:
@@ -102,9 +103,16 @@ class MelEncoder:
             kept = as_floats(audio[max(0, first) : first + len(padded)])
             padded[max(0, -first) : max(0, -first) + len(kept)] = kept
             frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-            spectrum = np.fft.rfft(frames * self._window, FFT)
-            power[start : start + _BLOCK] = (np.abs(spectrum) ** 2).astype(np.float32) @ self._filters
+            power[start : start + _BLOCK] = self._squares(frames) @ self._filters
         return power
+
+    def _squares(self, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(features, bins): the squared magnitudes of the spectra of (features, samples)."""
+        squares = np.empty((len(frames), FFT // 2 + 1), np.float32)
+        for first in range(0, len(frames), _SPECTRA):
+            spectrum = np.fft.rfft(frames[first : first + _SPECTRA] * self._window, FFT)
+            squares[first : first + _SPECTRA] = np.abs(spectrum) ** 2
+        return squares
 
     @cached_property
     def _window(self) -> npt.NDArray[np.float32]:

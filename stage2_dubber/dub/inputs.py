@@ -8,9 +8,10 @@ from fractions import Fraction
 from io import BufferedRandom
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from common.errors import UserError
 from common.media import SAMPLE_RATE, Encoding, VideoInfo, load_samples, probe
@@ -19,7 +20,7 @@ from common.media.patched import SoundPatch
 from common.media.retiming import RetimedVideo, Retiming, retimed_info
 from common.media.soundtrack import AT_START
 from common.media.writer import Tracks
-from common.speech.base import SilenceRule, SpeechEncoder
+from common.speech.base import Audio, SilenceRule, SpeechEncoder
 from common.speech.silence import encode_until
 from stage2_dubber.dub.faces.cues import Cue, SpokenCue, cue_sounds, cued_speech, spoken_cues
 from stage2_dubber.dub.length.options import Length, Outside
@@ -33,6 +34,36 @@ from stage2_dubber.dub.speaking.options import AudioRole, check_text
 
 _SPEECH_BEYOND = 30.0
 """Seconds of speech after the last picture that are encoded, too: encoders see so much at once."""
+
+
+class _StoredSamples:
+    """Samples of a file that look like an array, (samples,) int16, with silence behind them.
+
+    An encoder that goes through a recording part by part does not hold it then; others make an array of it.
+
+    Args:
+        file: the samples, native.
+        stored: how many are read from it.
+        count: with the silence.
+    """
+
+    ndim, dtype = 1, np.dtype(np.int16)
+
+    def __init__(self, file: BufferedRandom, stored: int, count: int) -> None:
+        self._file, self._stored, self.size = file, stored, count
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, part: slice) -> NDArray[np.int16]:
+        start, stop, _ = part.indices(self.size)
+        found = np.zeros(max(0, stop - start), np.int16)
+        self._file.seek(2 * start)
+        self._file.readinto(found[: max(0, self._stored - start)].data)
+        return found
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
 
 class PlacedSpeech:
@@ -53,20 +84,18 @@ class PlacedSpeech:
         """Samples of the recording."""
         return self._count
 
-    def part(self, last: int, rule: SilenceRule, until: int) -> NDArray[np.int16]:
+    def part(self, last: int, rule: SilenceRule, until: int) -> Audio:
         """The recording, at most ``last`` samples of it; where an encoder is told of silence together with
-        it, with silence to ``until``.
+        it, with silence to ``until``. What an encoder slices is read then.
         """
+        assert self._file is not None, "the speech was released"
         end = min(self._count, last)
-        found = np.zeros(max(end, until) if rule is SilenceRule.together else end, np.int16)
-        if self._file is not None:
-            self._file.seek(0)
-            self._file.readinto(found[:end].data)
-        return found
+        samples = _StoredSamples(self._file, end, max(end, until) if rule is SilenceRule.together else end)
+        return cast(Audio, samples)
 
     def whole(self) -> NDArray[np.int16]:
         """The recording."""
-        return self.part(self._count, SilenceRule.own, 0)
+        return np.asarray(self.part(self._count, SilenceRule.own, 0), np.int16)
 
     def release(self) -> None:
         """Let go of it: drawing needs none of it."""
@@ -116,7 +145,9 @@ class DubInputs:
         """
         last, until = (int(np.ceil(end * SAMPLE_RATE)) for end in (seconds + _SPEECH_BEYOND, seconds))
         if self.cues:
-            said = cued_speech([spoken for spoken in self.cues if spoken.cue in cues], self.info.duration)
+            said: Audio = cued_speech(
+                [spoken for spoken in self.cues if spoken.cue in cues], self.info.duration
+            )
         else:
             said = self.speech.part(last, encoder.silence, until)
         return encode_until(encoder, said, until)
