@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,11 +48,3 @@ def test_features_are_the_same() -> None:
     features = encode_until(encoder, PlacedSpeech(said).part(400_000, encoder.silence, 410_000), 410_000)
     padded = cast(Audio, np.pad(said[:400_000], (0, 10_000)))
     np.testing.assert_array_equal(features, encoder.encode(padded))
-
-
-def test_released_speech_is_gone() -> None:
-    speech = PlacedSpeech(recording(10))
-    speech.release()
-    assert len(speech) == 0
-    with pytest.raises(AssertionError):
-        speech.whole()
