@@ -21,6 +21,7 @@ class OutputCodec:
         alpha_suffixes: of the files in which its transparency is kept.
         least_size: smallest (width, height).
         crf: constant quality at which the luma of camera pictures comes back with 50 dB PSNR.
+        grainy_crf: the same for pictures with grain that no codec has seen yet.
         worst_crf: the largest number that the encoder takes; None: it has no constant quality.
     """
 
@@ -33,6 +34,7 @@ class OutputCodec:
     alpha_suffixes: tuple[str, ...] = ()
     least_size: tuple[int, int] = (1, 1)
     crf: int = 11
+    grainy_crf: int = 9
     worst_crf: int | None = None
 
 
@@ -50,9 +52,10 @@ OUTPUT_CODECS = {
             (*MP4, ".mkv", ".webm"),
             alpha_suffixes=(".mkv", ".webm"),
             crf=6,
+            grainy_crf=3,
             worst_crf=63,
         ),
-        OutputCodec("av1", "AV1", "libsvtav1", (*MP4, ".mkv", ".webm"), crf=5, worst_crf=63),
+        OutputCodec("av1", "AV1", "libsvtav1", (*MP4, ".mkv", ".webm"), crf=5, grainy_crf=3, worst_crf=63),
         OutputCodec(
             "prores", "ProRes", "prores_ks", (".mov", ".mkv"), fields=True, alpha_suffixes=(".mov", ".mkv")
         ),

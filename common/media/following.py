@@ -9,6 +9,7 @@ import av
 from common.errors import UserError
 from common.media.codecs import INTERMEDIATE, OUTPUT_CODECS, OutputCodec, alternatives, intermediate_profile
 from common.media.encoding import Encoding
+from common.media.grain import GRAINY
 from common.media.hdr import CARRIES_HDR
 from common.media.info import VideoInfo
 from common.media.samples import carried_format
@@ -85,7 +86,7 @@ def following(
     return (
         Encoding(
             codec=codec.encoder,
-            crf=codec.crf if wanted.crf is None else wanted.crf,
+            crf=wanted.crf if wanted.crf is not None else _usual_quality(info, codec),
             # RGB stays RGB without a loss; the writer knows in which order.
             pix_fmt=None if lossless and turned and wanted.pix_fmt is None else choice.pix_fmt,
             lossless=lossless,
@@ -95,6 +96,10 @@ def following(
         ),
         tuple(warnings),
     )
+
+
+def _usual_quality(info: VideoInfo, codec: OutputCodec) -> int:
+    return codec.grainy_crf if info.grain >= GRAINY else codec.crf
 
 
 def _hdr_losses(info: VideoInfo, codec: OutputCodec) -> list[str]:

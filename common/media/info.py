@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from common.errors import UserError
 from common.media.colour import ColourTags
 from common.media.fields import field_order
+from common.media.grain import grain_of
 from common.media.hdr import HdrMetadata
 from common.media.isolation.isolated import isolated
 from common.media.isolation.limits import DecodingLimits, limits
@@ -139,6 +140,7 @@ def read_scan(source: Source) -> Scan:
         profile=profile,
         field_order=order,
         hdr=HdrMetadata.of(first),
+        grain=grain_of(first),
     )
     return Scan(info, stamps, labels, last_duration, by_order, orientation, (first.width, first.height))
 

@@ -34,6 +34,7 @@ class VideoInfo:
         profile: of the codec, as FFmpeg calls it.
         field_order: 0 for whole pictures, else which field is the first (:mod:`common.media.fields`).
         hdr: what HDR pictures say of their mastering; None for others.
+        grain: of the first picture (:mod:`common.media.grain`).
     """
 
     path: str
@@ -55,6 +56,7 @@ class VideoInfo:
     profile: str | None = None
     field_order: int = 0
     hdr: HdrMetadata | None = None
+    grain: float = 0.0
 
     @property
     def interlaced(self) -> bool:
