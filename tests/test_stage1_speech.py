@@ -32,10 +32,11 @@ from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.encoder import LipEncoder, true_lip_features
 from common.lip_shapes.label import MARGIN, STEP
 from common.lip_shapes.model import LipShapePredictor
-from common.lip_shapes.network import WEIGHTS_FILE, load_lip_shape_predictor, load_phonetics
+from common.lip_shapes.network import load_lip_shape_predictor, load_phonetics
 from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, per_frame, silenced
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.package import load_package
+from common.models.plain_network import WEIGHTS_FILE
 from common.speech.build import build_speech_encoder
 from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder

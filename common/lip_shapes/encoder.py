@@ -21,7 +21,8 @@ from common.arithmetic import one_thread
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
 from common.files import PathLike, fingerprint, sha256_file
-from common.lip_shapes.network import CONFIG_FILE, WEIGHTS_FILE, load_lip_shape_predictor
+from common.lip_shapes.network import load_lip_shape_predictor
+from common.models.plain_network import CONFIG_FILE, WEIGHTS_FILE
 from common.speech.base import Audio, Features, SilenceRule
 from common.speech.config import SpeechConfig
 from common.speech.mel import MelEncoder

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from common.command import alone_in_work_folder, run_configured
 from common.data.clips import TrainingClip, training_clips
+from common.data.labelled import LabelledSample, write_labelled
 from common.data.prepared import PREPARED, PreparedClip, load_prepared
 from common.files import fingerprint, remove_partial
 from common.lip_shapes.config import LipLabelingConfig
 from common.phonetics.teacher import open_teacher, with_teacher
 from common.speech.base import Features
 from common.speech.config import SpeechConfig
-from common.speech.labelled import TEACHER_FEATURES, LabelledSample, write_labelled
+from common.speech.labelled import TEACHER_FEATURES
 from common.speech.mel import MelEncoder
 from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features

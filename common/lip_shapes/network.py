@@ -7,24 +7,19 @@ seconds to import. How they are made and written is in :mod:`common.lip_shapes.m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from common.errors import UserError
 from common.face.mouth import LIP_SHAPE
-from common.files import PathLike, read_json
-from common.models.frozen import Model, freeze
-from common.models.tensor_names import check_tensors
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+from common.files import PathLike
+from common.models.frozen import freeze
+from common.models.plain_network import CONFIG_FILE, load_network, read_network_config
 
 DILATIONS = (1, 1, 2, 2, 4, 4, 1)
 """Of a phonetic encoder's blocks."""
@@ -172,7 +167,7 @@ class LipShapeNetwork(nn.Module):
 
 def load_lip_shape_predictor(folder: PathLike) -> LipShapeNetwork:
     """The lip-shape predictor in a folder, frozen, in float32. Raises UserError where it cannot be loaded."""
-    return _loaded(LipShapeNetwork, Path(folder), "lip-shape predictor")
+    return load_network(LipShapeNetwork, Path(folder), "lip-shape predictor")
 
 
 def load_phonetics(path: PathLike) -> PhoneticNetwork:
@@ -186,43 +181,11 @@ def load_phonetics(path: PathLike) -> PhoneticNetwork:
         raise UserError(
             f"There is no phonetic encoder in '{folder}': train one with `python -m common.phonetics.train`."
         )
-    if _read_config(folder, "phonetic encoder").get("_class_name") not in _PREDICTORS:
-        return _loaded(PhoneticNetwork, folder, "phonetic encoder")
+    if read_network_config(folder, "phonetic encoder").get("_class_name") not in _PREDICTORS:
+        return load_network(PhoneticNetwork, folder, "phonetic encoder")
     encoder = load_lip_shape_predictor(folder).phonetic_encoder
     if encoder is None:
         raise UserError(
             f"The lip-shape predictor in '{folder}' has no phonetic encoder: name another folder."
         )
     return encoder
-
-
-def _loaded(kind: Callable[..., Model], folder: Path, what: str) -> Model:
-    config = _read_config(folder, what)
-    settings = {name: value for name, value in config.items() if not name.startswith("_")}
-    try:
-        # Without numbers of its own, also none that are drawn: every tensor comes from the file.
-        with torch.device("meta"):
-            network = kind(**settings)
-        state = load_file(folder / WEIGHTS_FILE)
-    except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{folder}: the {what} cannot be loaded ({reason}); restore it.") from error
-    check_tensors(
-        state,
-        {name: name for name in state},
-        {name: tensor.shape for name, tensor in network.state_dict().items()},
-        f"{folder}: the {what}",
-        lacks="; restore it.",
-        foreign="restore it.",
-        misshapen=(f" by its {CONFIG_FILE}", "restore it."),
-    )
-    # What is stored in 16 bits is widened. Taken as they are: to make room for a copy would import SymPy.
-    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
-    return freeze(network)
-
-
-def _read_config(folder: Path, what: str) -> dict[str, Any]:
-    config = read_json(folder / CONFIG_FILE)
-    if not isinstance(config, dict):
-        raise UserError(f"{folder}: the {what} cannot be loaded ({CONFIG_FILE} has no settings); restore it.")
-    return config

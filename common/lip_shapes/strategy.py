@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.data.dataset import ShardDataset
+from common.data.labelled import labelling_step
 from common.data.schema import Sample
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
@@ -30,7 +31,7 @@ from common.lip_shapes.network import load_phonetics
 from common.phonetics.label import LIPS
 from common.phonetics.label import STEP as PHONETICS
 from common.speech.config import SpeechAugmentConfig
-from common.speech.labelled import labelling_step, require_labelled
+from common.speech.labelled import require_labelled
 from common.speech.mel import MelEncoder
 from common.speech.mel_augment import augment_mel
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin

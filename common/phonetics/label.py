@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from common.command import alone_in_work_folder, run_configured
+from common.data.labelled import LabelledSample, write_labelled
 from common.data.prepared import PREPARED, load_prepared
 from common.files import fingerprint, remove_partial
 from common.phonetics.config import PhoneticLabelingConfig
 from common.phonetics.recordings import Recording, from_folders, played, synthesised
 from common.phonetics.teacher import LabellingPredictors, open_teacher
 from common.speech.base import HOP, Features
-from common.speech.labelled import LabelledSample, write_labelled
 from common.speech.mel import MelEncoder
 from common.speech.windows import FEATURES_PER_FRAME, clip_features
 

@@ -1,76 +1,19 @@
-"""Shards of speech with labels: how the commands that label speech write them, and which a training takes."""
+"""Which shards of labelled speech a training takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from common.data.dataset import ShardDataset
 from common.data.index import ShardIndex
-from common.data.schema import encode_sample
-from common.data.writer import ShardWriter
+from common.data.labelled import labelling_step
 from common.errors import UserError
-from common.files import fingerprint
-from common.progress import StepProgress
 from common.speech.mel import MelEncoder
-
-T = TypeVar("T")
 
 TEACHER_FEATURES = "teacher_features"
 """In the index of shards whose features include a teacher's: that teacher's fingerprint."""
-# Sets of shards that were made before the steps had today's names say these instead.
-_FORMER_STEPS = {"listen": "lip_shapes"}
+# What sets of shards that were made before the steps had today's names say instead.
 _FORMER_TEACHER_FEATURES = "heard_with"
-
-
-@dataclass(frozen=True)
-class LabelledSample:
-    """What is written for one stretch of speech: its JSON ``meta`` (with "frames"), arrays, and features."""
-
-    meta: Mapping[str, Any]
-    features: Mapping[str, Any]
-    arrays: Mapping[str, Any] | None = None
-
-
-def write_labelled(
-    work: Path,
-    folder: Path,
-    samples_per_shard: int,
-    made_by: Mapping[str, Any],
-    items: Sequence[T],
-    key: Callable[[T], str],
-    label: Callable[[T], LabelledSample],
-) -> None:
-    """Label ``items`` in their order and write them to ``folder``, going on where a run was interrupted.
-
-    Args:
-        work: stage 1's work folder, where the time is noted.
-        made_by: goes into the index; ``made_by["step"]`` names the command.
-        key: of an item's sample.
-        label: makes an item's sample; not asked for those that are written already.
-    """
-    mark, step = fingerprint(made_by), str(made_by["step"])
-    with ShardWriter(folder, folder.name, samples_per_shard, made_by) as writer:
-        todo = items[writer.resume([key(item) for item in items]) :]
-        progress = StepProgress(step, len(todo))
-        for item in todo:
-            sample = label(item)
-            writer.add(
-                key(item),
-                encode_sample(
-                    sample.meta, arrays=sample.arrays, cache=sample.features, cache_fingerprint=mark
-                ),
-            )
-            progress.step(int(sample.meta["frames"]))
-    progress.finish(work)
-
-
-def labelling_step(index: ShardIndex) -> str | None:
-    """Name of the step that labelled a set of shards; None where the index names none."""
-    step = index.meta.get("step")
-    return _FORMER_STEPS.get(step, step) if isinstance(step, str) else None
 
 
 def require_labelled(dataset: ShardDataset, commands: dict[str, str], learner: str) -> None:
