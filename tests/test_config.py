@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.face.config import FaceConfig
 from common.geometry import GeometryConfig
 from common.lip_shapes.config import LipLabelingConfig, LipTrainingConfig
+from common.mouth_painter.config import PainterTrainingConfig
 from common.phonetics.config import PhoneticLabelingConfig, PhoneticTrainingConfig
 from common.sync_expert.config import SyncTrainingConfig
 from common.training.describe import describe
@@ -312,6 +313,8 @@ LAYERS = [
     (LipTrainingConfig, ["small_speech", "small_speech_teacher"]),
     (PhoneticLabelingConfig, ["small_phonetics_labels"]),
     (PhoneticTrainingConfig, ["small_phonetics"]),
+    (Stage1Config, ["stage1", "painter_faces"]),
+    (PainterTrainingConfig, ["painter"]),
     (SyncTrainingConfig, ["sync", "sync_tiny"]),
     (JointTrainingConfig, ["ltx2_tiny", "ltx2_base"]),
     (JointTrainingConfig, ["ltx2_tiny", "ltx2_lora", "ltx2_lora_tiny"]),

@@ -395,8 +395,8 @@ class TestCalibration:
         assert np.corrcoef(got[:, 1], said[:, 1])[0, 1] > 0.99
 
     def test_beyond_what_film_can_fill_half_is_left_out(self) -> None:
-        """A mouth that hardly opens in its clip was torn open onto a drawn inside."""
-        said, own = self._said(), self._said(scale=0.15, seed=1)
+        """A mouth that opens little in its clip was torn open onto a drawn inside."""
+        said, own = 3 * self._said(), self._said(scale=0.3, seed=1)
         widest = float(own[:, :LIP_GAPS].mean(axis=1).max()) * LIP_SHAPE_UNIT
         filmed = filmed_gap(widest) / LIP_SHAPE_UNIT
         got = calibrated(said, own)[:, 1]

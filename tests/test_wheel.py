@@ -20,6 +20,9 @@ from bootdub.cli.errors import clean_errors
 from common.command import exit_code_of
 from common.errors import EXIT_CODE, UserError
 from common.extras import EXTRAS, require_extra
+from common.own_mouths.painting.shipped import SHIPPED_PAINTER
+from evaluation.networks.own_judge import SHIPPED_JUDGE
+from stage2_dubber.dub.locate import PACKAGED_MODEL
 
 sys.path.insert(0, str(REPOSITORY / "tools" / "packaging"))
 
@@ -81,6 +84,10 @@ def test_a_wheel_holds_one_package_and_its_record_is_right(wheel: Path) -> None:
             str(path.relative_to(REPOSITORY)) for root in MOVED for path in (REPOSITORY / root).rglob("*.py")
         }
         assert {f"bootdub/{name}" for name in sources} <= set(names)
+        for model in (PACKAGED_MODEL, SHIPPED_JUDGE, SHIPPED_PAINTER):
+            folder = REPOSITORY / "models" / model.name
+            files = {str(path.relative_to(REPOSITORY)) for path in folder.rglob("*") if path.is_file()}
+            assert files and {f"bootdub/{name}" for name in files} <= set(names)
         recipe = opened.read("bootdub/configs/recipes/stage1.yaml").decode()
         assert "command: bootdub.stage1_generator.prepare" in recipe
 

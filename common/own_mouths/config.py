@@ -9,7 +9,7 @@ from typing import cast
 
 from common.errors import UserError
 
-VERSION = 8
+VERSION = 9
 """Part of the fingerprint of what is made with own mouths; to be raised when the pictures change."""
 
 
@@ -35,6 +35,8 @@ class OwnMouthsConfig:
         calibrate: bring predicted shapes into the range of the clip's own mouth.
         warp: bend the moment's lips to exactly the wanted shape; without it they stay as they were filmed.
         inside: keep rows of teeth whole when a mouth opens or closes; without it they are stretched.
+        paint: let a small network paint what lies between lips that part further than film can show; without
+            it that is drawn plainly.
         occluders: keep hands and other things before the mouth.
     """
 
@@ -44,6 +46,7 @@ class OwnMouthsConfig:
     calibrate: bool = True
     warp: bool = True
     inside: bool = True
+    paint: bool = True
     occluders: bool = True
 
     @classmethod

@@ -33,8 +33,8 @@ _TEETH_HEIGHT, _TEETH_SHARE = 0.085, 0.5
 _SOFT, _SHADE_DEPTH, _SHADE = 0.016, 0.03, 0.6
 _TONGUE_SHARE, _TONGUE_OPACITY = 0.5, 0.85
 _FEATHER = 0.012
-# The film's own inside gives way over so much of the gap.
-_PASSAGE = 0.05
+# The film's own inside gives way over so much of the gap: a drawn one late, a painted one as soon as it can.
+_PASSAGE, _PAINTED_PASSAGE = 0.05, 0.02
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class MouthColours:
     skin: NDArray[np.float32]
 
 
-def drawn_share(gap: float, filmed: float) -> float:
-    """How far the inside is drawn, 0 to 1: where the ``gap`` is larger than film can fill (``filmed``)."""
-    return float(np.clip((gap - filmed) / _PASSAGE, 0, 1))
+def drawn_share(gap: float, filmed: float, painted: bool = False) -> float:
+    """How far the inside is drawn (or ``painted``), 0 to 1: where the ``gap`` is larger than film can fill
+    (``filmed``)."""
+    return float(np.clip((gap - filmed) / (_PAINTED_PASSAGE if painted else _PASSAGE), 0, 1))
 
 
 def drawn_inside(x: Map, y: Map, opening: Opening, colours: MouthColours) -> tuple[Picture, Map]:

@@ -17,7 +17,8 @@ from common.own_mouths.frame import FaceAxes
 from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, filmed_gap, frontality, goal_face
 from common.own_mouths.heads import Heads
 from common.own_mouths.inside import Opening, plate_shares
-from common.own_mouths.moments import Moment, moments_of
+from common.own_mouths.moments import moments_of
+from common.own_mouths.painting.painter import InsidePainter
 from common.own_mouths.plan import MouthPlan
 from common.own_mouths.plates import Field, Roi, pulled, thin_plate, thin_plates
 from common.own_mouths.region import MouthMask, mouth_mask, mouth_region
@@ -89,6 +90,7 @@ class FramePlacer:
         plan: for the N frames.
         config: what is done.
         sharpness: (N,) of the frames, as :attr:`Bank.sharpness`; None: blur is not matched.
+        painter: of insides that no film can fill; None: they are drawn.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class FramePlacer:
         plan: MouthPlan,
         config: OwnMouthsConfig,
         sharpness: Array | None = None,
+        painter: InsidePainter | None = None,
     ) -> None:
         self._heads, self._bank, self._plan, self._config = heads, bank, plan, config
+        self._painter = painter
         self._moments = moments_of(bank)
         self._sharpness = sharpness
         self._motion = head_motion(heads.landmarks)
@@ -198,14 +202,20 @@ class FramePlacer:
         if self._config.inside:
             picture = between_rows(picture, drawn_out, moment.parting.colour, moment.colours)
         picture = lit(aim.below, self._blurred(aim.frame, number, picture), alpha, unit)
-        return self._with_inside(aim, moment, picture)
+        return self._with_inside(aim, number, picture)
 
-    def _with_inside(self, aim: _Aim, moment: Moment, picture: Picture) -> Picture:
-        """The picture with an inside of the mouth that is drawn, where the moment's cannot be drawn out."""
-        share = drawn_share(aim.opening.gap, filmed_gap(moment.gap))
+    def _with_inside(self, aim: _Aim, number: int, picture: Picture) -> Picture:
+        """The picture with an inside of the mouth that is painted, where the moment's cannot be drawn out."""
+        moment = self._moments[number]
+        share = drawn_share(aim.opening.gap, filmed_gap(moment.gap), self._painter is not None)
         if not share or not self._config.inside:
             return picture
-        inside, opacity = drawn_inside(aim.mask.x, aim.mask.y, aim.opening, moment.colours)
+        if self._painter is None:
+            inside, opacity = drawn_inside(aim.mask.x, aim.mask.y, aim.opening, moment.colours)
+        else:
+            angles = self._heads.angles[aim.frame]
+            inside, opacity = self._painter(picture, aim.mask.spot[:2], aim.axes, aim.goal, angles)
+            inside = self._blurred(aim.frame, number, inside)
         return picture + (share * opacity)[..., None] * (inside - picture)
 
     def _is_own(self, frame: int, moment: int) -> bool:

@@ -16,6 +16,7 @@ from common.own_mouths.clip import ClipMouths
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.heads import Heads
 from common.own_mouths.occluders import REACH, Occluders, Roi
+from common.own_mouths.painting.painter import InsidePainter
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.own_mouths.wanted import calibrated, sharpened, wanted_shapes
@@ -123,6 +124,7 @@ def build_renderer(
     runs: Sequence[range],
     features: NDArray[np.floating],
     config: OwnMouthsConfig,
+    painter: InsidePainter | None = None,
 ) -> MouthRenderer:
     """Plan the mouths of a clip.
 
@@ -133,12 +135,13 @@ def build_renderer(
         runs: the frames to draw, each run with a face throughout; not empty.
         features: (T, 7 or more) lip shapes of the speech at 50 Hz (:mod:`common.lip_shapes.encoder`).
         config: what is done.
+        painter: of insides that no film can fill; None: they are drawn.
     """
     frames = np.concatenate([np.arange(run.start, run.stop) for run in runs])
     said = sharpened(features) if config.calibrate else features
     wanted = wanted_shapes(said, times[frames], config.lead_frames)
     if config.calibrate:
-        wanted = calibrated(wanted, mouths.bank.shapes)
+        wanted = calibrated(wanted, mouths.bank.shapes, painted=painter is not None)
     heads = Heads.of(_rows(landmarks, frames))
     sharpness = mouths.sharpness.of(frames)
     planner, parts, first = MouthPlanner(mouths.bank), [], 0
@@ -149,7 +152,7 @@ def build_renderer(
         parts.append(planner.plan(wanted[part], heads.angles[part], sharpness[part], extra=costs))
         first = part.stop
     plan = MouthPlan.joined(parts)
-    placer = FramePlacer(heads, mouths.bank, plan, config, sharpness)
+    placer = FramePlacer(heads, mouths.bank, plan, config, sharpness, painter)
     return MouthRenderer(frames, plan, placer, landmarks, mouths.occluders)
 
 

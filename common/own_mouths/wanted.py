@@ -28,6 +28,8 @@ _SILENT_GAP, _SILENT_FRAMES = 0.4, 9
 # How far predicted gaps and movements are stretched towards what the clip's own mouth does.
 _GAP_GAIN = (0.7, 1.2)
 _MOVE_GAIN = (0.6, 1.6)
+# A mouth whose gap spreads over less than this, in units of lip shape, is not one that speaks.
+_SPEAKS = 0.6
 # What a gap goes beyond what film can fill is drawn, and looks it: so much of it is left.
 _BEYOND_FILM = 0.5
 
@@ -82,32 +84,42 @@ def silence(gap: Array) -> Array:
     return np.asarray(grey_opening(closed, size=min(_SILENT_FRAMES, len(closed))))
 
 
-def calibrated(wanted: Array, shown: Array) -> Array:
+def calibrated(wanted: Array, shown: Array, painted: bool = False) -> Array:
     """Predicted shapes in the range of a clip's own mouth.
 
     Gaps: the low quantile (8 %) of the speech goes to 0, closed lips; the spread from it to the high one
     (95 %) is multiplied by the square root of the ratio of the clip's and the speech's, held to 0.7 to 1.2:
-    half of what the speaker does, half of what is usual. In silence lips are closed by what the clip's own
-    low quantile is above 0. Where the mean gap is wider than the widest filmed mouth can be opened
-    (:func:`common.own_mouths.goal.filmed_gap`), half of the rest is left out. Other values: the ratio of
-    standard deviations, held to 0.6 to 1.6, about the clip's mean.
+    half of what the speaker does, half of what is usual. A mouth that hardly opens in the clip (spread below
+    0.6) says nothing of how its owner speaks: the less it does, the nearer is the factor to 1. In silence
+    lips are closed by what the clip's own low quantile is above 0. Where the mean gap is wider than the
+    widest filmed mouth can be opened (:func:`common.own_mouths.goal.filmed_gap`), half of the rest is left
+    out. Other values: the ratio of standard deviations, held to 0.6 to 1.6, about the clip's mean.
 
     Args:
         wanted: (N, 7) predicted. shown: (M, 7) measured.
+        painted: what film cannot fill looks like film: nothing is left out.
     """
     result = wanted.copy()
     for column in range(LIP_GAPS):
         said, own = wanted[:, column], shown[:, column]
         (low, high), (own_low, own_high) = (np.quantile(x, [_LOW, _HIGH]) for x in (said, own))
-        gain = np.clip(np.sqrt(max(own_high - own_low, 0.0) / max(high - low, 1e-3)), *_GAP_GAIN)
+        spread = max(own_high - own_low, 0.0)
+        gain = np.clip(np.sqrt(spread / max(high - low, 1e-3)), *_GAP_GAIN)
+        gain = 1 + (gain - 1) * min(1.0, spread / _SPEAKS)
         open_by = np.maximum((said - low) * gain, 0)
         result[:, column] = open_by - np.clip(own_low, 0, _MOST_PRESS) * silence(open_by)
     gaps = result[:, :LIP_GAPS]
-    filmed = filmed_gap(float(shown[:, :LIP_GAPS].mean(axis=1).max()) * LIP_SHAPE_UNIT) / LIP_SHAPE_UNIT
-    beyond = np.maximum(gaps.mean(axis=1) - filmed, 0)
-    gaps *= (1 - _BEYOND_FILM * beyond / np.maximum(filmed + beyond, 1e-3))[:, None]
+    if not painted:
+        gaps *= _within_film(gaps, shown)[:, None]
     for column in range(LIP_GAPS, wanted.shape[1]):
         said, own = wanted[:, column], shown[:, column]
         gain = np.clip(own.std() / max(said.std(), 1e-3), *_MOVE_GAIN)
         result[:, column] = (said - said.mean()) * gain + own.mean()
     return result
+
+
+def _within_film(gaps: Array, shown: Array) -> Array:
+    """(N,) factors of gaps (N, 3) that leave out a part of what film cannot fill."""
+    filmed = filmed_gap(float(shown[:, :LIP_GAPS].mean(axis=1).max()) * LIP_SHAPE_UNIT) / LIP_SHAPE_UNIT
+    beyond = np.maximum(gaps.mean(axis=1) - filmed, 0)
+    return 1 - _BEYOND_FILM * beyond / np.maximum(filmed + beyond, 1e-3)

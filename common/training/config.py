@@ -29,6 +29,7 @@ class OptimisationConfig:
     optimizer: str = "adamw"  # | "muon": for small models from scratch
     learning_rate: float = 1e-5
     weight_decay: float = 0.01  # adamw only
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  # adamw only
     warmup_steps: int = 100
     lr_schedule: str = "constant"  # | "cosine" | "linear"
     grad_clip: float = 1.0
@@ -43,6 +44,8 @@ class OptimisationConfig:
     def __post_init__(self) -> None:
         one_of("train.optimizer", self.optimizer, ("adamw", "muon"))
         one_of("train.sharding", self.sharding, ("ddp", "fsdp2"))
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"train.betas is {list(self.betas)}: give two numbers from 0 to below 1.")
         if self.optimizer == "muon" and self.sharding == "fsdp2":
             raise UserError(
                 "train.optimizer=muon needs whole matrices, which train.sharding=fsdp2 splits: use adamw, "

@@ -151,7 +151,10 @@ def build_optimizer(
     filled = [group for group in groups if group["params"]]
     if config.optimizer == "muon":
         return Muon(filled, lr=config.learning_rate)
-    return torch.optim.AdamW(filled, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    first, second = config.betas
+    return torch.optim.AdamW(
+        filled, config.learning_rate, (first, second), weight_decay=config.weight_decay, fused=True
+    )
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.own_mouths.config import Renderer
+from common.own_mouths.painting.painter import shipped_painter
 from common.own_mouths.renderer import MouthRenderer, build_renderer
 from stage2_dubber.dub.faces.follow import FollowedFace
 from stage2_dubber.dub.job import MIN_SEGMENT_SECONDS, Composite, FacePlan
@@ -68,7 +69,10 @@ def divide(
     runs = [segment.source for segment in plan.segments]
     guessed = np.array(sorted(face.mouths.guessed), np.int64)
     own, others = _parted(runs, guessed)
-    renderer = build_renderer(face.mouths, face.track.landmarks, face.times, own, lips, request.own_mouths)
+    painter = shipped_painter() if request.own_mouths.paint else None
+    renderer = build_renderer(
+        face.mouths, face.track.landmarks, face.times, own, lips, request.own_mouths, painter
+    )
     opacity = {int(frame): 1.0 for frame in renderer.frames}
     if wanted is Renderer.own_mouths:
         return Division(renderer, None, opacity)

@@ -14,6 +14,8 @@ import numpy as np
 
 from common.files import fingerprint, sampled_digest
 from common.models.speed import SpeedConfig
+from common.own_mouths.config import Renderer
+from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from stage2_dubber.dub.request import DubRequest
 
 # Fields of a request that change nothing in the pictures.
@@ -47,7 +49,7 @@ def job_key(request: DubRequest, said: np.ndarray, model: Any) -> str:
             value = _digest(Path(value))
         asked[item.name] = value
     spoken = hashlib.sha256(np.ascontiguousarray(said).data).hexdigest()
-    return fingerprint([asked, spoken, request.output.suffix.lower(), model, _versions()])
+    return fingerprint([asked, spoken, request.output.suffix.lower(), model, _painter(request), _versions()])
 
 
 def model_identity(folder: Path, device: object, dtype: object, speed: SpeedConfig | None) -> list[Any]:
@@ -75,6 +77,13 @@ def faces_key(request: DubRequest, detector: str, options: Mapping[str, Any]) ->
     """
     looks = {name: _digest(Path(x)) if name == "track_file" else x for name, x in options.items()}
     return fingerprint([_digest(request.video), detector, looks, _versions()])
+
+
+def _painter(request: DubRequest) -> str | None:
+    """Of insides of mouths, where the job may need one."""
+    if request.renderer is Renderer.editor or not request.own_mouths.paint:
+        return None
+    return sampled_digest(_files(SHIPPED_PAINTER.folder()))
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Training of the painter of insides of mouths (:mod:`common.own_mouths.painting`)."""

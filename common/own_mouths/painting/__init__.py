@@ -1,0 +1,1 @@
+"""A small network that paints the inside of a mouth which the clip never shows open."""

@@ -1,0 +1,175 @@
+"""What a painter of insides sees: a patch about the mouth in the face's axes, and what is known there.
+
+Training and dubbing cut the same patch and compute the same planes. The network never sees the lips
+themselves: when lips that were filmed closed are parted, their rims are stretched skin, which no training
+clip has. It sees the smooth colours about the mouth, where the lips' edges are, how the head is held and how
+sharp the film is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.own_mouths.frame import FaceAxes
+from common.own_mouths.inside import Opening
+
+Array = NDArray[np.float64]
+Picture = NDArray[np.float32]
+Map = NDArray[np.float32]
+
+WIDTH, HEIGHT = 96, 64
+"""Pixels of a patch; the widest mouths are 0.7 eye-corner distances wide and 0.45 high."""
+UNIT = 128.0
+"""Pixels of a patch per eye-corner distance."""
+PLANES = 12
+"""What is known at each pixel, in this order: three smooth colours, the mask, heights below the upper and
+above the lower lip, place between the corners, place in the face (2), logarithm of the film's sharpness, yaw
+and pitch."""
+
+# The mask reaches beyond the landmarks' edges, which are known to about this, and ends softly.
+_GROW, _SOFT = 2, 0.8
+# Colours about the mouth: where the mask is no more than this, and so smooth (pixels).
+_OUTSIDE, _SMOOTH = 0.02, 5.0
+# Scales that bring planes to about -1 to 1.
+_HEIGHT_SCALE, _PLACE_SCALE, _PLACE_DOWN = 4.0, 2.0, 0.65
+_SHARPNESS = (0.5, 1.5)
+# Film that is finer than the patch is blurred by this part of a pixel before it is sampled.
+_ANTIALIAS = 0.45
+
+
+@dataclass(frozen=True)
+class InsidePatch:
+    """A patch in a frame.
+
+    Attributes:
+        axes: of the face.
+        centre: (2,) the middle between the inner corners of the lips, eye-corner distances.
+        size: (width, height) in pixels; larger ones have the same scale.
+    """
+
+    axes: FaceAxes
+    centre: Array
+    size: tuple[int, int] = (WIDTH, HEIGHT)
+
+    @classmethod
+    def of(cls, axes: FaceAxes, face: Array, size: tuple[int, int] = (WIDTH, HEIGHT)) -> InsidePatch:
+        """About the mouth of a face (68, 2) in its axes."""
+        return cls(axes, face[[60, 64]].mean(axis=0), size)
+
+    @property
+    def matrix(self) -> Array:
+        """(2, 3) from pixels of the patch to pixels of the frame."""
+        corner = self.centre - (np.array(self.size) - 1) / 2 / UNIT
+        scale = self.axes.unit / UNIT
+        across, down = self.axes.along * scale, self.axes.down * scale
+        return np.column_stack([across, down, self.axes.to_pixels(corner)])
+
+    def cut(self, image: NDArray, origin: tuple[int, int] = (0, 0)) -> NDArray:
+        """The patch of an image (h, w, 3) whose first pixel is ``origin`` of the frame; edges go on."""
+        sigma = _ANTIALIAS * self.axes.unit / UNIT
+        if self.axes.unit > UNIT:
+            image = cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(
+            image, self._from(origin), self.size, flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+
+    def lay(self, picture: NDArray, size: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> NDArray:
+        """A picture (HEIGHT, WIDTH[, 3]) over (width, height) pixels of the frame; 0 around it."""
+        return cv2.warpAffine(picture, self._from(origin), size, flags=cv2.INTER_CUBIC)
+
+    def _from(self, origin: tuple[int, int]) -> Array:
+        matrix = self.matrix
+        matrix[:, 2] -= origin
+        return matrix
+
+
+@dataclass(frozen=True)
+class MouthView:
+    """What is known about a patch beside its colours.
+
+    Attributes:
+        opening: the lips' edges, in the face's axes.
+        centre: (2,) of the patch likewise.
+        yaw, pitch: radians.
+        sharpness: pixels of the film per pixel of the patch.
+    """
+
+    opening: Opening
+    centre: Array
+    yaw: float
+    pitch: float
+    sharpness: float
+
+    def mirrored(self) -> MouthView:
+        """Of the mirrored picture."""
+        flip = np.array([-1.0, 1.0])
+        opening = Opening(self.opening.upper[::-1] * flip, self.opening.lower[::-1] * flip)
+        return MouthView(opening, self.centre * flip, -self.yaw, self.pitch, self.sharpness)
+
+
+def known(patch: Picture, view: MouthView) -> tuple[Picture, Map]:
+    """What a painter is told.
+
+    Args:
+        patch: (HEIGHT, WIDTH, 3) in 0 to 1; what lies in the mask does not count.
+        view: of it.
+
+    Returns:
+        (PLANES, HEIGHT, WIDTH) float32, and (HEIGHT, WIDTH) the mask of what is to be painted, 0 to 1: the
+        gap between the lips, grown by 1/64 eye-corner distance.
+    """
+    x, y = _places(view.centre)
+    upper, lower = view.opening.edges(x)
+    left, right = view.opening.upper[[0, -1], 0]
+    middle, half = (left + right) / 2, max((right - left) / 2, 1 / UNIT)
+    mask = _mask(view)
+
+    def even(value: float) -> Map:
+        return np.full_like(x, value)
+
+    planes = [
+        np.clip(_HEIGHT_SCALE * (y - upper), -1, 1.5),
+        np.clip(_HEIGHT_SCALE * (lower - y), -1, 1.5),
+        np.clip((x - middle) / half, -1.5, 1.5),
+        _PLACE_SCALE * x,
+        _PLACE_SCALE * (y - _PLACE_DOWN),
+        even(np.log2(np.clip(view.sharpness, *_SHARPNESS))),
+        even(view.yaw),
+        even(view.pitch),
+    ]
+    colours = _smooth_about(patch, mask).transpose(2, 0, 1)
+    return np.concatenate([colours, mask[None], np.stack(planes)]).astype(np.float32), mask
+
+
+def _places(centre: Array) -> tuple[Map, Map]:
+    """(HEIGHT, WIDTH) each: x and y of a patch's pixels in the face's axes."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    x = centre[0] + (columns - (WIDTH - 1) / 2) / UNIT
+    y = centre[1] + (rows - (HEIGHT - 1) / 2) / UNIT
+    return np.asarray(x, np.float32), np.asarray(y, np.float32)
+
+
+def _mask(view: MouthView) -> Map:
+    outline = np.concatenate([view.opening.upper, view.opening.lower[::-1]])
+    pixels = (outline - view.centre) * UNIT + np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    gap = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.fillPoly(gap, [np.rint(pixels * 8).astype(np.int32)], (255,), cv2.LINE_AA, 3)
+    side = 2 * _GROW + 1
+    grown = cv2.dilate(gap, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    return np.asarray(cv2.GaussianBlur(grown, (0, 0), _SOFT), np.float32) / 255
+
+
+def _smooth_about(patch: Picture, mask: Map) -> Picture:
+    """(HEIGHT, WIDTH, 3): means of the colours about each pixel, those under the mask left out."""
+    kept = (mask <= _OUTSIDE).astype(np.float32)
+    total = cv2.GaussianBlur(patch * kept[..., None], (0, 0), _SMOOTH)
+    share = cv2.GaussianBlur(kept, (0, 0), _SMOOTH)[..., None]
+    usual = (patch * kept[..., None]).sum(axis=(0, 1)) / max(float(kept.sum()), 1.0)
+    # In the middle of a wide mouth nothing is near: the mean of the patch stands in.
+    least = 1e-3
+    return np.asarray((total + least * usual) / (share + least), np.float32)
