@@ -92,8 +92,8 @@ def _compare_with_one_process() -> None:
             dist.all_reduce(value)
             _close(value / dist.get_world_size(), gradients[key], f"{name}: {key}")
         model.enable_context_parallel(None)
-        with torch.no_grad():
-            assert torch.equal(model(**called(inputs)), velocity)
+        with torch.no_grad():  # where some processors add up in another order
+            _close(model(**called(inputs)), velocity, name)
     dist.destroy_process_group()
 
 
