@@ -62,9 +62,8 @@ class TestPatch:
         points = head(mouth(0.1), roll=roll, scale=scale, at=(300 + x, 200))
         axes, face = _axes(points, scale)
         patch = InsidePatch.of(axes, face)
-        for place, pixel in ((patch.centre, ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)), (face[51], None)):
-            if pixel is None:
-                pixel = tuple((place - patch.centre) * UNIT + (np.array([WIDTH, HEIGHT]) - 1) / 2)
+        for place in (patch.centre, face[51]):
+            pixel = (place - patch.centre) * UNIT + (np.array([WIDTH, HEIGHT]) - 1) / 2
             in_frame = patch.matrix @ [*pixel, 1]
             np.testing.assert_allclose(in_frame, axes.to_pixels(place), atol=1e-6 * scale)
 
@@ -288,10 +287,8 @@ class TestTraining:
 
 def test_a_painter_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOTDUB_MOUTH_PAINTER", str(tmp_path))
-    shipped_painter.cache_clear()
     with pytest.raises(UserError, match="BOOTDUB_MOUTH_PAINTER"):
         shipped_painter()
-    shipped_painter.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,13 @@ from training_toys import metrics, toy_file
 from common.autoencoder.codec import VideoCodec
 from common.models.config import ModelConfig
 from common.models.package import load_package, save_package
+from common.training.losses import with_gradient
 from stage2_dubber.distillation.config import DiscriminatorConfig, DistillConfig
 from stage2_dubber.distillation.discriminator import (
     LatentDiscriminator,
     discriminator_inputs,
     discriminator_loss,
     student_gradient,
-    with_gradient,
 )
 from stage2_dubber.distillation.draws import FAKE, STUDENT, WARMUP, step_kind
 

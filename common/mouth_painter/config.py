@@ -46,9 +46,9 @@ class PainterConfig:
     """Steps of the painter before the critic begins."""
 
     def __post_init__(self) -> None:
-        for widths in (self.widths, self.critic_widths):
-            for width in widths:
-                multiple_of("painter.widths", width, "channels per group", 8)
+        for name in ("widths", "critic_widths"):
+            for width in getattr(self, name):
+                multiple_of(f"painter.{name}", width, "channels per group", 8)
         for name in ("pixel_weight", "critic_weight", "feature_weight", "steadiness", "alone"):
             at_least(f"painter.{name}", getattr(self, name), 0)
 

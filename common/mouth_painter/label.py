@@ -30,7 +30,7 @@ STEP = "open_mouths"
 """What the index of these shards calls this command."""
 MARGIN = 8
 """Pixels on each side by which patches are larger than what the painter sees."""
-_VERSION = 1
+_VERSION = 2
 _SIZE = (WIDTH + 2 * MARGIN, HEIGHT + 2 * MARGIN)
 
 
@@ -42,6 +42,7 @@ class _Faces:
         heads: in crop pixels.
         axes, faces: of each face, and (N, 68, 2) its points in them.
         units: (N,) pixels of the film per eye-corner distance, whatever size the crops have.
+        gaps: (N,) between the inner lips, eye-corner distances.
         chosen: (N,) frames that are labelled.
     """
 
@@ -49,6 +50,7 @@ class _Faces:
     axes: list[FaceAxes]
     faces: NDArray[np.float64]
     units: NDArray[np.float64]
+    gaps: NDArray[np.float64]
     chosen: NDArray[np.bool_]
 
 
@@ -94,6 +96,7 @@ def run(config: MouthLabelingConfig) -> None:
                 "centres": np.stack([patch.centre for patch in patches]).astype(np.float32),
                 "angles": found.heads.angles[frames, :2].astype(np.float32),
                 "units": found.units[frames].astype(np.float32),
+                "gaps": found.gaps[frames].astype(np.float32),
             },
         )
 
@@ -111,7 +114,7 @@ def _faces(entry: PreparedClip, labels: MouthLabelsConfig) -> _Faces:
     gaps = (faces[:, lower, 1] - faces[:, upper, 1]).mean(axis=1)
     chosen = (gaps >= labels.least_gap) & (units >= labels.least_unit)
     chosen[np.flatnonzero(chosen)[np.arange(chosen.sum()) % labels.every != 0]] = False
-    return _Faces(heads, axes, faces, units, chosen)
+    return _Faces(heads, axes, faces, units, gaps, chosen)
 
 
 if __name__ == "__main__":

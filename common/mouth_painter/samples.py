@@ -12,7 +12,6 @@ from torch import Tensor
 
 from common.data.photometric import recolour
 from common.data.schema import Sample
-from common.face.layout import INNER_LIP_PAIRS
 from common.mouth_painter.label import MARGIN
 from common.own_mouths.inside import Opening
 from common.own_mouths.painting.patch import HEIGHT, UNIT, WIDTH, MouthView, known
@@ -20,9 +19,6 @@ from common.training.draws import Draw
 
 # Light, gamma, saturation and balance; pixels by which the patch is moved; how well edges of lips are known.
 _COLOUR, _SHIFT, _LANDMARKS = 0.2, 6, 0.004
-
-
-_UPPER, _LOWER = (list(side) for side in zip(*INNER_LIP_PAIRS, strict=True))
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,11 @@ class OpenMouths:
 
     def __len__(self) -> int:
         return len(self.draws)
+
+    @property
+    def step(self) -> int:
+        """Of the optimiser."""
+        return self.draws[0].step
 
     def to(self, device: torch.device) -> OpenMouths:
         return OpenMouths(self.draws, self.planes.to(device), self.filmed.to(device), self.mask.to(device))
@@ -65,8 +66,8 @@ class CollateMouths:
         random = np.random.default_rng(state)
         cache = sample.cache
         # Wide mouths are rare, and those that film cannot fill.
-        gaps = (cache["faces"][:, _LOWER, 1] - cache["faces"][:, _UPPER, 1]).mean(dim=1).clamp(min=0.01)
-        number = int(random.choice(len(gaps), p=_shares(gaps)))
+        gaps = cache["gaps"].double().clamp(min=0.01).numpy()
+        number = int(random.choice(len(gaps), p=gaps / gaps.sum()))
         picture, face, centre, angles, unit = (
             cache[name][number].numpy() for name in ("patches", "faces", "centres", "angles", "units")
         )
@@ -86,9 +87,3 @@ class CollateMouths:
         patch = np.ascontiguousarray(patch.clip(0, 255) / 255, np.float32)
         planes, mask = known(patch, view)
         return planes, np.ascontiguousarray(patch.transpose(2, 0, 1)), mask[None]
-
-
-def _shares(weights: Tensor) -> NDArray:
-    """Of their sum, which is exactly enough 1 for NumPy."""
-    exact = weights.double().numpy()
-    return exact / exact.sum()

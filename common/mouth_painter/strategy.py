@@ -7,6 +7,7 @@ the painter is also brought near to the critic's features of what was filmed. Bo
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from common.mouth_painter.samples import CollateMouths, OpenMouths
 from common.own_mouths.painting.model import MouthPainter
 from common.own_mouths.painting.network import PatchCritic
 from common.own_mouths.painting.patch import PLANES
-from common.training.draws import Draw
+from common.training.losses import with_gradient
 from common.training.strategy import SampleLosses
 
 PAINTER, CRITIC = "painter", "critic"
@@ -84,15 +85,14 @@ class PainterStrategy:
         return micro.to(device)
 
     def loss(self, model: nn.Module, inputs: OpenMouths) -> SampleLosses:
-        step = inputs.draws[0].step
-        losses = self._painter_loss if self.trains_packaged(step) else self._critic_loss
-        loss, parts = losses(model, inputs, step)
+        losses = self._painter_loss if self.trains_packaged(inputs.step) else self._critic_loss
+        loss, parts = losses(model, inputs)
         # There is no noise level here: all samples fall into one bucket.
         return SampleLosses(loss, torch.zeros(len(loss), device=loss.device), parts)
 
     def identity(self) -> dict[str, Any]:
         data = [index.meta for index in self.dataset.indices]
-        return {"stage": "painter", "painter": vars(self.config.painter), "data": data}
+        return {"stage": "painter", "painter": asdict(self.config.painter), "data": data}
 
     def save_package(self, model: nn.Module, folder: Any) -> None:
         """The painter alone, in half precision."""
@@ -102,9 +102,7 @@ class PainterStrategy:
         with atomic_dir(folder) as temporary:
             painter.half().save_pretrained(temporary)
 
-    def _painter_loss(
-        self, model: nn.Module, inputs: OpenMouths, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _painter_loss(self, model: nn.Module, inputs: OpenMouths) -> tuple[Tensor, dict[str, Tensor]]:
         settings, mask, filmed = self.config.painter, inputs.mask, inputs.filmed
         made = torch.lerp(filmed, model(PAINTER, inputs.planes).float(), mask)
         pixels = _mean((made - filmed).abs(), mask)
@@ -113,11 +111,10 @@ class PainterStrategy:
         ) / (made.shape[1] * mask.sum(dim=(1, 2, 3)))
         loss = settings.pixel_weight * (pixels + 0.5 * edges)
         parts = {"l1": pixels.detach()}
-        if settings.critic_weight and step >= settings.alone:
+        if settings.critic_weight and inputs.step >= settings.alone:
             told, gradient = self._told(model, made, inputs)
-            weight = min(1.0, (step - settings.alone + 1) / _RAMP)
-            moved = (made * gradient).sum(dim=(1, 2, 3))
-            loss = loss + weight * (told + moved - moved.detach())
+            weight = min(1.0, (inputs.step - settings.alone + 1) / _RAMP)
+            loss = loss + weight * with_gradient(told, made, gradient)
             parts["told"] = told
         return loss, parts
 
@@ -137,16 +134,13 @@ class PainterStrategy:
             (gradient,) = torch.autograd.grad(told.sum(), sample)
         return told.detach(), gradient
 
-    def _critic_loss(
-        self, model: nn.Module, inputs: OpenMouths, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _critic_loss(self, model: nn.Module, inputs: OpenMouths) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
             made = torch.lerp(inputs.filmed, model(PAINTER, inputs.planes).float(), inputs.mask)
-        draws: tuple[Draw, ...] = inputs.draws
         noise = torch.stack(
             [
                 torch.randn(inputs.filmed.shape[1:], generator=draw.generator(self.config.train.seed, "near"))
-                for draw in draws
+                for draw in inputs.draws
             ]
         ).to(made)
         near = inputs.filmed + _NOISE * noise * inputs.mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -18,11 +19,13 @@ from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, filmed_gap, fr
 from common.own_mouths.heads import Heads
 from common.own_mouths.inside import Opening, plate_shares
 from common.own_mouths.moments import moments_of
-from common.own_mouths.painting.painter import InsidePainter
 from common.own_mouths.plan import MouthPlan
 from common.own_mouths.plates import Field, Roi, pulled, thin_plate, thin_plates
 from common.own_mouths.region import MouthMask, mouth_mask, mouth_region
 from common.own_mouths.skin import Aligner, lit, motion_blurred
+
+if TYPE_CHECKING:
+    from common.own_mouths.painting.painter import InsidePainter
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,12 @@ from common.own_mouths.clip import ClipMouths
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.heads import Heads
 from common.own_mouths.occluders import REACH, Occluders, Roi
-from common.own_mouths.painting.painter import InsidePainter
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.own_mouths.wanted import calibrated, sharpened, wanted_shapes
+
+if TYPE_CHECKING:
+    from common.own_mouths.painting.painter import InsidePainter
 
 Array = NDArray[np.float64]
 

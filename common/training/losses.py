@@ -40,3 +40,9 @@ def noise_weights(sigma: Tensor, loss_of: str) -> Tensor:
     would else make up most of a loss on v.
     """
     return torch.ones_like(sigma) if loss_of == "velocity" else sigma.square()
+
+
+def with_gradient(values: Tensor, sample: Tensor, gradient: Tensor) -> Tensor:
+    """(B,) ``values``, whose derivative by ``sample`` (B, ...) is ``gradient``."""
+    moved = (sample * gradient).flatten(1).sum(dim=1)
+    return values + moved - moved.detach()

@@ -107,12 +107,6 @@ def student_gradient(
     return losses.detach(), gradient
 
 
-def with_gradient(values: Tensor, sample: Tensor, gradient: Tensor) -> Tensor:
-    """(B,) ``values``, whose derivative by ``sample`` is ``gradient``."""
-    moved = (sample * gradient).sum(dim=(1, 2, 3, 4))
-    return values + moved - moved.detach()
-
-
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
     """(B, F, h, w) -> (B,) float32, weighted by (B, 1, F, h, w)."""
     cells = weights[:, 0]

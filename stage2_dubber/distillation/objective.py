@@ -14,14 +14,13 @@ from common.diffusion.flow import FlowMatching
 from common.diffusion.sampler import EulerSampler
 from common.models.conditions import ModelConditions
 from common.training.config import FlowTrainConfig
-from common.training.losses import region_weights, weighted_flow_loss
+from common.training.losses import region_weights, weighted_flow_loss, with_gradient
 from common.training.strategy import SampleLosses
 from stage2_dubber.distillation.config import DistillConfig
 from stage2_dubber.distillation.discriminator import (
     discriminator_inputs,
     discriminator_loss,
     student_gradient,
-    with_gradient,
 )
 from stage2_dubber.distillation.draws import FAKE, WARMUP, RowDraws, StepPlan
 from stage2_dubber.distillation.losses import matching_gradient, matching_loss, root_mean_square

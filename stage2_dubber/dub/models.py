@@ -18,6 +18,7 @@ from stage2_dubber.dub.resume.key import model_identity
 if TYPE_CHECKING:
     from common.models.ltx2.package import JointPackage
     from common.models.package import ModelPackage
+    from common.own_mouths.painting.painter import InsidePainter
 
 
 class DubModels:
@@ -54,6 +55,17 @@ class DubModels:
     def lip_encoder(self) -> SpeechEncoder:
         """What tells lip shapes: the package's own predictor, or the one that is shipped."""
         return self._speech if self._speech.name == LIP_SHAPES else shipped_lip_encoder()
+
+    @cached_property
+    def painter(self) -> InsidePainter:
+        """What paints insides of mouths.
+
+        Raises:
+            UserError: there is none.
+        """
+        from common.own_mouths.painting.painter import shipped_painter
+
+        return shipped_painter()
 
     def refiner(self, folder: Path) -> ModelPackage:
         """The package of ``--refine``, where and in what the model computes."""

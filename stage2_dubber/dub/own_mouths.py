@@ -7,16 +7,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.errors import UserError
 from common.own_mouths.config import Renderer
-from common.own_mouths.painting.painter import shipped_painter
 from common.own_mouths.renderer import MouthRenderer, build_renderer
 from stage2_dubber.dub.faces.follow import FollowedFace
 from stage2_dubber.dub.job import MIN_SEGMENT_SECONDS, Composite, FacePlan
 from stage2_dubber.dub.request import DubRequest
+
+if TYPE_CHECKING:
+    from common.own_mouths.painting.painter import InsidePainter
 
 FADE_FRAMES = 5
 """Frames over which a dub passes from own mouths to the editor's pictures and back."""
@@ -45,7 +48,12 @@ class Division:
 
 
 def divide(
-    request: DubRequest, wanted: Renderer, face: FollowedFace, plan: FacePlan, lips: np.ndarray | None
+    request: DubRequest,
+    wanted: Renderer,
+    face: FollowedFace,
+    plan: FacePlan,
+    lips: np.ndarray | None,
+    painter: InsidePainter | None,
 ) -> Division:
     """Decide who draws what: one decision per stretch of frames.
 
@@ -55,6 +63,7 @@ def divide(
         face: what the first pass has found.
         plan: all frames that are dubbed.
         lips: (T, 8) lip shapes of the speech at 50 Hz; not used by the editor.
+        painter: of insides of mouths; None: they are drawn.
 
     Raises:
         UserError: only own mouths are wanted, and the clip shows none.
@@ -69,7 +78,6 @@ def divide(
     runs = [segment.source for segment in plan.segments]
     guessed = np.array(sorted(face.mouths.guessed), np.int64)
     own, others = _parted(runs, guessed)
-    painter = shipped_painter() if request.own_mouths.paint else None
     renderer = build_renderer(
         face.mouths, face.track.landmarks, face.times, own, lips, request.own_mouths, painter
     )

@@ -312,7 +312,9 @@ class DubPipeline:
             seconds = min(seconds, len(inputs.speech) / SAMPLE_RATE)  # of a sample of a voice all is speech
         encode = partial(inputs.features, seconds=seconds, cues=followed.cues)
         lips = None if followed.mouths is None else encode(self._models.lip_encoder)
-        division = divide(request, self._renderer(request), followed, plan, lips)
+        paints = lips is not None and request.own_mouths.paint
+        painter = self._models.painter if paints else None
+        division = divide(request, self._renderer(request), followed, plan, lips, painter)
         # Where the package's own features are lip shapes, they are there already.
         audio_features = lips if self.speech.name == LIP_SHAPES else None
         if division.editor is not None and audio_features is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -58,7 +57,6 @@ class InsidePainter:
         return np.asarray(inside, np.float32), np.asarray(opacity, np.float32).clip(0, 1)
 
 
-@lru_cache(maxsize=1)
 def shipped_painter() -> InsidePainter:
     """The painter that is installed, or the one that ``BOOTDUB_MOUTH_PAINTER`` names.
 
