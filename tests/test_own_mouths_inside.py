@@ -193,6 +193,13 @@ class TestParting:
         assert (_found(inside).above > 0.25).all()
         assert (_found(inside[::-1]).above < 0.9).all()
 
+    @pytest.mark.parametrize("lower", [220, 130], ids=["teeth", "tongue"])
+    def test_the_shadow_of_the_upper_lip_is_no_parting(self, lower):
+        """Rows that bite: their line is fine and grey, the lip's shadow broad and dark."""
+        inside = np.full((*INSIDE_SIZE[::-1], 3), 220, np.uint8)
+        inside[:7], inside[15], inside[16:] = 25, 60, lower
+        np.testing.assert_allclose(_found(inside).above, 15.5 / 24, atol=1.5 / 24)
+
     def test_dark_gaps_between_teeth_do_not_lead_it_astray(self):
         inside = _rows(np.full(INSIDE_SIZE[0], 0.6))
         inside[:, 5::8] = 30
@@ -226,12 +233,15 @@ class TestParting:
         picture = np.full((4, 6, 3), 220, np.float32)
         drawn_out = np.zeros((4, 6), np.float32)
         drawn_out[1:3] = 1
-        between = between_rows(picture, drawn_out, np.array([40, 30, 30], np.float32), colours)
+        between = between_rows(picture, drawn_out, np.array([20, 14, 14], np.float32), colours)
         assert (between[[0, 3]] == 220).all()
-        np.testing.assert_allclose(between[1:3], np.broadcast_to([40, 30, 30], (2, 6, 3)))
-        # Rows that touch have no dark line: no brighter than a tongue.
+        np.testing.assert_allclose(between[1:3], np.broadcast_to([20, 14, 14], (2, 6, 3)))
+        # Rows that touch have no dark line of their own, and are dark between; a tongue is a tongue.
         touching = between_rows(picture, drawn_out, np.array([210, 200, 190], np.float32), colours)
-        assert (touching[1:3] < 0.7 * colours.lips + 1).all()
+        assert touching[1:3].max() < 0.3 * colours.lips.mean()
+        tongue = np.array([150, 65, 65], np.float32)
+        seen = between_rows(picture, drawn_out, tongue, colours)
+        np.testing.assert_allclose(seen[1:3], np.broadcast_to(0.64 * tongue, (2, 6, 3)), rtol=0.1)
         assert (between_rows(picture * 0, drawn_out, np.full(3, 90, np.float32), colours) == 0).all()
 
 

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from own_mouth_clips import Talker, drawn_talker, openings, psnr, talker
 
+from common.face.layout import MOUTH
 from common.face.mouth import LIP_SHAPE_UNIT, mouth_opening
 from common.face.types import FaceObservation, landmarks_box
 from common.own_mouths.bank import Bank
 from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
+from common.own_mouths.painting.painter import shipped_painter
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.own_mouths.renderer import MouthRenderer, build_renderer
@@ -152,6 +154,42 @@ class TestOwnShapes:
             lambda self, base, piece, weight, unit: np.zeros((2, *weight.shape), np.float32),
         )
         assert aligned > _mouth_psnr(clip, _drawn(erring, plan, bank)) + 1
+
+    @pytest.mark.parametrize("painted", [True, False], ids=["painted", "drawn"])
+    @pytest.mark.parametrize("gap", [0.15, 0.28], ids=["parted", "wide"])
+    def test_what_lies_between_the_lips_goes_with_them_where_skin_is_aligned(
+        self, gap: float, painted: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Skin that lies four pixels off takes the whole mouth with it: rows of teeth are parted where they
+        part, and a painted inside lies between the lips.
+        """
+        clip = drawn_talker(np.array([0.05, 0.1]), size=320, scale=140)
+        _paint_teeth(clip, 1)
+        bank = clip.bank()
+        shapes = bank.shapes.copy()
+        shapes[:, :3] = gap / LIP_SHAPE_UNIT
+        plan = _planned(clip, bank, shapes, apart=1)
+        placer = FramePlacer(clip.heads, bank, plan, PLAIN, painter=shipped_painter() if painted else None)
+        made = []
+        for down in (0, 4):
+            flow = np.array([0, -down], np.float32)[:, None, None]
+            monkeypatch.setattr(
+                "common.own_mouths.skin.Aligner.__call__",
+                lambda self, base, piece, weight, unit, flow=flow: np.tile(flow, (1, *weight.shape)),
+            )
+            made.append(np.roll(placer(0, clip.frames[0]), -down, axis=0))
+        spot = _region(clip, 0, 0.2)
+        assert psnr(made[0][spot], made[1][spot]) > 35
+
+
+def _paint_teeth(clip: Talker, frame: int) -> None:
+    """Two rows of teeth that fill the mouth, with a dark line between them at 0.6 of its height."""
+    image, points = clip.frames[frame], clip.landmarks[frame]
+    upper, lower = points[62, 1], points[66, 1]
+    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
+    height = (y - upper) / (lower - upper)
+    inside = (np.abs(x - points[62, 0]) < 0.12 * 140) & (height > 0.05) & (height < 0.95)
+    image[inside & (np.abs(height - 0.6) > 0.05)] = 225
 
 
 class TestOutside:

@@ -88,14 +88,17 @@ def between_rows(
     One line of film is drawn out there: a tooth that it crosses would be a stripe.
 
     Args:
-        colour: (3,) of the :class:`common.own_mouths.parting.Parting`; never brighter than a tongue.
+        colour: (3,) of the :class:`common.own_mouths.parting.Parting`. It is held to the brightness of a
+            tongue, and the less red it is, the nearer to that of a dark mouth: rows that bite show no dark.
         colours: of the face.
     """
     left, top, width, height = cv2.boundingRect((drawn_out > 0).astype(np.uint8))
     if not width:
         return picture
     box = (slice(top, top + height), slice(left, left + width))
-    most, film, result = np.minimum(colour, _TONGUE * colours.lips), picture[box], picture.copy()
+    dark = _TONGUE + _toothlike(colour, colours) * (_CAVITY - _TONGUE)
+    most = colour * min(1.0, float((dark * colours.lips).mean() / max(colour.mean(), 1)))
+    film, result = picture[box], picture.copy()
     result[box] += drawn_out[box][..., None] * (np.minimum(film, most) - film)
     return result
 
@@ -137,6 +140,12 @@ def _light(colours: MouthColours) -> NDArray[np.float32]:
     level = float(np.maximum(colours.skin, _OF_LIPS * colours.lips).max())
     hue = np.minimum(colours.skin / np.maximum(colours.skin.max(), 1) / _SKIN, 1) ** _HUE
     return np.asarray(min(level, _TEETH_BRIGHTEST / float(_TEETH.max())) * hue, np.float32)
+
+
+def _toothlike(colour: NDArray[np.float32], colours: MouthColours) -> float:
+    """0 for a colour (3,) as red as the lips, or redder, to 1 for one that is no redder than skin."""
+    pale, lips, skin = (float(c[1:].mean() / max(c[0], 1)) for c in (colour, colours.lips, colours.skin))
+    return float(np.clip((pale - lips) / max(skin - lips, 0.05), 0, 1))
 
 
 def _step(value: Map, width: Map) -> Map:

@@ -29,7 +29,7 @@ _SPREAD = 0.35
 _EDGE = 0.008
 _LEAST_HEIGHT = 0.004
 # From this height on (twice: wholly) what is drawn out shows as such.
-_ROOM = 0.022
+_ROOM = 0.012
 _TABLE = 1024
 
 

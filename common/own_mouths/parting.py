@@ -22,7 +22,8 @@ _REACH, _STEP = 2, 0.08
 # Of two lines that are about equally dark the one nearer to the middle is taken: the lower lip is darker than
 # teeth, too, and the landmarks know its edge badly.
 _MIDDLE = 0.2
-_SMOOTH = 2.0  # rows
+# Luma is smoothed for what is dark, and less for lines as fine as that between rows that bite.
+_SMOOTH, _FINE = 2.0, 0.8  # rows
 # What is drawn out takes the colour of the darker part of the line: this quantile of its luma.
 _DARKER = 0.25
 
@@ -43,11 +44,16 @@ class Parting:
 
 
 def parting_of(inside: NDArray[np.uint8], gaps: Array) -> Parting:
-    """The darkest line through an open mouth, from corner to corner.
+    """The darkest line through an open mouth with something brighter above it, from corner to corner.
 
-    It minimises the sum over columns of luma, smoothed along each column, plus the rows that it moves by
-    from column to column, weighted (dynamic programming). One straight height would cut through teeth, whose
-    row is curved; drawn out, these are stripes.
+    With luma L smoothed along each column, A(y) its maximum from the upper lip to y and B(y) from y to the
+    lower one, the line minimises the sum over columns of
+
+        (L - A) + (L - min(A, B)) + the rows that it moves by from column to column, weighted
+
+    by dynamic programming. The first term finds the darkness below upper teeth, not the shadow of the upper
+    lip, which has nothing brighter above it; the second one, less smoothed, a fine line between rows that
+    bite. One straight height would cut through teeth, whose row is curved; drawn out, these are stripes.
 
     Args:
         inside: (h, w, 3) what is between the lips, rectified: each column from lip to lip.
@@ -58,10 +64,12 @@ def parting_of(inside: NDArray[np.uint8], gaps: Array) -> Parting:
     """
     luma = inside.astype(np.float64).mean(axis=-1)
     rows, columns = luma.shape
-    smooth = gaussian_filter1d(luma, _SMOOTH, axis=0, mode="nearest")
+    smooth, fine = (gaussian_filter1d(luma, width, axis=0, mode="nearest") for width in (_SMOOTH, _FINE))
     spread = max(float(np.ptp(smooth)), 1.0)
+    above, below = (np.maximum.accumulate(part, axis=0) for part in (fine, fine[::-1]))
     heights = (np.arange(rows) + 0.5) / rows
-    cost = smooth / spread + _MIDDLE * np.square(2 * heights - 1)[:, None]
+    cost = (smooth - above + fine - np.minimum(above, below[::-1])) / spread
+    cost += _MIDDLE * np.square(2 * heights - 1)[:, None]
     cost[(heights < _HIGHEST) | (heights > _LOWEST)] = np.inf
     path = _cheapest_path(cost)
     along = inside[path, np.arange(columns)].astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -20,7 +20,7 @@ from common.own_mouths.heads import Heads
 from common.own_mouths.inside import Opening, plate_shares
 from common.own_mouths.moments import moments_of
 from common.own_mouths.plan import MouthPlan
-from common.own_mouths.plates import Field, Roi, pulled, thin_plate, thin_plates
+from common.own_mouths.plates import Field, Roi, pulled, shifted, thin_plate, thin_plates
 from common.own_mouths.region import MouthMask, mouth_mask, mouth_region
 from common.own_mouths.skin import Aligner, lit, motion_blurred
 
@@ -78,10 +78,15 @@ class _Aim:
 
 @dataclass(frozen=True)
 class _Overlay:
-    """A moment's mouth over the mask's spot, and its weight."""
+    """A moment's mouth over the mask's spot.
 
-    weight: float
+    Attributes:
+        picture: (h, w, 3).
+        off: (2,) pixels by which its lips lie off the aim's, since they follow the skin about them.
+    """
+
     picture: Picture
+    off: Array
 
 
 class FramePlacer:
@@ -145,7 +150,7 @@ class FramePlacer:
         spot = base[y0 - region[1] : y1 - region[1], x0 - region[0] : x1 - region[0]]
         below, luma = (x.astype(np.float32) for x in (spot, cv2.cvtColor(spot, cv2.COLOR_RGB2GRAY)))
         aim = _Aim(frame, axes, goal, Opening.of(goal), mask, below, luma)
-        above = _mixed([_Overlay(w, self._overlay(aim, m)) for m, w in shown], aim)
+        above = _mixed([self._overlay(aim, moment) for moment in moments], weights, aim)
         spot[:] = _laid(above, below, mask.alpha)
         result = image.copy()
         window = result[region[1] : region[3], region[0] : region[2]]
@@ -190,34 +195,44 @@ class FramePlacer:
             base[rows, columns] = pulled(image, field[:, rows, columns], box, resampling=cv2.INTER_CUBIC)
         return base
 
-    def _overlay(self, aim: _Aim, number: int) -> Picture:
-        """The moment's mouth over the mask's spot, (h, w, 3), bent, aligned, and lit like what is below."""
+    def _overlay(self, aim: _Aim, number: int) -> _Overlay:
+        """The moment's mouth, bent, aligned, and lit like what is below."""
         moment, unit = self._moments[number], aim.axes.unit
         spot, alpha = aim.mask.spot, aim.mask.alpha
         patch = moment.patch
         field, drawn_out = self._field(aim, number)
+        off = np.zeros(2)
         if not self._is_own(aim.frame, number):
             # As sharp as what it is laid on: the flow is thrown off by a softer picture.
             seen = pulled(moment.luma, field, spot, patch.origin).astype(np.float32)
             weight = ((alpha > 0.01) & (alpha < 0.8)).astype(np.float32)
-            field = field + Aligner()(aim.luma, lit(aim.luma, seen, alpha, unit), weight, unit)
+            flow = Aligner()(aim.luma, lit(aim.luma, seen, alpha, unit), weight, unit)
+            # Lips and the line at which rows part move with the skin, all by the same.
+            *plates, drawn_out = shifted(np.stack([*field, drawn_out]), flow)
+            field = plates + flow
+            off = -_at(flow, aim.axes.to_pixels(aim.goal[[48, 54]].mean(axis=0)) - spot[:2])
         picture = pulled(patch.picture, field, spot, patch.origin).astype(np.float32)
         if self._config.inside:
             picture = between_rows(picture, drawn_out, moment.parting.colour, moment.colours)
         picture = lit(aim.below, self._blurred(aim.frame, number, picture), alpha, unit)
-        return self._with_inside(aim, number, picture)
+        return _Overlay(self._with_inside(aim, number, picture, off), off)
 
-    def _with_inside(self, aim: _Aim, number: int, picture: Picture) -> Picture:
+    def _with_inside(self, aim: _Aim, number: int, picture: Picture, off: Array) -> Picture:
         """The picture with an inside of the mouth that is painted, where the moment's cannot be drawn out."""
         moment = self._moments[number]
         share = drawn_share(aim.opening.gap, filmed_gap(moment.gap), self._painter is not None)
         if not share or not self._config.inside:
             return picture
+        axes = replace(aim.axes, origin=aim.axes.origin + off)
         if self._painter is None:
-            inside, opacity = drawn_inside(aim.mask.x, aim.mask.y, aim.opening, moment.colours)
+            x, y = (
+                plane - np.float32(off @ way / axes.unit)
+                for plane, way in ((aim.mask.x, axes.along), (aim.mask.y, axes.down))
+            )
+            inside, opacity = drawn_inside(x, y, aim.opening, moment.colours)
         else:
             angles = self._heads.angles[aim.frame]
-            inside, opacity = self._painter(picture, aim.mask.spot[:2], aim.axes, aim.goal, angles)
+            inside, opacity = self._painter(picture, aim.mask.spot[:2], axes, aim.goal, angles)
             inside = self._blurred(aim.frame, number, inside)
         return picture + (share * opacity)[..., None] * (inside - picture)
 
@@ -257,20 +272,28 @@ class FramePlacer:
         return np.asarray(upper * (1 - share) + lower * share, np.float32), drawn_out
 
 
-def _mixed(overlays: list[_Overlay], aim: _Aim) -> Picture:
+def _mixed(overlays: list[_Overlay], weights: Array, aim: _Aim) -> Picture:
     """Skin of all overlays, the mouth's inside of the heaviest one alone: rows of teeth never double."""
     if len(overlays) == 1:
         return overlays[0].picture
-    skin = np.sum([o.weight * o.picture for o in overlays], axis=0)
-    heaviest = max(overlays, key=lambda o: o.weight).picture
-    contour = aim.axes.to_pixels(aim.goal[[60, 61, 62, 63, 64, 65, 66, 67]]) - np.array(aim.mask.spot[:2])
-    inside = np.zeros(heaviest.shape[:2], np.uint8)
+    skin = np.sum([w * o.picture for w, o in zip(weights, overlays, strict=True)], axis=0)
+    heaviest = overlays[int(weights.argmax())]
+    lips = aim.axes.to_pixels(aim.goal[[60, 61, 62, 63, 64, 65, 66, 67]])
+    contour = lips + heaviest.off - np.array(aim.mask.spot[:2])
+    inside = np.zeros(skin.shape[:2], np.uint8)
     cv2.fillPoly(inside, [np.rint(contour * 8).astype(np.int32)], (255,), cv2.LINE_AA, 3)
     grown = cv2.dilate(inside, np.ones((3, 3), np.uint8)).astype(np.float32) / 255
     share = _coloured(
         np.asarray(cv2.GaussianBlur(grown, (0, 0), max(0.008 * aim.axes.unit, 0.5)), np.float32)
     )
-    return np.asarray(skin * (1 - share) + heaviest * share, np.float32)
+    return np.asarray(skin * (1 - share) + heaviest.picture * share, np.float32)
+
+
+def _at(planes: Field, place: Array) -> Array:
+    """(C,) of planes (C, h, w) at the pixel nearest to a place (x, y)."""
+    height, width = planes.shape[1:]
+    column, row = np.clip(np.rint(place).astype(int), 0, [width - 1, height - 1])
+    return np.asarray(planes[:, row, column], np.float64)
 
 
 def _laid(above: Image | Picture, below: Image | Picture, opacity: Map) -> Image:

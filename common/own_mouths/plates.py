@@ -91,6 +91,19 @@ def _cubic(size: int, knots: int) -> Field:
     return np.ascontiguousarray(weights[:, 1:-1], np.float32)
 
 
+def shifted(planes: Field, flow: Field) -> Field:
+    """(C, h, w) float32 ``planes`` at p + flow(p) of every pixel p, those of the border beyond it.
+
+    Args:
+        planes: (C, h, w). flow: (2, h, w) pixels, x and y.
+    """
+    height, width = flow.shape[1:]
+    x = flow[0] + np.arange(width, dtype=np.float32)
+    y = flow[1] + np.arange(height, dtype=np.float32)[:, None]
+    seen = [cv2.remap(p, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for p in planes]
+    return np.asarray(seen, np.float32)
+
+
 def pulled(
     image: NDArray[np.uint8],
     field: Field,
