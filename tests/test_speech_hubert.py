@@ -1,6 +1,7 @@
 """HuBERT features: the published vectors of TBDub, and what holds for every recording."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,48 @@ def test_a_missing_or_too_shallow_model_is_named(tmp_path: Path) -> None:
     HubertModel(shallow).save_pretrained(tmp_path / "hubert")
     with pytest.raises(UserError, match="2 layers"):
         HubertEncoder(tmp_path)
+
+
+def test_a_damaged_or_another_model_is_named(toy: Path, tmp_path: Path) -> None:
+    for change, said in (
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"damaged"),
+            "cannot be loaded as a HuBERT",
+        ),
+        (lambda folder: (folder / "config.json").write_text("{"), "not valid JSON"),
+        (_of_another_kind, "of the kind 'wav2vec2' and no HuBERT model"),
+        (
+            lambda folder: _without(folder, "final_layer_norm.bias"),
+            "lacks the weights 'encoder",
+        ),
+    ):
+        shutil.rmtree(tmp_path, ignore_errors=True)
+        shutil.copytree(toy / "hubert", tmp_path / "hubert")
+        change(tmp_path / "hubert")
+        with pytest.raises(UserError, match=said) as found:
+            HubertEncoder(tmp_path)
+        assert str(tmp_path / "hubert") in str(found.value)
+
+
+def test_public_names_and_what_only_trainings_need_are_understood(toy: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy / "hubert", tmp_path / "hubert")
+    older = {"original0": "weight_g", "original1": "weight_v"}
+    weights = load_file(tmp_path / "hubert" / "model.safetensors")
+    for name, public in older.items():
+        (key,) = (key for key in weights if key.endswith(f"parametrizations.weight.{name}"))
+        weights[key.replace(f"parametrizations.weight.{name}", public)] = weights.pop(key)
+    del weights["masked_spec_embed"]
+    save_file(weights, tmp_path / "hubert" / "model.safetensors", metadata={"format": "pt"})
+    sound = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
+    np.testing.assert_array_equal(HubertEncoder(tmp_path).encode(sound), HubertEncoder(toy).encode(sound))
+
+
+def _of_another_kind(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "wav2vec2"}))
+
+
+def _without(folder: Path, end: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not name.endswith(end)}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})

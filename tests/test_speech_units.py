@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from dub_clips import BOX, steady, write_clip, write_speech
+from model_toys import tiny_hubert, tiny_transformer
 from safetensors.numpy import load_file, save_file
 from training_toys import run_editor, toy_vae, write_pairs
 from typer.testing import CliRunner
@@ -20,6 +21,7 @@ from common.speech.build import build_speech_encoder
 from common.speech.config import SpeechConfig
 from common.speech_units.encoder import UnitEncoder, nearest
 from common.speech_units.fit import fit_centres, main
+from common.speech_units.sources import open_source
 
 PREDICTOR = Path(__file__).resolve().parent.parent / "models" / "bootdub-small" / "speech"
 
@@ -57,6 +59,20 @@ def test_features_are_the_nearest_units_and_nothing_else(units: Path) -> None:
     assert np.array_equal(features.argmax(axis=1), distances.argmin(axis=1))
 
 
+def test_layers_of_hubert_are_quantised_too(tmp_path: Path) -> None:
+    tiny_hubert().save_pretrained(tmp_path / "hubert")
+    encoder = UnitEncoder(write_units(tmp_path / "units", "hubert", tmp_path / "hubert"))
+    shutil.rmtree(tmp_path / "hubert")  # the units bring what they need
+    sound = np.random.default_rng(2).normal(0, 0.1, 16000).astype(np.float32)
+    features = encoder.encode(sound)
+    assert features.shape == (50, UNITS) and (features.sum(axis=1) == 1).all()
+    assert (features.sum(axis=0) > 0).sum() > 1
+    with pytest.raises(UserError, match="cannot be loaded as a HuBERT model"):
+        write_units(tmp_path / "wrong", "hubert", PREDICTOR)
+    with pytest.raises(UserError, match=r"has 12 layers, but units\.layer is 40"):
+        open_source("hubert", tmp_path / "units" / "source", 40)
+
+
 def test_a_model_is_trained_on_them_takes_them_along_and_dubs(units: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     shutil.copytree(units, own)
@@ -88,8 +104,6 @@ def test_a_model_is_trained_on_them_takes_them_along_and_dubs(units: Path, tmp_p
 
 
 def test_the_first_layer_is_a_table_with_a_row_for_no_speech() -> None:
-    from model_toys import tiny_transformer
-
     layer = tiny_transformer(audio_channels=UNITS).audio_embedding.proj_in
     table = layer(torch.cat((torch.eye(UNITS), torch.zeros(1, UNITS))))
     torch.testing.assert_close(table[:-1] - table[-1], layer.weight.T)

@@ -12,7 +12,7 @@ from common.files import PathLike, fingerprint
 from common.speech.base import HOP, Audio, Features, SilenceRule, check_audio
 from common.speech.chunks import CHUNKINGS, hard_chunks, overlapping_chunks
 from common.speech.config import SpeechConfig
-from common.speech.local_models import model_digest, require_model
+from common.speech.local_models import load_model, model_digest, require_model
 
 LAYERS = (9, 10, 11, 12)
 """Of ``hidden_states``, where 0 is what enters the first block."""
@@ -43,7 +43,7 @@ class HubertEncoder:
         chunking: "overlap" or "release".
 
     Raises:
-        UserError: the model is missing, or has fewer than 12 layers.
+        UserError: the model is missing, damaged, of another kind, or has fewer than 12 layers.
     """
 
     name = "hubert"
@@ -53,9 +53,7 @@ class HubertEncoder:
 
     def __init__(self, path: PathLike, device: torch.device | str = "cpu", chunking: str = "overlap") -> None:
         folder = require_model(path, "hubert", _WANTED)
-        model = HubertModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        model = load_model(HubertModel, folder, "HuBERT")
         if model.config.num_hidden_layers < max(LAYERS):
             raise UserError(
                 f"{folder}: the HuBERT model has {model.config.num_hidden_layers} layers, but the features "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from common.files import PathLike, fingerprint
 from common.speech.base import HOP, Audio, Features, SilenceRule, check_audio, feature_count
 from common.speech.chunks import CHUNKINGS, EncodeChunk, hard_chunks, overlapping_chunks
 from common.speech.config import SpeechConfig
-from common.speech.local_models import model_digest, require_model
+from common.speech.local_models import load_model, model_digest, require_model
 from common.speech.recording_norm import share_norm
 from common.speech.whisper_mel import whisper_filters, whisper_log_mel
 
@@ -47,7 +46,7 @@ class PretrainedEncoder:
         chunking: "overlap" or "release".
 
     Raises:
-        UserError: a model is missing in ``path``.
+        UserError: a model is missing in ``path``, damaged, or of another kind.
     """
 
     name = "whisper+wav2vec2"
@@ -59,16 +58,11 @@ class PretrainedEncoder:
         whisper_path, wav2vec2_path = (require_model(path, name, _WANTED) for name in _NETWORKS)
         self.device = torch.device(device)
         self.chunking = chunking
-        options: dict[str, Any] = {
-            "local_files_only": True,
-            "use_safetensors": True,
-            "dtype": torch.float32,
-        }
-        whisper = WhisperModel.from_pretrained(whisper_path, **options).get_encoder()
+        whisper = load_model(WhisperModel, whisper_path, "Whisper", part="encoder.").get_encoder()
         whisper.layer_norm = nn.Identity()  # the features are wanted before it
         # eval(): in training mode LayerDrop leaves out whole blocks.
         self._whisper = whisper.eval().requires_grad_(False).to(self.device)
-        wav2vec2 = Wav2Vec2Model.from_pretrained(wav2vec2_path, **options)
+        wav2vec2 = load_model(Wav2Vec2Model, wav2vec2_path, "wav2vec2")
         self._norm = share_norm(wav2vec2)
         self._wav2vec2 = wav2vec2.eval().requires_grad_(False).to(self.device)
         self._window = int(whisper.config.max_source_positions)

@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.files import PathLike, fingerprint, sampled_digest
 from common.speech.base import HOP, Audio, Features, check_audio, feature_count
 from common.speech.chunks import overlapping_chunks
+from common.speech.local_models import load_model
 from common.speech.mel import MelEncoder
 from common.speech_units.config import HUBERT
 
@@ -66,9 +67,7 @@ class HubertLayer:
         from transformers import HubertModel  # seconds to import
 
         self.fingerprint = source_fingerprint(HUBERT, folder, layer)
-        model = HubertModel.from_pretrained(
-            Path(folder), local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        model = load_model(HubertModel, Path(folder), "HuBERT")
         layers = model.config.num_hidden_layers
         if not -layers - 1 <= layer <= layers:
             raise UserError(f"{folder}: the HuBERT model has {layers} layers, but units.layer is {layer}.")
