@@ -89,6 +89,8 @@ def test_the_plan_and_what_is_refused(folder: Path, model: Path, tmp_path: Path)
         (model, ("--shift", "2"), "--shift"),
         (model, ("--passes", "2"), "--passes"),
         (model, ("--reference-scale", "2"), "--reference-scale"),
+        (model, ("--start-from", "inversion"), "--start-from"),
+        (model, ("--windows", "multidiffusion"), "--windows"),
         (model, ("--preset", "draft"), "draft"),
         (model, ("--cache", "first-block"), "step_cache"),
         (distilled, ("--num-steps", "4"), "distilled"),

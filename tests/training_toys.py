@@ -135,9 +135,11 @@ def write_sized_pairs(folder: Path, shapes: Sequence[tuple[int, int]]) -> ShardD
     return ShardDataset(folder)
 
 
-def write_clips(folder: Path, count: int = 8, stills: int = 3) -> ShardDataset:
+def write_clips(
+    folder: Path, count: int = 8, stills: int = 3, audio_channels: int = 80, **meta: str
+) -> ShardDataset:
     """Cached clips of stage 1 with a masked video and stills."""
-    return _write(folder, count, FRAMES, {}, stage=1, stills=stills)
+    return _write(folder, count, FRAMES, meta, stage=1, stills=stills, audio_channels=audio_channels)
 
 
 def write_raw_pairs(

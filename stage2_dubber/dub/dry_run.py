@@ -18,6 +18,7 @@ from common.media import SAMPLE_RATE, model_frame_count
 from common.media.retiming import open_video
 from common.models.package_info import PackageInfo, read_info
 from common.models.speed import SpeedConfig
+from common.own_mouths.config import Renderer
 from stage2_dubber.dub.inputs import DubInputs
 from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.length.options import Timing
@@ -68,6 +69,19 @@ def plan_lines(
     detector, options = request.face_backend()
     given = "".join(f", {name} {value}" for name, value in options.items())
     steps = len(windows) * (settings.passes * settings.num_steps + (inversion.steps if inversion else 0))
+    renderer = request.renderer or info.renderer
+    sampler = "none: own mouths are drawn without the model"
+    cuts = ""
+    if renderer is not Renderer.own_mouths:
+        sampler = (
+            f"{settings.passes} x {settings.num_steps} steps, {_scales(info, settings)}{_start(inversion)}, "
+            f"seed {info.conventions.seed if request.sampling.seed is None else request.sampling.seed}"
+        )
+        cuts = (
+            f" in {len(windows)} of at most {windows[0].length} frames, {steps} sampler steps (if every "
+            f"frame shows the face){_averaged(averages, windows[0].latent_frames)}"
+            + (f"; short windows save {saved:.0%} of the frames that the model sees" if saved > 0 else "")
+        )
     lines = [
         f"video     {request.video}: {video.width}x{video.height}, {video.frame_count} frames at "
         f"{float(video.average_rate):.3f} frames/s, {video.duration:.2f} s",
@@ -76,16 +90,11 @@ def plan_lines(
         f"model     {model}: phase {info.phase}, {geometry.crop_size} px crops at {geometry.fps:g} frames/s",
         f"preset    {preset}",
         f"dtype     {dtype}",
-        f"sampler   {settings.passes} x {settings.num_steps} steps, {_scales(info, settings)}"
-        f"{_start(inversion)}, "
-        f"seed {info.conventions.seed if request.sampling.seed is None else request.sampling.seed}",
+        f"sampler   {sampler}",
         f"crops     {(request.crops or info.conventions.crops).value}",
-        f"renderer  {(request.renderer or info.renderer).value}",
+        f"renderer  {renderer.value}",
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
-        f"windows   {frames} model frames in {len(windows)} of at most {windows[0].length} frames, "
-        f"{steps} sampler steps (if every frame shows the face)"
-        + _averaged(averages, windows[0].latent_frames)
-        + (f"; short windows save {saved:.0%} of the frames that the model sees" if saved > 0 else ""),
+        f"windows   {frames} model frames{cuts}",
         f"output    {request.output}" + (" (lossless)" if request.lossless else ""),
     ]
     lines += [] if request.refine is None else [_refined(request.refine)]
