@@ -20,6 +20,7 @@ import numpy as np
 from common.errors import UserError
 from common.face import CropTrack, FaceTrack
 from common.face.crop_rules import crops_by_rule
+from common.face.release_crops import ReleaseCropTrack
 from common.media import Frame
 from common.media.retiming import RetimedVideo, open_video
 from common.models.conventions import CropRule
@@ -27,6 +28,7 @@ from common.progress import ProgressCallback
 from stage2_dubber.dub.compositing.blending import NEW_RANGE, ChangeAlpha, border_alpha
 from stage2_dubber.dub.compositing.detail import DetailMatch, lower_middle
 from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, TELL_CHANGES, Compositing
+from stage2_dubber.dub.compositing.release_paste import paste_as_released
 from stage2_dubber.dub.editing.edit import Edit
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.request import DubRequest
@@ -200,7 +202,9 @@ def composited_frames(
                 continue
             edit = edits.at(plan.timeline.model_frame(segment, frame.index))
             image = frame.image
-            if edit.taken is not None:
+            if compositing is Compositing.whole_crop and isinstance(plan.crops, ReleaseCropTrack):
+                image = paste_as_released(image, edit.after, edit.before, plan.crops.boxes[frame.index])
+            elif edit.taken is not None:
                 after = edit.after
                 if compositing is Compositing.fused:
                     after = detail(partial(_middle, plan.crops, image, frame.index), after)

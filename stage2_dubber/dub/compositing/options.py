@@ -16,7 +16,7 @@ class Compositing(str, Enum):
     blend = "blend"
     """The edited crop takes the source's place, softly, near what it changed."""
     whole_crop = "whole-crop"
-    """The whole square but its border takes the source's place (R)."""
+    """The whole square but its border takes the source's place; squares of the release as it does (R)."""
 
 
 TELL_CHANGES = frozenset({Compositing.residual, Compositing.fused})
