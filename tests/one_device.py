@@ -1,7 +1,7 @@
 """Refuses operations that a GPU refuses, for tensors without numbers on PyTorch's "meta" device.
 
-That device lets matrix products, convolutions and look-ups of tensors on two devices pass, and products of two
-dtypes; fake tensors of a GPU cannot be sliced where PyTorch was built without one.
+That device lets matrix products, convolutions and look-ups of tensors on two devices pass, and products of
+two dtypes; fake tensors of a GPU cannot be sliced where PyTorch was built without one.
 """
 
 from __future__ import annotations

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ from forked_python import forked_python
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools" / "bench"))
 
+import dub_bench
 import gpu_check
 from gpu_check import Check
 
@@ -21,13 +26,43 @@ def test_every_kind_of_check_runs_at_toy_size(tmp_path: Path, monkeypatch: pytes
     assert gpu_check.main(["--tiny", "--output", str(tmp_path / "report.json")]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["machine"]["torch"] == torch.__version__
-    results = {row["name"]: row["result"] for row in report["checks"] if row["passed"]}
+    assert all(row["passed"] for row in report["checks"])
+    results = {row["name"]: row["result"] for row in report["checks"]}
     assert set(results["parity of the device"].values()) == {0.0}
     assert results["window"]["variants"]["exact"]["fps_at_30_steps"] > 0
+    student = results["window of a student"]
+    assert student["geometry"]["steps"] == 2
+    # A third of the calls of the transformer.
+    assert student["floor"]["flops"]["step"] == pytest.approx(results["window"]["floor"]["flops"]["step"] / 3)
+    assert results["training step"]["trains"] != "all"
     assert results["training step, FSDP2"]["sharding"] == "fsdp2"
     refused = {row["switch"]: row["refused"] for row in results["switches"]["switches"]}
     assert refused["guidance_branches=batched"] is None
-    assert "CUDA" in refused["attention_backend=flash"]
+    assert refused["step_cache=first-block cache_threshold=0.05"] is None
+    assert "CUDA" in refused["attention_backend=flash"] and "GPU" in refused["offload=true"]
+    assert len(refused) == len(gpu_check.SWITCHES) and report["goals"] == []
+    fast, student = gpu_check.goals(report["checks"])
+    assert (fast["at_least"], student["at_least"]) == (2.0, 15.0)
+    assert student["fps"] == results["window of a student"]["variants"]["exact"]["fps"]
+
+
+def test_goals_are_told_of_windows_that_ran() -> None:
+    def row(name: str, passed: bool = True, **run: float) -> dict[str, Any]:
+        return {"name": name, "passed": passed, "result": {"variants": {"exact": run}} if passed else None}
+
+    rows = [
+        row("window", fps_at_30_steps=1.5, fps=9.0),
+        row("window of a student", passed=False),
+        row("window, offloaded", weights_bytes=3 * 2**30, peak_bytes=20 * 2**30),
+    ]
+    slow, offloaded = gpu_check.goals(rows)
+    assert slow == {"of": "window", "fps": 1.5, "at_least": 2.0, "reached": False}
+    assert offloaded == {"of": "window, offloaded", "gib": 23.0, "at_most": 24.0, "reached": True}
+
+
+def test_blocks_are_offloaded_from_a_gpu_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    assert dub_bench.main(["--size", "tiny", "--device", "cpu", "--offload"]) == 2
+    assert "leave it out" in capfd.readouterr().err
 
 
 def test_a_check_that_fails_is_cut_or_has_no_time_is_a_row(
@@ -58,3 +93,15 @@ def test_bad_input_is_one_line(
     assert gpu_check.main(["--output", str(output)]) == 2 and "no GPU here" in capsys.readouterr().err
     assert gpu_check.main(["--tiny", "--output", str(output), "--golden", str(tmp_path)]) == 2
     assert "has a config.json" in capsys.readouterr().err and not output.exists()
+
+
+def test_an_interpreter_without_torch_is_one_line(tmp_path: Path, shellcheck: Callable[[Path], None]) -> None:
+    script = Path(gpu_check.__file__).with_suffix(".sh")
+    other = tmp_path / "python"
+    other.write_text("#!/bin/sh\nexit 1\n")
+    other.chmod(0o755)
+    done = subprocess.run(
+        ["bash", script, "--tiny"], env={**os.environ, "PYTHON": str(other)}, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "setup.sh" in done.stderr
+    shellcheck(script)

@@ -67,3 +67,15 @@ def test_an_exported_window_computes_what_the_model_does() -> None:
     others = inputs()
     assert torch.allclose(exported(*others), window(*others), atol=1e-6)
     assert not torch.allclose(exported(*others), exported(*inputs()), atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_window_of_the_5b_editor_is_exported() -> None:
+    """77 frames at 512 x 512 pixels through two of the thirty blocks, without numbers: one graph, no breaks."""
+    with torch.device("meta"):
+        window = _Window(build_transformer(ModelConfig(num_layers=2)).eval().to(torch.bfloat16))
+        latents, speech = torch.randn(1, 48, 20, 32, 32), torch.randn(1, 20, 8, 2048)
+        inputs = (latents, torch.ones(1), speech, latents, torch.randn(1, 512, 4096), latents[:, :, :2])
+    exported = torch.export.export(window, inputs, strict=False)
+    (made,) = [node.args[0][0] for node in exported.graph.nodes if node.op == "output"]
+    assert made.meta["val"].shape == latents.shape

@@ -133,6 +133,7 @@ def _child(options: argparse.Namespace, variant: str, work: Path) -> dict[str, A
     for name in ("size", "device", "baseline", "dtype", "steps", "crop", "frames"):
         value = getattr(options, name)
         words += [] if value is None else [f"--{name}", str(value)]
+    words += [f"--{name}" for name in ("unguided", "offload") if getattr(options, name)]
     done = subprocess.run(words, check=False)
     file = _result_file(work, variant)
     if done.returncode or not file.exists():
@@ -144,7 +145,9 @@ def _work(options: argparse.Namespace) -> None:
     """What a child does."""
     device = choose_device(options.device)
     keep, warmup = options.baseline != "none", device.type == "cuda"
-    job = WindowRun(options.variant, _size(options), device, _dtype(options), options.work, keep, warmup)
+    job = WindowRun(
+        options.variant, _size(options), device, _dtype(options), options.work, keep, warmup, options.offload
+    )
     _result_file(options.work, options.variant).write_text(json.dumps(run_window(job)))
 
 
@@ -161,11 +164,10 @@ def _size(options: argparse.Namespace) -> Size:
         raise UserError(
             f"--crop must be a multiple of {stride}, --frames one more than a multiple of 4, at least 13."
         )
-    return replace(
-        size,
-        geometry=replace(geometry, crop_size=crop, clip_frames=frames),
-        diffusion=replace(size.diffusion, num_steps=steps),
-    )
+    diffusion = replace(size.diffusion, num_steps=steps)
+    if options.unguided:
+        diffusion = replace(diffusion, reference_scale=1.0, audio_scale=1.0)
+    return replace(size, geometry=replace(geometry, crop_size=crop, clip_frames=frames), diffusion=diffusion)
 
 
 def _dtype(options: argparse.Namespace) -> torch.dtype:
@@ -221,6 +223,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--baseline", choices=("none", PER_TOKEN), default="none")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--steps", type=positive, help="sampler steps (small: 2, wan5b: 30)")
+    parser.add_argument("--unguided", action="store_true", help="one branch per step, as of a student")
+    parser.add_argument("--offload", action="store_true", help="blocks wait in main memory; a GPU")
     parser.add_argument("--crop", type=positive, help="side of the crop in pixels")
     parser.add_argument("--frames", type=positive, help="frames of the window")
     parser.add_argument("--device", default="auto")

@@ -18,15 +18,18 @@ from safetensors.torch import load_file, save_file
 
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.stream import StreamDecoder
-from common.diffusion.branches import BRANCHES
+from common.diffusion.guidance import build_guidance
 from common.diffusion.sampler import build_sampler
 from common.media import load_audio
 from common.models.package import ModelPackage
 from common.models.package_info import PackageInfo
+from common.models.speed import SpeedConfig
+from common.models.switches import place_transformer
 from common.speech.pretrained import PretrainedEncoder
 from common.training.flops import Shape, token_counts
 from common.training.peak import measured_peak
 from stage2_dubber.dub.cost import window_cost, window_shape
+from stage2_dubber.dub.doctor import MIDDLE_SIGMA
 from stage2_dubber.dub.editing.editor import WindowEditor
 from stage2_dubber.dub.job import FacePlan, composited_frames, plan_face
 from stage2_dubber.dub.request import DubRequest
@@ -40,7 +43,7 @@ WINDOW = ("encode", "step", "decode")
 @dataclass(frozen=True)
 class WindowRun:
     """What to run. ``folder`` holds the inputs of ``dub_sizes.write_inputs``; outputs are kept there too if
-    ``keep``."""
+    ``keep``. ``offload``: the blocks wait in main memory."""
 
     variant: str
     size: Size
@@ -49,6 +52,7 @@ class WindowRun:
     folder: Path
     keep: bool
     warmup: bool
+    offload: bool = False
 
 
 class TimedCodec(VideoCodec):
@@ -82,11 +86,16 @@ class TimedCodec(VideoCodec):
 
 
 def run_window(job: WindowRun) -> dict[str, Any]:
-    """Dub the one window and say what its parts took. All code but the baseline's is what dubs for users."""
+    """Dub the one window and say what its parts took. All code but the baseline's is what dubs for users.
+
+    Raises:
+        UserError: blocks cannot be offloaded from this device.
+    """
     size, device = job.size, job.device
     exact = job.variant == EXACT
     speech = PretrainedEncoder(job.folder / "speech", device)
     transformer: Any = random_transformer(size, device, job.dtype)
+    place_transformer(transformer, device, SpeedConfig(offload=job.offload))
     vae = random_autoencoder(size, device, job.dtype)
     context_file = job.folder / "context.safetensors"
     if not context_file.exists():
@@ -177,12 +186,12 @@ def _report(job: WindowRun, parts: Parts, memory: PeakMemory) -> dict[str, Any]:
 def floors(size: Size, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """Seconds that the matrix products and convolutions of a window take at the device's measured rate.
 
-    Only what the exact mode computes: three branches per step, nothing of the reference behind the last
-    block's attention, one decode.
+    Only what the exact mode computes: nothing of the reference behind the last block's attention, one decode.
     """
     rate = measured_peak(device, dtype)
     cost = window_cost(hollow_transformer(size), hollow_codec(size), size.geometry, size.speech.extra_window)
-    step = BRANCHES * cost.forward * size.diffusion.num_steps
+    branches = len(build_guidance(size.diffusion).weights(MIDDLE_SIGMA))
+    step = branches * cost.forward * size.diffusion.num_steps
     flops = {"encode": cost.encode, "step": step, "decode": cost.decode}
     return {
         "matmul_flops_per_second": rate,

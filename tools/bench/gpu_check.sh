@@ -9,4 +9,9 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck source=/dev/null
 source "$here/tools/shell.sh"
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
-exec "$(find_python "$here")" "$here/tools/bench/gpu_check.py" "$@"
+python=$(find_python "$here")
+if ! "$python" -c 'from importlib.util import find_spec; raise SystemExit(find_spec("torch") is None)'; then
+    echo "error: $python cannot import torch: run tools/setup.sh, or name another interpreter with PYTHON=." >&2
+    exit 2
+fi
+exec "$python" "$here/tools/bench/gpu_check.py" "$@"
