@@ -15,6 +15,7 @@ from common.own_mouths.drawn import MouthColours, mouth_colours
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.inside import Opening
 from common.own_mouths.parting import INSIDE_SIZE, Parting, parting_of
+from common.own_mouths.tone import Tone
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class Moment:
     def colours(self) -> MouthColours:
         """Of its lips and skin."""
         return mouth_colours(self.patch.picture, self._points)
+
+    @cached_property
+    def tone(self) -> Tone:
+        """Of its film."""
+        return Tone.of(self.patch.picture)
 
     @property
     def _points(self) -> NDArray[np.float64]:

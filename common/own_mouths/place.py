@@ -232,8 +232,10 @@ class FramePlacer:
             inside, opacity = drawn_inside(x, y, aim.opening, moment.colours)
         else:
             angles = self._heads.angles[aim.frame]
-            inside, opacity = self._painter(picture, aim.mask.spot[:2], axes, aim.goal, angles)
+            seen = moment.tone.of_skin(picture)
+            inside, opacity = self._painter(seen, aim.mask.spot[:2], axes, aim.goal, angles)
             inside = self._blurred(aim.frame, number, inside)
+        inside = moment.tone.of_film(inside)
         return picture + (share * opacity)[..., None] * (inside - picture)
 
     def _is_own(self, frame: int, moment: int) -> bool:
