@@ -95,13 +95,18 @@ def test_bad_input_is_one_line(
     assert "has a config.json" in capsys.readouterr().err and not output.exists()
 
 
-def test_an_interpreter_without_torch_is_one_line(tmp_path: Path, shellcheck: Callable[[Path], None]) -> None:
-    script = Path(gpu_check.__file__).with_suffix(".sh")
+SCRIPT = Path(gpu_check.__file__).with_suffix(".sh")
+
+
+def test_an_interpreter_without_torch_is_one_line(tmp_path: Path) -> None:
     other = tmp_path / "python"
     other.write_text("#!/bin/sh\nexit 1\n")
     other.chmod(0o755)
     done = subprocess.run(
-        ["bash", script, "--tiny"], env={**os.environ, "PYTHON": str(other)}, capture_output=True, text=True
+        ["bash", SCRIPT, "--tiny"], env={**os.environ, "PYTHON": str(other)}, capture_output=True, text=True
     )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "setup.sh" in done.stderr
-    shellcheck(script)
+
+
+def test_the_script_is_clean(shellcheck: Callable[[Path], None]) -> None:
+    shellcheck(SCRIPT)

@@ -71,7 +71,7 @@ def test_an_exported_window_computes_what_the_model_does() -> None:
 
 @torch.no_grad()
 def test_a_window_of_the_5b_editor_is_exported() -> None:
-    """77 frames at 512 x 512 pixels through two of the thirty blocks, without numbers: one graph, no breaks."""
+    """77 frames at 512 x 512 pixels through two of the thirty blocks, without numbers: one graph."""
     with torch.device("meta"):
         window = _Window(build_transformer(ModelConfig(num_layers=2)).eval().to(torch.bfloat16))
         latents, speech = torch.randn(1, 48, 20, 32, 32), torch.randn(1, 20, 8, 2048)

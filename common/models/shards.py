@@ -13,6 +13,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import write_json
+from common.memory import give_back_freed
 from common.models.stored import PIECE, StoredTensor
 
 _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -112,6 +113,7 @@ def write_shards(
     files, places = plan_shards(entries, stem, max_shard_size)
     for file, members in files.items():
         write_safetensors(folder / file, members, told)
+        give_back_freed()
     if len(files) > 1:
         total = sum(entry.size for entry in entries)
         write_json(
