@@ -15,7 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
+from common.extras import EXTRAS
 from common.geometry import GeometryConfig
+from stage2_dubber.dub import doctor
 from stage2_dubber.dub.cost import window_cost
 from stage2_dubber.dub.doctor import examine, report_lines
 
@@ -38,7 +40,22 @@ def test_a_package_is_estimated_beside_the_public_ones() -> None:
     assert own["weights_gib"] < 0.02
     calls = public["least_seconds_per_second"] / student["least_seconds_per_second"]
     assert 10 < calls < 45  # 90 calls against 2, and the same autoencoder
-    assert {part["name"] for part in found["parts"]} >= {"torchao", "xformers"}
+    assert {part["name"] for part in found["parts"]} >= {"torchao", "xformers", "gradio"}
+    assert found["machine"]["kernels"]
+
+
+def test_what_is_told_of_extras_is_what_they_are() -> None:
+    """Every extra that keeps something out of a dub's reach is told of, by a module that it brings."""
+    told = {part.get: part.name for part in examine(CPU, None).parts}
+    for extra in ("insightface", "evaluate", "ui", "serve", "ray"):
+        assert told[f"pip install 'bootdub[{extra}]'"] in EXTRAS[extra]
+
+
+def test_kernels_of_a_gpu_are_those_that_pytorch_chooses_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: False)
+    monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: True)
+    found = doctor._kernels(torch.device("cuda"))
+    assert "cudnn" in found and "math" in found and "flash" not in found
 
 
 def test_long_windows_of_an_autoencoder_are_counted_from_short_ones() -> None:
@@ -58,7 +75,10 @@ def test_what_is_missing_or_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     monkeypatch.setattr("stage2_dubber.dub.doctor.find_spec", lambda name: None)
     lines = list(report_lines(examine(CPU, None)))
-    assert any("torchao" in line and "pip install 'bootdub[quant]'" in line for line in lines)
+    (torchao,) = (line for line in lines if "torchao" in line)
+    assert "missing, weights take twice the memory; pip install 'bootdub[quant]'" in torchao
+    assert sum("missing, " in line for line in lines) == len(doctor._PARTS)
+    assert any(line.startswith("kernels     ") and len(line) > 12 for line in lines)
     assert any("public 5B editor" in line and "(does not fit)" in line for line in lines)
     assert any("6.0 of 8.0 GiB free" in line for line in lines)
 

@@ -44,6 +44,7 @@ class Machine:
         native_bfloat16: whether it computes in bfloat16; emulated, that is many times slower than float32.
         dtype: of the weights with ``--dtype auto``.
         tflops: rate of a large matrix product in that dtype, measured now.
+        kernels: of attention that PyTorch chooses from on a GPU; the widest vectors that it uses on a CPU.
     """
 
     device: str
@@ -54,6 +55,7 @@ class Machine:
     native_bfloat16: bool
     dtype: str
     tflops: float
+    kernels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class OptionalPart:
         there: whether it is installed.
         loads: whether it can be used, as far as can be told without a GPU.
         gives: what it is for.
+        lack: what it costs not to have it.
         get: how to get it.
     """
 
@@ -72,6 +75,7 @@ class OptionalPart:
     there: bool
     loads: bool
     gives: str
+    lack: str
     get: str
 
 
@@ -114,12 +118,21 @@ class Examination:
         return asdict(self)
 
 
+_OWN_KERNEL = "PyTorch's own kernel is taken"
+_REFUSED = "that is refused"
 _PARTS = (
-    ("torchao", "8-bit weights (--quantization)", "pip install 'bootdub[quant]'"),
-    ("xformers", "an attention kernel for GPUs (--attention xformers)", "pip install xformers"),
-    ("flash_attn", "an attention kernel for GPUs (--attention flash)", "pip install flash-attn"),
-    ("sageattention", "an 8-bit attention kernel for GPUs (--attention sage)", "pip install sageattention"),
+    ("torchao", "8-bit weights (--quantization)", "weights take twice the memory", "'bootdub[quant]'"),
+    ("xformers", "an attention kernel for GPUs (--attention xformers)", _OWN_KERNEL, "xformers"),
+    ("flash_attn", "an attention kernel for GPUs (--attention flash)", _OWN_KERNEL, "flash-attn"),
+    ("sageattention", "an 8-bit attention kernel for GPUs (--attention sage)", _OWN_KERNEL, "sageattention"),
+    ("insightface", "another face detector (--detector insightface)", _REFUSED, "'bootdub[insightface]'"),
+    ("gradio", "the page in the browser (bootdub ui)", _REFUSED, "'bootdub[ui]'"),
+    ("fastapi", "dubbing over HTTP (bootdub serve)", _REFUSED, "'bootdub[serve]'"),
+    ("ray", "many machines (bootdub batch --ray)", _REFUSED, "'bootdub[ray]'"),
+    ("matplotlib", "metrics and reports (bootdub evaluate)", _REFUSED, "'bootdub[evaluate]'"),
+    ("c2pa", "signed manifests (--c2pa-cert)", _REFUSED, "'bootdub[c2pa]'"),
 )
+"""Module, what it is for, what it costs not to have it, what pip is asked for."""
 
 
 def examine(device: torch.device, model: Path | None) -> Examination:
@@ -145,9 +158,10 @@ def examine(device: torch.device, model: Path | None) -> Examination:
     return Examination(machine, parts, estimates)
 
 
-def _part(name: str, gives: str, get: str) -> OptionalPart:
+def _part(name: str, gives: str, lack: str, get: str) -> OptionalPart:
     there = find_spec(name) is not None
-    return OptionalPart(name, there, there and (name != "xformers" or _xformers_loads()), gives, get)
+    loads = there and (name != "xformers" or _xformers_loads())
+    return OptionalPart(name, there, loads, gives, lack, f"pip install {get}")
 
 
 def _xformers_loads() -> bool:
@@ -181,7 +195,21 @@ def _machine(device: torch.device) -> Machine:
         native_bfloat16=has_bf16(device.type),
         dtype=str(dtype).removeprefix("torch."),
         tflops=measured_peak(device, dtype) / 1e12,
+        kernels=_kernels(device),
     )
+
+
+def _kernels(device: torch.device) -> tuple[str, ...]:
+    if device.type != "cuda":
+        return (torch.backends.cpu.get_cpu_capability(),)
+    own = torch.backends.cuda
+    enabled = {
+        "flash": own.flash_sdp_enabled() and own.is_flash_attention_available(),
+        "memory-efficient": own.mem_efficient_sdp_enabled(),
+        "cudnn": own.cudnn_sdp_enabled(),
+        "math": own.math_sdp_enabled(),
+    }
+    return tuple(name for name, there in enabled.items() if there)
 
 
 def _cpu_name() -> str:
@@ -264,12 +292,14 @@ def report_lines(found: Examination) -> Iterator[str]:
     yield f"device      {machine.device}, {machine.cores} CPU cores"
     yield f"memory      {machine.free_gib:.1f} of {machine.total_gib:.1f} GiB free"
     yield f"arithmetic  {machine.dtype} (bfloat16 is {native}), {machine.tflops:.3g} TFLOP/s measured"
+    yield f"kernels     {', '.join(machine.kernels)}"
     yield ""
     yield "Optional packages"
     for part in found.parts:
-        state = "installed" if part.loads else f"missing; {part.get}"
+        state = "installed" if part.loads else f"missing, {part.lack}; {part.get}"
         if part.there and not part.loads:
-            state = f"installed, but its kernels were built for another torch than {torch.__version__}"
+            built = f"its kernels were built for another torch than {torch.__version__}"
+            state = f"installed, but {built}: {part.lack}"
         yield f"  {part.name:<14} {part.gives}: {state}"
     yield ""
     yield "What an editor takes here: weights + working memory, seconds per second of video at the least"
