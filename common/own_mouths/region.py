@@ -80,16 +80,16 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
     if part is None:
         return None
     x, y = _in_face(axes, part)
-    aside, height = np.abs(x - centre[0]) / half, y - centre[1]
-    height = np.where(height < 0, -height / up, height / down)
-    inside = aside**_MASK_POWER + height**_MASK_POWER < 1
+    aside, height = np.abs(x - np.float32(centre[0])) / np.float32(half), y - np.float32(centre[1])
+    height = np.maximum(height / np.float32(-up), height / np.float32(down))
+    inside = cv2.pow(aside, _MASK_POWER) + cv2.pow(height, _MASK_POWER) < 1
     outline = axes.to_pixels(np.concatenate([goal[:17], face[30:31]])) - np.array(part[:2])
     within = np.zeros(x.shape, np.uint8)
     cv2.fillPoly(within, [np.rint(outline).astype(np.int32)], (1,))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    region_mask = (inside & (cv2.erode(within, kernel) > 0)).astype(np.uint8)
-    distance = cv2.distanceTransform(region_mask, cv2.DIST_L2, 5)
-    alpha = 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / (_MASK_SOFT * axes.unit), 0, 1))
+    deep = cv2.distanceTransform(within, cv2.DIST_L2, 5) > radius
+    distance = cv2.distanceTransform((inside & deep).astype(np.uint8), cv2.DIST_L2, 5)
+    rise = np.minimum(distance / np.float32(_MASK_SOFT * axes.unit), 1)
+    alpha = 0.5 - 0.5 * np.cos(np.pi * rise)
     shadow = face + np.array([0.0, _LIP_SHADOW])
     alpha = np.maximum(alpha, _lips(axes, (face, shadow, goal), part))
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
@@ -113,8 +113,7 @@ def _lips(axes: FaceAxes, faces: tuple[Array, ...], part: Roi) -> Map:
         outline = axes.to_pixels(face[list(OUTER_LIP)]) - np.array(part[:2])
         cv2.fillPoly(seen, [np.rint(outline).astype(np.int32)], (1,))
     radius = int(max(1, _LIPS_BESIDE * axes.unit))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    grown = cv2.dilate(seen, kernel).astype(np.float32)
+    grown = (cv2.distanceTransform(1 - seen, cv2.DIST_L2, 5) <= radius).astype(np.float32)
     soft = cv2.GaussianBlur(grown, (0, 0), max(0.5, _LIPS_SOFT * axes.unit))
     return np.where(soft < _LEAST, np.float32(0), soft)
 
