@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from dub_clips import BOX, picture, write_speech
 from release_dubs import assert_package_dubs_as_parts, converted
 from release_toys import OPTIONS, Toy, empty_prompt, write_release
 from safetensors.torch import load_file, save_file
@@ -16,8 +18,10 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from common.config import load_config
 from common.diffusion.config import DiffusionConfig
+from common.diffusion.sampler import EulerSampler
 from common.diffusion.windows import WindowRule
 from common.geometry import GeometryConfig
+from common.media import write_video
 from common.models.conventions import RELEASE, Conventions, CropRule, NoiseRule, SeamRule
 from common.models.convert_whisper import from_openai_whisper
 from common.models.package import load_package
@@ -97,7 +101,7 @@ def test_every_part_has_the_weights_of_the_release(toy: Toy, package: Path) -> N
     assert all(torch.equal(tensor, state[name]) for name, tensor in made.codec.vae.state_dict().items())
     np.testing.assert_allclose(made.codec.config.latents_std, toy.vae.config.latents_std)
     assert made.info.phase == "released" and made.info.speech.path == str(package / "speech")
-    assert made.info.geometry.crop_size == 32 and made.info.diffusion.num_steps == 2
+    assert made.info.geometry.crop_size == 64 and made.info.diffusion.num_steps == 2
     assert (made.info.diffusion.reference_scale, made.info.diffusion.audio_scale) == (2.5, 10.0)
     assert made.info.conventions == Conventions(
         CropRule.release, WindowRule.full, NoiseRule.none, 42, SeamRule.average
@@ -127,13 +131,47 @@ def test_a_dub_is_that_of_the_parity_path(toy: Toy, package: Path, tmp_path: Pat
     info = PackageInfo(
         stage=2,
         phase="",
-        geometry=GeometryConfig(crop_size=32, clip_frames=13),
+        geometry=GeometryConfig(crop_size=64, clip_frames=13),
         speech=SpeechConfig(channels=speech.channels),
         diffusion=DiffusionConfig(num_steps=2, reference_scale=2.5, audio_scale=10.0),
         conventions=RELEASE,
     )
     context = empty_prompt(toy.text.bfloat16().float())
     assert_package_dubs_as_parts(package, info, (transformer, codec, context), speech, tmp_path)
+
+
+def test_it_starts_from_an_inversion_and_averages_windows(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EdiDub's options of the sampler, on a package that was not trained with them."""
+    for name, seconds in (("own", 0.72), ("new", 0.5)):
+        write_speech(tmp_path / f"{name}.wav", seconds)
+    frames = np.stack([picture(index) for index in range(18)])
+    write_video(tmp_path / "v.mkv", frames, rate=25, audio_from=tmp_path / "own.wav")
+    sampled: list[torch.Tensor] = []
+    sample = EulerSampler.sample
+
+    def kept(*given: Any) -> torch.Tensor:
+        sampled.append(sample(*given))
+        return sampled[-1]
+
+    monkeypatch.setattr(EulerSampler, "sample", kept)
+    place = ["--box", ",".join(str(round(value)) for value in BOX), "--dtype", "float32", "--overwrite"]
+    given = ["--video", tmp_path / "v.mkv", "--audio", tmp_path / "new.wav", "--output", tmp_path / "o.mkv"]
+    words = list(map(str, ["dub", *given, "--model", package, *place]))
+
+    def latents(*more: str) -> list[torch.Tensor]:
+        sampled.clear()
+        done = CliRunner().invoke(app, [*words, *more])
+        assert done.exit_code == 0, done.stderr
+        return list(sampled)
+
+    plain = latents()
+    inverted = latents("--start-from", "inversion", "--inversion-steps", "1", "--inversion-strength", "0.25")
+    assert len(plain) == len(inverted) == 2
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(plain, inverted, strict=True))
+    (averaged,) = latents("--windows", "multidiffusion", "--section-frames", "21", "--window-stride", "4")
+    assert averaged.shape[2] > plain[0].shape[2] and averaged.isfinite().all()
 
 
 def test_again_does_nothing_and_other_content_is_not_replaced(
@@ -162,7 +200,7 @@ def test_again_does_nothing_and_other_content_is_not_replaced(
 def test_a_dry_run_says_what_would_be_made(toy: Toy, tmp_path: Path) -> None:
     code, out, _ = run(toy, tmp_path / "out", "--dry-run")
     assert code == 0 and not list(tmp_path.iterdir())
-    for words in ("dim 24", "num_layers 2", "transformer: ", "speech/whisper: ", "clips: 13 frames of 32"):
+    for words in ("dim 24", "num_layers 2", "transformer: ", "speech/whisper: ", "clips: 13 frames of 64"):
         assert words in out
 
 
