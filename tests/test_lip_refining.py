@@ -208,6 +208,10 @@ def test_a_refiner_is_not_distilled(tmp_path: Path) -> None:
     config.diffusion.reference_scale = config.diffusion.audio_scale = 1
     config.diffusion.num_steps = config.distill.steps[0]
     check_student(config)
+    config.train.loss_region = "lips"
+    with pytest.raises(UserError, match=r"train\.loss_region is"):
+        check_student(config)
+    config.train.loss_region = "clip"
     config.data.degraded_lips.resolution = [8, 16]
     with pytest.raises(UserError, match=r"data\.degraded_lips\.resolution is"):
         check_student(config)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from training_toys import run_editor, toy_vae, write_pairs
 
 from common.arithmetic import resolve_precision
 from common.data.batch import DubBatch
@@ -24,7 +25,7 @@ from common.training.conditioning import draw_sample, flow_inputs
 from common.training.config import FlowTrainConfig
 from common.training.draws import Draw, DrawSampler
 from common.training.ema import ParameterAverage
-from common.training.losses import noise_weights, region_weights, weighted_flow_loss
+from common.training.losses import masked_flow_loss, noise_weights, region_weights, weighted_flow_loss
 from common.training.schedule import learning_rate
 
 FLOW = FlowMatching(5.0, 5.0)
@@ -133,6 +134,33 @@ def test_loss_weighs_single_cells_of_the_latent_grid() -> None:
             if f >= first
         ]
         assert loss[b].item() == pytest.approx(np.mean(cells), rel=1e-5)
+
+
+def test_a_masked_loss_is_the_error_over_the_masked_cells() -> None:
+    generator = torch.Generator().manual_seed(0)
+    velocity, target = torch.randn(2, 3, 3, 4, 2, 5, generator=generator)
+    mask = (torch.rand(3, 4, 2, 5, generator=generator) < 0.4).float()
+    mask[2] = 0
+    loss = masked_flow_loss(velocity, target, mask, torch.tensor([0, 1, 0]))
+    for b, first in enumerate((0, 1)):
+        inside = mask[b, first:].bool().expand(3, -1, -1, -1)
+        error = (velocity[b, :, first:] - target[b, :, first:]).square()
+        assert loss[b].item() == pytest.approx(error[inside].mean().item(), rel=1e-5)
+    assert loss[2] == 0, "nothing is masked"
+
+
+def test_a_training_of_a_region_sees_no_error_elsewhere_and_names_what_is_missing(tmp_path: Path) -> None:
+    toy_vae(tmp_path)
+    write_pairs(tmp_path / "pairs")
+    steps = ["train.max_steps=1", "train.learning_rate=0"]
+    whole = run_editor(tmp_path, *steps, "train.face_weight=0", "train.lip_weight=0")
+    lips = run_editor(tmp_path, *steps, "train.loss_region=lips", f"train.output={tmp_path / 'lips'}")
+    assert lips.loss == pytest.approx(whole.loss), "the toy's lips are all of the picture"
+    words = [*steps, "train.loss_region=lower_face", f"train.output={tmp_path / 'face'}"]
+    with pytest.raises(UserError, match="no lower_face_mask: pack them again"):
+        run_editor(tmp_path, *words)
+    with pytest.raises(UserError, match=r"train\.loss_region"):
+        FlowTrainConfig(loss_region="mouth")
 
 
 def test_average_follows_and_can_be_put_in_and_out() -> None:

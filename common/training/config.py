@@ -14,6 +14,10 @@ from common.geometry import GeometryConfig, frames_to_latents
 from common.models.config import ModelConfig
 from common.speech.config import SpeechConfig
 
+CLIP = "clip"
+LOSS_REGIONS = (CLIP, "lower_face", "lips")
+"""Values of ``train.loss_region``: where the flow loss is taken."""
+
 
 @dataclass
 class OptimisationConfig:
@@ -73,6 +77,8 @@ class FlowTrainConfig(OptimisationConfig):
     lip_window_share: float = 0.75  # of the steps
     true_lips: float = 0.0
     """Share of the samples whose speech is their own measured lips; only with speech.encoder=lips."""
+    loss_region: str = CLIP
+    """ "lower_face" or "lips": errors there alone, over their area (EdiDub), and no weights of regions."""
     loss_of: str = "velocity"  # | "sample": errors of z_0 count alike at every t
     drop_both: float = 0.05
     drop_audio: float = 0.10
@@ -92,6 +98,7 @@ class FlowTrainConfig(OptimisationConfig):
             )
         share("train.lip_window_share", self.lip_window_share)
         share("train.true_lips", self.true_lips)
+        one_of("train.loss_region", self.loss_region, LOSS_REGIONS)
         one_of("train.loss_of", self.loss_of, ("velocity", "sample"))
         for name in ("evaluate_every", "sample_clips", "sample_steps"):
             at_least(f"train.{name}", getattr(self, name), 0)

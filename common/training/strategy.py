@@ -16,11 +16,17 @@ from common.diffusion.flow import FlowMatching
 from common.errors import UserError
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs, flow_inputs
-from common.training.config import FlowTrainingConfig
+from common.training.config import CLIP, FlowTrainingConfig
 from common.training.flops import Cost, model_cost
 from common.training.lip_window import lip_window
 from common.training.loading import Assemble, MicroBatch, SampleEncoder
-from common.training.losses import noise_weights, region_weights, weighted_flow_loss
+from common.training.losses import (
+    loss_mask,
+    masked_flow_loss,
+    noise_weights,
+    region_weights,
+    weighted_flow_loss,
+)
 from common.training.pixel.clip import GivenConditions
 from common.training.pixel.decoded import DecodedFrameLosses, one_step_estimate
 from common.training.speech_transform import SpeechTransform
@@ -185,13 +191,19 @@ class FlowStrategy(ABC):
         velocity: Tensor = model(latents=inputs.noisy, timestep=timestep, conditions=inputs.conditions)
         return velocity
 
+    def _flow_loss(self, velocity: Tensor, inputs: FlowInputs) -> Tensor:
+        """(B,) squared errors of the velocity, of all the clip or of ``train.loss_region``."""
+        batch, train = inputs.batch, self.train
+        if train.loss_region != CLIP:
+            mask = loss_mask(batch, train.loss_region)
+            return masked_flow_loss(velocity, inputs.velocity, mask, inputs.clean_frames)
+        weights = region_weights(batch.face_mask, batch.lip_mask, train.face_weight, train.lip_weight)
+        return weighted_flow_loss(velocity, inputs.velocity, weights, inputs.clean_frames)
+
     def loss(self, model: nn.Module, inputs: FlowInputs) -> SampleLosses:
         batch = inputs.batch
         velocity = self.velocity(model, inputs)
-        weights = region_weights(
-            batch.face_mask, batch.lip_mask, self.train.face_weight, self.train.lip_weight
-        )
-        loss = weighted_flow_loss(velocity, inputs.velocity, weights, inputs.clean_frames)
+        loss = self._flow_loss(velocity, inputs)
         loss = loss * noise_weights(inputs.sigma, self.train.loss_of).to(loss)
         if self.decoded_losses is None or inputs.decoded_from is None:
             return SampleLosses(loss, inputs.sigma)

@@ -7,6 +7,7 @@ from typing import Any
 
 from common.checks import above, at_least, one_of
 from common.errors import UserError
+from common.training.config import CLIP
 from stage2_dubber.config import Stage2Config, check
 
 PHASE = "student"
@@ -136,6 +137,7 @@ def check_student(config: StudentConfig) -> StudentConfig:
         ("phase.sync.weight", phase.sync.weight, 0),
         ("phase.own_references", phase.own_references, 0),
         ("data.degraded_lips.resolution", list(config.data.degraded_lips.resolution), []),
+        ("train.loss_region", train.loss_region, CLIP),
         ("train.drop_both", train.drop_both, 0),
         ("train.drop_audio", train.drop_audio, 0),
         ("diffusion.reference_scale", diffusion.reference_scale, 1),
