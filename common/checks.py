@@ -63,6 +63,6 @@ def clip_length(key: str, frames: int, least: int = 1) -> None:
     """Raises UserError unless ``frames`` is of the form 4k + 1, and at least ``least``."""
     if frames < least or frames % 4 != 1:
         raise UserError(
-            f"{key} is {frames}; it must be at least {least} and one more than a multiple of 4 (4k+1), as "
-            "the autoencoder groups frames."
+            f"{key} is {frames}; it must be at least {least} and one more than a multiple of 4 (4k+1; for "
+            "LTX-2 of 8, 8k+1), as the autoencoder groups frames."
         )

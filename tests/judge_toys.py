@@ -1,4 +1,4 @@
-"""Judges small enough for tests: ONNX networks, an insightface pack, vision encoders."""
+"""Judges small enough for tests: ONNX networks, an insightface pack, vision encoders, judges of sound."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    GenerationConfig,
+    Wav2Vec2FeatureExtractor,
+    WavLMConfig,
+    WavLMForXVector,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
+)
 
 INPUT, OUTPUT = "input.1", "683"  # exporters use names that torch does not allow
 
@@ -142,4 +153,72 @@ def toy_clip(folder: Path, kind: str = "clip", side: int = 32, processor: bool =
             "image_std": [0.27, 0.26, 0.28],
         }
         (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    return folder
+
+
+def toy_speaker(folder: Path) -> Path:
+    """A speaker encoder as transformers saves it, with random weights."""
+    torch.manual_seed(0)
+    config = WavLMConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8, 8),
+        conv_kernel=(10, 8),
+        conv_stride=(80, 4),
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        tdnn_dim=(16, 16, 32),
+        tdnn_kernel=(5, 3, 1),
+        tdnn_dilation=(1, 2, 1),
+        xvector_output_dim=12,
+    )
+    WavLMForXVector(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+def toy_whisper(folder: Path, only: str) -> Path:
+    """A Whisper that can say nothing but the letter ``only``."""
+    alphabet = {letter: i for i, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    special = [
+        "<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|fr|>", "<|translate|>", "<|transcribe|>",
+        "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
+    ]  # fmt: skip
+    tokenizer = WhisperTokenizer(vocab=alphabet, merges=[])
+    tokenizer.add_special_tokens({"extra_special_tokens": special})
+    ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in special}
+    end, start = ids["<|endoftext|>"], ids["<|startoftranscript|>"]
+    torch.manual_seed(0)
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_target_positions=20,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+    )
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        is_multilingual=True,
+        lang_to_id={token: ids[token] for token in ("<|en|>", "<|fr|>")},
+        task_to_id={name: ids[f"<|{name}|>"] for name in ("transcribe", "translate")},
+        no_timestamps_token_id=ids["<|notimestamps|>"],
+        eos_token_id=end,
+        pad_token_id=end,
+        decoder_start_token_id=start,
+        max_length=10,
+        suppress_tokens=[i for i in range(len(tokenizer)) if i != alphabet[only]],
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
     return folder

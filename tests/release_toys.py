@@ -41,7 +41,7 @@ OPTIONS = (
 )
 """What a toy's import has to be told: its heads are not the public ones, and its clips are small.
 
-Latents of 64 pixels have 4 x 4 cells, of which the sampler's border leaves 2 x 2 to the model; of 32 pixels, none.
+Latents of 64 pixels have 4 x 4 cells, of which the sampler's border leaves 2 x 2 to the model; of 32, none.
 """
 
 State = dict[str, Tensor]

@@ -6,21 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from judge_toys import toy_speaker, toy_whisper
 from perception_clips import make_dubbed_clip, make_footage
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import (
-    GenerationConfig,
-    Wav2Vec2FeatureExtractor,
-    WavLMConfig,
-    WavLMForXVector,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperForConditionalGeneration,
-    WhisperTokenizer,
-)
 
 from common.errors import UserError
 from evaluation.dubbed_clip import DubbedClip
@@ -211,75 +200,8 @@ def test_titles_and_fingerprints_name_the_judges() -> None:
 # ----------------------------------------------------------------------------------- transformers' models
 
 
-def _toy_speaker(folder: Path) -> Path:
-    torch.manual_seed(0)
-    config = WavLMConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(8, 8),
-        conv_kernel=(10, 8),
-        conv_stride=(80, 4),
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-        tdnn_dim=(16, 16, 32),
-        tdnn_kernel=(5, 3, 1),
-        tdnn_dilation=(1, 2, 1),
-        xvector_output_dim=12,
-    )
-    WavLMForXVector(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
-    return folder
-
-
-def _toy_whisper(folder: Path, only: str) -> Path:
-    """A Whisper that can say nothing but the letter ``only``."""
-    alphabet = {letter: i for i, letter in enumerate(sorted(ByteLevel.alphabet()))}
-    special = [
-        "<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|fr|>", "<|translate|>", "<|transcribe|>",
-        "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
-    ]  # fmt: skip
-    tokenizer = WhisperTokenizer(vocab=alphabet, merges=[])
-    tokenizer.add_special_tokens({"extra_special_tokens": special})
-    ids = {token: int(tokenizer.convert_tokens_to_ids(token)) for token in special}
-    end, start = ids["<|endoftext|>"], ids["<|startoftranscript|>"]
-    torch.manual_seed(0)
-    config = WhisperConfig(
-        vocab_size=len(tokenizer),
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=16,
-        decoder_ffn_dim=16,
-        max_target_positions=20,
-        pad_token_id=end,
-        bos_token_id=end,
-        eos_token_id=end,
-        decoder_start_token_id=start,
-    )
-    model = WhisperForConditionalGeneration(config)
-    model.generation_config = GenerationConfig(
-        is_multilingual=True,
-        lang_to_id={token: ids[token] for token in ("<|en|>", "<|fr|>")},
-        task_to_id={name: ids[f"<|{name}|>"] for name in ("transcribe", "translate")},
-        no_timestamps_token_id=ids["<|notimestamps|>"],
-        eos_token_id=end,
-        pad_token_id=end,
-        decoder_start_token_id=start,
-        max_length=10,
-        suppress_tokens=[i for i in range(len(tokenizer)) if i != alphabet[only]],
-    )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    WhisperFeatureExtractor().save_pretrained(folder)
-    return folder
-
-
 def test_speakers_are_embedded_piece_by_piece(tmp_path: Path) -> None:
-    encoder = XVectorEncoder(_toy_speaker(tmp_path))
+    encoder = XVectorEncoder(toy_speaker(tmp_path))
     sound = _noise(16)
     halves = [encoder.embed(part) for part in (sound[: 8 * RATE], sound[8 * RATE :])]
     np.testing.assert_allclose(encoder.embed(sound), np.mean(halves, axis=0), atol=1e-5)
@@ -289,13 +211,13 @@ def test_speakers_are_embedded_piece_by_piece(tmp_path: Path) -> None:
 
 
 def test_whisper_says_what_its_model_says(tmp_path: Path) -> None:
-    transcriber = WhisperTranscriber(_toy_whisper(tmp_path, only="a"))
+    transcriber = WhisperTranscriber(toy_whisper(tmp_path, only="a"))
     text = transcriber.transcribe(_noise(1))
     assert text and set(text) == {"a"}
 
 
 def test_the_measure_is_built_from_folders(tmp_path: Path) -> None:
-    speaker, whisper = _toy_speaker(tmp_path / "speaker"), _toy_whisper(tmp_path / "whisper", "b")
+    speaker, whisper = toy_speaker(tmp_path / "speaker"), toy_whisper(tmp_path / "whisper", "b")
     weights = PerceptionWeights(speaker_encoder=speaker, transcriber=whisper, face_root=tmp_path)
     (measure,), _, facts = load_measures(weights)
     assert (facts["V-SIM"], facts["WER"]) == ("wavlm-sv", "whisper")
@@ -307,7 +229,7 @@ def test_the_measure_is_built_from_folders(tmp_path: Path) -> None:
 def test_models_that_cannot_judge_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none: holds no speaker encoder \(no config\.json\)"):
         XVectorEncoder(tmp_path / "none")
-    folder = _toy_speaker(tmp_path / "speaker")
+    folder = toy_speaker(tmp_path / "speaker")
     with pytest.raises(UserError, match=r"speaker.*Whisper"):
         WhisperTranscriber(folder)
     (folder / "preprocessor_config.json").unlink()

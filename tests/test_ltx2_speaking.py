@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from dub_clips import BOX, steady, write_clip, write_speech
+from judge_toys import toy_pack, toy_speaker, toy_whisper
 from ltx2_toys import write_joint_folder, write_states, write_text_encoder
 from typer.testing import CliRunner
 
@@ -22,7 +25,13 @@ from common.models.ltx2.package import load_joint_package, load_joint_vocoder
 from common.models.ltx2.roles import JointInputs, Role
 from common.models.ltx2.spoken import SILENCE, SpokenPrompts, spoken_prompts
 from common.models.ltx2.vocoding import vocoded
+from common.rendered.__main__ import main as draw
+from evaluation.metrics import perception
+from evaluation.networks.i3d import I3D
+from evaluation.networks.inception import FidInception
 from evaluation.results_file import read_json as read_results
+from stage2_dubber.dub.editing.edit import Edit
+from stage2_dubber.dub.editing.joint import JointEditor
 from stage2_dubber.dub.editing.speaking import SpeakingEditor
 from stage2_dubber.dub.lists.job_list import read_jobs
 from stage2_dubber.dub.pipeline import DubPipeline
@@ -237,3 +246,52 @@ def test_dubs_with_made_speech_are_evaluated(folder: Path, tmp_path: Path) -> No
     assert row.values["dur_err"] >= 0 and "mouth_r" not in row.values
     unread = run("evaluate", *asked, "--system", f"ltx={folder / 'package'}?audio_role=mumble", code=2)
     assert "audio_role" in unread.stderr
+
+
+def test_networks_judge_dubs_with_made_speech(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Identity, FID, FVD, V-SIM and WER of a dub with made speech, by networks of random weights."""
+    judges = tmp_path / "judges"
+    judges.mkdir()
+    torch.manual_seed(0)
+    torch.save(FidInception().state_dict(), judges / "pt_inception-2015-12-05-6726825d.pth")
+    torch.save(I3D().state_dict(), judges / "rgb_imagenet.pt")
+    toy_speaker(judges / "wavlm-base-plus-sv")
+    toy_whisper(judges / "whisper", "a")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    toy_pack(tmp_path / ".insightface", "buffalo_l")
+    monkeypatch.setattr(SpeakingEditor, "stream", _lighter)  # so that there are faces
+    for kind in ("Fid", "Fvd"):  # one clip is too few for a value that means something
+        measure = getattr(perception, kind)
+        monkeypatch.setattr(perception, kind, partial(measure, fewest=1))
+    head = ("--count", 1, "--pairs", "--seconds", 1.4, "--seed", 3, "--occluder", "none", "--workers", 1)
+    assert draw(list(map(str, ["--output", tmp_path / "drawn", *head]))) == 0
+    (source,) = (tmp_path / "drawn").glob("*_a.mp4")
+    rows = ("name,video,audio,text,language", f"one,{source},{folder / 'voice.wav'},A person is,fr")
+    (tmp_path / "rows.csv").write_text("\n".join(rows) + "\n")
+    words = ("--manifest", tmp_path / "rows.csv", "--output", tmp_path / "out", "--no-pictures")
+    run("evaluate", *words, "--weights", judges, "--system", f"ltx={folder / 'package'}?audio_role=voice")
+    results = read_results(tmp_path / "out" / "results.json")
+    (row,) = results.rows
+    assert row.error is None
+    for name in ("csim", "v_sim"):
+        assert -1 <= row.values[name] <= 1
+    assert row.values["wer"] == 100, "whisper says nothing but a's"
+    assert row.values["id_p"] > 0 and row.values["mar_div"] > 0 and row.values["async_own"] >= 0
+    assert all(np.isfinite(results.pooled["ltx"]["all"][name]) for name in ("fid", "fvd"))
+    assert row.success is not None
+
+
+def _lighter(self: Any, crops: Iterator[np.ndarray], *given: Any) -> Iterator[Edit]:
+    """Instead of SpeakingEditor.stream: its sound, and the source's pictures a little lighter."""
+    seen: list[np.ndarray] = []
+
+    def passed() -> Iterator[np.ndarray]:
+        for crop in crops:
+            seen.append(crop)
+            yield crop
+
+    for number, edit in enumerate(JointEditor.stream(self, passed(), *given)):
+        light = np.minimum(seen[number], 247) + np.uint8(8)
+        yield Edit(light, None if edit.change is None else np.full_like(edit.change, 8))
