@@ -46,13 +46,13 @@ def assert_package_dubs_as_parts(
     video = write_clip(folder / "v.mkv", steady(18, 25), lossless=True)
     audio = write_speech(folder / "a.wav", 0.72)
     words = ["--video", video, "--audio", audio, "--output", folder / "o.mkv", "--lossless"]
-    words += ["--compositing", "whole-crop", "--model", package, "--dtype", "float32"]
+    words += ["--model", package, "--dtype", "float32"]
     words += ["--box", ",".join(str(round(value)) for value in BOX)]
     done = CliRunner().invoke(app, ["dub", *map(str, words)])
     assert done.exit_code == 0, done.stderr
     output = folder / "direct.mkv"
     DubPipeline(ModelPackage(info, *parts, folder), speech)(
-        video=video, audio=audio, output=output, box=BOX, lossless=True, compositing="whole-crop"
+        video=video, audio=audio, output=output, box=BOX, lossless=True
     )
     dubbed, expected = read_frames(folder / "o.mkv"), read_frames(output)
     assert (dubbed != read_frames(video)).any()

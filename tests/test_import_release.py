@@ -22,7 +22,7 @@ from common.diffusion.sampler import EulerSampler
 from common.diffusion.windows import WindowRule
 from common.geometry import GeometryConfig
 from common.media import write_video
-from common.models.conventions import RELEASE, Conventions, CropRule, NoiseRule, SeamRule
+from common.models.conventions import RELEASE, Conventions, CropRule, NoiseRule, PasteRule, SeamRule
 from common.models.convert_whisper import from_openai_whisper
 from common.models.package import load_package
 from common.models.package_info import PackageInfo
@@ -104,7 +104,12 @@ def test_every_part_has_the_weights_of_the_release(toy: Toy, package: Path) -> N
     assert made.info.geometry.crop_size == 64 and made.info.diffusion.num_steps == 2
     assert (made.info.diffusion.reference_scale, made.info.diffusion.audio_scale) == (2.5, 10.0)
     assert made.info.conventions == Conventions(
-        CropRule.release, WindowRule.full, NoiseRule.none, 42, SeamRule.average
+        CropRule.release,
+        WindowRule.full,
+        NoiseRule.none,
+        42,
+        SeamRule.average,
+        pasting=PasteRule.square,
     )
     assert (
         list((package / "transformer").glob("*.index.json"))

@@ -76,7 +76,7 @@ def rendered(clip: Path, output: Path, **options: Any) -> JobOutputs:
     features = np.zeros((1, 4), np.float32)
     with passing_folder(output) as work:
         outputs = JobOutputs(request, inputs, work, np.r_[run])
-        frames = composited_frames(inputs.video, plan, PatchEditor(), features, request.compositing)
+        frames = composited_frames(inputs.video, plan, PatchEditor(), features)
         outputs.write(frames)
     return outputs
 

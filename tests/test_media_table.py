@@ -203,7 +203,7 @@ def dub(request: DubRequest) -> tuple[str, ...]:
     inputs = check_request(request)
     plan = plan_face(request, 1.45, 25.0, lambda *_: None)
     features = np.zeros((1, 4), np.float32)
-    frames = composited_frames(request.video, plan, PatchEditor(), features, request.compositing)
+    frames = composited_frames(request.video, plan, PatchEditor(), features)
     write_outputs(request, inputs, plan, frames)
     return inputs.warnings
 

@@ -89,15 +89,15 @@ def _student(folder: Path) -> Release:
     return _tbdub(folder, "student", Settings(SIDE, WINDOW, steps=STEPS, shift=1.0, lab=True, student=True))
 
 
-def _clip(folder: Path, frames: np.ndarray, landmarks: np.ndarray) -> list[str]:
-    """A lossless clip, speech of its length, and where its face is, as words of `bootdub dub`."""
+def _clip(folder: Path, frames: np.ndarray, landmarks: np.ndarray, seconds: float | None) -> list[str]:
+    """A lossless clip, speech, and where its face is, as words of `bootdub dub`."""
     height, width = frames.shape[1:3]
     rate, unit = Fraction(RATE), Fraction(1, RATE)
     encoding = Encoding(lossless=True)
     with VideoWriter(folder / "v.mkv", width, height, rate=rate, time_base=unit, encoding=encoding) as writer:
         for index, frame in enumerate(frames):
             writer.write(frame, pts=index)
-    write_speech(folder / "a.wav", len(frames) / RATE)
+    write_speech(folder / "a.wav", seconds or len(frames) / RATE)
     save_file({"landmarks": landmarks.astype(np.float32)}, folder / "track.safetensors")
     given = {"--video": "v.mkv", "--audio": "a.wav", "--track": "track.safetensors"}
     return [word for option, name in given.items() for word in (option, str(folder / name))]
@@ -115,12 +115,14 @@ def _drawn(drift: int) -> Film:
     return frames, landmarks
 
 
-def _dubbed(folder: Path, release: Release, film: Film, *words: str) -> np.ndarray:
-    """The frames that the command makes."""
+def _dubbed(
+    folder: Path, release: Release, film: Film, *words: str, seconds: float | None = None
+) -> np.ndarray:
+    """The frames that the command makes. ``seconds``: of the speech; None: of the clip."""
     output = folder / "o.mkv"
     model = ["--model", str(release.package), "--output", str(output), "--dtype", "float32", "--lossless"]
-    clip = _clip(folder, *film)
-    done = CliRunner().invoke(app, ["dub", *clip, *model, "--compositing", "whole-crop", *words])
+    clip = _clip(folder, *film, seconds)
+    done = CliRunner().invoke(app, ["dub", *clip, *model, *words])
     assert done.exit_code == 0, done.stderr
     return read_frames(output)
 
@@ -154,9 +156,16 @@ def test_xdub_cuts_out_edits_and_puts_back_as_its_release(tmp_path: Path, xdub: 
     assert boxes[-1, 0] - boxes[0, 0] > 15, "squares of one size that move"
     _assert_that_of_the_release(tmp_path, xdub, film)
     wanted = _account(tmp_path, xdub, film)
-    for words in (["--crops", "head"], ["--compositing", "blend"]):
+    for words in (["--crops", "head"], ["--compositing", "fused"]):
         other = _dubbed(tmp_path, xdub, film, *words, "--overwrite")
         assert psnr(other, wanted) < 40, "what is not as in the release shows"
+
+
+def test_a_clip_goes_back_and_forth_under_longer_speech(tmp_path: Path, xdub: Release) -> None:
+    film, order = _drawn(0), [*range(22), *range(20, 12, -1)]
+    dubbed = _dubbed(tmp_path, xdub, film, "--length", "bounce", seconds=len(order) / RATE)
+    longer = (film[0][order], film[1][order])
+    assert psnr(dubbed, _account(tmp_path, xdub, longer, rounds=True)) > EQUAL
 
 
 def test_filmed_faces_are_dubbed_as_by_the_release(tmp_path: Path, xdub: Release, footage: Path) -> None:

@@ -32,7 +32,7 @@ from bootdub.cli.options import (
 from common.errors import UserError
 from common.files import require_file
 from common.own_mouths.config import Renderer
-from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.compositing.options import Compositing
 from stage2_dubber.dub.length.options import Length, Outside
 from stage2_dubber.dub.speaking.options import AudioRole
 
@@ -98,13 +98,13 @@ def dub(
         typer.Option(min=1, help="Number of AUDIO's sound track. Default: the one that players choose."),
     ] = None,
     compositing: Annotated[
-        Compositing,
+        Compositing | None,
         typer.Option(
             help="How edits go back: residual adds their change to the source's own pixels, blend takes them "
             "near what they changed, fused does this where lips are new and that elsewhere, whole-crop takes "
-            "all of the square."
+            "all of the square. Default: what the model's package says (imported ones: whole-crop), else fused."
         ),
-    ] = DEFAULT_COMPOSITING,
+    ] = None,
     renderer: Annotated[
         Renderer | None,
         typer.Option(

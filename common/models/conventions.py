@@ -60,9 +60,19 @@ class ColourRule(str, Enum):
     """Statistics of all pixels, in CIELAB (TBDub)."""
 
 
+class PasteRule(str, Enum):
+    """How an edited crop goes back into its frame, where nobody says otherwise."""
+
+    change = "change"
+    """What it adds to the source's own pixels, and itself where lips are new (G)."""
+    square = "square"
+    """All of it takes the source's place, but for soft edges (R)."""
+
+
 @dataclass(frozen=True)
 class Conventions:
-    """Attributes: crops, windows, noise, seams, motion, colours: see there. seed: where no other is given.
+    """Attributes: crops, windows, noise, seams, motion, colours, pasting: see there. seed: where no other is
+    given.
 
     Raises:
         ValueError: windows that go on from latents are decoded by themselves.
@@ -75,6 +85,7 @@ class Conventions:
     seams: SeamRule = SeamRule.blend
     motion: MotionRule = MotionRule.pixels
     colours: ColourRule = ColourRule.unchanged
+    pasting: PasteRule = PasteRule.change
 
     def __post_init__(self) -> None:
         if self.motion is MotionRule.latents and self.seams is SeamRule.blend:
@@ -82,7 +93,14 @@ class Conventions:
             raise ValueError("motion from latents needs windows that are decoded as one video")
 
 
-RELEASE = Conventions(CropRule.release, WindowRule.full, NoiseRule.none, seed=42, seams=SeamRule.average)
+RELEASE = Conventions(
+    CropRule.release,
+    WindowRule.full,
+    NoiseRule.none,
+    seed=42,
+    seams=SeamRule.average,
+    pasting=PasteRule.square,
+)
 """Those of the X-Dub release (R)."""
 
 TBDUB_TEACHER = Conventions(
@@ -92,6 +110,7 @@ TBDUB_TEACHER = Conventions(
     seed=42,
     seams=SeamRule.earlier,
     colours=ColourRule.lab,
+    pasting=PasteRule.square,
 )
 """Those of TBDub's teacher; its squares come from other landmarks."""
 
@@ -103,5 +122,6 @@ TBDUB_STUDENT = Conventions(
     seams=SeamRule.earlier,
     motion=MotionRule.latents,
     colours=ColourRule.lab,
+    pasting=PasteRule.square,
 )
 """Those of TBDub's student."""

@@ -18,7 +18,8 @@ from common.models.package_info import read_info
 from common.own_mouths.config import VERSION, OwnMouthsConfig, Renderer
 from evaluation.manifest import Case
 from evaluation.systems.base import DubbedFile
-from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.compositing.options import Compositing
+from stage2_dubber.dub.compositing.pasting import PASTING
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.speaking.options import AudioRole
@@ -45,8 +46,9 @@ class EditorSystem:
         self.package = package
         self.device = device
         self.sampling = sampling or SamplingOptions()
-        self.compositing = compositing or DEFAULT_COMPOSITING
-        self.renderer = renderer or read_info(package).renderer
+        info = read_info(package)
+        self.compositing = compositing or PASTING[info.conventions.pasting]
+        self.renderer = renderer or info.renderer
         self.own_mouths = own_mouths or OwnMouthsConfig()
         self.audio_role = audio_role
         self.refine = refine

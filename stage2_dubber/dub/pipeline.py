@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -25,6 +26,7 @@ from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from common.speech.registry import LIP_SHAPES
 from common.speech.silence import encode_until
+from stage2_dubber.dub.compositing.pasting import PASTING
 from stage2_dubber.dub.deferred import STAGE, DeferredPackage
 from stage2_dubber.dub.device import choose_device, choose_dtype, memory_errors
 from stage2_dubber.dub.drawing import Drawing, draw_faces
@@ -206,6 +208,8 @@ class DubPipeline:
         """
         if self.preset is not None:
             request = self.preset.applied(request)
+        compositing = request.compositing or PASTING[self.info.conventions.pasting]
+        request = replace(request, compositing=compositing)
         check_joint_options(self._models.folder, self.info, request.sampling)
         check_speaking(request, self._models.folder, self.info)
         inputs = inputs or check_request(request)

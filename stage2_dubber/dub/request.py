@@ -15,7 +15,7 @@ from common.media.following import WantedPictures
 from common.models.conventions import CropRule
 from common.output_path import same_file
 from common.own_mouths.config import OwnMouthsConfig, Renderer
-from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, Compositing
+from stage2_dubber.dub.compositing.options import Compositing
 from stage2_dubber.dub.faces.choice import AUTO, FaceChoice
 from stage2_dubber.dub.length.options import Length, Outside, Timing
 from stage2_dubber.dub.provenance.provenance import Provenance
@@ -65,7 +65,7 @@ class DubRequest:
         smart_render: copy groups of pictures in which nothing is dubbed as they are coded, where that is
             possible (:mod:`common.media.gops`).
         audio_track: number of the sound track of ``audio``, from 1; None: the one that players choose.
-        compositing: how edits go back into the frames.
+        compositing: how edits go back into the frames; None: as the model's package says.
         renderer: what draws the new mouths; None: what the model's package says.
         crops: which squares the model sees; None: those that the package says.
         own_mouths: how the clip's own mouths are used, where they are.
@@ -100,7 +100,7 @@ class DubRequest:
     pix_fmt: str | None = None
     smart_render: bool = True
     audio_track: int | None = None
-    compositing: Compositing = DEFAULT_COMPOSITING
+    compositing: Compositing | None = None
     renderer: Renderer | None = None
     crops: CropRule | None = None
     own_mouths: OwnMouthsConfig = field(default_factory=OwnMouthsConfig)
