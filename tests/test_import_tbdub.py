@@ -138,6 +138,12 @@ def test_a_missing_file_is_named(toy: TbdubToy, copy: Path, tmp_path: Path, name
     assert name.split("/")[0] in said
 
 
+def test_the_folder_of_another_release_is_told_from_a_damaged_one(toy: TbdubToy, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    said = refused(toy, tmp_path / "other", tmp_path)
+    assert "lacks config.json, tbdub_student.safetensors of TBDub" in said
+
+
 @pytest.mark.parametrize("damage", ["lacks the tensor", "stranger", "(1, 1)"])
 @pytest.mark.parametrize(
     ("name", "tensor"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,10 @@ def release_settings(folder: Path, variant: Variant) -> list[str]:
     """``key=value`` words for the settings that the release's own ``config.json`` changes.
 
     Raises:
-        UserError: it is missing or of another format, lacks the variant, or says what no package can.
+        UserError: it or the variant's file is missing; it is of another format, lacks the variant, or says what no package can.
     """
     file = folder / SETTINGS_FILE
+    _require([file, folder / weights_file(variant)], folder)
     said = read_json(file)
     found = said.get("format_version") if isinstance(said, dict) else None
     if found != FORMAT or said.get("model_type") != "tbdub":
@@ -85,6 +87,15 @@ def release_settings(folder: Path, variant: Variant) -> list[str]:
         )
     words = [f"{ours}={chosen[name]}" for name, ours in _SAMPLING.items() if name in chosen]
     return [*_geometry(said), *words]
+
+
+def _require(wanted: Sequence[Path], folder: Path) -> None:
+    missing = [path.name for path in wanted if not path.exists()]
+    if missing:
+        raise UserError(
+            f"{folder} lacks {', '.join(missing)} of TBDub; fetch what docs/import.md lists, or choose the "
+            "other --variant."
+        )
 
 
 def _geometry(said: dict[str, Any]) -> list[str]:
@@ -126,12 +137,7 @@ def open_tbdub(folder: Path, variant: Variant, config: PackageConfig, given: Giv
     wanted = [folder / weights_file(variant), folder / VAE_FILE, ears / HUBERT_FOLDER]
     if given.context is None:
         wanted.append(folder / CONTEXT_FILE)
-    missing = [path.name for path in wanted if not path.exists()]
-    if missing:
-        raise UserError(
-            f"{folder} lacks {', '.join(missing)}; fetch what docs/import.md lists, or choose the other "
-            "--variant."
-        )
+    _require(wanted, folder)
     speech = hubert_part(ears / HUBERT_FOLDER)
     if given.context is None:
         context = stored_context(folder / CONTEXT_FILE, open_tensor(folder / CONTEXT_FILE))
