@@ -57,7 +57,8 @@ def release_settings(folder: Path, variant: Variant) -> list[str]:
     """``key=value`` words for the settings that the release's own ``config.json`` changes.
 
     Raises:
-        UserError: it or the variant's file is missing; it is of another format, lacks the variant, or says what no package can.
+        UserError: it or the variant's file is missing, or it is of another format, lacks the variant, or
+            says what no package can.
     """
     file = folder / SETTINGS_FILE
     _require([file, folder / weights_file(variant)], folder)
