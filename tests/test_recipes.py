@@ -92,13 +92,16 @@ def test_the_ablation_of_edidubs_options_is_understood_by_its_commands(
         stage1 = any("stage1_generator." in word for word in command)
         config = load_config(Stage1Config if stage1 else Stage2Config, files, _words_after(command, files))
         if not stage1:
-            seen.append((config.model.speech_injection, config.speech.encoder, config.train.max_steps))
+            assert config.train.max_steps == 7
+            seen.append((config.model.speech_injection, config.speech.encoder, config.train.loss_region))
+    plain = ("cross_attention", "lips", "clip")
+    lower_face = ("cross_attention", "lips", "lower_face")
     assert seen == [
-        ("cross_attention", "lips", 7),
-        ("adain", "lips", 7),
-        ("cross_attention", "lips", 7),
-        ("cross_attention", "lips", 7),
-        ("cross_attention", "units", 7),
+        plain,
+        ("adain", "lips", "clip"),
+        *3 * [plain],
+        lower_face,
+        ("cross_attention", "units", "clip"),
     ]
     outputs = {word for command in commands for word in command if word.startswith("--output=")}
     assert {f"--output={folder}" for folder in commands[-1][2:]} == outputs
@@ -109,9 +112,9 @@ def test_the_ablation_of_edidubs_options_is_understood_by_its_commands(
     made = [one["train.output"] for one in given[:3]]
     assert [one["train.init_from"] for one in given] == [
         *3 * [str(tmp_path / "editor")],
-        *(made[kind] for kind in (0, 1, 0, 0, 2)),
+        *(made[kind] for kind in (0, 1, 0, 0, 0, 0, 2)),
     ]
-    for start, training in ((0, 3), (1, 4), (2, 7)):
+    for start, training in ((0, 3), (1, 4), (2, 9)):
         for name in ("speech.path", "model.audio_channels"):
             assert given[start].get(name) == given[training].get(name)
     assert [one.get("model.speech_injection") for one in given[:2]] == ["cross_attention", "adain"]
