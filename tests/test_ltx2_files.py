@@ -109,6 +109,8 @@ def test_loras_of_another_model_and_damaged_ones(tmp_path: Path) -> None:
     save_file({"blocks.0.weight": torch.zeros(1)}, path)
     with pytest.raises(UserError, match="no in-context LoRA"):
         read_lora(path, model)
+    with pytest.raises(UserError, match=r"LoRA '.*none\.safetensors' does not exist"):
+        read_lora(tmp_path / "none.safetensors", model)
     path.write_bytes(b"garbage")
     with pytest.raises(UserError, match="not readable"):
         read_lora(path, model)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import atomic_path
+from common.files import atomic_path, require_file
 
 PUBLIC_PREFIX = "diffusion_model."
 MODEL_PREFIX = "transformer."
@@ -30,9 +30,11 @@ class LoraFile:
 def read_lora(path: Path, model: LTX2VideoTransformer3DModel) -> LoraFile:
     """Read a public LoRA and check it against the model that it is meant for.
 
-    Raises UserError where the file is damaged, is no such LoRA, wants a reference of another frame rate, or
-    fits another version of LTX-2. A LoRA whose layers are all of equal shape in both versions cannot be told.
+    Raises UserError where the file is missing or damaged, is no such LoRA, wants a reference of another frame
+    rate, or fits another version of LTX-2. A LoRA whose layers are all of equal shape in both versions cannot
+    be told.
     """
+    require_file(path, "LoRA")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
