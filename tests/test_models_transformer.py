@@ -10,6 +10,7 @@ from model_toys import called, tiny_inputs, tiny_transformer
 from torch.nn import functional as F
 
 from common.models.config import ModelConfig
+from common.models.load import narrowed
 from common.models.rope import _rotate_complex, _rotate_real, apply_rotary, rotary_table
 from common.models.transformer import DubbingTransformer, build_transformer
 
@@ -143,6 +144,22 @@ def test_real_and_complex_rotation_agree(dtype: torch.dtype) -> None:
     torch.testing.assert_close(_rotate_real(x, table), expected)
     with torch.no_grad():
         torch.testing.assert_close(apply_rotary(x.clone(), table), expected)
+
+
+def test_in_bfloat16_a_model_is_told_the_whole_timestep() -> None:
+    """bfloat16 knows 700 and 704: rounded to it, as the release does, a timestep says something else."""
+    model, inputs = tiny_transformer(), tiny_inputs(1)
+    told: list[torch.Tensor] = []
+    model.time_projection.register_forward_hook(lambda _, given, made: told.append(made))
+    exact = torch.tensor([701.9])
+    with torch.no_grad():
+        model(**called(inputs, timestep=exact))
+        model.load_state_dict(narrowed(model, model.state_dict(), torch.bfloat16), assign=True)
+        model(**called(inputs, timestep=exact))
+        model(**called(inputs, timestep=exact.bfloat16().float()))
+    wide, narrow, cut = told
+    assert narrow.dtype == torch.float32 and torch.equal(narrow, wide)
+    assert not torch.allclose(cut, wide, rtol=1e-3)
 
 
 def test_samples_of_one_batch_may_differ_in_having_motion_frames() -> None:
