@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from own_mouth_clips import Talker, drawn_talker, openings, psnr, talker
 
-from common.face.layout import MOUTH
 from common.face.mouth import LIP_SHAPE_UNIT, mouth_opening
 from common.face.types import FaceObservation, landmarks_box
 from common.own_mouths.bank import Bank
