@@ -27,7 +27,7 @@ from training_toys import metrics, toy_file
 from common.diffusion.config import DiffusionConfig
 from common.geometry import GeometryConfig
 from common.models.adapters import Adapter
-from common.models.conventions import TBDUB_STUDENT, Conventions, CropRule
+from common.models.conventions import TBDUB_STUDENT, Conventions, CropRule, PasteRule
 from common.models.package import load_package
 from common.models.package_info import PackageInfo, read_info, write_info
 from common.speech.config import SpeechConfig
@@ -129,7 +129,7 @@ def test_the_two_step_student_sees_and_dubs_as_the_public_one(work: Path) -> Non
     assert made.requires_grad
     package = load_package(distil(work, "tbdub", *SHARED, *TBDUB, "train.max_steps=5").package)
     info = package.info
-    assert info.conventions == replace(TBDUB_STUDENT, crops=CropRule.head)
+    assert info.conventions == replace(TBDUB_STUDENT, crops=CropRule.head, pasting=PasteRule.change)
     assert (info.diffusion.num_steps, info.diffusion.shift, info.diffusion.border_at_end) == (2, 1.0, True)
     dubbed = replace(sampler, num_steps=2, border=1, border_at_end=True).sample(
         model.student, inputs.rows.noise, inputs.conditions

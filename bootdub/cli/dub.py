@@ -102,7 +102,7 @@ def dub(
         typer.Option(
             help="How edits go back: residual adds their change to the source's own pixels, blend takes them "
             "near what they changed, fused does this where lips are new and that elsewhere, whole-crop takes "
-            "all of the square. Default: what the model's package says (imported: whole-crop), else fused."
+            "all of the square. Default: what the model's package says (X-Dub, TBDub: whole-crop), or fused."
         ),
     ] = None,
     renderer: Annotated[

@@ -40,8 +40,10 @@ def check_target(config: StudentConfig, teacher: PackageInfo) -> None:
 
 
 def target_conventions(target: str, teacher: Conventions) -> Conventions:
-    """Those of the student's package; its crops are always the teacher's, which its weights know."""
-    return replace(TBDUB_STUDENT, crops=teacher.crops) if target == TBDUB else teacher
+    """Those of the student's package; crops, which its weights know, and pasting are the teacher's."""
+    if target != TBDUB:
+        return teacher
+    return replace(TBDUB_STUDENT, crops=teacher.crops, pasting=teacher.pasting)
 
 
 def seen_sampler(diffusion: DiffusionConfig) -> EulerSampler:
