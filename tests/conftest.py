@@ -52,6 +52,7 @@ _LONG = (
     "test_ltx2_speaking",
     "test_training_seeing",
     "test_import_memory",
+    "test_whole_dubs",
     "test_stage1_own_mouths",
     "test_training_pixels",
     "test_media_smart_render",

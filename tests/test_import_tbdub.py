@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from common.diffusion.config import DiffusionConfig
 from common.geometry import GeometryConfig
-from common.models.conventions import TBDUB_STUDENT, TBDUB_TEACHER
+from common.models.conventions import TBDUB_STUDENT, TBDUB_TEACHER, PasteRule
 from common.models.package import load_package
 from common.models.package_info import PackageInfo
 from common.speech.config import SpeechConfig
 from common.speech.hubert import HubertEncoder
+from stage2_dubber.importing import tbdub
+from stage2_dubber.importing.config import Variant
 
 CONVENTIONS = {"student": TBDUB_STUDENT, "teacher": TBDUB_TEACHER}
 SAMPLING = {
@@ -208,12 +210,15 @@ def test_parts_of_other_models_are_refused(toy: TbdubToy, copy: Path, tmp_path: 
 
 
 def test_again_does_nothing_and_the_other_variant_is_not_put_in_its_place(
-    toy: TbdubToy, packages: dict[str, Path]
+    toy: TbdubToy, packages: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (packages["student"] / "bootdub.json").read_bytes()
     code, out, _ = run(toy, packages["student"])
     assert code == 0 and "already" in out
     code, _, err = run(toy, packages["student"], "--variant", "teacher")
     assert code == 2 and "--overwrite" in err
+    monkeypatch.setitem(tbdub._CONVENTIONS, Variant.student, replace(TBDUB_STUDENT, pasting=PasteRule.change))
+    code, _, err = run(toy, packages["student"])
+    assert code == 2 and "--overwrite" in err, "what this program makes of the files has changed"
     assert (packages["student"] / "bootdub.json").read_bytes() == before
     assert asdict(load_package(packages["student"]).info.diffusion)["border_at_end"]

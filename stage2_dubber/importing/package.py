@@ -114,11 +114,13 @@ def _info(sources: Sources, config: PackageConfig, folder: Path, mark: str) -> P
 
 
 def _mark(sources: Sources, config: PackageConfig, given: Given, shard_size: str) -> str:
-    """Equal for equal files and options."""
+    """Equal for equal files, options and conventions."""
     options: dict[str, Any] = {
         "config": asdict(config),
         "dtype": str(given.dtype),
         "shard_size": shard_size,
+        # A package of before these were known is another one.
+        "conventions": asdict(sources.conventions),
         # Not among the files of the parts: numbers that end up in a configuration.
         "statistics": [list(sources.part("vae").facts[key]) for key in ("latents_mean", "latents_std")],
     }
