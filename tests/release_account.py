@@ -2,8 +2,8 @@
 
 An account for tests: the whole clip is in memory, loops are plain, and nothing of the packages is used but
 what published vectors pin, the transformer's forward pass, and that it takes its conditions in one object.
-All is as the releases do it, 8 bits that are cut off included, but for timesteps in float32, TBDub's squares,
-which are X-Dub's, and the guards of X-Dub's colour correction: docs/import.md says so of all three.
+All is as the releases do it, 8 bits that are cut off included, but for timesteps in float32, landmarks of
+another network, and the guards of X-Dub's colour correction: docs/import.md says so of all three.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Settings:
 
     side: of crops. window, shared: frames of a window, and those that two have in common. floor: least factor
     of the audio's scale. student: TBDub's, in which all is otherwise that stands in an "if". lab: TBDub's
-    colours, and seams that are the earlier window's. rounds: to 8 bits, as this project does.
+    colours, squares, and seams that are the earlier window's. rounds: to 8 bits, as this project does.
     """
 
     side: int
@@ -66,7 +66,7 @@ def dub(
 ) -> np.ndarray:
     """(N, H, W, 3) uint8 -> the same; landmarks (N, 68, 2) pixels; audio (samples,) at 16 kHz."""
     height, width = frames.shape[1:3]
-    boxes = squares(landmarks, width, height)
+    boxes = tbdub_squares(landmarks, width, height) if settings.lab else squares(landmarks, width, height)
     crops = np.stack(
         [resized(f[y0:y1, x0:x1], settings.side) for f, (x0, y0, x1, y1) in zip(frames, boxes, strict=True)]
     )
@@ -79,19 +79,28 @@ def dub(
 
 def squares(landmarks: np.ndarray, width: int, height: int) -> np.ndarray:
     """(N, 4) x0, y0, x1, y1."""
-    size = np.array([width, height], float)
-    points = landmarks.astype(float) / size
+    points = landmarks.astype(float) / np.array([width, height], float)
     for index in range(1, len(points)):
         change = points[index] - points[index - 1]
         gain = 0.1 + 0.9 / (np.exp(3 - 600 * np.abs(change)) + 1)
         points[index] = points[index - 1] + gain * change
+    return _about(points, 1.1, width, height)
+
+
+def tbdub_squares(landmarks: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The same without the filter, with the forehead of MediaPipe's mesh."""
+    return _about(landmarks.astype(float) / np.array([width, height], float), 0.8, width, height)
+
+
+def _about(points: np.ndarray, reach: float, width: int, height: int) -> np.ndarray:
+    size = np.array([width, height], float)
     for window in (15, 19, 23, 27, 31):
         points = _savgol(points, window, "mirror")
     points = _mean(_mean(points, 17), 7)
     boxes = []
     for shape in points:
         eyes, jaw = (shape[39] + shape[42]) / 2, (shape[3] + shape[13]) / 2
-        every = np.clip(np.vstack([shape, eyes + 1.1 * (eyes - jaw)]) * size, 0, size)
+        every = np.clip(np.vstack([shape, eyes + reach * (eyes - jaw)]) * size, 0, size)
         low, high = every.min(axis=0), every.max(axis=0)
         boxes.append(_square((low + high) / 2, 1.45 * max(high - low), size))
     planned = _mean(np.array(boxes), 7)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from golden import GOLDEN, REASON
 from PIL import Image
+from release_account import tbdub_squares
 from safetensors.numpy import load_file
 
 from common.face import FaceTrack
 from common.face.release_crops import (
+    TBDUB_SQUARES,
     moving_average,
     plan_release_crops,
     release_crop_track,
@@ -66,6 +68,17 @@ def test_a_still_head_has_one_square_and_a_missing_landmark_is_refused() -> None
     still[3, 20] = np.nan
     with pytest.raises(ValueError, match="every frame"):
         plan_release_crops(still, 400, 400)
+
+
+@pytest.mark.parametrize("drift", [0.0, 3.0])
+def test_squares_of_tbdub_reach_less_far_above_and_pass_no_filter(drift: float) -> None:
+    center = np.full((40, 2), 220.0) + np.arange(40)[:, None] * [drift, 0]
+    head = _head(40, center, 50.0) + np.random.default_rng(0).normal(0, 0.5, (40, 1, 2))
+    planned = plan_release_crops(head, 640, 480, TBDUB_SQUARES)
+    np.testing.assert_array_equal(planned.boxes, tbdub_squares(head, 640, 480))
+    wide = plan_release_crops(head, 640, 480)
+    assert planned.mode == wide.mode == (2 if drift else 1)
+    assert (planned.boxes[:, 1] > wide.boxes[:, 1]).all()
 
 
 def test_a_moving_average_covers_fewer_frames_at_the_ends() -> None:

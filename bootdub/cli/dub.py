@@ -117,7 +117,8 @@ def dub(
         Crops | None,
         typer.Option(
             help="Which squares the editor sees: head follows the head, release holds them as X-Dub does, "
-            "frame is the whole picture (for LTX-2). Default: what the model's package says (docs/import.md)."
+            "tbdub as TBDub, frame is the whole picture (for LTX-2). Default: what the model's package says "
+            "(docs/import.md)."
         ),
     ] = None,
     refine: RefineOption = None,

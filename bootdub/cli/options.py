@@ -42,6 +42,7 @@ class Crops(str, Enum):
     head = "head"
     frame = "frame"
     release = "release"
+    tbdub = "tbdub"
 
 
 class StartFrom(str, Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.face.crops import CropTrack, frame_crops, plan_crops
-from common.face.release_crops import release_crop_track
+from common.face.release_crops import TBDUB_SQUARES, release_crop_track
 from common.face.track import FaceTrack
 from common.models.conventions import CropRule
 
@@ -21,6 +21,8 @@ def crops_by_rule(
     """
     if rule is CropRule.release:
         return release_crop_track(track, *size)
+    if rule is CropRule.tbdub:
+        return release_crop_track(track, *size, TBDUB_SQUARES)
     if rule is CropRule.frame:
         return frame_crops(track, *size)
     return plan_crops(track, scale=scale, fps=fps)

@@ -17,6 +17,8 @@ class CropRule(str, Enum):
     """One around the whole picture, mirrored beyond its edges."""
     release = "release"
     """Those of the X-Dub release (:mod:`common.face.release_crops`), resampled as by PIL."""
+    tbdub = "tbdub"
+    """Those of TBDub, which sees less forehead: by the same code from our landmarks."""
 
 
 class NoiseRule(str, Enum):
@@ -104,7 +106,7 @@ RELEASE = Conventions(
 """Those of the X-Dub release (R)."""
 
 TBDUB_TEACHER = Conventions(
-    CropRule.release,
+    CropRule.tbdub,
     WindowRule.full,
     NoiseRule.none,
     seed=42,
@@ -112,10 +114,10 @@ TBDUB_TEACHER = Conventions(
     colours=ColourRule.lab,
     pasting=PasteRule.square,
 )
-"""Those of TBDub's teacher; its squares come from other landmarks."""
+"""Those of TBDub's teacher."""
 
 TBDUB_STUDENT = Conventions(
-    CropRule.release,
+    CropRule.tbdub,
     WindowRule.pre_rolled,
     NoiseRule.window,
     seed=42,
