@@ -223,7 +223,7 @@ def test_too_little_film_is_told(adapted: Path, tmp_path: Path, capsys: pytest.C
         for number in range(2):
             writer.add(whole.keys[number], whole.members(number))
     assert _run(split.main, pairs=tmp_path / "few", output=tmp_path / "sets") == 2
-    assert "2 pairs are too few" in capsys.readouterr().err
+    assert "2 clips are too few" in capsys.readouterr().err
     assert not (tmp_path / "sets").exists()
 
 

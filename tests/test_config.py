@@ -315,6 +315,7 @@ LAYERS = [
     (PhoneticTrainingConfig, ["small_phonetics"]),
     (Stage1Config, ["stage1", "painter_faces"]),
     (PainterTrainingConfig, ["painter"]),
+    (PainterTrainingConfig, ["painter", "adapt_mouths"]),
     (SyncTrainingConfig, ["sync", "sync_tiny"]),
     (JointTrainingConfig, ["ltx2_tiny", "ltx2_base"]),
     (JointTrainingConfig, ["ltx2_tiny", "ltx2_lora", "ltx2_lora_tiny"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_mouth_clips import Talker, drawn_talker, head, mouth, talker
-from safetensors.numpy import save_file
+from painter_toys import SMALL, Labelled, label_talkers, short_training
+from processes import several_processes
 from training_toys import metrics
 
 from common.data.dataset import ShardDataset
@@ -20,8 +20,7 @@ from common.data.schema import encode_sample
 from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.face.mouth import LIP_SHAPE_UNIT
-from common.media import save_wav, write_video
-from common.mouth_painter import label, train
+from common.mouth_painter import train
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.inside import Opening
@@ -32,9 +31,6 @@ from common.own_mouths.painting.patch import HEIGHT, PLANES, UNIT, WIDTH, Inside
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlanner
 from common.own_mouths.wanted import calibrated
-from stage1_generator import prepare
-
-SMALL = (8, 8, 8)
 
 
 def _axes(points: np.ndarray, unit: float) -> tuple[FaceAxes, np.ndarray]:
@@ -176,56 +172,9 @@ def test_with_a_painter_gaps_that_film_cannot_fill_stay_as_wide() -> None:
     assert painted[60, 1] == pytest.approx(3.0)
 
 
-@dataclass(frozen=True)
-class Labelled:
-    work: Path
-    shards: Path
-
-
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
-    folder = tmp_path_factory.mktemp("painter")
-    videos = folder / "videos"
-    videos.mkdir()
-    for name, clip in (("one", talker(count=20)), ("two", talker(count=20, seed=5))):
-        path, wav = videos / f"{name}.mp4", folder / "sound.wav"
-        save_wav(wav, np.zeros(len(clip) * 640, np.float32), 16000)
-        write_video(path, clip.frames, rate=25, audio_from=wav)
-        low, high = clip.landmarks[:, :, :2].min(axis=1), clip.landmarks[:, :, :2].max(axis=1)
-        boxes = np.concatenate([low, high], axis=1)
-        save_file(
-            {"boxes": boxes.astype(np.float32), "landmarks": clip.landmarks},
-            path.with_name(f"{name}.track.safetensors"),
-        )
-    work = folder / "work"
-    stage1 = str(Path(__file__).resolve().parent.parent / "configs" / "stage1.yaml")
-    words = ["--config", stage1, f"work={work}", f"prepare.videos={videos}", "geometry.crop_size=96"]
-    assert (
-        prepare.main([*words, "geometry.clip_frames=9", "prepare.min_seconds=0.4", "prepare.workers=1"]) == 0
-    )
-    assert label.main([f"work={work}", "geometry.clip_frames=9", "labels.every=1"]) == 0
-    return Labelled(work, work / "open_mouths")
-
-
-def _words(labelled: Labelled, output: Path, *more: str) -> list[str]:
-    return [
-        f"data.shards=[{labelled.shards}]",
-        f"train.output={output}",
-        "painter.widths=[8,8,8]",
-        "painter.critic_widths=[8,8,8]",
-        "painter.alone=2",
-        "train.max_steps=6",
-        "train.learning_rate=1e-3",
-        "train.global_batch_size=4",
-        "train.micro_batch_size=2",
-        "train.num_workers=0",
-        "train.warmup_steps=1",
-        "train.log_every=1",
-        "train.save_every=3",
-        "train.ema_decay=0.5",
-        "train.mixed_precision=float32",
-        *more,
-    ]
+    return label_talkers(tmp_path_factory.mktemp("painter"))
 
 
 class TestTraining:
@@ -244,7 +193,7 @@ class TestTraining:
         self, labelled: Labelled, tmp_path: Path
     ) -> None:
         output = tmp_path / "run"
-        assert train.main(_words(labelled, output)) == 0
+        assert train.main(short_training(labelled, output)) == 0
         rows = metrics(output)
         assert any("critic_right" in row for row in map(str, rows)) and any(
             "told" in str(row) for row in rows
@@ -259,9 +208,9 @@ class TestTraining:
 
     def test_a_run_that_is_cut_off_goes_on_exactly(self, labelled: Labelled, tmp_path: Path) -> None:
         whole, cut = tmp_path / "whole", tmp_path / "cut"
-        assert train.main(_words(labelled, whole)) == 0
-        assert train.main(_words(labelled, cut, "train.max_steps=3")) == 0
-        assert train.main(_words(labelled, cut)) == 0
+        assert train.main(short_training(labelled, whole)) == 0
+        assert train.main(short_training(labelled, cut, "train.max_steps=3")) == 0
+        assert train.main(short_training(labelled, cut)) == 0
         for one, other in zip(
             load_painter(whole / "package").parameters(),
             load_painter(cut / "package").parameters(),
@@ -269,9 +218,45 @@ class TestTraining:
         ):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
 
+    def test_in_processes_that_a_recipe_starts_it_learns_the_same(
+        self, labelled: Labelled, tmp_path: Path
+    ) -> None:
+        alone, started = tmp_path / "alone", tmp_path / "started"
+        assert train.main(short_training(labelled, alone)) == 0
+        several_processes(1, "-m", "common.mouth_painter.train", *short_training(labelled, started))
+        for one, other in zip(
+            load_painter(alone / "package").parameters(),
+            load_painter(started / "package").parameters(),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+    def test_it_goes_on_from_a_painter_that_is_named(self, labelled: Labelled, tmp_path: Path) -> None:
+        first, second = tmp_path / "first", tmp_path / "second"
+        assert train.main(short_training(labelled, first, "train.max_steps=1")) == 0
+        start = f"painter.init_from={first / 'package'}"
+        still = ("train.max_steps=1", "train.learning_rate=1e-9")
+        assert train.main(short_training(labelled, second, start, *still)) == 0
+        for one, other in zip(
+            load_painter(first / "package").parameters(),
+            load_painter(second / "package").parameters(),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+
+    def test_a_painter_of_other_widths_is_refused(
+        self, labelled: Labelled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        MouthPainter((16, 8, 8)).save_pretrained(tmp_path / "wide")
+        words = short_training(labelled, tmp_path / "run", f"painter.init_from={tmp_path / 'wide'}")
+        assert train.main(words) == 2
+        assert "has the widths [16, 8, 8], not [8, 8, 8]" in capsys.readouterr().err
+
     def test_without_a_critic_the_painter_learns_alone(self, labelled: Labelled, tmp_path: Path) -> None:
         output = tmp_path / "run"
-        assert train.main(_words(labelled, output, "painter.critic_weight=0", "train.max_steps=2")) == 0
+        assert (
+            train.main(short_training(labelled, output, "painter.critic_weight=0", "train.max_steps=2")) == 0
+        )
         assert "told" not in str(metrics(output))
 
     def test_shards_of_another_kind_are_refused(
@@ -280,7 +265,7 @@ class TestTraining:
         pairs = tmp_path / "pairs"
         with ShardWriter(pairs, "pairs", 1, {}) as writer:
             writer.add("one", encode_sample({"frames": 1, "fps": 25.0}, cache={"x": np.zeros(1)}))
-        words = _words(labelled, tmp_path / "run", f"data.shards=[{pairs}]")
+        words = short_training(labelled, tmp_path / "run", f"data.shards=[{pairs}]")
         assert train.main(words) != 0
         assert "holds no open mouths" in capsys.readouterr().err
 

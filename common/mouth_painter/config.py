@@ -31,6 +31,8 @@ class MouthLabelsConfig:
 class PainterConfig:
     """A painter, and what it is trained with."""
 
+    init_from: str = ""
+    """Folder of a painter to start from, of these widths; empty: from nothing."""
     widths: list[int] = field(default_factory=lambda: [48, 96, 128])
     """Channels at a half, a quarter and an eighth of the patch."""
     pixel_weight: float = 10.0

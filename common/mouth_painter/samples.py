@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,22 +68,45 @@ class CollateMouths:
         # Wide mouths are rare, and those that film cannot fill.
         gaps = cache["gaps"].double().clamp(min=0.01).numpy()
         number = int(random.choice(len(gaps), p=gaps / gaps.sum()))
-        picture, face, centre, angles, unit = (
-            cache[name][number].numpy() for name in ("patches", "faces", "centres", "angles", "units")
-        )
-        shift, face = np.zeros(2, np.int64), face.astype(np.float64)
-        if self.vary:
-            shift = random.integers(-_SHIFT, _SHIFT + 1, 2)
-            face[48:] += random.normal(0, _LANDMARKS * random.random(), face[48:].shape)
-        left, top = MARGIN + shift
-        patch = picture[top : top + HEIGHT, left : left + WIDTH].astype(np.float32)
-        view = MouthView(
-            Opening.of(face), centre + shift / UNIT, float(angles[0]), float(angles[1]), float(unit) / UNIT
-        )
-        if self.vary:
-            patch = recolour(random, _COLOUR)(0, patch)
-            if random.random() < 0.5:
-                patch, view = patch[:, ::-1], view.mirrored()
-        patch = np.ascontiguousarray(patch.clip(0, 255) / 255, np.float32)
-        planes, mask = known(patch, view)
-        return planes, np.ascontiguousarray(patch.transpose(2, 0, 1)), mask[None]
+        if not self.vary:
+            return _told_and_filmed(*_cut(cache, number, np.zeros(2, np.int64), 0.0))
+        shift = random.integers(-_SHIFT, _SHIFT + 1, 2)
+        moved = random.normal(0, _LANDMARKS * random.random(), (20, 2))
+        patch, view = _cut(cache, number, shift, moved)
+        patch = recolour(random, _COLOUR)(0, patch)
+        if random.random() < 0.5:
+            patch, view = patch[:, ::-1], view.mirrored()
+        return _told_and_filmed(patch, view)
+
+
+def every_mouth(sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
+    """All mouths of a stretch, unvaried: planes, filmed and mask as of :class:`OpenMouths`."""
+    cache = sample.cache
+    still = np.zeros(2, np.int64)
+    rows = [_told_and_filmed(*_cut(cache, n, still, 0.0)) for n in range(len(cache["gaps"]))]
+    planes, filmed, mask = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
+    return planes, filmed, mask
+
+
+def _cut(
+    cache: Mapping[str, Tensor], number: int, shift: NDArray[np.int64], moved: NDArray[np.float64] | float
+) -> tuple[NDArray[np.float32], MouthView]:
+    """A mouth's patch (H, W, 3) in grey levels, ``shift`` pixels aside, and how it is seen with its lips
+    (20, 2) ``moved`` by eye-corner distances."""
+    picture, face, centre, angles, unit = (
+        cache[name][number].numpy() for name in ("patches", "faces", "centres", "angles", "units")
+    )
+    face = face.astype(np.float64)
+    face[48:] += moved
+    left, top = MARGIN + shift
+    patch = picture[top : top + HEIGHT, left : left + WIDTH].astype(np.float32)
+    opening, place = Opening.of(face), centre + shift / UNIT
+    return patch, MouthView(opening, place, float(angles[0]), float(angles[1]), float(unit) / UNIT)
+
+
+def _told_and_filmed(
+    patch: NDArray[np.float32], view: MouthView
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    patch = np.ascontiguousarray(patch.clip(0, 255) / 255, np.float32)
+    planes, mask = known(patch, view)
+    return planes, np.ascontiguousarray(patch.transpose(2, 0, 1)), mask[None]

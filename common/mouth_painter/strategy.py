@@ -22,9 +22,10 @@ from common.mouth_painter.config import PainterTrainingConfig
 from common.mouth_painter.label import STEP
 from common.mouth_painter.samples import CollateMouths, OpenMouths
 from common.own_mouths.painting.model import MouthPainter
-from common.own_mouths.painting.network import PatchCritic
+from common.own_mouths.painting.network import PatchCritic, load_painter
 from common.own_mouths.painting.patch import PLANES
 from common.training.losses import with_gradient
+from common.training.record import short_name
 from common.training.strategy import SampleLosses
 
 PAINTER, CRITIC = "painter", "critic"
@@ -65,7 +66,17 @@ class PainterStrategy:
     def build_model(self) -> nn.Module:
         settings = self.config.painter
         critic = PatchCritic(3 + PLANES, settings.critic_widths) if settings.critic_weight else None
-        return PaintingNetworks(MouthPainter(settings.widths), critic)
+        painter = MouthPainter(settings.widths)
+        if settings.init_from:
+            start = load_painter(settings.init_from)
+            if list(start.widths) != list(settings.widths):
+                raise UserError(
+                    f"painter.init_from: the painter in '{settings.init_from}' has the widths "
+                    f"{list(start.widths)}, not {list(settings.widths)}: set painter.widths to these."
+                )
+            painter.load_state_dict(start.state_dict())
+        self._networks = PaintingNetworks(painter, critic)
+        return self._networks
 
     def is_packaged(self, name: str) -> bool:
         return name.startswith(f"{PAINTER}.")
@@ -92,7 +103,10 @@ class PainterStrategy:
 
     def identity(self) -> dict[str, Any]:
         data = [index.meta for index in self.dataset.indices]
-        return {"stage": "painter", "painter": asdict(self.config.painter), "data": data}
+        painter = asdict(self.config.painter)
+        if start := painter.pop("init_from"):
+            painter["init_from"] = short_name(start)
+        return {"stage": "painter", "painter": painter, "data": data}
 
     def save_package(self, model: nn.Module, folder: Any) -> None:
         """The painter alone, in half precision."""
@@ -112,19 +126,21 @@ class PainterStrategy:
         loss = settings.pixel_weight * (pixels + 0.5 * edges)
         parts = {"l1": pixels.detach()}
         if settings.critic_weight and inputs.step >= settings.alone:
-            told, gradient = self._told(model, made, inputs)
+            told, gradient = self._told(made, inputs)
             weight = min(1.0, (inputs.step - settings.alone + 1) / _RAMP)
             loss = loss + weight * with_gradient(told, made, gradient)
             parts["told"] = told
         return loss, parts
 
-    def _told(self, model: nn.Module, made: Tensor, inputs: OpenMouths) -> tuple[Tensor, Tensor]:
+    def _told(self, made: Tensor, inputs: OpenMouths) -> tuple[Tensor, Tensor]:
         """(B,) what the critic says, and its derivative by ``made``; the critic itself has no gradient."""
         settings = self.config.painter
         with torch.enable_grad():
             sample = made.detach().requires_grad_()
             both = torch.cat([self._seen(sample, inputs), self._seen(inputs.filmed, inputs)])
-            logits, features = model(CRITIC, both)
+            # Past the wrapper of a training in many processes, which takes what a step calls last for all
+            # that it learns: in the painter's step that is the painter.
+            logits, features = self._networks(CRITIC, both)
             painted, _ = logits.float().chunk(2)
             told = settings.critic_weight * _mean_of(functional.softplus(-painted), inputs.mask)
             for layer in features:

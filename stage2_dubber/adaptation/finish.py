@@ -71,13 +71,7 @@ def finish(model: Path, run: Path, output: Path) -> None:
         )
     trained, info = read_info(run / "package"), read_info(model)
     with atomic_dir(output) as temporary:
-        shutil.copytree(
-            model,
-            temporary,
-            copy_function=_link,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns(METADATA_FILE),
-        )
+        linked_copy(model, temporary, leave=METADATA_FILE)
         for adapter in trained.adapters:
             shutil.copy2(run / "package" / adapter_file(adapter.name), temporary)
         write_info(temporary, replace(info, adapters=trained.adapters, training=trained.training))
@@ -100,6 +94,12 @@ def measured(metrics: Path) -> tuple[HeldOutLosses, HeldOutLosses]:
         )
     first, last = found[min(found)], found[max(found)]
     return HeldOutLosses(first["mean"], first[HEARD]), HeldOutLosses(last["mean"], last[HEARD])
+
+
+def linked_copy(folder: Path, output: Path, leave: str) -> None:
+    """All of a folder into another that exists, but what is named ``leave``; hard links where they can be."""
+    ignore = shutil.ignore_patterns(leave)
+    shutil.copytree(folder, output, copy_function=_link, dirs_exist_ok=True, ignore=ignore)
 
 
 def _link(source: str, target: str) -> None:

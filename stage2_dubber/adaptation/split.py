@@ -1,4 +1,4 @@
-"""`python -m stage2_dubber.adaptation.split`: pairs of one person -> those to train on, those to check with.
+"""`python -m stage2_dubber.adaptation.split`: clips of one person -> those to train on, those to check with.
 
 The last clips of every stretch of film are held out. Those that share frames with one of them are in neither
 set.
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         __doc__,
         split,
         argv,
-        pairs="shards of pairs",
+        pairs="shards of pairs, or of open mouths",
         output="the folder of both sets",
     )
 
@@ -44,7 +44,7 @@ def split(pairs: Path, output: Path) -> None:
     sets = choose_held_out([_place(dataset.sample(number)) for number in range(len(dataset))])
     if not sets[TRAINED] or len(sets[HELD_OUT]) < 2:
         raise UserError(
-            f"{pairs}: {len(dataset)} pairs are too few to train on some and to check with others: give more "
+            f"{pairs}: {len(dataset)} clips are too few to train on some and to check with others: give more "
             "film of the person, five seconds or more in one piece."
         )
     meta = dataset.indices[0].meta
@@ -54,7 +54,7 @@ def split(pairs: Path, output: Path) -> None:
             for number in numbers[writer.resume(keys) :]:
                 writer.add(dataset.keys[number], dataset.members(number))
     print(
-        f"split: {len(sets[TRAINED])} pairs to train on, {len(sets[HELD_OUT])} to check with", file=sys.stderr
+        f"split: {len(sets[TRAINED])} clips to train on, {len(sets[HELD_OUT])} to check with", file=sys.stderr
     )
 
 

@@ -58,14 +58,14 @@ class DubModels:
 
     @cached_property
     def painter(self) -> InsidePainter:
-        """What paints insides of mouths.
+        """What paints insides of mouths: the package's own painter, or the one that is shipped.
 
         Raises:
             UserError: there is none.
         """
-        from common.own_mouths.painting.painter import shipped_painter
+        from common.own_mouths.painting.painter import painter_of
 
-        return shipped_painter()
+        return painter_of(self.folder)
 
     def refiner(self, folder: Path) -> ModelPackage:
         """The package of ``--refine``, where and in what the model computes."""

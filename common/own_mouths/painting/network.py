@@ -30,6 +30,7 @@ class PainterNetwork(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (48, 96, 128)) -> None:
         super().__init__()
+        self.widths = tuple(widths)
         first, second, third = widths
         self.proj_in = nn.Conv2d(PLANES * _FOLD**2, first, 3, padding=1)
         self.down_blocks = nn.ModuleList([_Residual(first, first), _Residual(second, second)])

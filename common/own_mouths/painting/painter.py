@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from common.own_mouths.frame import FaceAxes
 from common.own_mouths.inside import Opening
 from common.own_mouths.painting.network import PainterNetwork, load_painter
 from common.own_mouths.painting.patch import UNIT, InsidePatch, MouthView, known
-from common.own_mouths.painting.shipped import SHIPPED_PAINTER
+from common.own_mouths.painting.shipped import SHIPPED_PAINTER, painter_folder
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.float32]
@@ -55,6 +56,15 @@ class InsidePainter:
         opacity = patch.lay(mask, size, origin)
         inside = patch.lay(np.ascontiguousarray(255 * made), size, origin)
         return np.asarray(inside, np.float32), np.asarray(opacity, np.float32).clip(0, 1)
+
+
+def painter_of(package: Path) -> InsidePainter:
+    """The painter that a model package is dubbed with (:func:`painter_folder`).
+
+    Raises:
+        UserError: there is none.
+    """
+    return InsidePainter(load_painter(painter_folder(package)))
 
 
 def shipped_painter() -> InsidePainter:
