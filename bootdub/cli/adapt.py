@@ -13,14 +13,14 @@ from bootdub.cli.options import ModelOption, require_folder
 from common.errors import UserError
 
 
-class Part(str, Enum):
+class AdaptedPart(str, Enum):
     """What is adapted."""
 
     editor = "editor"
     mouths = "mouths"
 
 
-_MINUTES = {Part.editor: 10.0, Part.mouths: 1.0}
+_MINUTES = {AdaptedPart.editor: 10.0, AdaptedPart.mouths: 1.0}
 
 
 def adapt(
@@ -30,7 +30,7 @@ def adapt(
     work: Annotated[Path, typer.Option(help="Everything that is made; the result is WORK/package.")],
     model: ModelOption = None,
     part: Annotated[
-        Part | None,
+        AdaptedPart | None,
         typer.Option(
             help="editor: a LoRA of the model; mouths: insides of mouths, where own mouths are drawn. "
             "Default: what the package draws with."
@@ -61,8 +61,8 @@ def adapt(
         require_folder(videos, "folder of film")
         folder = model or default_model_path()
         if part is None:
-            part = Part.editor if read_info(folder).renderer == Renderer.editor else Part.mouths
-        if part is Part.editor:
+            part = AdaptedPart.editor if read_info(folder).renderer == Renderer.editor else AdaptedPart.mouths
+        if part is AdaptedPart.editor:
             adaptable(folder)
             words = ["adapt"]
         else:
