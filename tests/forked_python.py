@@ -27,6 +27,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -126,16 +127,24 @@ def _serve(run: int, address: str, script: str) -> None:
 
 
 def _accept(listening: socket.socket, events: selectors.BaseSelector) -> Callable[[str], None] | None:
-    """Read a request and fork; in the fork what it is to run."""
+    """Read a request and fork; in the fork what it is to run. A stand-in may be killed at any time."""
     client, _ = listening.accept()
-    first, ancillary, *_ = client.recvmsg(4, socket.CMSG_SPACE(256 * 4))
     files = array.array("i")
-    for _, _, data in ancillary:
-        files.frombytes(data[: len(data) // 4 * 4])
-    wanted = struct.unpack(">I", first)[0]
-    request = b""
-    while len(request) < wanted:
-        request += client.recv(wanted - len(request))
+    try:
+        first, ancillary, *_ = client.recvmsg(4, socket.CMSG_SPACE(256 * 4))
+        for _, _, data in ancillary:
+            files.frombytes(data[: len(data) // 4 * 4])
+        wanted = struct.unpack(">I", first)[0]
+        request = b""
+        while len(request) < wanted and (piece := client.recv(wanted - len(request))):
+            request += piece
+    except (OSError, struct.error):
+        request, wanted = b"", 1
+    if len(request) < wanted:
+        for file in files:
+            os.close(file)
+        client.close()
+        return None
     words, environment, folder, numbers = json.loads(request)
     pid = os.fork()
     if pid == 0:
@@ -153,13 +162,16 @@ def _accept(listening: socket.socket, events: selectors.BaseSelector) -> Callabl
         return lambda script: _run(script, words, environment, folder)
     for file in files:
         os.close(file)
-    client.sendall(struct.pack(">I", pid))
     ended = os.pidfd_open(pid)
 
     def left() -> None:
         """The stand-in has gone; nothing else is ever sent by it."""
-        events.unregister(client)
-        os.killpg(pid, signal.SIGKILL)
+        if client in events.get_map():
+            events.unregister(client)
+        # The fork may not yet have a group of its own.
+        for kill in (os.kill, os.killpg):
+            with suppress(ProcessLookupError):
+                kill(pid, signal.SIGKILL)
 
     def done() -> None:
         events.unregister(ended)
@@ -167,11 +179,17 @@ def _accept(listening: socket.socket, events: selectors.BaseSelector) -> Callabl
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if client in events.get_map():
             events.unregister(client)
-            client.sendall(struct.pack(">i", code))
+            with suppress(OSError):
+                client.sendall(struct.pack(">i", code))
         client.close()
 
-    events.register(client, selectors.EVENT_READ, left)
     events.register(ended, selectors.EVENT_READ, done)
+    try:
+        client.sendall(struct.pack(">I", pid))
+    except OSError:
+        left()
+    else:
+        events.register(client, selectors.EVENT_READ, left)
     return None
 
 

@@ -66,3 +66,15 @@ def test_signals_reach_the_command(tmp_path: Path, number: signal.Signals) -> No
             return
         time.sleep(0.01)
     raise AssertionError("the command is still there")
+
+
+def test_stand_ins_that_are_killed_at_once_leave_the_server_as_it_was() -> None:
+    """At any time: before the request is whole, before the fork is told, and after."""
+    code = "import time; time.sleep(60)"
+    for number in range(40):
+        process = subprocess.Popen([forked_python(), "-c", code])
+        time.sleep(0.001 * number)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    done = subprocess.run([forked_python(), "-c", "print('here')"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
