@@ -258,6 +258,7 @@ def test_every_option_but_places_makes_another_job(tmp_path: Path, folder: Path)
         path = isinstance(value, str) and "." in value
         keys.append(job_key(replace(plain, **{name: tmp_path / value if path else value}), sound, model))
     keys += [job_key(plain, sound + 1, model), job_key(plain, sound, ["other"])]
+    keys.append(job_key(plain, sound, model, painter=folder))
     os.utime(folder / "v.mp4", (1, 1))
     keys.append(job_key(plain, sound, model))
     assert len(set(keys)) == len(keys)

@@ -14,8 +14,6 @@ import numpy as np
 
 from common.files import fingerprint, sampled_digest
 from common.models.speed import SpeedConfig
-from common.own_mouths.config import Renderer
-from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from stage2_dubber.dub.request import DubRequest
 
 # Fields of a request that change nothing in the pictures.
@@ -24,7 +22,7 @@ _PICTURES = ("contact_sheet", "side_by_side")  # whether and in what form they a
 _PROGRAMS = ("bootdub", "torch", "av", "numpy", "opencv-contrib-python", "mediapipe")
 
 
-def job_key(request: DubRequest, said: np.ndarray, model: Any) -> str:
+def job_key(request: DubRequest, said: np.ndarray, model: Any, painter: Path | None = None) -> str:
     """Fingerprint of all that the pieces of a dub depend on.
 
     Args:
@@ -32,6 +30,7 @@ def job_key(request: DubRequest, said: np.ndarray, model: Any) -> str:
             themselves; of files that are named name, size, date and samples of the content.
         said: (samples,) int16 of the speech; with cues more than the request's own file.
         model: what says which model it is and how it is computed.
+        painter: folder of the painter of insides of mouths, where the job may need one.
 
     Raises:
         UserError: an input cannot be read.
@@ -49,7 +48,8 @@ def job_key(request: DubRequest, said: np.ndarray, model: Any) -> str:
             value = _digest(Path(value))
         asked[item.name] = value
     spoken = hashlib.sha256(np.ascontiguousarray(said).data).hexdigest()
-    return fingerprint([asked, spoken, request.output.suffix.lower(), model, _painter(request), _versions()])
+    paints = None if painter is None else sampled_digest(_files(painter))
+    return fingerprint([asked, spoken, request.output.suffix.lower(), model, paints, _versions()])
 
 
 def model_identity(folder: Path, device: object, dtype: object, speed: SpeedConfig | None) -> list[Any]:
@@ -77,13 +77,6 @@ def faces_key(request: DubRequest, detector: str, options: Mapping[str, Any]) ->
     """
     looks = {name: _digest(Path(x)) if name == "track_file" else x for name, x in options.items()}
     return fingerprint([_digest(request.video), detector, looks, _versions()])
-
-
-def _painter(request: DubRequest) -> str | None:
-    """Of insides of mouths, where the job may need one."""
-    if request.renderer is Renderer.editor or not request.own_mouths.paint:
-        return None
-    return sampled_digest(_files(SHIPPED_PAINTER.folder()))
 
 
 @cache
