@@ -17,7 +17,8 @@ from common.face.types import FaceObservation, landmarks_box
 from common.own_mouths.bank import Bank
 from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
-from common.own_mouths.painting.painter import shipped_painter
+from common.own_mouths.painting.painter import InsidePainter
+from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.own_mouths.renderer import MouthRenderer, build_renderer
@@ -168,7 +169,8 @@ class TestOwnShapes:
         shapes = bank.shapes.copy()
         shapes[:, :3] = gap / LIP_SHAPE_UNIT
         plan = _planned(clip, bank, shapes, apart=1)
-        placer = FramePlacer(clip.heads, bank, plan, PLAIN, painter=shipped_painter() if painted else None)
+        painter = InsidePainter.load(SHIPPED_PAINTER.folder()) if painted else None
+        placer = FramePlacer(clip.heads, bank, plan, PLAIN, painter=painter)
         made = []
         for down in (0, 4):
             flow = np.array([0, -down], np.float32)[:, None, None]

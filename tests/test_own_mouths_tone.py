@@ -10,7 +10,8 @@ from own_mouth_clips import Talker, drawn_talker
 
 from common.face.mouth import LIP_SHAPE_UNIT
 from common.own_mouths.config import OwnMouthsConfig
-from common.own_mouths.painting.painter import InsidePainter, shipped_painter
+from common.own_mouths.painting.painter import InsidePainter
+from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlanner
 from common.own_mouths.tone import Tone
@@ -37,7 +38,7 @@ def _opened_wide(clip: Talker, painter: InsidePainter | None) -> np.ndarray:
 @pytest.mark.parametrize("tint", TINTS.values(), ids=TINTS)
 def test_mouths_of_film_without_colours_have_none(tint: np.ndarray, painted: bool) -> None:
     clip = drawn_talker(np.full(2, 0.02), size=240, scale=110)
-    painter = shipped_painter() if painted else None
+    painter = InsidePainter.load(SHIPPED_PAINTER.folder()) if painted else None
     for film, allowed in ((_tinted(clip, tint), 3.0), (clip, None)):
         made = _opened_wide(film, painter)
         changed = made[(made != film.frames[0]).any(axis=-1)].astype(float)

@@ -26,8 +26,9 @@ from common.own_mouths.frame import FaceAxes
 from common.own_mouths.inside import Opening
 from common.own_mouths.painting.model import MouthPainter
 from common.own_mouths.painting.network import PainterNetwork, load_painter
-from common.own_mouths.painting.painter import InsidePainter, shipped_painter
+from common.own_mouths.painting.painter import InsidePainter
 from common.own_mouths.painting.patch import HEIGHT, PLANES, UNIT, WIDTH, InsidePatch, MouthView, known
+from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlanner
 from common.own_mouths.wanted import calibrated
@@ -273,7 +274,7 @@ class TestTraining:
 def test_a_painter_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOTDUB_MOUTH_PAINTER", str(tmp_path))
     with pytest.raises(UserError, match="BOOTDUB_MOUTH_PAINTER"):
-        shipped_painter()
+        InsidePainter.load(SHIPPED_PAINTER.folder())
 
 
 @pytest.mark.parametrize(

@@ -60,13 +60,13 @@ def adapt(
             raise UserError(f"--minutes is {minutes:g}: give a number above 0.")
         require_folder(videos, "folder of film")
         folder = model or default_model_path()
+        info = read_info(folder)
         if part is None:
-            part = AdaptedPart.editor if read_info(folder).renderer == Renderer.editor else AdaptedPart.mouths
+            part = AdaptedPart.editor if info.renderer is Renderer.editor else AdaptedPart.mouths
         if part is AdaptedPart.editor:
             adaptable(folder)
             words = ["adapt"]
         else:
-            read_info(folder)
             words = ["adapt_mouths", f"--painter={painter_folder(folder)}"]
         words += [
             f"--videos={videos}",

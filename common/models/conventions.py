@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from common.diffusion.windows import WindowRule
@@ -105,25 +105,10 @@ RELEASE = Conventions(
 )
 """Those of the X-Dub release (R)."""
 
-TBDUB_TEACHER = Conventions(
-    CropRule.tbdub,
-    WindowRule.full,
-    NoiseRule.none,
-    seed=42,
-    seams=SeamRule.earlier,
-    colours=ColourRule.lab,
-    pasting=PasteRule.square,
-)
+TBDUB_TEACHER = replace(RELEASE, crops=CropRule.tbdub, seams=SeamRule.earlier, colours=ColourRule.lab)
 """Those of TBDub's teacher."""
 
-TBDUB_STUDENT = Conventions(
-    CropRule.tbdub,
-    WindowRule.pre_rolled,
-    NoiseRule.window,
-    seed=42,
-    seams=SeamRule.earlier,
-    motion=MotionRule.latents,
-    colours=ColourRule.lab,
-    pasting=PasteRule.square,
+TBDUB_STUDENT = replace(
+    TBDUB_TEACHER, windows=WindowRule.pre_rolled, noise=NoiseRule.window, motion=MotionRule.latents
 )
 """Those of TBDub's student."""

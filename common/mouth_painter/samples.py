@@ -51,10 +51,9 @@ class OpenMouths:
 
 @dataclass(frozen=True)
 class CollateMouths:
-    """Collate function: a mouth of each drawn stretch; ``vary``: with the changes of training."""
+    """Collate function: a mouth of each drawn stretch, changed as in training."""
 
     seed: int
-    vary: bool = True
 
     def __call__(self, items: Sequence[tuple[Draw, Sample]]) -> OpenMouths:
         rows = [self._mouth(draw, sample) for draw, sample in items]
@@ -68,8 +67,6 @@ class CollateMouths:
         # Wide mouths are rare, and those that film cannot fill.
         gaps = cache["gaps"].double().clamp(min=0.01).numpy()
         number = int(random.choice(len(gaps), p=gaps / gaps.sum()))
-        if not self.vary:
-            return _told_and_filmed(*_cut(cache, number, np.zeros(2, np.int64), 0.0))
         shift = random.integers(-_SHIFT, _SHIFT + 1, 2)
         moved = random.normal(0, _LANDMARKS * random.random(), (20, 2))
         patch, view = _cut(cache, number, shift, moved)

@@ -21,7 +21,7 @@ from common.own_mouths.inside import Opening, plate_shares
 from common.own_mouths.moments import moments_of
 from common.own_mouths.plan import MouthPlan
 from common.own_mouths.plates import Field, Roi, pulled, shifted, thin_plate, thin_plates
-from common.own_mouths.region import MouthMask, mouth_mask, mouth_region
+from common.own_mouths.region import MouthMask, in_face, mouth_mask, mouth_region
 from common.own_mouths.skin import Aligner, lit, motion_blurred
 
 if TYPE_CHECKING:
@@ -225,11 +225,7 @@ class FramePlacer:
             return picture
         axes = replace(aim.axes, origin=aim.axes.origin + off)
         if self._painter is None:
-            x, y = (
-                plane - np.float32(off @ way / axes.unit)
-                for plane, way in ((aim.mask.x, axes.along), (aim.mask.y, axes.down))
-            )
-            inside, opacity = drawn_inside(x, y, aim.opening, moment.colours)
+            inside, opacity = drawn_inside(*in_face(axes, aim.mask.spot), aim.opening, moment.colours)
         else:
             angles = self._heads.angles[aim.frame]
             seen = moment.tone.of_skin(picture)

@@ -79,7 +79,7 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
     part = _within(region, axes.to_pixels(corners), radius + 2)
     if part is None:
         return None
-    x, y = _in_face(axes, part)
+    x, y = in_face(axes, part)
     aside, height = np.abs(x - np.float32(centre[0])) / np.float32(half), y - np.float32(centre[1])
     height = np.maximum(height / np.float32(-up), height / np.float32(down))
     inside = cv2.pow(aside, _MASK_POWER) + cv2.pow(height, _MASK_POWER) < 1
@@ -126,7 +126,7 @@ def _within(region: Roi, points: Array, margin: int) -> Roi | None:
     return (left, top, right, bottom) if right > left and bottom > top else None
 
 
-def _in_face(axes: FaceAxes, region: Roi) -> tuple[Map, Map]:
+def in_face(axes: FaceAxes, region: Roi) -> tuple[Map, Map]:
     """x and y of every pixel of ``region`` in the face's axes."""
     x = np.arange(region[0], region[2], dtype=np.float32) - np.float32(axes.origin[0])
     y = np.arange(region[1], region[3], dtype=np.float32)[:, None] - np.float32(axes.origin[1])

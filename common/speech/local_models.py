@@ -56,9 +56,7 @@ def load_model(kind: Any, folder: Path, what: str, part: str = "") -> Any:
         )
     except (AttributeError, OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"{folder}: cannot be loaded as a {what} model ({reason.rstrip('.')}); {whole}"
-        ) from error
+        raise UserError(f"{folder}: cannot be loaded as a {what} model ({reason}); {whole}") from error
     missing = sorted(
         name for name in info["missing_keys"] if name.startswith(part) and _TRAINING_ONLY not in name
     )

@@ -19,7 +19,7 @@ from common.own_mouths.config import VERSION, OwnMouthsConfig, Renderer
 from evaluation.manifest import Case
 from evaluation.systems.base import DubbedFile
 from stage2_dubber.dub.compositing.options import Compositing
-from stage2_dubber.dub.compositing.pasting import PASTING
+from stage2_dubber.dub.compositing.pasting import chosen_compositing
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.speaking.options import AudioRole
@@ -47,7 +47,7 @@ class EditorSystem:
         self.device = device
         self.sampling = sampling or SamplingOptions()
         info = read_info(package)
-        self.compositing = compositing or PASTING[info.conventions.pasting]
+        self.compositing = chosen_compositing(compositing, info.conventions)
         self.renderer = renderer or info.renderer
         self.own_mouths = own_mouths or OwnMouthsConfig()
         self.audio_role = audio_role

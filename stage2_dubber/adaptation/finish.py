@@ -7,7 +7,6 @@ which the model hears less: shown a clip, it must not copy the lips instead of l
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from common.files import atomic_dir, require_file
 from common.models.package_info import METADATA_FILE, adapter_file, read_info, write_info
 from common.training.held_out import HEARD, HeldOutLoss
 from common.training.meter import METRICS
-from stage2_dubber.adaptation.command import run_with_folders
+from stage2_dubber.adaptation.command import linked_copy, run_with_folders
 
 LEAST_HEARD = 0.9
 """Of what the model hears without the adapter."""
@@ -94,19 +93,6 @@ def measured(metrics: Path) -> tuple[HeldOutLosses, HeldOutLosses]:
         )
     first, last = found[min(found)], found[max(found)]
     return HeldOutLosses(first["mean"], first[HEARD]), HeldOutLosses(last["mean"], last[HEARD])
-
-
-def linked_copy(folder: Path, output: Path, leave: str) -> None:
-    """All of a folder into another that exists, but what is named ``leave``; hard links where they can be."""
-    ignore = shutil.ignore_patterns(leave)
-    shutil.copytree(folder, output, copy_function=_link, dirs_exist_ok=True, ignore=ignore)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
 
 
 if __name__ == "__main__":

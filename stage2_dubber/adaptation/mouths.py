@@ -18,8 +18,7 @@ from common.files import atomic_dir
 from common.mouth_painter.samples import every_mouth
 from common.own_mouths.painting.network import load_painter
 from common.own_mouths.painting.shipped import PAINTER_FOLDER
-from stage2_dubber.adaptation.command import run_with_folders
-from stage2_dubber.adaptation.finish import linked_copy
+from stage2_dubber.adaptation.command import linked_copy, run_with_folders
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.own_mouths.occluders import REACH
 from common.progress import ProgressCallback
-from stage2_dubber.dub.compositing.options import DEFAULT_COMPOSITING, TELL_CHANGES
+from stage2_dubber.dub.compositing.options import TELL_CHANGES
 from stage2_dubber.dub.dubbed import DubbedFace, DubbedFaces
 from stage2_dubber.dub.job import Composite, composited_frames, first_wanted, source_frames
 from stage2_dubber.dub.outputs import SHEET_COLUMNS, JobOutputs
@@ -106,7 +106,7 @@ def _editor(
     return build(
         Watch(
             advance,
-            (request.compositing or DEFAULT_COMPOSITING) in TELL_CHANGES,
+            request.compositing in TELL_CHANGES,
             # Two editors share one model, which works on one window at a time.
             overlap=False if kept else None,
             kept=lambda name: outputs.work.window(f"{kept}{name}"),
@@ -148,8 +148,8 @@ class _Draw:
     def __call__(self, frames: Iterator[Composite]) -> Iterator[Composite]:
         division, features = self.face.division, self.face.audio_features
         if division.editor is not None and self.editor is not None:
-            assert features is not None
-            video, way = self.outputs.inputs.video, self.request.compositing or DEFAULT_COMPOSITING
+            video, way = self.outputs.inputs.video, self.request.compositing
+            assert features is not None and way is not None, "the pipeline has chosen"
             frames = composited_frames(video, division.editor, self.editor, features, way, self.start, frames)
         if division.renderer is not None:
             crops = self.request.contact_sheet is not None and not self.several

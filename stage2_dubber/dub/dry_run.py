@@ -19,7 +19,7 @@ from common.media.retiming import open_video
 from common.models.package_info import PackageInfo, read_info
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
-from stage2_dubber.dub.compositing.pasting import PASTING
+from stage2_dubber.dub.compositing.pasting import chosen_compositing
 from stage2_dubber.dub.inputs import DubInputs
 from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.length.options import Timing
@@ -93,7 +93,7 @@ def plan_lines(
         f"dtype     {dtype}",
         f"sampler   {sampler}",
         f"crops     {(request.crops or info.conventions.crops).value}",
-        f"pasting   {(request.compositing or PASTING[info.conventions.pasting]).value}",
+        f"pasting   {chosen_compositing(request.compositing, info.conventions).value}",
         f"renderer  {renderer.value}",
         f"speed     {', '.join(f'{name} {value}' for name, value in speed.changes().items()) or 'exact'}",
         f"windows   {frames} model frames{cuts}",

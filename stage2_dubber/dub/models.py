@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from common.models.speed import SpeedConfig
+from common.own_mouths.painting.shipped import painter_folder
 from common.speech.base import SpeechEncoder
 from common.speech.registry import LIP_SHAPES
 from stage2_dubber.dub.deferred import STAGE, DeferredPackage
@@ -63,9 +64,9 @@ class DubModels:
         Raises:
             UserError: there is none.
         """
-        from common.own_mouths.painting.painter import painter_of
+        from common.own_mouths.painting.painter import InsidePainter
 
-        return painter_of(self.folder)
+        return InsidePainter.load(painter_folder(self.folder))
 
     def refiner(self, folder: Path) -> ModelPackage:
         """The package of ``--refine``, where and in what the model computes."""

@@ -21,12 +21,13 @@ from common.memory import give_back_freed
 from common.models.package_info import BASE_PHASE, read_info
 from common.models.speed import SpeedConfig
 from common.own_mouths.config import Renderer
+from common.own_mouths.painting.shipped import painter_folder
 from common.progress import ProgressCallback, say_nothing
 from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from common.speech.registry import LIP_SHAPES
 from common.speech.silence import encode_until
-from stage2_dubber.dub.compositing.pasting import PASTING
+from stage2_dubber.dub.compositing.pasting import chosen_compositing
 from stage2_dubber.dub.deferred import STAGE, DeferredPackage
 from stage2_dubber.dub.device import choose_device, choose_dtype, memory_errors
 from stage2_dubber.dub.drawing import Drawing, draw_faces
@@ -208,7 +209,7 @@ class DubPipeline:
         """
         if self.preset is not None:
             request = self.preset.applied(request)
-        compositing = request.compositing or PASTING[self.info.conventions.pasting]
+        compositing = chosen_compositing(request.compositing, self.info.conventions)
         request = replace(request, compositing=compositing)
         check_joint_options(self._models.folder, self.info, request.sampling)
         check_speaking(request, self._models.folder, self.info)
@@ -227,7 +228,9 @@ class DubPipeline:
 
     def key(self, request: DubRequest, inputs: DubInputs) -> str:
         """What the pieces of a checked job depend on (:func:`stage2_dubber.dub.resume.key.job_key`)."""
-        return job_key(request, inputs.speech.whole(), self._models.identity)
+        paints = request.renderer is not Renderer.editor and request.own_mouths.paint
+        painter = painter_folder(self._models.folder) if paints else None
+        return job_key(request, inputs.speech.whole(), self._models.identity, painter)
 
     def _run(
         self,

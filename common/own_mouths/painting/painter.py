@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from common.arithmetic import one_thread
+from common.files import PathLike
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.inside import Opening
 from common.own_mouths.painting.network import PainterNetwork, load_painter
 from common.own_mouths.painting.patch import UNIT, InsidePatch, MouthView, known
-from common.own_mouths.painting.shipped import SHIPPED_PAINTER, painter_folder
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.float32]
@@ -30,6 +29,15 @@ class InsidePainter:
     """
 
     network: PainterNetwork
+
+    @classmethod
+    def load(cls, folder: PathLike) -> InsidePainter:
+        """The painter in a folder, such as :func:`common.own_mouths.painting.shipped.painter_folder` names.
+
+        Raises:
+            UserError: there is none, or it cannot be loaded.
+        """
+        return cls(load_painter(folder))
 
     def __call__(
         self, picture: Picture, origin: tuple[int, int], axes: FaceAxes, face: Array, angles: Array
@@ -56,21 +64,3 @@ class InsidePainter:
         opacity = patch.lay(mask, size, origin)
         inside = patch.lay(np.ascontiguousarray(255 * made), size, origin)
         return np.asarray(inside, np.float32), np.asarray(opacity, np.float32).clip(0, 1)
-
-
-def painter_of(package: Path) -> InsidePainter:
-    """The painter that a model package is dubbed with (:func:`painter_folder`).
-
-    Raises:
-        UserError: there is none.
-    """
-    return InsidePainter(load_painter(painter_folder(package)))
-
-
-def shipped_painter() -> InsidePainter:
-    """The painter that is installed, or the one that ``BOOTDUB_MOUTH_PAINTER`` names.
-
-    Raises:
-        UserError: there is none.
-    """
-    return InsidePainter(load_painter(SHIPPED_PAINTER.folder()))
