@@ -18,12 +18,16 @@ from common.media.hdr import HdrMetadata
 # Every picture and block with nearly the same quantiser, since likeness to the source is what counts. By
 # themselves encoders give less of it to what moves or is rough, where eyes that see no source miss it.
 _EVEN_X264 = ("qcomp=1", "pbratio=1.15", "mbtree=0", "aq-mode=0", "psy=0")
-# What x264's fast preset lacks most: finer movement, narrower dead zones of the quantiser. With them it takes
-# half of the time of `faster`, which is most of the time of a large picture, for a sixth more bytes.
-_FAST_X264 = ("subme=4", "deadzone-inter=17", "deadzone-intra=10")
+# x264's fast presets with what they lack most: narrower dead zones of the quantiser, and finer movement: half
+# of the time of `faster` for a sixth more bytes. Most time of a dub of large pictures is coding; without
+# bidirectional pictures and CABAC it takes a fifth, for a third to twice as many bytes more.
+_DEAD_ZONES = ("deadzone-inter=17", "deadzone-intra=10")
+_FAST_X264 = ("superfast", ("subme=4", *_DEAD_ZONES))
+_FASTEST_X264 = ("ultrafast", ("8x8dct=1", "partitions=i8x8", "subme=1", *_DEAD_ZONES))
+_LARGE = 1280 * 720
+"""Pixels from which on pictures are large."""
 _EVEN_X265 = ("qcomp=1", "pbratio=1.15", "cutree=0", "aq-mode=0", "psy-rd=0", "psy-rdoq=0")
 _QUALITY = {
-    "libx264": {"preset": "superfast"},
     "libx265": {"preset": "medium", "x265-params": ":".join(("log-level=error", *_EVEN_X265))},
     "libvpx-vp9": {"b": "0", "row-mt": "1", "cpu-used": "4"},
     # With preset 8 camera pictures stay below 50 dB up to twice these bytes.
@@ -75,11 +79,12 @@ class Encoding:
         odd = width % 2 or height % 2
         return "yuv444p" if odd and encoder in ("libx264", "libx265") else "yuv420p"
 
-    def options(self, encoder: str, chroma_left: bool) -> dict[str, str]:
+    def options(self, encoder: str, width: int, height: int, chroma_left: bool) -> dict[str, str]:
         """Options of the encoder.
 
         Args:
             encoder: of :meth:`encoder`.
+            width, height: of the pictures, in pixels.
             chroma_left: whether the source's chroma samples lie at the left edge of their pixels: FFV1 does
                 not say it by itself, the codecs of most sources imply it.
         """
@@ -92,9 +97,8 @@ class Encoding:
             # It takes the upper field for the first otherwise.
             lower_first = ["bff=1"] if self.field_order == BOTTOM_FIRST else []
             numbered = [f"sps-id={self.parameter_set}"] if self.parameter_set else []
-            told["x264-params"] = ":".join(
-                [*_EVEN_X264, *_FAST_X264, *lower_first, *numbered, *_steady_x264()]
-            )
+            told["preset"], fast = _FASTEST_X264 if width * height >= _LARGE else _FAST_X264
+            told["x264-params"] = ":".join([*_EVEN_X264, *fast, *lower_first, *numbered, *_steady_x264()])
         if encoder not in _WITHOUT_CRF:
             told["crf"] = str(self.crf)
         if self.profile is not None:

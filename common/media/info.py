@@ -1,4 +1,4 @@
-"""What a video file holds, found by reading its packets once (no decoding beyond the first frame)."""
+"""What a video file holds, found by reading its packets once (four pictures at most are decoded)."""
 
 from __future__ import annotations
 
@@ -113,6 +113,9 @@ def read_scan(source: Source) -> Scan:
         has_audio = bool(container.streams.audio)
         codec, profile = stream.codec_context.codec.canonical_name, stream.codec_context.profile
         order = field_order(stream.codec_context, first)
+        # Without true times (found[2]) nothing tells where a later picture lies.
+        later = found[3] if found is not None and not found[2] else np.zeros(0, np.int64)
+        grain = max(map(grain_of, [first, *_later_pictures(container, stream, name, later)]))
     if found is None:
         raise UserError(f"The video '{name}' holds no picture that can be shown: give another file.")
     stamps, last_duration, by_order, labels = found
@@ -140,7 +143,7 @@ def read_scan(source: Source) -> Scan:
         profile=profile,
         field_order=order,
         hdr=HdrMetadata.of(first),
-        grain=grain_of(first),
+        grain=grain,
     )
     return Scan(info, stamps, labels, last_duration, by_order, orientation, (first.width, first.height))
 
@@ -190,6 +193,18 @@ def _first_picture(container: InputContainer, stream: VideoStream, name: str) ->
         except FFmpegError as error:
             last_error = reason(error)
     raise UserError(f"The video '{name}' cannot be decoded ({last_error}): it is damaged or has no pictures.")
+
+
+def _later_pictures(
+    container: InputContainer, stream: VideoStream, name: str, labels: np.ndarray
+) -> Iterator[VideoFrame]:
+    """The key pictures before the quarters of a video, if they can be reached: a title is not the film."""
+    for quarter in (1, 2, 3) if len(labels) else ():
+        try:
+            container.seek(int(labels[len(labels) * quarter // 4]), stream=stream)
+            yield _first_picture(container, stream, name)
+        except (FFmpegError, UserError):
+            continue
 
 
 def _some(packets: Iterator[Packet]) -> Iterator[Packet]:

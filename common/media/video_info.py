@@ -34,7 +34,7 @@ class VideoInfo:
         profile: of the codec, as FFmpeg calls it.
         field_order: 0 for whole pictures, else which field is the first (:mod:`common.media.fields`).
         hdr: what HDR pictures say of their mastering; None for others.
-        grain: of the first picture (:mod:`common.media.grain`).
+        grain: the most of four pictures (:mod:`common.media.grain`).
     """
 
     path: str

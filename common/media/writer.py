@@ -173,7 +173,7 @@ class VideoWriter:
             added = container.add_stream(
                 self._codec,
                 rate=self._rate or (self._like.average_rate if self._like else _USUAL_RATE),
-                options=self._encoding.options(self._codec, chroma_left),
+                options=self._encoding.options(self._codec, *self._size, chroma_left),
                 time_base=self._time_base,
             )
         except (FFmpegError, ValueError) as error:
