@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from common.diffusion.options import SamplingOptions
 from common.diffusion.sampler import EulerSampler
 from common.errors import UserError
 from common.media import read_frames
+from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from common.rendered.clips import ClipRequest, make_clips
 from evaluation.command import EvaluationRequest, evaluate_cases, listening_items, plan_lines
 from evaluation.loading import CaseLoader
@@ -216,6 +218,19 @@ def test_one_package_is_compared_with_itself_under_other_options(packages: dict[
     assert other.fingerprint != plain.fingerprint
     named = build_system(f"soft={words[1]}")
     assert (named.name, named.fingerprint) == ("soft", other.fingerprint)
+
+
+def test_another_painter_of_mouths_is_another_system(
+    packages: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"{packages['editor']}?renderer={renderer}" for renderer in ("own-mouths", "editor")]
+    before = [build_system(word).fingerprint for word in words]
+    shutil.copytree(SHIPPED_PAINTER.folder(), tmp_path / "painter")
+    settings = tmp_path / "painter" / "config.json"
+    settings.write_text(settings.read_text() + "\n")
+    monkeypatch.setenv("BOOTDUB_MOUTH_PAINTER", str(tmp_path / "painter"))
+    mouths, editor = (build_system(word).fingerprint for word in words)
+    assert mouths != before[0] and editor == before[1]
 
 
 def test_a_damaged_source_is_a_row_with_an_error_and_the_others_go_on(drawn: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from common.files import fingerprint, sha256_file
 from common.media import SAMPLE_RATE, probe, save_wav
 from common.models.package_info import read_info
 from common.own_mouths.config import VERSION, OwnMouthsConfig, Renderer
+from common.own_mouths.painting.shipped import painter_folder
 from evaluation.manifest import Case
 from evaluation.systems.base import DubbedFile
 from stage2_dubber.dub.compositing.options import Compositing
@@ -66,6 +67,8 @@ class EditorSystem:
             facts["seed"] = self.sampling.seed
         if self.renderer is not Renderer.editor:
             facts["own_mouths"] = [VERSION, asdict(self.own_mouths)]
+            if self.own_mouths.paint:
+                facts["painter"] = package_digest(painter_folder(package))
         self.fingerprint = fingerprint(facts)
         self._pipeline: DubPipeline | None = None
 
