@@ -67,3 +67,19 @@ def test_straight_lines_cost_what_the_head_moves_between() -> None:
     width = float(np.median(np.ptp(head.landmarks[:, :, 0], axis=1)))
     found = media_bench._unsteadiness(head, 2)
     assert found["all"] == pytest.approx(4 / width * 100 * np.sqrt(15 / 31), rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (1280, 720), (1920, 1080), (720, 1280), (1921, 801)], ids=str)
+def test_pictures_of_any_shape_keep_their_proportions(size: tuple[int, int]) -> None:
+    width, height = size
+    image = np.zeros((height, width, 3), np.uint8)
+    side = height // 4
+    image[height // 2 - side : height // 2 + side, width // 2 - side : width // 2 + side] = 255
+    shown = media_bench.fitted(image)
+    assert shown.shape == (1080, 1920, 3) and shown.dtype == np.uint8
+    scale = min(1920 / width, 1080 / height)
+    sides = round((1920 - scale * width) / 2), round((1080 - scale * height) / 2)
+    whole = shown[sides[1] : 1080 - sides[1], sides[0] : 1920 - sides[0], 0]
+    rows, columns = (np.flatnonzero(whole.max(axis=axis) > 200) for axis in (1, 0))
+    assert len(rows) == pytest.approx(len(columns), rel=0.02), "a square stays one"
+    assert len(rows) == pytest.approx(2 * side * scale, rel=0.02)

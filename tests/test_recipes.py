@@ -120,6 +120,46 @@ def test_the_ablation_of_edidubs_options_is_understood_by_its_commands(
     assert [one.get("model.speech_injection") for one in given[:2]] == ["cross_attention", "adain"]
 
 
+def test_the_ablation_on_film_trains_and_measures_all_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clips.csv").touch()
+    words = ["--videos", "clips", "--voice", "voice", "--manifest", str(tmp_path / "clips.csv")]
+    commands = _commands(
+        capsys, "edidub_film", *words, "--work", str(tmp_path), "--processes", "1", "--steps", "7"
+    )
+    trained: dict[str, list[Stage2Config]] = {}
+    for command in commands:
+        if "--config" not in command:
+            continue
+        files = [word for word in command if word.endswith(".yaml")]
+        stage1 = any("stage1_generator." in word for word in command)
+        config = load_config(Stage1Config if stage1 else Stage2Config, files, _words_after(command, files))
+        if not stage1 and "torch.distributed.run" in command:
+            kind, seed = Path(config.train.output).name.split("-")
+            assert config.train.seed == int(seed)
+            trained.setdefault(kind, []).append(config)
+    assert {kind: len(runs) for kind, runs in trained.items()} == dict.fromkeys(
+        ("default", "adain", "units", "landmarks", "random"), 2
+    )
+    alike = {
+        (c.train.max_steps, c.train.learning_rate, c.train.global_batch_size)
+        for runs in trained.values()
+        for c in runs
+    }
+    assert alike == {(7, 1e-3, 8)}
+    assert trained["adain"][0].data.shards == trained["default"][0].data.shards
+    assert trained["landmarks"][0].data.shards != trained["random"][0].data.shards
+    evaluations = [command for command in commands if "evaluate" in command]
+    for seed, command in enumerate(evaluations):
+        systems = [word.removeprefix("--system=") for word in command if word.startswith("--system=")]
+        outputs = [runs[seed].train.output for runs in trained.values()]
+        assert sorted(systems) == sorted(
+            f"{Path(folder).name.split('-')[0]}={folder}/package?audio_scale=1" for folder in outputs
+        )
+    assert len(evaluations) == 2
+
+
 def test_pairs_of_two_languages_and_their_training_are_understood_by_the_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,8 +16,7 @@ from typing import Any
 
 from common.errors import EXIT_CODE, UserError
 from common.files import read_json
-from evaluation.metrics.base import Better
-from evaluation.statistics import compare, estimate
+from evaluation.difference import difference_cell, mean_cell
 
 MEASURES = ("mouth_r", "psnr_mouth_db", "psnr_outside_db", "occluder_psnr_db", "sharpness", "seconds")
 
@@ -40,33 +39,19 @@ def lines(folders: list[Path]) -> list[str]:
     """
     first, *others = ((folder.name, read_clips(folder)) for folder in folders)
     rows = ["| | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
-    means = [_mean([clip[name] for clip in first[1].values()]) for name in MEASURES]
+    means = [mean_cell([clip[name] for clip in first[1].values()]) for name in MEASURES]
     rows.append(f"| {first[0]} | " + " | ".join(means) + " |")
     for name, clips in others:
         if clips.keys() != first[1].keys():
             raise UserError(
                 f"{name} was evaluated on other clips than {first[0]}: evaluate both on the same."
             )
-        cells = [_difference(first[1], clips, measure) for measure in MEASURES]
+        cells = [
+            difference_cell(*([known[clip][measure] for clip in first[1]] for known in (first[1], clips)))
+            for measure in MEASURES
+        ]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return rows
-
-
-def _mean(values: list[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"{estimate(known).mean:.3f}" if known else "-"
-
-
-def _difference(first: Clips, other: Clips, measure: str) -> str:
-    pairs = [(first[clip][measure], other[clip][measure]) for clip in first]
-    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    if not known:
-        return "-"
-    found = estimate([b - a for a, b in known])
-    better = Better.higher if found.mean > 0 else Better.lower
-    tested = compare([b for _, b in known], [a for a, _ in known], better)
-    span = "" if found.interval is None else f" ({found.interval[0]:+.3f} to {found.interval[1]:+.3f})"
-    return f"{found.mean:+.3f}{span} {'' if tested is None else tested.stars}".rstrip()
 
 
 def main(argv: list[str] | None = None) -> int:
