@@ -12,8 +12,10 @@ import av.logging
 import numpy as np
 import pytest
 from dub_clips import BOX, picture, write_speech
-from test_media_table import PatchEditor
+from test_media_table import PatchEditor, tagged_beside
 
+from common.media import probe
+from common.media.colour import ColourTags
 from common.media.gops.coded import CodedVideo
 from common.media.gops.nal import KINDS, NalForm, kind_of, set_number, with_start_codes
 from common.media.gops.plan import Cut, plan_cuts
@@ -195,6 +197,22 @@ def test_what_cannot_be_joined_is_said(
     outputs = rendered(clip, tmp_path / name)
     assert outputs.copied_frames == 0 and words in outputs.not_copied
     assert len(list(decoded(tmp_path / name))) == FRAMES
+
+
+@pytest.mark.parametrize(("kind", "copies"), [("h264", True), ("hevc", False)])
+def test_colours_that_copied_pictures_would_not_tell(tmp_path: Path, kind: str, copies: bool) -> None:
+    """Encoded HEVC pictures tell their colours; beside them those that tell none would look different.
+
+    Decoders of H.264 keep for such pictures what is known of others and of the container.
+    """
+    tags = ColourTags(9, 9, 18, False)
+    clip = tagged_beside(source(tmp_path / "plain.mp4", kind), tmp_path / "clip.mp4", tags)
+    outputs = rendered(clip, tmp_path / "out.mp4")
+    assert bool(outputs.copied_frames) == copies
+    assert ("container tells colours" in outputs.not_copied) != copies
+    assert probe(tmp_path / "out.mp4").colour == tags
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert {int(frame.colorspace) for frame in container.decode(video=0)} == {9}
 
 
 @pytest.mark.parametrize("options", [{"smart_render": False}, {"codec": "hevc"}, {"pix_fmt": "yuv444p"}])

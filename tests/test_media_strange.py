@@ -12,6 +12,7 @@ import soundfile
 from dub_clips import BOX, steady, write_clip, write_speech
 from hypothesis import given
 from hypothesis import strategies as st
+from test_media_table import tagged_beside
 
 from common.errors import UserError
 from common.face.box_backend import BoxDetector
@@ -26,6 +27,7 @@ from common.media import (
     read_frames,
     save_wav,
 )
+from common.media.colour import ColourTags
 from common.media.stamps import increasing, measured_rate, unwrapped
 from common.speech.mel import MelEncoder
 from stage2_dubber.dub.inputs import check_request
@@ -150,6 +152,45 @@ def test_untagged_pictures_are_read_as_players_do(
         yuv.pts = 0
         output.mux([*stream.encode(yuv), *stream.encode(None)])
     assert np.abs(read_frames(path)[0].astype(int) - image).max() <= tolerance
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pix_fmt"),
+    [
+        ("libx265", ".mov", "yuv444p"),
+        ("libx264", ".mp4", "yuv444p"),
+        ("libvpx-vp9", ".mkv", "yuv444p"),
+        ("prores_ks", ".mov", "yuv444p10le"),
+        ("dnxhd", ".mov", "yuv422p10le"),
+    ],
+)
+def test_pictures_are_read_by_the_tags_of_their_container(
+    tmp_path: Path, codec: str, suffix: str, pix_fmt: str
+) -> None:
+    """Saturated colours in the matrix that the container alone tells."""
+    image = np.zeros((144, 256, 3), np.uint8)
+    image[:, :128], image[:, 128:] = (200, 30, 40), (30, 60, 200)
+    yuv = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+        format=pix_fmt, dst_colorspace="BT2020", dst_color_range="MPEG"
+    )
+    options = {"profile": "dnxhr_hqx"} if codec == "dnxhd" else {"x265-params": "log-level=error"}
+    options.update({} if codec in ("dnxhd", "prores_ks") else {"crf": "4"})
+    with av.open(str(tmp_path / f"plain{suffix}"), "w") as output:
+        stream = output.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 256, 144, pix_fmt
+        yuv.colorspace = 2
+        for number in range(4):
+            yuv.pts = number
+            output.mux(stream.encode(yuv))
+        output.mux(stream.encode(None))
+    path, tags = tmp_path / f"tagged{suffix}", ColourTags(9, 9, 14, False)
+    tagged_beside(tmp_path / f"plain{suffix}", path, tags)
+    with VideoReader(path, samples=True) as reader:
+        assert reader.info.colour.matrix == 9
+        frame = next(iter(reader))
+    flat = np.abs(frame.image.astype(int) - image)[:, np.r_[:112, 144:256]]
+    assert flat.max() <= 8, "BT.601 and BT.709 are off by 14 and more"
+    assert frame.samples is not None and int(frame.samples.colorspace) == 9
 
 
 def test_samples_that_are_no_numbers_are_refused_before_any_work(tmp_path: Path) -> None:

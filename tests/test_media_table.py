@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class Medium:
     start: int = 0  # ticks
     lossless: bool = False
     aspect: Fraction = Fraction(1)
+    beside: bool = False  # the container has the tags, the coded pictures none
 
     def __str__(self) -> str:
         words = [self.encoder, self.pix_fmt, str(self.rate), self.sound, self.suffix + (self.output or "")]
@@ -95,6 +96,23 @@ MEDIA = [
     Medium("ffv1", ".mkv", "yuv444p12le", tags=PQ, lossless=True),
     Medium("ffv1", ".mkv", "yuva420p", rate=None, lossless=True),
     Medium("ffv1", ".mkv", "yuv422p", order=BOTTOM_FIRST, lossless=True),
+    Medium("libx264", ".mov", tags=HLG, beside=True),
+    Medium("libx264", ".mkv", tags=BT601, beside=True),
+    Medium("libx265", ".mov", "yuv420p10le", tags=HLG, beside=True),
+    Medium("libx265", ".mp4", "yuv420p10le", tags=PQ, beside=True),
+    Medium("libx265", ".mkv", tags=BT601, beside=True),
+    Medium("libx265", ".mp4", tags=FULL, beside=True),
+    Medium("libvpx-vp9", ".mkv", tags=PQ, beside=True),
+    Medium("libvpx-vp9", ".webm", tags=HLG, beside=True, sound="libopus"),
+    Medium("libsvtav1", ".mkv", "yuv420p10le", tags=PQ, beside=True),
+    Medium("libsvtav1", ".mp4", tags=BT601, beside=True),
+    Medium("prores_ks", ".mov", "yuv422p10le", beside=True),
+    Medium("prores_ks", ".mov", "yuv444p10le", tags=HLG, beside=True),
+    Medium("prores_ks", ".mov", "yuva444p10le", tags=BT601, beside=True),
+    Medium("prores_ks", ".mkv", "yuv422p10le", tags=PQ, beside=True),
+    Medium("dnxhd", ".mov", "yuv422p10le", size=(256, 144), tags=PQ, beside=True),
+    Medium("ffv1", ".mkv", "yuv422p10le", tags=HLG, beside=True, lossless=True),
+    Medium("libx265", ".mov", tags=HLG, beside=True, output=".mkv", lossless=True),
     Medium("libx264", ".mp4", rate=NTSC, output=".mkv", lossless=True, sound="pcm_f32le"),
     Medium("mpeg2video", ".mkv", output=".mp4", codec="h264", sound="ac3", tags=BT601),
     Medium("mpeg4", ".avi", output=".mp4", codec="h264", sound="libmp3lame", tags=UNTAGGED),
@@ -135,6 +153,9 @@ def painted(medium: Medium, number: int) -> av.VideoFrame:
 
 def write_medium(path: Path, medium: Medium) -> Path:
     """The source, without sound."""
+    if medium.beside:
+        plain = write_medium(path.with_stem("plain"), replace(medium, tags=UNTAGGED, beside=False))
+        return tagged_beside(plain, path, medium.tags)
     base = Fraction(1, 1000) if medium.rate is None else 1 / Fraction(medium.rate)
     lengths = np.random.default_rng(1).integers(17, 80, FRAMES)
     stamps = np.cumsum(lengths) - lengths[0] if medium.rate is None else np.arange(FRAMES)
@@ -167,6 +188,21 @@ def write_medium(path: Path, medium: Medium) -> Path:
         output.mux(stream.encode(None))
     if placed:
         set_pixel_aspect(path, *medium.size, medium.aspect)
+    return path
+
+
+def tagged_beside(plain: Path, path: Path, tags: ColourTags) -> Path:
+    """A copy whose container has these tags; the coded pictures stay as they are."""
+    with av.open(str(plain)) as source, av.open(str(path), "w") as output:
+        given = source.streams.video[0]
+        stream = output.add_stream_from_template(given, opaque=True)
+        if path.suffix == plain.suffix == ".mov":
+            stream.codec_context.codec_tag = given.codec_context.codec_tag
+        tags.apply(stream.codec_context)
+        for packet in source.demux(given):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
     return path
 
 
@@ -245,6 +281,8 @@ def test_all_but_the_edit_stays(tmp_path: Path, medium: Medium) -> None:
     assert after.codec == wanted
     assert after.frame_count == before.frame_count == FRAMES
     assert (after.width, after.height) == (before.width, before.height)
+    if medium.beside:
+        assert replace(before.colour, full_range=bool(before.colour.full_range)) == medium.tags
     assert after.colour.matrix == before.colour.matrix
     assert after.colour.primaries == before.colour.primaries
     assert after.colour.transfer == before.colour.transfer

@@ -59,12 +59,33 @@ class ColourTags:
     full_range: bool | None = None
 
     @classmethod
-    def of(cls, context: VideoCodecContext) -> ColourTags:
-        """The tags of an opened video stream."""
-        tagged = {int(ColorRange.JPEG): True, int(ColorRange.MPEG): False}.get(int(context.color_range))
-        if context.pix_fmt is not None and context.pix_fmt.startswith("yuvj"):
+    def of(cls, source: VideoCodecContext | VideoFrame) -> ColourTags:
+        """The tags of a decoded picture, or of an opened video stream.
+
+        A stream's are those of its container before anything is decoded; then what its pictures say takes
+        their place, with some codecs (HEVC, ProRes, VP9) also where they say nothing.
+        """
+        tagged = {int(ColorRange.JPEG): True, int(ColorRange.MPEG): False}.get(int(source.color_range))
+        pix_fmt = source.format.name if isinstance(source, VideoFrame) else source.pix_fmt
+        if pix_fmt is not None and pix_fmt.startswith("yuvj"):
             tagged = True
-        return cls(int(context.colorspace), int(context.color_primaries), int(context.color_trc), tagged)
+        return cls(int(source.colorspace), int(source.color_primaries), int(source.color_trc), tagged)
+
+    def completed(self, other: ColourTags) -> ColourTags:
+        """The same, with what ``other`` says of the properties that are not specified here."""
+        matrix, primaries, transfer = (
+            theirs if own == UNSPECIFIED else own
+            for own, theirs in (
+                (self.matrix, other.matrix),
+                (self.primaries, other.primaries),
+                (self.transfer, other.transfer),
+            )
+        )
+        full_range = self.full_range
+        # Decoders say limited of pictures that say nothing: what else a file says holds for such.
+        if full_range is None or (other.full_range and self == ColourTags(full_range=False)):
+            full_range = other.full_range
+        return ColourTags(matrix, primaries, transfer, full_range)
 
     def for_yuv(self) -> ColourTags:
         """The same, where they suit YUV; BT.709 for what came from RGB (matrix 0) or an unknown matrix."""

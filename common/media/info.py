@@ -57,6 +57,7 @@ class Scan:
         by_order: packets carry no true times of showing (AVI, raw streams): the k-th picture that the
             decoder gives belongs to ``stamps[k]``, whatever it is labelled with.
         orientation, stored_size: how the decoded pictures lie and their (width, height).
+        colour_beside: whether colour tags stand in the container alone, and not in the pictures.
     """
 
     info: VideoInfo
@@ -66,6 +67,7 @@ class Scan:
     by_order: bool
     orientation: Orientation
     stored_size: tuple[int, int]
+    colour_beside: bool = False
 
 
 def scan(source: Source) -> Scan:
@@ -106,9 +108,11 @@ def read_scan(source: Source) -> Scan:
         limits().require_seconds(lasting, "video", name)
     with open_source(source, "video") as container:
         stream = video_stream(container, name)
+        of_container = ColourTags.of(stream.codec_context)
         first = _first_picture(container, stream, name)
         orientation = Orientation.of(first)
-        colour = ColourTags.of(stream.codec_context)
+        of_stream = ColourTags.of(stream.codec_context)
+        colour = of_stream.completed(of_container).completed(ColourTags.of(first))
         pixel_aspect = Fraction(stream.sample_aspect_ratio or 1)
         has_audio = bool(container.streams.audio)
         codec, profile = stream.codec_context.codec.canonical_name, stream.codec_context.profile
@@ -145,7 +149,8 @@ def read_scan(source: Source) -> Scan:
         hdr=HdrMetadata.of(first),
         grain=grain,
     )
-    return Scan(info, stamps, labels, last_duration, by_order, orientation, (first.width, first.height))
+    size, beside = (first.width, first.height), colour != of_stream
+    return Scan(info, stamps, labels, last_duration, by_order, orientation, size, beside)
 
 
 def probe(source: Source) -> VideoInfo:

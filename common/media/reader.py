@@ -180,6 +180,8 @@ class _Decoding:
             yield from _decode(decoder, None)
 
     def _upright(self, to_rgb: ToRGB, picture: VideoFrame) -> np.ndarray:
+        # Decoders do not give pictures the tags that the container alone has.
+        self._scan.info.colour.apply(picture)
         return self._scan.orientation.apply(to_rgb(picture))
 
     def _frame(self, index: int, image: np.ndarray, picture: VideoFrame) -> Frame:

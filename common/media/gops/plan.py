@@ -115,6 +115,8 @@ def _obstacle(found: Scan) -> str:
         return "its pictures are stored turned"
     if found.info.interlaced:
         return "it is interlaced"
+    if found.colour_beside:
+        return "its container tells colours of which its pictures say nothing"
     if found.by_order:
         return "its packets do not say when they are shown"
     if found.info.hdr is not None and found.info.hdr.dynamic:
