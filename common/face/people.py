@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from common.face.jumps import repair
 from common.face.looks import Looks, looks_apart
 from common.face.pose import fit_pose
 from common.face.rows import Rows
@@ -261,15 +262,11 @@ class _Growing:
         return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
 
     def finish(self, person: int) -> FaceStretch:
-        """What was seen of it, which this lets go of."""
-        return FaceStretch(
-            self.shot,
-            np.asarray(self.frames, np.int64),
-            self.landmarks.take(),
-            self.boxes.take(),
-            np.asarray(self.measured, bool),
-            person,
-        )
+        """What was seen of it, which this lets go of; landmarks that the detector has lost are mended."""
+        frames = np.asarray(self.frames, np.int64)
+        landmarks, boxes = self.landmarks.take(), self.boxes.take()
+        repair(landmarks, boxes, frames)
+        return FaceStretch(self.shot, frames, landmarks, boxes, np.asarray(self.measured, bool), person)
 
 
 def _last_area(face: _Growing) -> float:

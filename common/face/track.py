@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from common.errors import UserError
+from common.face.jumps import repair
 from common.face.types import FaceDetector, FaceObservation, FloatArray, ImageArray, box_area, box_iou
 from common.files import PathLike, atomic_path, require_file
 from common.shots import with_cuts
@@ -154,8 +155,9 @@ def track_face(
     (overlap, nearness, size; identity where the detector gives it) is taken, and no other for as long as the
     person has been lost for at most ``max_gap`` frames: one missed detection does not make another person
     the one that is followed. After a longer absence the person is sought anew: by identity where known, else
-    the largest face; so they are at a hard cut. Gaps of at most ``max_gap`` frames within a shot are filled
-    by linear interpolation; longer ones stay absent.
+    the largest face; so they are at a hard cut. Landmarks that the detector has lost for a frame or two are
+    mended (:mod:`common.face.jumps`). Gaps of at most ``max_gap`` frames within a shot are filled by linear
+    interpolation; longer ones stay absent.
 
     Args:
         images: (H, W, 3) uint8 RGB frames of one clip, all of one size.
@@ -186,6 +188,11 @@ def track_face(
     track = FaceTrack(
         np.arange(count, dtype=np.int64), all_landmarks, all_boxes, present, np.asarray(shots, np.int64)
     )
+    for number in range(shot + 1):
+        seen_in = np.flatnonzero(track.present & (track.shots == number))
+        values = all_landmarks[seen_in], all_boxes[seen_in]
+        repair(*values, seen_in)
+        all_landmarks[seen_in], all_boxes[seen_in] = values
     fill_gaps(track, max_gap)
     return track
 

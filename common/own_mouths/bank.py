@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.face.jumps import jumps
 from common.face.layout import CHIN, RIGID_UPPER
 from common.face.mouth import mouth_opening
 from common.face.pose import HeadPose, fit_pose
@@ -100,6 +101,12 @@ class Bank:
         moved = head_motion(self.heads.landmarks)
         moved[~self.follows] = 0.0
         return moved
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """(M,) moments whose landmarks the detector has lost (:mod:`common.face.jumps`)."""
+        runs = np.split(np.arange(len(self)), np.flatnonzero(~self.follows)[1:])
+        return np.concatenate([jumps(self.heads.landmarks[run], self.frames[run]) for run in runs])
 
     def limited(self, chosen: NDArray) -> Bank:
         """The bank with only the ``chosen`` moments (indices or mask)."""

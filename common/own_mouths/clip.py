@@ -27,7 +27,7 @@ class ClipMouths:
     """The mouths of a clip.
 
     Attributes:
-        bank: moments, none of them covered.
+        bank: moments, none of them covered, with landmarks that can be trusted.
         sharpness: of its frames, as :attr:`common.own_mouths.bank.Bank.sharpness`.
         occluders: what lies before the face; None where they were not looked for or cannot be found.
         guessed: frames whose landmarks were not measured.
@@ -91,14 +91,14 @@ class MouthCollector:
         bank = self._builder.finish()
         if bank is None:
             return None
-        occluders = None
+        occluders, free = None, ~bank.lost
         if self._watch is not None:
             occluders = self._watch.finish()
             if occluders.none:
                 occluders = None
             else:
-                free = free_moments(occluders, bank.frames, faces, bank.heads.landmarks)
-                bank = bank if free.all() else bank.limited(free)
+                free &= free_moments(occluders, bank.frames, faces, bank.heads.landmarks)
+        bank = bank if free.all() else bank.limited(free)
         if len(bank) < LEAST_MOMENTS:
             return None
         return ClipMouths(bank, sharpness, occluders, frozenset(self._guessed), self._builder.shots)
