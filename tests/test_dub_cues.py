@@ -23,7 +23,7 @@ from stage2_dubber.dub import outputs
 from stage2_dubber.dub.faces import follow
 from stage2_dubber.dub.faces.cues import cued_speech, read_cues, spoken_cues
 from stage2_dubber.dub.inputs import check_request
-from stage2_dubber.dub.job import Composite
+from stage2_dubber.dub.job import Composite, plan_followed
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.result import DubResult
@@ -91,6 +91,32 @@ def test_each_face_is_dubbed_within_its_cues_only(tmp_path: Path, monkeypatch: p
     late = table(tmp_path, "3,4,1,")
     with pytest.raises(UserError, match=r"a cue at 3 s, but the video ends at 0\.96 s"):
         check_request(DubRequest(clip, tmp_path / "a.wav", tmp_path / "o.mkv", cues=late))
+
+
+def test_a_cue_is_dubbed_however_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clip = write_clip(tmp_path / "clip.mkv", steady(24, 25), lossless=True)
+    script = Script([[wider(5, 60), seen(75, 40)]] * 24)
+    monkeypatch.setattr(follow, "build_detector", lambda *_, **__: script)
+    cues = table(tmp_path, "0,0.2,1,", "0.4,0.44,1,", '0.48,0.6,"85,40",')
+    request = DubRequest(clip, tmp_path / "a.wav", tmp_path / "o.mkv", cues=cues)
+    face = follow.follow_face(request, lambda *_: None, inputs=check_request(request))
+    (other,) = face.beside
+    runs = [[s.source for s in plan_followed(clip, one, 1.45, 25.0).segments] for one in (face, other)]
+    assert runs == [[range(5), range(10, 11)], [range(12, 15)]]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0.41,0.43,1,", r"cues\.csv' from 0\.41 to 0\.43 s is so short that no frame begins in it"),
+        ('0.4,0.6,"20,400",', "The place 20,400 of a face lies outside the picture of 160x120 pixels"),
+    ],
+)
+def test_what_no_frame_and_no_picture_holds_is_refused_before_the_work(tmp_path: Path, line: str, words: str):
+    clip = write_clip(tmp_path / "clip.mkv", steady(24, 25), lossless=True)
+    cues = table(tmp_path, "0,0.2,1,", line)
+    with pytest.raises(UserError, match=words):
+        check_request(DubRequest(clip, tmp_path / "a.wav", tmp_path / "o.mkv", cues=cues))
 
 
 def test_two_names_of_one_face_do_not_speak_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

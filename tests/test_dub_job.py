@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -21,8 +23,10 @@ from stage2_dubber.dub.editing.edit import Edit
 from stage2_dubber.dub.faces.follow import follow_face
 from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import Composite, FacePlan, composited_frames, plan_face, plan_followed
+from stage2_dubber.dub.length.options import Timing
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.timeline import Timeline
+from stage2_dubber.dub.untouched import Reason
 
 FEATURES = np.zeros((1, 4), np.float32)
 
@@ -263,6 +267,48 @@ def test_a_face_that_only_flashes_by_is_an_error(tmp_path: Path) -> None:
         plan_face(_request(tmp_path, video, box=None, track=track), 1.45, 25.0, _silent)
 
 
+@pytest.mark.parametrize(
+    ("rate", "start", "end", "frames"),
+    [(25, 0.4, 0.6, range(10, 15)), (25, 0.4, 0.44, range(10, 11)), (50, 0.44, 0.46, range(22, 23))],
+)
+def test_a_part_is_dubbed_however_short(
+    tmp_path: Path, rate: int, start: float, end: float, frames: range
+) -> None:
+    """Also one frame that falls between two of the model's."""
+    good = _good(tmp_path) | {"video": write_clip(tmp_path / "v.mkv", steady(40, rate), lossless=True)}
+    request = DubRequest(**good, timing=Timing(start=start, end=end))
+    face = follow_face(request, _silent, inputs=check_request(request))
+    plan = plan_followed(request.video, face, 1.45, 25.0)
+    done = _run(request.video, plan, MarkingEditor(), Compositing.whole_crop)
+    assert [item.frame.index for item in done if item.position is not None] == list(frames)
+    changed = [item.frame.index for item in done if (item.image != item.frame.image).any()]
+    assert changed == list(frames)
+
+
+def test_what_is_seen_too_shortly_does_not_depend_on_the_part(tmp_path: Path) -> None:
+    """A face that stays is dubbed to the part's edge; one that is there for a moment only is not."""
+    boxes: list[list[float] | None] = [None] * 100
+    boxes[:23], boxes[40:45], boxes[60:] = [list(BOX)] * 23, [list(BOX)] * 5, [list(BOX)] * 40
+    track = tmp_path / "track.json"
+    track.write_text(json.dumps({"boxes": boxes}))
+    good = _good(tmp_path, 2.0) | {"video": write_clip(tmp_path / "w.mp4", steady(100, 25))}
+    request = DubRequest(**(good | {"box": None}), track=track, timing=Timing(start=0.8, end=2.48))
+    plan = plan_followed(
+        request.video, follow_face(request, _silent, inputs=check_request(request)), 1.45, 25.0
+    )
+    assert [segment.source for segment in plan.segments] == [range(20, 23), range(60, 62)]
+    assert [(u.first, u.last) for u in plan.untouched if u.reason is Reason.short] == [(40, 44)]
+    absent = replace(request, timing=Timing(start=1.0, end=1.4))
+    with pytest.raises(UserError, match="No face is in view between --start and --end"):
+        plan_followed(request.video, follow_face(absent, _silent, inputs=check_request(absent)), 1.45, 25.0)
+
+
+def test_a_part_without_a_frame_is_refused_before_the_work(tmp_path: Path) -> None:
+    request = DubRequest(**_good(tmp_path), timing=Timing(start=0.41, end=0.43))
+    with pytest.raises(UserError, match=r"from 0\.41 to 0\.43 s is so short that no frame begins in it"):
+        check_request(request)
+
+
 def test_a_clip_shorter_than_the_minimum_is_taken_whole(tmp_path: Path) -> None:
     video = write_clip(tmp_path / "v.mp4", steady(3, 25))
     plan = plan_face(_request(tmp_path, video), 1.45, 25.0, _silent)
@@ -328,14 +374,21 @@ def test_segments_share_no_model_frame_and_give_every_source_frame_one(
     timeline = Timeline.of(times, 25.0)
     a, b = sorted(min(cut, len(times)) for cut in cuts)
     runs = [slice(start, stop) for start, stop in ((0, a), (a, b), (b, len(times))) if stop > start]
-    segments = timeline.segments(runs, 1)
+    segments = timeline.segments(runs)
     used = [moment for segment in segments for moment in segment.model]
     assert used == sorted(set(used))
     for segment in segments:
         taken = [timeline.model_frame(segment, frame) for frame in segment.source]
         assert all(moment in segment.model for moment in taken)
         assert taken == sorted(taken)
-        assert all(int(timeline.shown[moment]) in segment.source for moment in segment.model)
+        seen = [timeline.source_frame(segment, moment) for moment in segment.model]
+        assert set(seen) <= set(segment.source) and seen == sorted(seen)
+        if len(segment.model) > 1:
+            assert seen == timeline.shown[segment.model].tolist()
+    alone = [timeline.segments([run]) for run in runs]
+    assert [[segment.source for segment in found] for found in alone] == [
+        [range(r.start, r.stop)] for r in runs
+    ]
 
 
 def _good(tmp_path: Path, seconds: float = 0.8) -> dict:

@@ -211,6 +211,14 @@ def test_the_speech_alone_is_heard_where_it_is_wanted(dub, folder: Path) -> None
     assert [data for _, data in delivered] == [data for _, data in given][: len(delivered)]
 
 
+@pytest.mark.parametrize("end", [0.64, 5.0])
+def test_a_part_that_reaches_the_end_takes_all_options_of_parts(dub, folder: Path, end: float) -> None:
+    """One setting for all clips of a list fits short ones, too."""
+    result = dub("long.wav", "sounding.mkv", end=end, outside="silence")
+    assert result.dubbed_frames == FRAMES
+    assert _packets(result.output)[0] == _packets(folder / "long.wav")[0]
+
+
 @pytest.mark.parametrize(
     ("name", "offset"), [("o.mkv", 0.2), ("o.mkv", -0.2), ("o.mp4", 0.2), ("o.mp4", -0.2)]
 )

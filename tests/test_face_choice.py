@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from dub_clips import steady, write_clip
+from dub_clips import steady, write_clip, write_speech
 from test_shots import CASES, Script, film, seen
 
 from common.errors import UserError
-from common.face import FaceObservation, build_detector
-from common.face.faces_file import read_boxes, write_faces
+from common.face import FaceObservation, FaceTrack, build_detector
+from common.face.faces_file import read_listed_faces, write_faces
 from common.face.people import Faces, track_faces
+from common.face.recorded import RecordedDetector
 from common.face.rows import Rows
 from common.media import VideoReader, VideoWriter, load_audio, probe, save_wav
+from stage2_dubber.dub.dubbed import DubbedFace
 from stage2_dubber.dub.faces.choice import FaceChoice
 from stage2_dubber.dub.faces.choose import ChosenFaces, choose_faces
 from stage2_dubber.dub.faces.follow import FollowedFace
@@ -26,6 +29,7 @@ from stage2_dubber.dub.faces.sheet import list_faces
 from stage2_dubber.dub.faces.speaker import shapes_agree, speaking
 from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import plan_followed
+from stage2_dubber.dub.own_mouths import Division
 from stage2_dubber.dub.report import drawn_stretches
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.untouched import Reason, find_untouched, untouched_warning
@@ -140,6 +144,16 @@ class TestChoice:
         with pytest.raises(UserError, match="No face lies at 5,500"):
             self.choose("5,500")
 
+    @pytest.mark.parametrize("place", ["99999,5", "5,121", "-1,5"])
+    def test_a_place_outside_the_picture_is_refused_before_the_search(self, tmp_path: Path, place: str):
+        clip = write_clip(tmp_path / "c.mp4", steady(4, 25))
+        request = DubRequest(clip, write_speech(tmp_path / "a.wav", 0.2), tmp_path / "o.mp4", face=place)
+        for search in (check_request, lambda r: list_faces(r, tmp_path / "f.json", pytest.fail)):
+            with pytest.raises(
+                UserError, match=f"The place {place} of a face lies outside the picture of 160"
+            ):
+                search(request)
+
 
 class TestFacesFile:
     def write(self, path: Path, chosen: tuple[int, ...] = (2,)) -> dict:
@@ -148,7 +162,7 @@ class TestFacesFile:
 
     def test_what_is_to_be_dubbed_comes_back_as_boxes(self, tmp_path: Path):
         self.write(tmp_path / "f.json", (0, 2))
-        boxes = read_boxes(tmp_path / "f.json")
+        boxes = read_listed_faces(tmp_path / "f.json").boxes
         faces = two_shots()
         np.testing.assert_allclose(boxes[:12], faces.stretches[0].boxes, atol=0.06)
         np.testing.assert_allclose(boxes[12:], faces.stretches[2].boxes, atol=0.06)
@@ -159,7 +173,7 @@ class TestFacesFile:
         content = self.write(tmp_path / "f.json")
         content["faces"][2]["boxes"] = {"12": [0, 0, 10, 10], "22": [10, 0, 20, 10]}
         (tmp_path / "f.json").write_text(json.dumps(content))
-        boxes = read_boxes(tmp_path / "f.json")
+        boxes = read_listed_faces(tmp_path / "f.json").boxes
         assert np.isnan(boxes[:12]).all()
         assert boxes[12:, 0].tolist() == [*range(11), 10]
 
@@ -172,6 +186,8 @@ class TestFacesFile:
             (lambda c: c["faces"][2].update(boxes={"12": [5, 5, 1, 9]}), "must give 'boxes'"),
             (lambda c: c["faces"][2].update(boxes={"x": [1, 1, 2, 2]}), "must give 'boxes'"),
             (lambda c: c["faces"][2].update(boxes=[]), "must give 'boxes'"),
+            (lambda c: c["faces"][2].update(id=0), "entry 3 of 'faces', must give 'id', a number from 1"),
+            (lambda c: c["faces"][2].update(id="2"), "entry 3 of 'faces', must give 'id', a number from 1"),
             (lambda c: c["faces"].append(7), "entry 4 of 'faces', is no object"),
             (lambda c: c.update(frames="many"), "must give 'frames'"),
         ],
@@ -181,8 +197,38 @@ class TestFacesFile:
         change(content)
         (tmp_path / "f.json").write_text(json.dumps(content))
         with pytest.raises(UserError, match=message) as error:
-            read_boxes(tmp_path / "f.json")
+            read_listed_faces(tmp_path / "f.json")
         assert str(tmp_path / "f.json") in str(error.value)
+
+    @pytest.mark.parametrize("numbers", [(2, 1), (7, 7), (3, None), (None, None)])
+    def test_who_is_who_is_what_the_file_says(self, tmp_path: Path, numbers: tuple[int | None, int | None]):
+        """Also in the record that an interrupted job goes on from."""
+        content = self.write(tmp_path / "f.json", (0, 2))
+        for entry, number in zip((content["faces"][0], content["faces"][2]), numbers, strict=True):
+            del entry["id"]
+            entry.update({} if number is None else {"id": number})
+        (tmp_path / "f.json").write_text(json.dumps(content))
+        unused = max(1, *filter(None, numbers)) + 1 if any(numbers) else 2  # who is not dubbed is face 1
+        expected = [unused if number is None else number for number in numbers]
+
+        def detector() -> RecordedDetector:
+            build = partial(build_detector, "box", track_file=str(tmp_path / "f.json"))
+            return RecordedDetector(tmp_path / "seen.safetensors", build)
+
+        looked = detector()
+        first = track_faces(film(24, [12]), looked)
+        looked.save(tmp_path / "seen.safetensors")
+        for faces in (first, track_faces(film(24, [12]), detector())):
+            assert [stretch.person for stretch in faces.stretches] == expected
+
+    def test_two_people_who_follow_each_other_in_one_place_stay_two(self, tmp_path: Path):
+        content = self.write(tmp_path / "f.json", (0,))
+        first = content["faces"][0]
+        content["faces"] = [first | {"last": 5}, first | {"id": 5, "first": 6}]
+        (tmp_path / "f.json").write_text(json.dumps(content))
+        faces = track_faces(film(24, []), build_detector("box", track_file=str(tmp_path / "f.json")))
+        assert [(stretch.person, len(stretch)) for stretch in faces.stretches] == [(1, 6), (5, 6)]
+        assert faces.track((0, 1)).segments() == [slice(0, 6), slice(6, 12)]
 
 
 def test_lips_agree_with_what_they_say_and_with_nothing_else():
@@ -214,16 +260,34 @@ def test_who_drew_what_is_told_stretch_by_stretch():
     times = np.arange(12) / 25
     shares = {0: 1.0, 1: 0.5, 2: 0.0, 3: 0.0}
     drawn = drawn_stretches(
-        [range(4), range(6, 12)], {**shares, **dict.fromkeys(range(6, 12), 1.0)}, times, 0.48
+        [range(4), range(6, 12)], [1, 2], {**shares, **dict.fromkeys(range(6, 12), 1.0)}, times, 0.48
     )
-    assert [(d.first, d.last, d.renderer) for d in drawn] == [
-        (0, 0, "own-mouths"),
-        (1, 1, "passage"),
-        (2, 3, "editor"),
-        (6, 11, "own-mouths"),
+    assert [(d.first, d.last, d.renderer, d.faces) for d in drawn] == [
+        (0, 0, "own-mouths", (1,)),
+        (1, 1, "passage", (1,)),
+        (2, 3, "editor", (1,)),
+        (6, 11, "own-mouths", (2,)),
     ]
     assert drawn[-1].end == 0.48
-    assert [d.renderer for d in drawn_stretches([range(4)], None, times, 0.48)] == ["editor"]
+    assert [d.renderer for d in drawn_stretches([range(4)], [1], None, times, 0.48)] == ["editor"]
+
+
+def test_the_person_of_each_stretch_is_told(tmp_path: Path):
+    """Of two people in turn one is seen at a time, and in a part perhaps only one."""
+    script = Script([[seen(5, 60)]] * 12 + [[wider(60, 40)]] * 12 + [[seen(5, 60)]] * 12)
+    faces = track_faces(film(36, [12, 24]), script)
+    assert [stretch.person for stretch in faces.stretches] == [1, 2, 1]
+    chosen = ChosenFaces((0, 1, 2))
+    clip = write_clip(tmp_path / "c.mkv", steady(36, 25), lossless=True)
+
+    def persons(track: FaceTrack) -> list[int]:
+        face = FollowedFace(track, faces, chosen, np.arange(36) / 25, probe(clip))
+        plan = plan_followed(clip, face, 1.45, 25.0)
+        return DubbedFace(face, plan, Division(None, plan, {}), None).persons
+
+    track = faces.track(chosen.stretches)
+    assert persons(track) == [1, 2, 1]
+    assert persons(track.within([range(12, 24)])) == [2]
 
 
 def test_windows_end_at_cuts_and_a_whole_shot_is_dubbed_however_short(tmp_path: Path):

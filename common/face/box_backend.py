@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.face.box_flow import BoxFlow
 from common.face.canonical import face_in_box
-from common.face.faces_file import LARGEST, is_faces_file, read_boxes
+from common.face.faces_file import LARGEST, is_faces_file, read_listed_faces
 from common.face.track import load_arrays
 from common.face.types import FaceObservation, FloatArray, ImageArray, box_iou, landmarks_box
 from common.files import PathLike, read_json, require_file
@@ -65,6 +66,7 @@ class BoxDetector:
         self._flow: BoxFlow | None = None
         self._boxes: FloatArray | None = None
         self._landmarks: FloatArray | None = None
+        self._persons: NDArray[np.int64] | None = None
         self._mesh = _build_mesh() if mesh else None
         self._last: FaceObservation | None = None
         if box is not None:
@@ -73,7 +75,7 @@ class BoxDetector:
         else:
             assert track_file is not None
             self._source = require_file(track_file, "face track")
-            self._boxes, self._landmarks = _read_track(self._source)
+            self._boxes, self._landmarks, self._persons = _read_track(self._source)
 
     def reset(self) -> None:
         """Start again at frame 0."""
@@ -139,7 +141,8 @@ class BoxDetector:
             points = self._landmarks[frame]
             return [FaceObservation(landmarks_box(points), points, 1.0)]
         if self._boxes is not None and np.isfinite(self._boxes[frame]).all():
-            return [self._in_box(image, self._boxes[frame])]
+            seen = self._in_box(image, self._boxes[frame])
+            return [seen if self._persons is None else replace(seen, person=int(self._persons[frame]))]
         return []
 
     def _in_box(self, image: ImageArray, box: FloatArray) -> FaceObservation:
@@ -186,11 +189,13 @@ def _valid_box(box: Any) -> FloatArray:
     return values
 
 
-def _read_track(source: Path) -> tuple[FloatArray | None, FloatArray | None]:
+def _read_track(source: Path) -> tuple[FloatArray | None, FloatArray | None, NDArray[np.int64] | None]:
+    """Boxes, landmarks and numbers of persons, those that the file gives."""
     if source.suffix.lower() == ".json":
         content = read_json(source)
         if is_faces_file(content):
-            return read_boxes(source), None
+            listed = read_listed_faces(source)
+            return listed.boxes, None, listed.persons
         if not isinstance(content, dict):
             raise UserError(
                 f"The face track '{source}' must be an object like {{\"boxes\": [[x0, y0, x1, y1], ...]}}."
@@ -224,7 +229,7 @@ def _read_track(source: Path) -> tuple[FloatArray | None, FloatArray | None]:
             raise UserError(
                 f"The face track '{source}' has an empty box in row {row}: x1 > x0 and y1 > y0 must hold."
             )
-    return boxes, landmarks
+    return boxes, landmarks, None
 
 
 def _rows(value: Any, source: Path, key: str) -> NDArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -19,6 +20,7 @@ LARGEST = 1e6
 """Pixels; a number beyond that is no place in a picture."""
 _MOST_FRAMES = 10_000_000
 """Two days at 60 per second."""
+_MOST_PERSONS = 1_000_000
 
 
 def write_faces(path: PathLike, faces: Faces, size: tuple[int, int], chosen: tuple[int, ...]) -> None:
@@ -52,8 +54,21 @@ def is_faces_file(content: Any) -> bool:
     return isinstance(content, dict) and "faces" in content
 
 
-def read_boxes(path: Path) -> NDArray[np.float32]:
-    """(N, 4) boxes of the face to dub in each frame, NaN where there is none.
+@dataclass(frozen=True)
+class ListedFaces:
+    """The face to dub in each of N frames.
+
+    Attributes:
+        boxes: (N, 4) float32 x0 y0 x1 y1 pixels, NaN where there is none.
+        persons: (N,) int64 number of the person, 0 where there is none.
+    """
+
+    boxes: NDArray[np.float32]
+    persons: NDArray[np.int64]
+
+
+def read_listed_faces(path: Path) -> ListedFaces:
+    """What such a file says; entries without a number share one that no other has.
 
     Raises:
         UserError: it is no such file, or two faces are to be dubbed in one frame.
@@ -66,11 +81,17 @@ def read_boxes(path: Path) -> NDArray[np.float32]:
         raise UserError(
             f"The faces file '{path}' must give 'frames', a number, and 'faces', a list: mend it."
         )
-    boxes = np.full((frames, 4), np.nan, np.float32)
+    boxes, persons = np.full((frames, 4), np.nan, np.float32), np.zeros(frames, np.int64)
+    numbers = [_number(entry) for entry in entries]
+    unused = max(filter(None, numbers), default=0) + 1
     for number, entry in enumerate(entries):
         if isinstance(entry, dict) and entry.get("dub") is False:
             continue
-        part, rows = _entry(entry, frames, f"The faces file '{path}', entry {number + 1} of 'faces',")
+        name = f"The faces file '{path}', entry {number + 1} of 'faces',"
+        part, rows = _entry(entry, frames, name)
+        person = numbers[number]
+        if person is None and "id" in entry:
+            raise UserError(f"{name} must give 'id', a number from 1 to {_MOST_PERSONS}: mend it.")
         taken = np.isfinite(boxes[part]).all(axis=1)
         if taken.any():
             frame = part.start + int(np.argmax(taken))
@@ -78,12 +99,18 @@ def read_boxes(path: Path) -> NDArray[np.float32]:
                 f"The faces file '{path}' has two faces to dub in frame {frame}: "
                 'set "dub" to false in one of them.'
             )
-        boxes[part] = rows
+        boxes[part], persons[part] = rows, person or unused
     if not np.isfinite(boxes).any():
         raise UserError(
             f"The faces file '{path}' says of no face that it is to be dubbed: set \"dub\" to true."
         )
-    return boxes
+    return ListedFaces(boxes, persons)
+
+
+def _number(entry: Any) -> int | None:
+    """The number of an entry's person; None where it gives none that makes sense."""
+    number = entry.get("id") if isinstance(entry, dict) else None
+    return number if _is_count(number) and 1 <= number <= _MOST_PERSONS else None
 
 
 def _entry(entry: Any, frames: int, name: str) -> tuple[slice, NDArray[np.float64]]:

@@ -31,7 +31,7 @@ class FaceStretch:
         landmarks: (n, 68, 3) float32 pixels; none of them in what :meth:`Faces.places` gives.
         boxes: (n, 4) float32 x0 y0 x1 y1 pixels.
         measured: (n,) bool, as :attr:`common.face.types.FaceObservation.measured`.
-        person: number of the person, from 1 on in the order in which they appear.
+        person: number of the person, from 1 on in the order in which they appear, or what the user says.
     """
 
     shot: int
@@ -66,7 +66,7 @@ class Faces:
     Attributes:
         shots: (N,) int64, number of each frame's shot.
         stretches: in the order in which they begin.
-        apart: (P, P) how different persons 1 to P look, from 0.
+        apart: (P, P) how different persons 1 to P look, from 0, where the user does not number them.
         watched: how many frames of each stretch were shown to who watched, and at the end how many others.
         max_gap: frames for which a face may be lost and is still followed.
     """
@@ -188,7 +188,8 @@ def track_faces(
     A face is the one of the frame before that it continues (overlap, nearness, size; identity where the
     detector gives it). It ends at a hard cut and when it has been lost for more than ``max_gap`` frames.
     Persons are found again by the detector's identities where it gives any, else by looks
-    (:mod:`common.face.looks`); two faces that are seen at once are two persons.
+    (:mod:`common.face.looks`); two faces that are seen at once are two persons. Where the user says whose
+    face it is, that is kept.
 
     Args:
         images: (H, W, 3) uint8 RGB frames of one clip, all of one size.
@@ -224,6 +225,7 @@ def track_faces(
             leader.watched += 1
             watch(index, image, leader.observation, shot)
     persons, apart = _persons(everyone)
+    persons = [face.person or person for face, person in zip(everyone, persons, strict=True)]
     stretches = tuple(face.finish(person) for face, person in zip(everyone, persons, strict=True))
     watched = (*(face.watched for face in everyone), 0)
     return Faces(np.asarray(shots, np.int64), stretches, apart, watched, max_gap)
@@ -241,9 +243,11 @@ class _Growing:
     embeddings: list[FloatArray] = field(default_factory=list)
     looks: Looks = field(default_factory=Looks)
     watched: int = 0
+    person: int = 0
 
     def add(self, index: int, image: ImageArray, seen: FaceObservation) -> None:
         self.frames.append(index)
+        self.person = seen.person
         self.landmarks.append(seen.landmarks)
         self.boxes.append(seen.box)
         self.measured.append(seen.measured)
@@ -284,7 +288,8 @@ def _continued(
         identity = old.embedding
         for j, new in enumerate(seen):
             stranger = identity is not None and new.embedding is not None and identity @ new.embedding < 0
-            if continues(old.boxes[-1], new.box) and not stranger:
+            named_apart = old.person != new.person
+            if continues(old.boxes[-1], new.box) and not stranger and not named_apart:
                 costs[i, j] = distance(old.boxes[-1], new.box)
     possible = costs < _NEVER
     rows, columns = possible.nonzero()

@@ -72,6 +72,7 @@ class _Record:
         self._ends = [0]
         self._boxes, self._landmarks = Rows((4,)), Rows((68, 3))
         self._scores, self._measured = Rows((), np.float64), Rows((), np.bool_)
+        self._persons = Rows((), np.int64)
         self._embeddings: list[FloatArray | None] = []
 
     def __len__(self) -> int:
@@ -84,6 +85,7 @@ class _Record:
             self._landmarks.append(face.landmarks)
             self._scores.append(face.score)
             self._measured.append(face.measured)
+            self._persons.append(face.person)
             self._embeddings.append(face.embedding)
         self._ends.append(self._ends[-1] + len(faces))
 
@@ -96,6 +98,7 @@ class _Record:
                 float(self._scores[row]),
                 self._embeddings[row],
                 bool(self._measured[row]),
+                int(self._persons[row]),
             )
             for row in range(self._ends[frame], self._ends[frame + 1])
         ]
@@ -108,6 +111,7 @@ class _Record:
             "landmarks": self._landmarks.take(),
             "scores": self._scores.take(),
             "measured": self._measured.take(),
+            "persons": self._persons.take(),
         }
         if self._embeddings and all(embedding is not None for embedding in self._embeddings):
             arrays["embeddings"] = np.array(self._embeddings)
@@ -127,6 +131,7 @@ class _Record:
                         float(arrays["scores"][number]),
                         None if known is None else known[number],
                         bool(arrays["measured"][number]),
+                        int(arrays["persons"][number]),
                     )
                     for number in range(row, row + count)
                 ]

@@ -57,6 +57,17 @@ class FaceTrack:
             self.frame_indices[part], self.landmarks[part], self.boxes[part], self.present[part], shots
         )
 
+    def within(self, parts: Iterable[range]) -> FaceTrack:
+        """The same with no face outside these ranges of frames."""
+        inside = np.zeros(len(self), bool)
+        for part in parts:
+            inside[part.start : part.stop] = True
+        if inside.all():
+            return self
+        landmarks, boxes = self.landmarks.copy(), self.boxes.copy()
+        landmarks[~inside], boxes[~inside] = np.nan, np.nan
+        return FaceTrack(self.frame_indices, landmarks, boxes, self.present & inside, self.shots)
+
     def segments(self, min_frames: int = 1) -> list[slice]:
         """Runs of frames of one shot with a face, of at least ``min_frames``, in order."""
         shots = np.zeros(len(self), np.int64) if self.shots is None else self.shots

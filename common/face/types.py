@@ -27,6 +27,7 @@ class FaceObservation:
         embedding: identity vector of unit length, or None where the backend has none.
         measured: whether the landmarks were seen in the image; False where they are a neutral face that was
             placed in a box.
+        person: number of the person, where the user says whose face it is; 0: nobody says.
     """
 
     box: FloatArray
@@ -34,6 +35,7 @@ class FaceObservation:
     score: float
     embedding: FloatArray | None = None
     measured: bool = True
+    person: int = 0
 
     def __post_init__(self) -> None:
         if self.box.shape != (4,) or self.landmarks.shape != (NUM_POINTS, 3):

@@ -37,15 +37,20 @@ class DubbedFace:
     audio_features: np.ndarray | None
 
     @property
-    def persons(self) -> tuple[int, ...]:
-        """Its numbers, as in ``bootdub faces``."""
-        stretches = self.followed.faces.stretches
-        return tuple(sorted({stretches[i].person for i in self.followed.chosen.stretches}))
-
-    @property
     def runs(self) -> list[range]:
         """The frames in which it is dubbed."""
         return [segment.source for segment in self.plan.segments]
+
+    @property
+    def persons(self) -> list[int]:
+        """The number of who is dubbed in each of :attr:`runs`, as in ``bootdub faces``."""
+        everyone = self.followed.faces.stretches
+        chosen = [everyone[index] for index in self.followed.chosen.stretches]
+        # As in Faces.track: no run is of two stretches, and of two that meet the first has the frame.
+        return [
+            next(one.person for one in chosen if one.frames[0] <= run.start <= one.frames[-1])
+            for run in self.runs
+        ]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from common.errors import UserError
-from common.media import SAMPLE_RATE, Encoding, VideoInfo, load_samples, probe
+from common.media import SAMPLE_RATE, Encoding, VideoInfo, frame_times, load_samples, probe
 from common.media.following import following
 from common.media.patched import SoundPatch
 from common.media.retiming import RetimedVideo, Retiming, retimed_info
@@ -24,7 +24,7 @@ from common.speech.base import Audio, SilenceRule, SpeechEncoder
 from common.speech.silence import encode_until
 from stage2_dubber.dub.faces.cues import Cue, SpokenCue, cue_sounds, cued_speech, spoken_cues
 from stage2_dubber.dub.length.options import Length, Outside
-from stage2_dubber.dub.length.place import SpeechPlace, speech_place
+from stage2_dubber.dub.length.place import SpeechPlace, require_frames, speech_place
 from stage2_dubber.dub.length.tracks import carried_tracks, made_sound_losses, sound_losses
 from stage2_dubber.dub.length.video import length_warnings, shown_video
 from stage2_dubber.dub.refining.checks import check_refiner
@@ -171,6 +171,7 @@ def check_request(request: DubRequest) -> DubInputs:
         from common.face.box_backend import BoxDetector
 
         BoxDetector(**{**options, "mesh": False}).check(info.width, info.height, info.frame_count)
+    request.face_choice.check(info.width, info.height)
     mixes, rule = request.mixes_cues, request.timing.length
     speaks = request.audio_role is AudioRole.voice
     if request.voice_follows and not info.has_audio:
@@ -181,12 +182,18 @@ def check_request(request: DubRequest) -> DubInputs:
     audio = None if mixes else load_samples(request.audio, SAMPLE_RATE, request.audio_track)
     seconds = info.duration if audio is None or speaks else len(audio) / SAMPLE_RATE
     place = speech_place(request.timing, info.duration, seconds, request.cues is not None, mixes)
+    if place.is_part:
+        end = info.duration if place.end is None else place.end
+        require_frames(frame_times(request.video), place.begin, end, "The part of --start and --end")
     video = shown_video(request.video, rule, place.zero + seconds)
     retiming = video.retiming if isinstance(video, RetimedVideo) else None
     warnings = length_warnings(rule, info, place, seconds, retiming)
     if request.cues is not None:
         cues, warnings = spoken_cues(request.cues, audio, info.duration), []
         samples = np.concatenate([spoken.samples for spoken in cues])
+        for cue in (spoken.cue for spoken in cues):
+            cue.face.check(info.width, info.height)
+            require_frames(frame_times(request.video), cue.start, cue.end, f"The cue of '{request.cues}'")
     else:
         assert audio is not None
         cues, samples = (), place.placed(audio)

@@ -38,7 +38,7 @@ from stage2_dubber.dub.untouched import Untouched, find_untouched, untouched_war
 DUBBING = "dubbing"
 
 MIN_SEGMENT_SECONDS = 0.36
-"""Shorter runs with a face pass through, whole shots excepted: nine model frames, three latent frames."""
+"""Faces that are seen for less by themselves are left alone: nine model frames, three latent frames."""
 
 
 class CropEditor(Protocol):
@@ -133,17 +133,14 @@ def plan_followed(
     """
     track = face.track
     timeline = Timeline.of(face.times, fps)
-    least = round(MIN_SEGMENT_SECONDS * fps)
-    segments = [
-        segment
-        for run in track.segments()
-        for segment in timeline.segments([run], 1 if track.fills_shot(run) else least)
-    ]
+    segments = timeline.segments([run for run in track.segments() if _is_dubbed(run, face, timeline)])
     if not segments:
+        where = " between --start and --end" if face.part is not None else ""
+        where = " within its cues" if face.cues else where
+        stays = f"stays in view for {MIN_SEGMENT_SECONDS} s" if track.present.any() else "is in view"
         raise UserError(
-            f"No face stays in view for {MIN_SEGMENT_SECONDS} s in '{video}'"
-            + (" between --start and --end" if face.part is not None else "")
-            + ": use a clip in which it does, or give its place with --box or --track."
+            f"No face {stays}{where} in '{video}': use a clip in which it does, or give its place "
+            "with --box or --track."
         )
     crops = face_crops(face, crop_scale, rule)
     runs = [segment.source for segment in segments]
@@ -151,6 +148,19 @@ def plan_followed(
     untouched = find_untouched(face.faces, track.present, runs, timeline.times, end, face.part)
     warnings = (*face.chosen.warnings, *untouched_warning(untouched, len(track)))
     return FacePlan(timeline, segments, crops, track, tuple(untouched), warnings)
+
+
+def _is_dubbed(run: slice, face: FollowedFace, timeline: Timeline) -> bool:
+    """Whether a run of frames is dubbed.
+
+    A face that comes and goes within a few frames is not worth a window, and flickers. A whole shot and a
+    part that was asked for are dubbed however short, and so is what they show of a face that stays longer.
+    """
+    if any((part.start, part.stop) == (run.start, run.stop) for part in face.parts):
+        return True
+    stay = next((stay for stay in face.stays if stay.start <= run.start < stay.stop), run)
+    least = min(round(MIN_SEGMENT_SECONDS * timeline.rate), len(timeline.shown))
+    return face.track.fills_shot(stay) or len(timeline.moments(stay)) >= least
 
 
 def face_crops(face: FollowedFace, crop_scale: float, rule: CropRule) -> CropTrack:
@@ -255,7 +265,7 @@ class _Cutter:
         """(S, S, 3) uint8 for every model frame of ``segment``; a frame shown twice is cut once."""
         index, crop = -1, np.zeros(0, np.uint8)
         for moment in segment.model:
-            wanted = int(self._plan.timeline.shown[moment])
+            wanted = self._plan.timeline.source_frame(segment, moment)
             if wanted != index:
                 frame = next(self._frames)
                 while frame.index < wanted:

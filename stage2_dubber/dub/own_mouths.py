@@ -92,7 +92,7 @@ def divide(
             opacity[frame] = min(opacity.get(frame, 0.0), away / (FADE_FRAMES + 1))
     # What is of two runs stays apart even where one follows the other: a cut lies between them.
     parts = [part for run in runs for part in _merged([e for e in edited if e.start in run])]
-    segments = plan.timeline.segments([slice(part.start, part.stop) for part in parts], 1)
+    segments = plan.timeline.segments([slice(part.start, part.stop) for part in parts])
     return Division(renderer, replace(plan, segments=segments) if segments else None, opacity)
 
 

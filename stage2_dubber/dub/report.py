@@ -29,7 +29,7 @@ class Drawn:
         first, last: its frames.
         start, end: seconds on the video's clock.
         renderer: "own-mouths", "editor", or "passage" between the two.
-        faces: the numbers of the face.
+        faces: the number of the face.
     """
 
     first: int
@@ -37,7 +37,7 @@ class Drawn:
     start: float
     end: float
     renderer: str
-    faces: tuple[int, ...] = ()
+    faces: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -132,23 +132,23 @@ def shown_stretches(retiming: Retiming | None) -> list[ShownStretch]:
 
 def drawn_stretches(
     runs: Sequence[range],
+    persons: Sequence[int],
     opacity: Mapping[int, float] | None,
     times: NDArray[np.float64],
     end: float,
-    faces: tuple[int, ...] = (),
 ) -> list[Drawn]:
     """Who draws the frames of ``runs``.
 
     Args:
         runs: frames in which a face is dubbed.
+        persons: the number of the face in each of them.
         opacity: frame -> share of own mouths; None: the editor draws all.
         times: (N,) seconds of the video's frames.
         end: seconds at which the last one ends.
-        faces: numbers of the face.
     """
     ends = np.append(times[1:], end)
     found: list[Drawn] = []
-    for run in runs:
+    for run, person in zip(runs, persons, strict=True):
         for frame in run:
             share = 0.0 if opacity is None else opacity.get(frame, 0.0)
             who = BOTH if 0 < share < 1 else (Renderer.own_mouths if share else Renderer.editor).value
@@ -156,11 +156,11 @@ def drawn_stretches(
             if last and frame > run.start and last.renderer == who:
                 found[-1] = replace(last, last=frame, end=float(ends[frame]))
             else:
-                found.append(Drawn(frame, frame, float(times[frame]), float(ends[frame]), who, faces))
+                found.append(Drawn(frame, frame, float(times[frame]), float(ends[frame]), who, (person,)))
     return found
 
 
 def _drawn(face: DubbedFace) -> list[Drawn]:
     division, info = face.division, face.followed.info
     opacity = None if division.renderer is None else division.opacity
-    return drawn_stretches(face.runs, opacity, face.plan.timeline.times, info.duration, face.persons)
+    return drawn_stretches(face.runs, face.persons, opacity, face.plan.timeline.times, info.duration)

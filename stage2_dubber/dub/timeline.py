@@ -16,8 +16,9 @@ class Segment:
 
     Attributes:
         source: the source frames of the run.
-        model: the frames of model time that show one of them; positions on the grid of the whole clip, so
-            that ``model.start`` is also the first frame of the run on the clock of the speech.
+        model: the frames of model time that show one of them, else the nearest one; positions on the grid of
+            the whole clip, so that ``model.start`` is also the first frame of the run on the clock of the
+            speech.
     """
 
     source: range
@@ -51,20 +52,32 @@ class Timeline:
         """Seconds that the model frames cover."""
         return len(self.shown) / self.rate
 
-    def segments(self, runs: Sequence[slice], min_model_frames: int) -> list[Segment]:
-        """Turn runs of source frames into segments, leaving out those too short for the model.
+    def moments(self, run: slice) -> range:
+        """The model frames that show one of a run of source frames."""
+        first, last = (int(np.searchsorted(self.shown, edge)) for edge in (run.start, run.stop))
+        return range(first, last)
 
-        Isolated runs of a few frames are not worth a window and flicker; they pass through instead. A
-        clip that is itself shorter than the minimum is taken whole.
+    def segments(self, runs: Sequence[slice]) -> list[Segment]:
+        """Turn runs of source frames, in order, into segments.
+
+        A run that falls between two model frames takes the nearest one; where another run has that, the run
+        is left out.
         """
-        minimum = max(1, min(min_model_frames, len(self.shown)))
+        moments = [self.moments(run) for run in runs]
+        taken = {moment for those in moments for moment in those}
         found = []
-        for run in runs:
-            first = int(np.searchsorted(self.shown, run.start))
-            last = int(np.searchsorted(self.shown, run.stop))
-            if last - first >= minimum:
-                found.append(Segment(range(run.start, run.stop), range(first, last)))
+        for run, those in zip(runs, moments, strict=True):
+            nearest = int(self.nearest[run.start])
+            if not those and nearest not in taken:
+                taken.add(nearest)
+                those = range(nearest, nearest + 1)
+            if those:
+                found.append(Segment(range(run.start, run.stop), those))
         return found
+
+    def source_frame(self, segment: Segment, moment: int) -> int:
+        """The frame of ``segment`` that the model sees at a ``moment`` of it."""
+        return min(max(int(self.shown[moment]), segment.source.start), segment.source.stop - 1)
 
     def model_frame(self, segment: Segment, source_frame: int) -> int:
         """The model frame of ``segment`` whose edit ``source_frame`` takes."""

@@ -52,3 +52,16 @@ class FaceChoice:
             f"The face '{text}' is none: give auto, largest, a number of 'bootdub faces', a place x,y in "
             "pixels, or the .json file that 'bootdub faces' has written."
         )
+
+    def check(self, width: int, height: int) -> None:
+        """Compare a place with the picture's size in pixels, before any work.
+
+        Raises:
+            UserError: it lies outside.
+        """
+        x, y = self.point
+        if self.way == "point" and not (0 <= x <= width and 0 <= y <= height):
+            raise UserError(
+                f"The place {x:g},{y:g} of a face lies outside the picture of {width}x{height} pixels: give "
+                "x,y in pixels of the upright picture."
+            )

@@ -25,6 +25,7 @@ from common.progress import ProgressCallback
 from stage2_dubber.dub.faces.choose import ChosenFaces, choose_faces
 from stage2_dubber.dub.faces.cues import Cue, read_cues, require_one_voice
 from stage2_dubber.dub.inputs import DubInputs
+from stage2_dubber.dub.length.place import frames_between
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.resume.folder import JobFolder, folder_of
 from stage2_dubber.dub.resume.key import faces_key
@@ -46,7 +47,10 @@ class FollowedFace:
         info: of the video.
         mouths: what the clip's own mouths look like, where they were collected and there are enough.
         seen: what the detector saw, and its key.
-        part: the frames that are to be dubbed; None: all.
+        part: the frames that are to be dubbed; None: all, or what the cues say.
+        parts: the ranges of frames that were asked for, where not all of the video was.
+        stays: runs of frames in which the face is seen, those outside of the parts included; empty: the
+            track's.
         cues: what it says, where a cue file says who speaks when.
         beside: further faces of such a file, dubbed in the same run; they have what all share, too.
     """
@@ -59,6 +63,8 @@ class FollowedFace:
     mouths: ClipMouths | None = None
     seen: tuple[RecordedDetector, str] | None = None
     part: range | None = None
+    parts: tuple[range, ...] = ()
+    stays: tuple[slice, ...] = ()
     cues: tuple[Cue, ...] = ()
     beside: tuple[FollowedFace, ...] = ()
 
@@ -116,7 +122,7 @@ def follow_face(
         raise no_face(request.video)
     if request.cues is None:
         part = inputs.place.frames(times) if inputs is not None and inputs.place.is_part else None
-        people = [_Person(_choose(request, name, faces), (part or range(len(faces)),))]
+        people = [_Person(_choose(request, name, faces), () if part is None else (part,))]
     else:
         part, people = None, _cued(request.cues, faces, times)
     dubbed = [faces.within([(range(len(faces)), one.chosen.stretches)]) for one in people]
@@ -129,26 +135,26 @@ def follow_face(
         else:
             mouths = [collector.finish()]
     seen_by, places = (detector, key), faces.places()
-    found = [
-        FollowedFace(one.track(of), places, one.chosen, times, info, own, seen_by, part, one.cues)
-        for one, of, own in zip(people, dubbed, mouths, strict=True)
-    ]
+    found = []
+    for one, of, own in zip(people, dubbed, mouths, strict=True):
+        track = of.track(range(len(of.stretches)))
+        stays = tuple(track.segments()) if one.parts else ()
+        track = track.within(one.parts) if one.parts else track
+        found.append(
+            FollowedFace(
+                track, places, one.chosen, times, info, own, seen_by, part, one.parts, stays, one.cues
+            )
+        )
     return replace(found[0], beside=tuple(found[1:]))
 
 
 @dataclass(frozen=True)
 class _Person:
-    """One face that is dubbed, in these frames."""
+    """One face that is dubbed, in these frames; no ``parts``: in all."""
 
     chosen: ChosenFaces
-    parts: tuple[range, ...]
+    parts: tuple[range, ...] = ()
     cues: tuple[Cue, ...] = ()
-
-    def track(self, faces: Faces) -> FaceTrack:
-        """Where it is dubbed; ``faces``: all of it."""
-        everything = range(len(faces.stretches))
-        inside = faces.within([(part, everything) for part in self.parts])
-        return inside.track(range(len(inside.stretches)))
 
 
 def _choose(request: DubRequest, detector: str, faces: Faces) -> ChosenFaces:
@@ -174,11 +180,10 @@ def _cued(path: Path, faces: Faces, times: np.ndarray) -> list[_Person]:
     people = []
     for stretches, cues in named.items():
         require_one_voice(cues, path)
-        ends = [np.searchsorted(times, [cue.start, cue.end]).tolist() for cue in cues]
         parts: list[range] = []
-        for first, last in ends:
-            begins = parts.pop().start if parts and parts[-1].stop == first else first
-            parts.append(range(begins, last))
+        for part in (frames_between(times, cue.start, cue.end) for cue in cues):
+            begins = parts.pop().start if parts and parts[-1].stop == part.start else part.start
+            parts.append(range(begins, part.stop))
         people.append(_Person(ChosenFaces(stretches), tuple(parts), tuple(cues)))
     return people
 

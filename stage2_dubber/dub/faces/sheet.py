@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.face.faces_file import write_faces
 from common.face.people import Faces
 from common.files import require_writable_dir
-from common.media import VideoReader, contact_sheet
+from common.media import VideoReader, contact_sheet, probe
 from common.progress import ProgressCallback
 from stage2_dubber.dub.faces.follow import FollowedFace, follow_face
 from stage2_dubber.dub.request import DubRequest
@@ -60,8 +60,10 @@ def list_faces(
         if path.exists() and not overwrite:
             raise UserError(f"The output '{path}' exists already: give --overwrite to replace it.")
         require_writable_dir(path.parent)
+    info = probe(request.video)
+    request.face_choice.check(info.width, info.height)
     found = follow_face(request, progress)
-    faces, info = found.faces, found.info
+    faces = found.faces
     rows = [(_label(found, person), pictures) for person, pictures in _pictures(request.video, faces).items()]
     contact_sheet(rows, sheet, columns=_COLUMNS, height=_SIDE)
     write_faces(file, faces, (info.width, info.height), found.chosen.stretches)

@@ -42,8 +42,7 @@ class SpeechPlace:
 
     def frames(self, times: NDArray[np.float64]) -> range:
         """The frames that are dubbed, of those that begin at ``times`` (N,)."""
-        last = len(times) if self.end is None else int(np.searchsorted(times, self.end - 1e-6))
-        return range(int(np.searchsorted(times, self.begin - 1e-6)), last)
+        return frames_between(times, self.begin, math.inf if self.end is None else self.end)
 
     def placed(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
         """What is said on the video's clock: (samples,) at 16 kHz, with silence before it."""
@@ -53,6 +52,29 @@ class SpeechPlace:
             moved = np.concatenate([np.zeros(max(0, zero), np.int16), moved])
             moved[:begin] = 0
         return moved if self.end is None else moved[: round(self.end * SAMPLE_RATE)]
+
+
+def frames_between(times: NDArray[np.float64], begin: float, end: float) -> range:
+    """The frames that begin from ``begin`` on and before ``end``, of those that begin at ``times`` (N,)."""
+    first, last = np.searchsorted(times, [begin - 1e-6, end - 1e-6]).tolist()
+    return range(first, last)
+
+
+def require_frames(times: NDArray[np.float64], begin: float, end: float, what: str) -> None:
+    """Refuse what is to be dubbed from ``begin`` to ``end`` where no frame begins in it.
+
+    Args:
+        times: (N,) at which frames begin.
+        begin, end: seconds.
+        what: it is, for the message.
+
+    Raises:
+        UserError: no frame begins in it.
+    """
+    if not frames_between(times, begin, end):
+        raise UserError(
+            f"{what} from {begin:g} to {end:g} s is so short that no frame begins in it: make it longer."
+        )
 
 
 def speech_place(
@@ -94,7 +116,8 @@ def speech_place(
         raise UserError(
             f"With --offset {timing.offset:g} the speech begins at {place.zero:.2f} s, after what is dubbed."
         )
-    if not (place.is_part or mixes) and timing.outside is not Outside.own:
+    part_given = timing.start is not None or timing.end is not None
+    if not (part_given or mixes) and timing.outside is not Outside.own:
         raise UserError(
             "--outside is about a part that is dubbed: give --start or --end, or --cues without --audio."
         )

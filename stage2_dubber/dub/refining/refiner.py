@@ -55,7 +55,7 @@ class LipRefiner:
         timeline = Timeline.of(face.plan.timeline.times, info.geometry.fps)
         self._plan = FacePlan(
             timeline,
-            timeline.segments([slice(run.start, run.stop) for run in face.runs], 1),
+            timeline.segments([slice(run.start, run.stop) for run in face.runs]),
             face_crops(face.followed, info.geometry.crop_scale, info.conventions.crops),
             face.plan.track,
         )
@@ -107,7 +107,7 @@ class LipRefiner:
 
         def degraded() -> Iterator[np.ndarray]:
             for moment in segment.model:
-                index = int(plan.timeline.shown[moment])
+                index = plan.timeline.source_frame(segment, moment)
                 crop = plan.crops.extract(held.image(index), index, size)
                 landmarks = plan.crops.landmarks(plan.track.landmarks[index], index, size)
                 opacity = mouth_opacity(landmarks[None], size)
