@@ -13,7 +13,7 @@ from stage1_clips import write_clip, write_config
 
 from common.data.dataset import ShardDataset
 from common.face.canonical import face_in_box
-from common.files import read_json
+from common.files import read_json, write_json
 from stage1_generator import pack, prepare, report, retime
 from stage1_generator.companions import retimed as retiming
 from stage1_generator.companions.masks import clip_masks
@@ -139,6 +139,19 @@ def test_a_second_run_makes_nothing_again(words: list[str], tmp_path: Path):
     assert retime.main(words) == 0
     again = [path.stat().st_mtime_ns for path in made]
     assert again[1:] == times[1:] and again[0] != times[0] and len(made) == 3
+
+
+def test_companions_of_clips_that_are_gone_are_named(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert retime.main(words) == 0
+    index = tmp_path / "work" / "prepared" / "index.json"
+    told = read_json(index)
+    gone = next(name for name in told["entries"] if name.startswith("one"))
+    write_json(index, {**told, "entries": [name for name in told["entries"] if name != gone]})
+    assert pack.main(words) == 2
+    said = capsys.readouterr().err
+    assert f"does not hold '{gone}' any more" in said and "stage1_generator.retime" in said
 
 
 def test_without_the_switch_nothing_is_made(words: list[str], tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from common.data.prepared import PreparedClip, load_prepared
@@ -29,15 +30,19 @@ class PlannedPair:
 
 
 def accepted_pairs(config: Stage1Config) -> list[PlannedPair]:
-    """Clips with a generated companion that the filters let pass."""
+    """Clips with a generated companion that the filters let pass.
+
+    Raises:
+        UserError: a companion's clip is not prepared any more.
+    """
     paths = work_paths(config)
-    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
+    entries = _Entries(paths.prepared)
     pairs = []
     for plan in read_plan(paths.companions).plans:
         verdict = load_meta(paths.filtered / f"{plan.key}.json", "filters")
         if verdict["accepted"]:
             made = load_meta(paths.blended / plan.key / "meta.json", "blend")
-            pairs.append(PlannedPair(plan, entries[plan.entry], made, verdict))
+            pairs.append(PlannedPair(plan, entries.of(plan, "synthesize"), made, verdict))
     return pairs
 
 
@@ -45,10 +50,11 @@ def own_mouths_pairs(config: Stage1Config) -> list[PlannedPair]:
     """Clips drawn with their own mouths of other moments.
 
     Raises:
-        UserError: they were drawn otherwise than `pairs.own_mouths` says now.
+        UserError: they were drawn otherwise than `pairs.own_mouths` says now, or of a clip that is not
+            prepared any more.
     """
     paths, kind = work_paths(config), config.pairs.own_mouths.value
-    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
+    entries = _Entries(paths.prepared)
     pairs = []
     for plan in read_plan(paths.own_mouths, "own_mouths").plans:
         folder = paths.own_mouths / plan.key
@@ -59,18 +65,22 @@ def own_mouths_pairs(config: Stage1Config) -> list[PlannedPair]:
                 "`python -m stage1_generator.own_mouths` first."
             )
         if verdict["accepted"]:
-            pairs.append(PlannedPair(plan, entries[plan.entry], made, verdict))
+            pairs.append(PlannedPair(plan, entries.of(plan, "own_mouths"), made, verdict))
     return pairs
 
 
 def retimed_pairs(config: Stage1Config) -> list[PlannedPair]:
-    """Clips with a companion of their own lips at other moments."""
+    """Clips with a companion of their own lips at other moments.
+
+    Raises:
+        UserError: a companion's clip is not prepared any more.
+    """
     paths = work_paths(config)
-    entries = {entry.id: entry for entry in load_prepared(paths.prepared)}
+    entries = _Entries(paths.prepared)
     plans = read_plan(paths.retimed, "retime").plans
     made = [load_meta(paths.retimed / plan.key / "meta.json", "retime") for plan in plans]
     return [
-        PlannedPair(plan, entries[plan.entry], meta)
+        PlannedPair(plan, entries.of(plan, "retime"), meta)
         for plan, meta in zip(plans, made, strict=True)
         if meta["accepted"]
     ]
@@ -87,3 +97,24 @@ def reference_pairs(config: Stage1Config) -> list[PlannedPair]:
         PlannedPair(plan, entries[plan.entry], {"fingerprint": reference_mark(entries[plan.entry], frames)})
         for plan, frames in plan_reference_pairs(entries, config)
     ]
+
+
+class _Entries:
+    """Prepared clips by what plans call them."""
+
+    def __init__(self, prepared: Path) -> None:
+        self._folder = prepared
+        self._entries = {entry.id: entry for entry in load_prepared(prepared)}
+
+    def of(self, plan: PairPlan, command: str) -> PreparedClip:
+        """The clip of a plan that ``command`` has made.
+
+        Raises:
+            UserError: it is not prepared any more.
+        """
+        if plan.entry not in self._entries:
+            raise UserError(
+                f"{self._folder} does not hold '{plan.entry}' any more, which has a companion: run "
+                f"`python -m stage1_generator.{command}` again."
+            )
+        return self._entries[plan.entry]
