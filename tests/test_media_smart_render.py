@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,24 @@ def rendered(clip: Path, output: Path, **options: Any) -> JobOutputs:
     assert run == EDITED
     features = np.zeros((1, 4), np.float32)
     with passing_folder(output) as work:
-        outputs = JobOutputs(request, inputs, work, np.r_[run])
+        outputs = JobOutputs(request, inputs, work, np.r_[run], plan.damaged)
         frames = composited_frames(inputs.video, plan, PatchEditor(), features)
         outputs.write(frames)
     return outputs
+
+
+def break_packet(path: Path, number: int, header: bool = False) -> None:
+    """Overwrite some of a packet's picture, or the header of its slice."""
+    with av.open(str(path)) as container:
+        packet = next(islice(container.demux(video=0), number, None))
+        assert packet.pos is not None
+        data, place = bytes(packet), 0
+    while (after := place + 4 + int.from_bytes(data[place : place + 4], "big")) < len(data):
+        place = after
+    place, count = (place + 6, 4) if header else ((place + len(data)) // 2, min(30, (len(data) - place) // 4))
+    with path.open("r+b") as file:
+        file.seek(packet.pos + place)
+        file.write(bytes(count) if header else np.random.default_rng(1).bytes(count))
 
 
 def decoded(path: Path, threads: str = "AUTO") -> Iterator[tuple[Fraction, bytes]]:
@@ -249,3 +264,35 @@ def test_units_come_back() -> None:
             NalForm(4, ()).units(damaged)
     with pytest.raises(ValueError, match="cut short"):
         NalForm.of(bytes([1, 100, 0, 31, 255, 225, 0, 40]), "h264")
+
+
+@pytest.mark.parametrize(
+    ("kind", "broken", "header"),
+    [
+        ("h264", 0, False),
+        ("h264-10", 0, False),
+        ("h264-baseline", 5, False),
+        ("h264", 5, True),
+        ("hevc", 5, True),
+    ],
+)
+def test_groups_of_pictures_that_are_damaged_are_not_copied(
+    tmp_path: Path, kind: str, broken: int, header: bool
+) -> None:
+    """A decoder guesses them by what came before, which is something else in the output."""
+    clip = source(tmp_path / "clip.mp4", kind)
+    break_packet(clip, broken, header)
+    outputs = rendered(clip, tmp_path / "out.mp4")
+    copied = {frame for cut in outputs._cuts if cut.copied for frame in range(cut.first, cut.stop)}
+    assert copied and not copied & set(range(GROUP)) and outputs.copied_frames == len(copied)
+    strict = list(decoded(tmp_path / "out.mp4"))
+    assert len(strict) == FRAMES
+
+
+def test_a_file_that_is_damaged_everywhere_is_encoded_and_this_is_said(tmp_path: Path) -> None:
+    clip = source(tmp_path / "clip.mp4", "h264")
+    for number in range(0, FRAMES, GROUP):
+        break_packet(clip, number)
+    outputs = rendered(clip, tmp_path / "out.mp4")
+    assert outputs.copied_frames == 0 and "since its groups of pictures are damaged" in outputs.not_copied
+    assert len(list(decoded(tmp_path / "out.mp4"))) == FRAMES

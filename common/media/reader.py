@@ -35,6 +35,7 @@ class Frame:
         samples: the same picture in the source's own samples (:mod:`common.media.samples`), where the reader
             was asked for them; None for RGB, for a picture that had to be scaled, and where the format cannot
             be turned upright.
+        damaged: whether the decoder guessed parts of it, or gave none for it, so that it repeats another.
     """
 
     index: int
@@ -43,6 +44,7 @@ class Frame:
     image: np.ndarray
     duration: int = 0
     samples: VideoFrame | None = None
+    damaged: bool = False
 
 
 class VideoReader:
@@ -128,13 +130,13 @@ class _Decoding:
                 shown, image = (picture, None) if shown is None else (shown, image)
                 if start <= position < stop:
                     image = self._upright(to_rgb, shown) if image is None else image
-                    yield self._frame(position, image, shown)
+                    yield self._frame(position, image, shown, damaged=True)
                 position, repeated = position + 1, repeated + 1
             shown, image = picture, None
             concealed += picture.is_corrupt
             if start <= position < stop:
                 image = self._upright(to_rgb, shown)
-                yield self._frame(position, image, shown)
+                yield self._frame(position, image, shown, picture.is_corrupt)
             position += 1
             if position >= stop:
                 break
@@ -143,7 +145,7 @@ class _Decoding:
         repeated += max(0, stop - position)
         for rest in range(max(position, start), stop):
             image = self._upright(to_rgb, shown) if image is None else image
-            yield self._frame(rest, image, shown)
+            yield self._frame(rest, image, shown, damaged=True)
         if concealed:
             warn_once(
                 f"The video '{self._name}' is damaged: parts of {concealed} of {stop} frames are guessed "
@@ -184,7 +186,7 @@ class _Decoding:
         self._scan.info.colour.apply(picture)
         return self._scan.orientation.apply(to_rgb(picture))
 
-    def _frame(self, index: int, image: np.ndarray, picture: VideoFrame) -> Frame:
+    def _frame(self, index: int, image: np.ndarray, picture: VideoFrame, damaged: bool) -> Frame:
         stamps = self._scan.stamps
         pts = int(stamps[index])
         last = index + 1 == len(stamps)
@@ -193,7 +195,7 @@ class _Decoding:
         time = (pts - int(stamps[0])) * base.numerator / base.denominator
         whole = self._samples and (picture.width, picture.height) == self._scan.stored_size
         samples = carried(picture, self._scan.orientation) if whole else None
-        return Frame(index, pts, time, image, duration, samples)
+        return Frame(index, pts, time, image, duration, samples, damaged)
 
 
 @isolated

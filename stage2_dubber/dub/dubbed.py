@@ -87,6 +87,11 @@ class DubbedFaces:
         return [face.division.editor for face in self.faces if face.division.editor is not None]
 
     @property
+    def damaged(self) -> tuple[int, ...]:
+        """Frames that a decoder had to guess."""
+        return self.faces[0].followed.damaged
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user."""
         if len(self.faces) == 1:

@@ -87,6 +87,7 @@ class FacePlan:
         track: the face per source frame.
         untouched: stretches that are not dubbed, in order, and why.
         warnings: sentences for the user.
+        damaged: frames that a decoder had to guess.
     """
 
     timeline: Timeline
@@ -95,6 +96,7 @@ class FacePlan:
     track: FaceTrack
     untouched: tuple[Untouched, ...] = ()
     warnings: tuple[str, ...] = ()
+    damaged: tuple[int, ...] = ()
 
     @property
     def dubbed_frames(self) -> int:
@@ -147,7 +149,7 @@ def plan_followed(
     end = face.info.duration
     untouched = find_untouched(face.faces, track.present, runs, timeline.times, end, face.part)
     warnings = (*face.chosen.warnings, *untouched_warning(untouched, len(track)))
-    return FacePlan(timeline, segments, crops, track, tuple(untouched), warnings)
+    return FacePlan(timeline, segments, crops, track, tuple(untouched), warnings, face.damaged)
 
 
 def _is_dubbed(run: slice, face: FollowedFace, timeline: Timeline) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -61,6 +61,7 @@ class JobOutputs:
         inputs: the results of its checks.
         work: keeps the pieces.
         edited: (E,) the frames that are dubbed, rising.
+        damaged: frames that a decoder had to guess.
         part: the frames that are encoded here, some of the whole pieces; None: all.
     """
 
@@ -70,13 +71,14 @@ class JobOutputs:
         inputs: DubInputs,
         work: JobFolder,
         edited: NDArray[np.int64],
+        damaged: Sequence[int] = (),
         part: range | None = None,
     ) -> None:
         self._request, self.inputs, self.work, self._edited = request, inputs, work, edited
         self._info = info = inputs.info
         planned = None
         if request.smart_render and isinstance(inputs.video, Path):
-            planned = plan_copying(inputs.video, inputs.encoding, edited, PIECE_FRAMES)
+            planned = plan_copying(inputs.video, inputs.encoding, edited, PIECE_FRAMES, damaged)
         self.not_copied = planned if isinstance(planned, str) else ""
         copying = planned if isinstance(planned, Copying) else None
         self._cuts = copying.cuts if copying else plan_cuts(info.frame_count, edited, None, PIECE_FRAMES)
@@ -204,7 +206,8 @@ def write_outputs(
     """Write all files of a job that nobody will go on with, as :meth:`JobOutputs.write`."""
     with passing_folder(request.output) as work:
         edited = [np.r_[segment.source] for segment in plan.segments]
-        return JobOutputs(request, inputs, work, np.concatenate(edited)).write(composites)
+        outputs = JobOutputs(request, inputs, work, np.concatenate(edited), plan.damaged)
+        return outputs.write(composites)
 
 
 def _film(name: str, path: Path, form: PieceForm, tracks: Tracks, copying: Copying | None = None) -> Film:

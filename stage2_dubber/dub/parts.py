@@ -83,7 +83,7 @@ class PartDubber:
         self._planned = _Planned(request, key, checked, inputs, pipeline.planned(checked, inputs, face))
         faces = self._planned.faces
         edited = faces.undivided(request.refine is not None)
-        cuts = JobOutputs(checked, inputs, work, faces.frames).encoded
+        cuts = JobOutputs(checked, inputs, work, faces.frames, faces.damaged).encoded
         return PartedJob(request, _to_send(face), divided(cuts, edited, most))
 
     def draw(self, job: PartedJob, part: range) -> None:
@@ -100,8 +100,9 @@ class PartDubber:
                 "files, another model or other versions of programs; install the same on all machines."
             )
         with memory_errors():
-            outputs = JobOutputs(planned.request, planned.inputs, work, planned.faces.frames, part)
-            drawing = self._pipeline.drawing(planned.request, planned.faces, outputs, say_nothing)
+            faces = planned.faces
+            outputs = JobOutputs(planned.request, planned.inputs, work, faces.frames, faces.damaged, part)
+            drawing = self._pipeline.drawing(planned.request, faces, outputs, say_nothing)
             outputs.write_pieces(drawing.frames)
 
     def finish(self, job: PartedJob) -> DubResult:

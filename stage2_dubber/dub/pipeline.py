@@ -254,7 +254,7 @@ class DubPipeline:
             with clock.part("speaking"), memory_errors():
                 spoken, inputs = self._spoken(request, inputs, work, faces.faces[0], tell)
         with clock.part("dubbing"), memory_errors():
-            outputs = JobOutputs(request, inputs, work, faces.frames)
+            outputs = JobOutputs(request, inputs, work, faces.frames, faces.damaged)
             drawing = self.drawing(request, faces, outputs, tell, spoken)
             count = outputs.write(drawing.frames)
             tell(DUBBING, drawing.total, drawing.total)

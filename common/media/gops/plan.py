@@ -77,7 +77,11 @@ class Copying:
 
 
 def plan_copying(
-    source: Source, encoding: Encoding, edited: NDArray[np.int64], piece_frames: int
+    source: Source,
+    encoding: Encoding,
+    edited: NDArray[np.int64],
+    piece_frames: int,
+    damaged: Sequence[int] = (),
 ) -> Copying | str | None:
     """Find the frames that can be copied.
 
@@ -86,6 +90,8 @@ def plan_copying(
         encoding: of the others.
         edited: (E,) frames that change, rising.
         piece_frames: the most frames of an encoded piece.
+        damaged: frames that a decoder had to guess, rising. Another decoder, or this one behind other
+            pictures, guesses them otherwise: nothing of their groups of pictures is copied.
 
     Returns:
         What is copied; a sentence that says why nothing can be; or None where nothing is expected to be: the
@@ -102,11 +108,23 @@ def plan_copying(
     if not why:
         coded = read_coded(source, info.codec, found.labels)
         why = coded.obstacle
+    if not why:
+        count = info.frame_count
+        cuts = plan_cuts(count, np.union1d(edited, _of_one_group(coded, damaged)), coded, piece_frames)
+        if any(cut.copied for cut in cuts):
+            return Copying(source, info.codec, coded, cuts)
+        if any(cut.copied for cut in plan_cuts(count, edited, coded, piece_frames)):
+            why = "its groups of pictures are damaged"
     if why:
         name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else info.path
         return f"No frames of '{name}' are copied as they are coded, since {why}: all are encoded anew."
-    cuts = plan_cuts(info.frame_count, edited, coded, piece_frames)
-    return Copying(source, info.codec, coded, cuts) if any(cut.copied for cut in cuts) else None
+    return None
+
+
+def _of_one_group(coded: CodedVideo, frames: Sequence[int]) -> NDArray[np.int64]:
+    """All frames of the groups of pictures that hold some of ``frames``."""
+    groups = np.cumsum(coded.begins[:-1])
+    return np.flatnonzero(np.isin(groups, groups[list(frames)]))
 
 
 def _obstacle(found: Scan) -> str:

@@ -52,6 +52,7 @@ class FollowedFace:
         stays: runs of frames in which the face is seen, those outside of the parts included; empty: the
             track's.
         cues: what it says, where a cue file says who speaks when.
+        damaged: frames that the decoder had to guess, rising.
         beside: further faces of such a file, dubbed in the same run; they have what all share, too.
     """
 
@@ -66,6 +67,7 @@ class FollowedFace:
     parts: tuple[range, ...] = ()
     stays: tuple[slice, ...] = ()
     cues: tuple[Cue, ...] = ()
+    damaged: tuple[int, ...] = ()
     beside: tuple[FollowedFace, ...] = ()
 
     def keep(self, work: JobFolder) -> None:
@@ -113,9 +115,10 @@ def follow_face(
     stopping = stopping or Event()
     # Mouths are collected beside the search for faces in the next frames.
     beside = nullcontext() if collector is None else Behind(collector.watch, _BEHIND)
+    damaged: list[int] = []
     with open_video(video) as reader, beside as watch:
         times, info = reader.times(), reader.info
-        images = _counted(reader, info, progress, stopping)
+        images = _counted(reader, info, progress, stopping, damaged)
         faces = track_faces(images, detector, watch=watch, cuts=joints)
     give_back_freed()
     if not faces.stretches:
@@ -142,7 +145,18 @@ def follow_face(
         track = track.within(one.parts) if one.parts else track
         found.append(
             FollowedFace(
-                track, places, one.chosen, times, info, own, seen_by, part, one.parts, stays, one.cues
+                track,
+                places,
+                one.chosen,
+                times,
+                info,
+                own,
+                seen_by,
+                part,
+                one.parts,
+                stays,
+                one.cues,
+                tuple(damaged),
             )
         )
     return replace(found[0], beside=tuple(found[1:]))
@@ -212,10 +226,17 @@ def _watched(
 
 
 def _counted(
-    reader: VideoReader, info: VideoInfo, progress: ProgressCallback, stopping: Event
+    reader: VideoReader,
+    info: VideoInfo,
+    progress: ProgressCallback,
+    stopping: Event,
+    damaged: list[int],
 ) -> Iterator[np.ndarray]:
+    """The pictures; the numbers of those that are ``damaged`` are put there."""
     for frame in reader:
         if stopping.is_set():
             return
+        if frame.damaged:
+            damaged.append(frame.index)
         yield frame.image
         progress(TRACKING, frame.index + 1, info.frame_count)
