@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from dub_clips import BOX, steady, write_clip, write_speech
+from dub_clips import BOX, picture, steady, write_clip, write_speech
 from hypothesis import given
 from hypothesis import strategies as st
 from test_media_table import tagged_beside
@@ -83,19 +83,78 @@ def test_repeated_time_stamps_show_every_frame_for_a_while(tmp_path: Path) -> No
     assert len(frame_times(tmp_path / "o.mp4")) == 6
 
 
-def test_joined_streams_go_on_where_the_clock_starts_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["mpeg2video", "libx264", "libx265"])
+def test_joined_streams_go_on_where_the_clock_starts_again(
+    tmp_path: Path, codec: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The packet at the joint is marked as broken, but whole."""
     part = tmp_path / "part.ts"
-    with VideoWriter(part, 64, 48, rate=25, encoding=Encoding(codec="mpeg2video")) as writer:
+    with VideoWriter(part, 64, 48, rate=25, encoding=Encoding(codec=codec)) as writer:
         for image in pictures(50):
             writer.write(image)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(part.read_bytes() * 2)
     times = frame_times(joined)
-    assert len(times) >= 99, "the packet at the joint may be lost"
+    assert len(times) == 100
     assert (np.diff(times) > 0).all() and np.diff(times).max() < 0.1
     assert times[-1] == pytest.approx(4.0, abs=0.15)
     shown = levels(read_frames(joined))
-    assert shown[:46] == [i % 6 for i in range(46)] and shown[-10:] == [i % 6 for i in range(40, 50)]
+    assert shown == 2 * [i % 6 for i in range(50)]
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("codec", ["mpeg2video", "libx264", "libx265"])
+def test_a_packet_with_a_hole_costs_no_other(
+    tmp_path: Path, codec: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is the one before it that a transport stream marks as broken."""
+    part = tmp_path / "part.ts"
+    with VideoWriter(part, 320, 240, rate=25, encoding=Encoding(codec=codec, crf=4)) as writer:
+        for index in range(30):
+            writer.write(picture(index, 320, 240))
+    with av.open(str(part)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    number = next(n for n, packet in enumerate(packets) if n >= 15 and packet.size > 6 * 188)
+    place = packets[number].pos
+    assert place is not None
+    data, hole = part.read_bytes(), (place + packets[number].size // 2) // 188 * 188
+    (tmp_path / "hole.ts").write_bytes(data[:hole] + data[hole + 188 :])
+    assert len(marked(tmp_path / "hole.ts")) == 1
+    whole, made = read_frames(part), read_frames(tmp_path / "hole.ts")
+    assert len(made) == len(frame_times(tmp_path / "hole.ts")) == 30
+    first = min(packet.pts or 0 for packet in packets[number:])
+    before = sorted(packet.pts or 0 for packet in packets).index(first)
+    np.testing.assert_array_equal(made[:before], whole[:before])
+    assert "marked as broken" not in caplog.text and (made != whole).any()
+    assert codec == "libx265" or "guessed from their neighbours" in caplog.text
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264", "libx265"])
+def test_a_packet_that_was_cut_off_is_left_out(
+    tmp_path: Path, codec: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MOV with its list of packets in front, which names more than the file holds."""
+    video = tmp_path / "v.mov"
+    with VideoWriter(video, 320, 240, rate=25, encoding=Encoding(codec=codec, crf=4)) as writer:
+        for index in range(20):
+            writer.write(picture(index, 320, 240))
+    with av.open(str(video)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    cut = packets[12]
+    assert cut.pos is not None
+    data = video.read_bytes()
+    assert data.index(b"moov") < cut.pos, "the writer puts the list first"
+    (tmp_path / "cut.mov").write_bytes(data[: cut.pos + cut.size // 2])
+    assert len(marked(tmp_path / "cut.mov")) == 1
+    shown = sorted(packet.pts or 0 for packet in packets[:12])
+    assert len(frame_times(tmp_path / "cut.mov")) == len(read_frames(tmp_path / "cut.mov")) == len(shown)
+    assert "marked as broken" in caplog.text
+
+
+def marked(path: Path) -> list[int]:
+    """Numbers of the packets that FFmpeg marks as broken."""
+    with av.open(str(path)) as container:
+        return [number for number, packet in enumerate(container.demux(video=0)) if packet.is_corrupt]
 
 
 def test_a_clock_that_begins_late_is_known(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from common.errors import UserError
+from common.media.broken import PacketMarks, broken_packets, whole_packets
 from common.media.colour import ColourTags
 from common.media.fields import field_order
 from common.media.grain import grain_of
@@ -42,6 +43,10 @@ from common.media.video_info import VideoInfo
 
 _RESET_SECONDS = 1
 """A clock that goes back by more than this has started again; reordered frames go back by less."""
+_MANY = 300
+"""Packets: decoders hold back tens of pictures at most; a stream that gives none in this many never will."""
+_Dates = tuple[np.ndarray, int, bool, np.ndarray]
+"""Times of showing, duration of the last frame, whether they hold by order only, and labels, in ticks."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Scan:
             decoder gives belongs to ``stamps[k]``, whatever it is labelled with.
         orientation, stored_size: how the decoded pictures lie and their (width, height).
         colour_beside: whether colour tags stand in the container alone, and not in the pictures.
+        broken: numbers of the packets that are left out, counted from the beginning.
     """
 
     info: VideoInfo
@@ -68,6 +74,7 @@ class Scan:
     orientation: Orientation
     stored_size: tuple[int, int]
     colour_beside: bool = False
+    broken: tuple[int, ...] = ()
 
 
 def scan(source: Source) -> Scan:
@@ -102,7 +109,7 @@ def read_scan(source: Source) -> Scan:
         stream = video_stream(container, name)
         time_base, rate = _tick(stream), _rate(stream)
         clock_start = Fraction(max(container.start_time or 0, 0), av.time_base) // time_base
-        found = _stamps(whole_packets(container, stream, name, tell=True), stream, rate)
+    found, broken = _counted(source, "video", tell=True)
     if found is not None:
         lasting = float((int(found[0][-1] - found[0][0]) + found[1]) * time_base)
         limits().require_seconds(lasting, "video", name)
@@ -150,40 +157,12 @@ def read_scan(source: Source) -> Scan:
         grain=grain,
     )
     size, beside = (first.width, first.height), colour != of_stream
-    return Scan(info, stamps, labels, last_duration, by_order, orientation, size, beside)
+    return Scan(info, stamps, labels, last_duration, by_order, orientation, size, beside, broken)
 
 
 def probe(source: Source) -> VideoInfo:
     """The facts of a video: see :class:`VideoInfo`; errors as in :func:`scan`."""
     return scan(source).info
-
-
-def whole_packets(
-    container: InputContainer, stream: VideoStream, name: str, tell: bool = False
-) -> Iterator[Packet]:
-    """The packets of ``stream`` in decoding order, without broken ones; they end where the file breaks off.
-
-    ``tell``: warn of what is missing (one of the passes over a file does).
-    """
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, EOFError):
-            return
-        except MemoryError:
-            raise
-        except FFmpegError as error:
-            if tell:
-                warn_once(f"The video '{name}' breaks off ({reason(error)}): what comes before is used.")
-            return
-        if packet.size == 0:
-            continue
-        if packet.is_corrupt:
-            if tell:
-                warn_once(f"The video '{name}' is cut short or damaged: a broken packet is left out.")
-            continue
-        yield packet
 
 
 def _first_picture(container: InputContainer, stream: VideoStream, name: str) -> VideoFrame:
@@ -213,8 +192,7 @@ def _later_pictures(
 
 
 def _some(packets: Iterator[Packet]) -> Iterator[Packet]:
-    # Decoders hold back tens of pictures at most; a stream that gives none in this many never will.
-    return itertools.islice(packets, 300)
+    return itertools.islice(packets, _MANY)
 
 
 def _tick(stream: VideoStream) -> Fraction:
@@ -232,10 +210,34 @@ def _is_shown(packet: Packet, codec: str) -> bool:
     return codec != "vp8" or bool(bytes(packet)[0] & 0x10)
 
 
-def _stamps(
-    packets: Iterator[Packet], stream: VideoStream, rate: Fraction
-) -> tuple[np.ndarray, int, bool, np.ndarray] | None:
-    """(times of showing, duration of the last frame, whether they hold by order only, labels), in ticks."""
+def _counted(
+    source: Source, what: str, most: int | None = None, tell: bool = False
+) -> tuple[_Dates | None, tuple[int, ...]]:
+    """The dates of the pictures of the first ``most`` packets, and the numbers of those that are left out.
+
+    ``what``: noun of the messages. ``tell``: warn of what is missing.
+    """
+    name, marks = source_name(source), PacketMarks()
+    with open_source(source, what) as container:
+        stream = video_stream(container, name)
+        packets = marks.watched(whole_packets(container, stream, name, (), tell))
+        found = _stamps(itertools.islice(packets, most), stream, _rate(stream))
+    broken = broken_packets(source, marks) if marks.marked else ()
+    if not broken:
+        return found, ()
+    if tell:
+        warn_once(
+            f"The video '{name}' has packets that are marked as broken, as where it is cut short, damaged or "
+            "joined: they are left out."
+        )
+    with open_source(source, what) as container:
+        stream = video_stream(container, name)
+        rest = whole_packets(container, stream, name, broken)
+        return _stamps(itertools.islice(rest, most), stream, _rate(stream)), broken
+
+
+def _stamps(packets: Iterator[Packet], stream: VideoStream, rate: Fraction) -> _Dates | None:
+    """When the pictures of packets are shown; None where there is none."""
     codec = stream.codec_context.name
     per_second = round(1 / _tick(stream))
     step = max(1, round(1 / rate / _tick(stream)))
@@ -287,13 +289,11 @@ def _stamps(
 @isolated
 def first_picture_time(source: Source) -> float | None:
     """Seconds of the first video frame on the file's clock; None for a file without moving pictures."""
-    name = source_name(source)
     with open_source(source, "file") as container:
         streams = moving_streams(container)
         if not streams:
             return None
         tick = _tick(streams[0])
-        # The first few seconds are enough: pictures are reordered by a handful of frames only.
-        packets = whole_packets(container, streams[0], name)
-        found = _stamps(_some(packets), streams[0], _rate(streams[0]))
+    # The first few seconds are enough: pictures are reordered by a handful of frames only.
+    found, _ = _counted(source, "file", _MANY)
     return None if found is None else float(int(found[0][0]) * tick)

@@ -13,8 +13,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from common.errors import UserError
+from common.media.broken import whole_packets
 from common.media.colour import ToRGB
-from common.media.info import Scan, VideoInfo, scan, whole_packets
+from common.media.info import Scan, VideoInfo, scan
 from common.media.isolation.bounds import still_working
 from common.media.isolation.isolated import isolated
 from common.media.samples import carried
@@ -177,7 +178,7 @@ class _Decoding:
             stream = video_stream(container, self._name)
             stream.thread_type = "AUTO"
             decoder = decoder_of(stream)
-            for packet in whole_packets(container, stream, self._name):
+            for packet in whole_packets(container, stream, self._name, self._scan.broken):
                 yield from _decode(decoder, packet)
             yield from _decode(decoder, None)
 
