@@ -17,7 +17,7 @@ from common.errors import UserError
 from common.media import VideoReader, probe
 from common.media.colour import ColourTags
 from common.media.fields import BOTTOM_FIRST, TOP_FIRST, FieldMarker
-from common.media.matroska import PLACEHOLDER, set_pixel_aspect
+from common.media.matroska import PLACEHOLDER, TrackNote, complete_tracks, shown_size
 from stage2_dubber.dub.editing.edit import Edit
 from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import composited_frames, plan_face
@@ -187,7 +187,7 @@ def write_medium(path: Path, medium: Medium) -> Path:
             output.mux(stream.encode(picture))
         output.mux(stream.encode(None))
     if placed:
-        set_pixel_aspect(path, *medium.size, medium.aspect)
+        complete_tracks(path, {0: TrackNote(shown=shown_size(*medium.size, medium.aspect))})
     return path
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from dub_clips import BOX, picture, write_speech
+from dub_clips import BOX, picture, steady, write_clip, write_speech
 from test_media_table import PatchEditor, dub
 from typer.testing import CliRunner
 
 from bootdub.cli.main import app
 from bootdub.cli.options import CodecName
 from common.errors import UserError
-from common.media import VideoReader, VideoWriter, load_audio, probe
+from common.media import VideoReader, VideoWriter, frame_times, load_audio, probe
 from common.media.codecs import OUTPUT_CODECS
 from common.media.following import WantedPictures, following
+from common.media.soundtrack import SoundPlace
 from common.media.source import warn_once
+from common.media.writer import Tracks
 from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.request import DubRequest
 
@@ -101,6 +104,67 @@ def test_what_lies_beside_the_pictures_is_carried_over(tmp_path: Path, suffix: s
             after.seek(0)
         words = [p for p in after.demux(after.streams.subtitles[0]) if p.size and b"hello" in bytes(p)]
         assert float(words[0].pts * words[0].time_base) == pytest.approx(0.2, abs=0.002)
+
+
+def write_aac(path: Path, rate: int = 48000) -> Path:
+    """A second of a tone that begins at once."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=rate, layout="mono")
+        stream.metadata["title"] = "given"
+        block = av.AudioFrame.from_ndarray(beep(rate, 440)[None], format="fltp", layout="mono")
+        block.sample_rate, block.pts, block.time_base = rate, 0, Fraction(1, rate)
+        output.mux(stream.encode(block))
+        output.mux(stream.encode(None))
+    return path
+
+
+def samples(path: Path) -> tuple[float, np.ndarray]:
+    """Seconds at which a file's sound begins, and all that a decoder gives of it."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(container.streams.audio[0]))
+    return float(frames[0].time), np.concatenate([frame.to_ndarray()[0] for frame in frames])
+
+
+@pytest.mark.parametrize("suffix", [".m4a", ".mka", ".aac"])
+@pytest.mark.parametrize(
+    ("rate", "place"),
+    [
+        (48000, SoundPlace()),
+        (44100, SoundPlace()),
+        (48000, SoundPlace(Fraction(1, 5))),
+        (48000, SoundPlace(Fraction(1, 5), Fraction(1, 5))),
+    ],
+)
+def test_aac_in_matroska_is_what_was_given_from_its_first_sample_on(
+    tmp_path: Path, suffix: str, rate: int, place: SoundPlace
+) -> None:
+    """Its decoder needs a packet before that, which no player shall play."""
+    given, made = write_aac(tmp_path / f"a{suffix}", rate), tmp_path / "o.mkv"
+    clip = probe(write_clip(tmp_path / "c.mp4", steady(10, 25)))
+    like = replace(clip, pixel_aspect=Fraction(3, 2))
+    with VideoWriter(
+        made, 160, 120, rate=25, audio_from=given, tracks=Tracks(place=place), like=like
+    ) as writer:
+        for index in range(10):
+            writer.write(picture(index))
+    (_, expected), (begins, heard) = samples(given), samples(made)
+    np.testing.assert_array_equal(heard, expected)
+    assert begins == pytest.approx(float(place.zero), abs=0.001)
+    with av.open(str(made)) as container:
+        assert container.streams.audio[0].metadata.get("title") == ("given" if suffix == ".mka" else None)
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(3, 2)
+    assert frame_times(made) == pytest.approx(np.arange(10) / 25, abs=0.001)
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
+def test_further_sounds_in_matroska_begin_with_their_first_sample(tmp_path: Path, suffix: str) -> None:
+    video = write_master(tmp_path / f"v{suffix}")
+    job = request(tmp_path, video, "o.mkv")
+    dub(job)
+    for old, new in ((1, 2), (3, 3)):
+        before, after = load_audio(video, 48000, old), load_audio(job.output, 48000, new)
+        assert len(before) == len(after)
+        np.testing.assert_array_equal(before, after)
 
 
 def test_what_a_container_cannot_hold_is_told_before_the_work(tmp_path: Path) -> None:

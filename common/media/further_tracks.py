@@ -22,6 +22,7 @@ from av.stream import Disposition, Stream
 from common.media.audio import audio_stream
 from common.media.info import VideoInfo
 from common.media.isolation.isolated import isolated
+from common.media.matroska import TrackNote
 from common.media.packets import WaitingPackets, decoded_first
 from common.media.soundtrack import FORMATS, SoundPlace, Soundtrack
 from common.media.source import Source, moving_streams, open_source, source_name
@@ -191,6 +192,11 @@ class FurtherTracksWriter:
             target.metadata["timecode"] = timecode
             if self._container.format.name == "matroska":
                 self._container.metadata["timecode"] = timecode
+
+    @property
+    def notes(self) -> dict[int, TrackNote]:
+        """As of :attr:`common.media.soundtrack.Soundtrack.notes`."""
+        return {number: note for sound in self._sounds for number, note in sound.notes.items()}
 
     def begin(self, first_frame: Fraction) -> None:
         """Set the output's time (seconds) on which the first frame falls; chapters are moved with it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from av.stream import Disposition
 from common.errors import UserError
 from common.media.audio import audio_blocks, audio_origin, audio_stream
 from common.media.isolation.isolated import isolated
+from common.media.matroska import PLACEHOLDER, TrackNote
 from common.media.packets import WaitingPackets, shown_first
 from common.media.source import Source, open_source, source_name
 
@@ -44,8 +46,10 @@ _OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
 _LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
 """Arrangements of loudspeakers that both encoders take; others are mixed to two."""
 _BITS_PER_CHANNEL = 96_000
-# What decoders need before the first sample that is heard; the container marks it as not to be heard.
+# What decoders need before the first sample that is heard; the container marks it as not to be heard. Players
+# of Matroska look for that mark where a codec does not bring its own.
 _PREROLL_SECONDS = 0.1
+_NEED_A_DELAY = ("aac",)
 
 
 def takes_sound(stream: AudioStream, container: OutputContainer) -> bool:
@@ -137,6 +141,8 @@ class Soundtrack:
                 self._output.metadata[tag] = self._stream.metadata[tag]
         self._container = container
         self._packets: WaitingPackets | None = None  # until begin()
+        self.notes: dict[int, TrackNote] = {}
+        """What a finished Matroska file has to say of this track besides, by its number."""
 
     def _encoder(self, container: OutputContainer) -> AudioStream:
         encoder = _ENCODERS.get(self._format, "aac")
@@ -161,7 +167,12 @@ class Soundtrack:
 
     def begin(self, first_frame: Fraction) -> None:
         """Set the output's time (seconds) on which the first frame falls, and the sound with it."""
-        packets = self._copy(first_frame) if self.copied else self._encode(first_frame)
+        if not self.copied:
+            packets = self._encode(first_frame)
+        elif self._format == "matroska" and self._stream.codec_context.name in _NEED_A_DELAY:
+            packets = self._delayed(first_frame)
+        else:
+            packets = self._copy(first_frame)
         self._packets = WaitingPackets(packets, shown_first, self._container)
 
     def advance(self, until: float) -> None:
@@ -170,14 +181,53 @@ class Soundtrack:
             raise RuntimeError("begin() comes first")
         self._packets.advance(until)
 
-    def _copy(self, first_frame: Fraction) -> Iterator[Packet]:
-        base = self._stream.time_base or Fraction(1, self._stream.codec_context.sample_rate)
+    @property
+    def _base(self) -> Fraction:
+        return self._stream.time_base or Fraction(1, self._stream.codec_context.sample_rate)
+
+    def _delayed(self, first_frame: Fraction) -> Iterator[Packet]:
+        """The packets for Matroska, with those that a decoder needs before what is heard.
+
+        Their times are moved so that none is negative; the file's header says by how much (of a Matroska
+        source the writer knows that already).
+        """
+        if self._input.format.name.startswith("matroska"):
+            return self._copy(first_frame, self._own_delay())
+        packets = self._copy(first_frame, _PREROLL_SECONDS)
+        first = next(packets, None)
+        if first is None:
+            return packets
+        heard = round(self._heard(first_frame) / self._base)
+        ticks = 0 if first.pts is None else max(0, heard - first.pts)
+        if ticks:
+            title = self._output.metadata.get("title", "")
+            self._output.metadata["title"] = PLACEHOLDER + title
+            self.notes[self._output.index] = TrackNote(title, delay=ticks * self._base)
+        return _moved(itertools.chain([first], packets), ticks)
+
+    def _heard(self, first_frame: Fraction) -> Fraction:
+        """Seconds on the output's clock of the first sample that is heard."""
+        return first_frame + max(self._place.begin, self._place.zero, Fraction(0))
+
+    def _own_delay(self) -> float:
+        """Seconds that a source's packets begin before its clock does."""
+        with open_source(self._source, "audio") as container:
+            stream = audio_stream(container, source_name(self._source), self._track)
+            first = next(container.demux(stream), None)
+            return 0.0 if first is None or first.pts is None else max(0.0, -float(first.pts * self._base))
+
+    def _copy(self, first_frame: Fraction, before: float | None = None) -> Iterator[Packet]:
+        """The packets at the output's times; those of so many seconds ``before`` what is heard, too."""
+        base = self._base
         place = self._place
         shift = round((first_frame + place.zero - Fraction(self._origin)) / base)
-        # Matroska has no way to say "not to be heard" but for codecs that bring their own delay.
+        # Matroska says "not to be heard" by a delay of the whole track.
         marks_delay = self._format in _MOV or self._stream.codec_context.name in ("opus", "libopus", "vorbis")
-        floor = -round(_PREROLL_SECONDS / base) if marks_delay else 0
-        if place.begin:
+        floor, hidden = -round(_PREROLL_SECONDS / base) if marks_delay else 0, 0
+        if before is not None:
+            hidden = round(self._heard(first_frame) / base)
+            floor = hidden - round(before / base)
+        elif place.begin:
             floor = round((first_frame + place.begin) / base)
         end = None if place.end is None else round((first_frame + place.end) / base)
         for packet in self._input.demux(self._stream):
@@ -187,7 +237,8 @@ class Soundtrack:
                 packet.pts += shift
             if packet.dts is not None:
                 packet.dts += shift
-            if packet.pts is not None and (packet.pts < floor or (packet.is_discard and packet.pts >= 0)):
+            left_out = packet.is_discard and packet.pts is not None and packet.pts >= hidden
+            if left_out or (packet.pts is not None and packet.pts < floor):
                 continue
             if packet.pts is not None and end is not None and packet.pts >= end:
                 break
@@ -210,6 +261,16 @@ class Soundtrack:
             position += block.shape[1]
             yield from self._output.encode(frame)
         yield from self._output.encode(None)
+
+
+def _moved(packets: Iterator[Packet], ticks: int) -> Iterator[Packet]:
+    """Packets so many ticks later."""
+    for packet in packets:
+        if packet.pts is not None:
+            packet.pts += ticks
+        if packet.dts is not None:
+            packet.dts += ticks
+        yield packet
 
 
 def _between(blocks: Iterator[np.ndarray], first: int, last: int | None) -> Iterator[np.ndarray]:

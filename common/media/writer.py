@@ -25,7 +25,7 @@ from common.media.encoding import DEFAULT_ENCODING, Encoding, describe
 from common.media.fields import FieldMarker
 from common.media.further_tracks import FurtherTracks, FurtherTracksWriter
 from common.media.info import VideoInfo
-from common.media.matroska import PLACEHOLDER, set_pixel_aspect
+from common.media.matroska import PLACEHOLDER, TrackNote, complete_tracks, shown_size
 from common.media.soundtrack import AT_START, SoundPlace, Soundtrack
 from common.media.source import Source, reason
 
@@ -282,10 +282,12 @@ class VideoWriter:
         except FFmpegError as error:
             raise self._failure(error) from error
 
-    def _say_aspect(self) -> None:
+    def _complete_header(self) -> None:
+        notes = {number: note for track in self._beside for number, note in track.notes.items()}
         if self._title is not None and self._like is not None:
-            path = Path(self._container.name)
-            set_pixel_aspect(path, *self._size, self._like.pixel_aspect, self._title)
+            notes[0] = TrackNote(self._title, shown_size(*self._size, self._like.pixel_aspect))
+        if notes:
+            complete_tracks(Path(self._container.name), notes)
 
     def _close(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -293,7 +295,7 @@ class VideoWriter:
         try:
             self._container.close()
             if kind is None:
-                self._say_aspect()
+                self._complete_header()
                 if self._tracks.seal is not None:
                     self._tracks.seal(Path(self._container.name))
         except (FFmpegError, ValueError) as failure:
