@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from common.errors import UserError
 from stage2_dubber.dub.lists.batch import Batch
+from stage2_dubber.dub.lists.job_list import read_jobs
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.result import DubResult
 
@@ -64,6 +65,15 @@ def test_all_bad_rows_are_named_before_the_work(folder: Path) -> None:
     assert "line 6: its 'audio' is empty" in said and "line 2:" not in said
     with pytest.raises(UserError, match="unknown column 'voice'"):
         Batch.read(_list(folder, "a,b,c,d", columns="video,audio,output,voice"))
+
+
+def test_columns_may_be_separated_by_semicolons(folder: Path) -> None:
+    """As spreadsheets write them where commas are decimal points."""
+    table = _list(folder, f"clips/v.mp4;clips/a.wav;out/a.mp4;{PLACE}", columns="video;audio;output;box")
+    (job,) = read_jobs(table, False, lambda _: False, lambda _: False)
+    assert job.request.box == tuple(float(part) for part in PLACE.split(","))
+    with pytest.raises(UserError, match=r"no column 'video': .* with commas or semicolons between"):
+        Batch.read(_list(folder, columns="video\taudio\toutput"))
 
 
 def test_a_failed_job_stops_no_other_and_is_tried_again(folder: Path) -> None:

@@ -51,12 +51,16 @@ def test_each_says_their_own_and_nothing_between(tmp_path: Path):
     ("lines", "message"),
     [
         ((), "no line after its first"),
+        (
+            ("1,1,1,", "0,1,1,", "x,2,1,", "1,2,,"),
+            "line 2: it runs .*; line 4: it gives .*; line 5: it names",
+        ),
         (("0,1,1,", "0.2,0.8,2,", "0.5,2,1,"), "two cues for one face at 0.5 s"),
-        (("1,1,1,",), "line 2, runs from 1 to 1"),
-        (("x,1,1,",), "line 2, gives no number"),
+        (("1,1,1,",), "line 2: it runs from 1 to 1"),
+        (("x,1,1,",), "line 2: it gives no number"),
         (("0,nan,1,",), "runs from 0 to nan"),
-        (("0,1,auto,",), "line 2, names no face"),
-        (("0,1,,",), "line 2, names no face"),
+        (("0,1,auto,",), "line 2: it names no face"),
+        (("0,1,,",), "line 2: it names no face"),
         (("0,1,1,b.wav",), "b.wav"),
     ],
 )
@@ -89,7 +93,7 @@ def test_each_face_is_dubbed_within_its_cues_only(tmp_path: Path, monkeypatch: p
     for one, stretch, frame in ((face, 0, 9), (face, 0, 21), (other, 1, 10)):
         np.testing.assert_array_equal(one.track.boxes[frame], whole.stretches[stretch].boxes[0])
     late = table(tmp_path, "3,4,1,")
-    with pytest.raises(UserError, match=r"a cue at 3 s, but the video ends at 0\.96 s"):
+    with pytest.raises(UserError, match=r"it begins at 3 s, but the video ends at 0\.96 s"):
         check_request(DubRequest(clip, tmp_path / "a.wav", tmp_path / "o.mkv", cues=late))
 
 
@@ -106,17 +110,32 @@ def test_a_cue_is_dubbed_however_short(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("lines", "words"),
     [
-        ("0.41,0.43,1,", r"cues\.csv' from 0\.41 to 0\.43 s is so short that no frame begins in it"),
-        ('0.4,0.6,"20,400",', "The place 20,400 of a face lies outside the picture of 160x120 pixels"),
+        (("0.41,0.43,1,",), "line 2: the cue from 0.41 to 0.43 s is so short that no frame begins in it"),
+        (
+            ('0.4,0.6,"20,400",',),
+            "line 2: The place 20,400 of a face lies outside the picture of 160x120",
+        ),
+        (("4,5,1,", "3,4,1,"), "line 3: it begins at 3 s, but the video ends at 0.96 s"),
+        (("4,5,1,", "3,4,1,"), "line 2: it begins at 4 s, but the video ends at 0.96 s"),
     ],
 )
-def test_what_no_frame_and_no_picture_holds_is_refused_before_the_work(tmp_path: Path, line: str, words: str):
+def test_cues_that_do_not_go_with_the_video_are_named_before_the_work(
+    tmp_path: Path, lines: tuple[str, ...], words: str
+):
     clip = write_clip(tmp_path / "clip.mkv", steady(24, 25), lossless=True)
-    cues = table(tmp_path, "0,0.2,1,", line)
-    with pytest.raises(UserError, match=words):
+    cues = table(tmp_path, *lines)
+    with pytest.raises(UserError) as error:
         check_request(DubRequest(clip, tmp_path / "a.wav", tmp_path / "o.mkv", cues=cues))
+    assert words in str(error.value)
+
+
+def test_columns_may_be_separated_by_semicolons(tmp_path: Path):
+    path = table(tmp_path)
+    path.write_text("start;end;face;audio\n0.1;0.4;20,40;a.wav\n")
+    (cue,) = read_cues(path)
+    assert cue.face.point == (20, 40) and cue.audio == tmp_path / "a.wav"
 
 
 def test_two_names_of_one_face_do_not_speak_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -245,7 +264,7 @@ class TestAtOnce:
     def test_a_cue_without_a_file_needs_audio(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "cues.csv").write_text(HEADER + "0,0.4,1,\n")
         request = DubRequest.of(folder / "clip.mkv", None, tmp_path / "o.mkv", cues=tmp_path / "cues.csv")
-        with pytest.raises(UserError, match="names no audio for the cue at 0 s"):
+        with pytest.raises(UserError, match="line 2: it names no audio"):
             check_request(request)
         with pytest.raises(UserError, match="There is no speech"):
             DubRequest.of(folder / "clip.mkv", None, tmp_path / "o.mkv")

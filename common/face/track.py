@@ -145,11 +145,11 @@ def require_face(track: FaceTrack, path: PathLike) -> FaceTrack:
     return track
 
 
-def no_face(path: PathLike) -> UserError:
-    """What to raise where no frame of ``path`` has a face."""
+def no_face(path: PathLike, instead: str = "the 'box' face backend") -> UserError:
+    """What to raise where no frame of ``path`` has a face; ``instead``: what tells its place."""
     return UserError(
         f"No face was found in '{path}': use a clip in which the face is visible, or give its place "
-        "with the 'box' face backend."
+        f"with {instead}."
     )
 
 

@@ -22,7 +22,7 @@ from common.media.soundtrack import AT_START
 from common.media.writer import Tracks
 from common.speech.base import Audio, SilenceRule, SpeechEncoder
 from common.speech.silence import encode_until
-from stage2_dubber.dub.faces.cues import Cue, SpokenCue, cue_sounds, cued_speech, spoken_cues
+from stage2_dubber.dub.faces.cues import Cue, SpokenCue, cue_sounds, cued_speech, require_cues, spoken_cues
 from stage2_dubber.dub.length.options import Length, Outside
 from stage2_dubber.dub.length.place import SpeechPlace, require_frames, speech_place
 from stage2_dubber.dub.length.tracks import carried_tracks, made_sound_losses, sound_losses
@@ -191,9 +191,13 @@ def check_request(request: DubRequest) -> DubInputs:
     if request.cues is not None:
         cues, warnings = spoken_cues(request.cues, audio, info.duration), []
         samples = np.concatenate([spoken.samples for spoken in cues])
-        for cue in (spoken.cue for spoken in cues):
+        times = frame_times(request.video)
+
+        def check(cue: Cue) -> None:
             cue.face.check(info.width, info.height)
-            require_frames(frame_times(request.video), cue.start, cue.end, f"The cue of '{request.cues}'")
+            require_frames(times, cue.start, cue.end, "the cue")
+
+        require_cues([spoken.cue for spoken in cues], request.cues, check)
     else:
         assert audio is not None
         cues, samples = (), place.placed(audio)

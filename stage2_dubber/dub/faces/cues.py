@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +17,7 @@ from common.media import SAMPLE_RATE, load_samples
 from common.media.patched import SoundPatch
 from common.media.soundtrack import SoundPlace
 from stage2_dubber.dub.faces.choice import FaceChoice
+from stage2_dubber.dub.lists.table import Row, each_row, read_table
 
 _COLUMNS = ("start", "end", "face", "audio")
 
@@ -27,11 +27,13 @@ class Cue:
     """One line.
 
     Attributes:
+        line: of the table.
         start, end: seconds on the video's clock.
         face: who speaks: a number or a place.
         audio: what is said, from ``start`` on; None: what the job's own audio says at this time.
     """
 
+    line: int
     start: float
     end: float
     face: FaceChoice
@@ -57,23 +59,18 @@ def read_cues(path: Path) -> tuple[Cue, ...]:
     Audio files are looked for beside the table; an empty field means the job's own audio.
 
     Raises:
-        UserError: no such table, a line that makes no sense, or two lines for one face at one time.
+        UserError: no such table, lines that make no sense, or two lines for one face at one time.
     """
-    require_file(path, "cue file")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = set(_COLUMNS[:3]) - set(reader.fieldnames or [])
-            if missing:
-                raise UserError(
-                    f"The cue file '{path}' has no column '{min(missing)}': its first line must be "
-                    "start,end,face,audio."
-                )
-            cues = [_cue(row, path, reader.line_num) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"The cue file '{path}' is no table in UTF-8 (CSV): write it as one.") from error
-    if not cues:
+    columns, rows = read_table(path, "cue file")
+    missing = set(_COLUMNS[:3]) - set(columns)
+    if missing:
+        raise UserError(
+            f"The cue file '{path}' has no column '{min(missing)}': its first line must be "
+            "start,end,face,audio."
+        )
+    if not rows:
         raise UserError(f"The cue file '{path}' has no line after its first: add start, end, face and audio.")
+    cues = each_row(rows, lambda line, row: _cue(row, path, line), _refused(path))
     cues.sort(key=lambda cue: cue.start)
     spoken: dict[FaceChoice, list[Cue]] = {}
     for cue in cues:
@@ -81,6 +78,15 @@ def read_cues(path: Path) -> tuple[Cue, ...]:
     for own in spoken.values():
         require_one_voice(own, path)
     return tuple(cues)
+
+
+def require_cues(cues: Collection[Cue], path: Path, check: Callable[[Cue], None]) -> None:
+    """Refuse the cues for which ``check`` raises an error; all of them are named.
+
+    Raises:
+        UserError: there are some.
+    """
+    each_row([(cue.line, cue) for cue in cues], lambda _, cue: check(cue), _refused(path))
 
 
 def require_one_voice(cues: Collection[Cue], path: Path) -> None:
@@ -115,23 +121,24 @@ def spoken_cues(path: Path, audio: NDArray[np.int16] | None, seconds: float) -> 
         UserError: as :func:`read_cues`, a cue begins after the video's end, or names no file where it must.
     """
     cues = read_cues(path)
-    if cues[-1].start >= seconds:
-        raise UserError(
-            f"The cue file '{path}' has a cue at {cues[-1].start:g} s, but the video ends at {seconds:.2f} "
-            "s: mend its times."
-        )
+
+    def check(cue: Cue) -> None:
+        if cue.start >= seconds:
+            raise UserError(
+                f"it begins at {cue.start:g} s, but the video ends at {seconds:.2f} s: mend its times."
+            )
+        if cue.audio is None and audio is None:
+            raise UserError("it names no audio: name a file there, or give --audio.")
+
+    require_cues(cues, path, check)
     found = []
     for cue in cues:
         first, last = round(cue.start * SAMPLE_RATE), round(min(cue.end, seconds) * SAMPLE_RATE)
         if cue.audio is not None:
             said = load_samples(cue.audio, SAMPLE_RATE)
-        elif audio is not None:
-            said = audio[first:]
         else:
-            raise UserError(
-                f"The cue file '{path}' names no audio for the cue at {cue.start:g} s: name a file there, or "
-                "give --audio."
-            )
+            assert audio is not None
+            said = audio[first:]
         found.append(SpokenCue(cue, said[: last - first].copy()))
     return tuple(found)
 
@@ -163,24 +170,25 @@ def _exact(seconds: float) -> Fraction:
     return Fraction(seconds).limit_denominator(1_000_000)
 
 
-def _cue(row: dict[str, str | None], path: Path, line: int) -> Cue:
-    where = f"The cue file '{path}', line {line},"
+def _refused(path: Path) -> str:
+    return f"The cue file '{path}' has rows that make no sense"
+
+
+def _cue(row: Row, path: Path, line: int) -> Cue:
     if None in row:
-        raise UserError(
-            f"{where} has more cells than the first line has names: add the name or quote commas."
-        )
+        raise UserError("it has more cells than the first line has names: add the name or quote commas.")
     try:
         start, end = (float(row[name] or "") for name in ("start", "end"))
     except ValueError as error:
-        raise UserError(f"{where} gives no number as start or end: write seconds.") from error
+        raise UserError("it gives no number as start or end: write seconds, as 2.5.") from error
     if not (math.isfinite(end) and 0 <= start < end):
-        raise UserError(f"{where} runs from {start:g} to {end:g} s: give a start from 0 on and a later end.")
+        raise UserError(f"it runs from {start:g} to {end:g} s: give a start from 0 on and a later end.")
     try:
         face = FaceChoice.parse((row["face"] or "").strip())
     except UserError:
         face = FaceChoice()
     if face.way not in ("person", "point"):
-        raise UserError(f"{where} names no face: give a number of 'bootdub faces' or a place \"x,y\".")
+        raise UserError("it names no face: give a number of 'bootdub faces' or a place \"x,y\".")
     named = (row.get("audio") or "").strip()
     audio = require_file(path.parent / named, f"audio of line {line} of the cue file") if named else None
-    return Cue(start, end, face, audio)
+    return Cue(line, start, end, face, audio)

@@ -122,7 +122,7 @@ def follow_face(
         faces = track_faces(images, detector, watch=watch, cuts=joints)
     give_back_freed()
     if not faces.stretches:
-        raise no_face(request.video)
+        raise no_face(request.video, "--box or --track")
     if request.cues is None:
         part = inputs.place.frames(times) if inputs is not None and inputs.place.is_part else None
         people = [_Person(_choose(request, name, faces), () if part is None else (part,))]

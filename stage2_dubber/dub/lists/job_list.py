@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import Enum
@@ -11,8 +10,9 @@ from typing import Any, get_args, get_type_hints
 
 from common.diffusion.options import SamplingOptions
 from common.errors import UserError
-from common.files import fingerprint, require_file
+from common.files import fingerprint
 from stage2_dubber.dub.length.options import Timing
+from stage2_dubber.dub.lists.table import Row, each_row, read_table
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.request_paths import check_paths
 
@@ -53,42 +53,34 @@ def read_jobs(
     Raises:
         UserError: no such table, or rows that cannot be dubbed; all of them are named.
     """
-    require_file(table, "list of jobs")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            _check_columns(table, list(reader.fieldnames or ()))
-            rows = [(reader.line_num, row) for row in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"The list of jobs '{table}' is no table in UTF-8 (CSV): write it as one.") from error
+    columns, rows = read_table(table, "list of jobs")
+    _check_columns(table, columns)
     if not rows:
         raise UserError(f"The list of jobs '{table}' has no row: add one per clip.")
-    jobs: list[Job] = []
-    wrong: list[str] = []
     outputs: dict[Path, int] = {}
-    for line, row in rows:
-        try:
-            job = _job(table, line, row, overwrite)
-            if not finished(job.key):
-                if cut(job):
-                    job = replace(job, request=replace(job.request, overwrite=True))
-                check_paths(job.request)
-            first = outputs.setdefault(job.request.output.resolve(), line)
-            if first != line:
-                raise UserError(f"its output is that of line {first}")
-            jobs.append(job)
-        except UserError as error:
-            wrong.append(f"line {line}: {error}")
-    if wrong:
-        raise UserError(f"The list of jobs '{table}' has rows that cannot be dubbed: {'; '.join(wrong)}")
-    return jobs
+
+    def read(line: int, row: Row) -> Job:
+        job = _job(table, line, row, overwrite)
+        if not finished(job.key):
+            if cut(job):
+                job = replace(job, request=replace(job.request, overwrite=True))
+            check_paths(job.request)
+        first = outputs.setdefault(job.request.output.resolve(), line)
+        if first != line:
+            raise UserError(f"its output is that of line {first}")
+        return job
+
+    return each_row(rows, read, f"The list of jobs '{table}' has rows that cannot be dubbed")
 
 
 def _check_columns(table: Path, columns: list[str]) -> None:
     known = [*REQUIRED, *_READ]
     for column in REQUIRED:
         if column not in columns:
-            raise UserError(f"The list of jobs '{table}' has no column '{column}': add it.")
+            raise UserError(
+                f"The list of jobs '{table}' has no column '{column}': name it in the first line, with "
+                "commas or semicolons between columns."
+            )
     for column in columns:
         if column not in known:
             raise UserError(
@@ -96,7 +88,7 @@ def _check_columns(table: Path, columns: list[str]) -> None:
             )
 
 
-def _job(table: Path, line: int, row: dict[str, str | None], overwrite: bool) -> Job:
+def _job(table: Path, line: int, row: Row, overwrite: bool) -> Job:
     if None in row or any(value is None for value in row.values()):
         raise UserError("it has not as many cells as columns")
     values = {name: (value or "").strip() for name, value in row.items()}
