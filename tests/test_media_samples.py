@@ -167,7 +167,11 @@ def test_samples_are_turned_as_pictures_are(turn: Orientation) -> None:
     for old, new in zip(planes(picture), planes(upright), strict=True):
         np.testing.assert_array_equal(turn.apply(old), new)
     halved = carried(ramp("yuv422p"), turn)
-    assert (halved is None) == turn.transpose, "colour that is halved in one direction cannot be turned"
+    assert halved is not None and halved.format.name == ("yuv440p" if turn.transpose else "yuv422p")
+    for old, new in zip(planes(ramp("yuv422p")), planes(halved), strict=True):
+        np.testing.assert_array_equal(turn.apply(old), new)
+    quartered = carried(ramp("yuv411p"), turn)
+    assert (quartered is None) == turn.transpose, "no format has a quarter of the colour vertically"
 
 
 def test_full_range_pictures_keep_their_codes() -> None:

@@ -38,6 +38,8 @@ ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
     "h264-10": ("libx264", "yuv422p10le", {"crf": "24", "bf": "2"}),
     "hevc": ("libx265", "yuv420p", {"crf": "24", "x265-params": "log-level=error:open-gop=0:bframes=3"}),
     "hevc-10": ("libx265", "yuv420p10le", {"crf": "24", "x265-params": "log-level=error:open-gop=0"}),
+    "hevc-rgb": ("libx265", "gbrp10le", {"crf": "16", "x265-params": "log-level=error:open-gop=0"}),
+    "hevc-gray": ("libx265", "gray10le", {"crf": "24", "x265-params": "log-level=error:open-gop=0"}),
 }
 
 

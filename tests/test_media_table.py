@@ -28,6 +28,7 @@ FRAMES = 8
 GRAIN = 2.0  # codes of 8 bits, before it is softened as film does
 BT601, BT709 = ColourTags(6, 6, 6, False), ColourTags(1, 1, 1, False)
 FULL, UNTAGGED = ColourTags(1, 1, 1, True), ColourTags()
+RGB, RGB_PQ = ColourTags(0, 1, 1, True), ColourTags(0, 9, 16, True)
 HLG, PQ = ColourTags(9, 9, 18, False), ColourTags(9, 9, 16, False)
 NTSC, FILM = Fraction(30000, 1001), Fraction(24000, 1001)
 
@@ -114,6 +115,15 @@ MEDIA = [
     Medium("ffv1", ".mkv", "yuv422p10le", tags=HLG, beside=True, lossless=True),
     Medium("libx265", ".mov", tags=HLG, beside=True, output=".mkv", lossless=True),
     Medium("libx264", ".mp4", rate=NTSC, output=".mkv", lossless=True, sound="pcm_f32le"),
+    Medium("ffv1", ".mkv", "gbrp12le", tags=RGB_PQ, lossless=True),
+    Medium("ffv1", ".mkv", "gbrp16le", tags=RGB, lossless=True),
+    Medium("ffv1", ".mkv", "gray16le", tags=FULL, lossless=True),
+    Medium("ffv1", ".mkv", "gray10le", lossless=True),
+    Medium("ffv1", ".mkv", "yuv411p", tags=BT601, lossless=True, order=BOTTOM_FIRST),
+    Medium("ffv1", ".mkv", "yuv440p10le", lossless=True),
+    Medium("libx265", ".mov", "gray10le"),
+    Medium("libx265", ".mkv", "gbrp12le", tags=RGB_PQ),
+    Medium("dnxhd", ".mov", "gbrp10le", size=(256, 144), tags=RGB),
     Medium("mpeg2video", ".mkv", output=".mp4", codec="h264", sound="ac3", tags=BT601),
     Medium("mpeg4", ".avi", output=".mp4", codec="h264", sound="libmp3lame", tags=UNTAGGED),
     Medium("mjpeg", ".mov", "yuvj422p", output=".mp4", codec="h264", tags=UNTAGGED),
@@ -164,7 +174,8 @@ def write_medium(path: Path, medium: Medium) -> Path:
         if medium.order == BOTTOM_FIRST and medium.encoder == "libx264":
             options = {**options, "x264-params": "bff=1"}
         if medium.encoder == "dnxhd":
-            options = {"profile": "dnxhr_hqx" if "10" in medium.pix_fmt else "dnxhr_hq"}
+            kind = "444" if medium.pix_fmt[0] == "g" else "hqx" if "10" in medium.pix_fmt else "hq"
+            options = {"profile": f"dnxhr_{kind}"}
         stream = output.add_stream(medium.encoder, rate=medium.rate or 25, options=options, time_base=base)
         stream.width, stream.height = medium.size
         stream.pix_fmt = medium.pix_fmt

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.media.formats import chroma_kind, depth_of
+
 MP4 = (".mp4", ".m4v")
 
 
@@ -92,7 +94,7 @@ def intermediate_profile(codec: str, pix_fmt: str, source: str | None) -> str | 
         pix_fmt: of the output.
         source: profile of the source, where it has the same codec, as its decoder calls it.
     """
-    full, deep = "444" in pix_fmt, "10" in pix_fmt
+    full, deep = chroma_kind(pix_fmt) == "444", depth_of(pix_fmt) > 8
     if codec == "prores":
         known = _PRORES.get(source or "")
         return known if known is not None and known.startswith("4444") == full else "4444" if full else "hq"

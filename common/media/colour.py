@@ -14,11 +14,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from common.media.planes import planes_of
+from common.media.formats import depth_of, is_grey, is_rgb
+from common.media.planes import assembled, planes_of
 
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 TO_RGB = int(Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | _EXACT)
-FROM_YUV = int(Interpolation.AREA | Interpolation.FULL_CHR_H_INP | _EXACT)
+_FROM_YUV = int(Interpolation.AREA | Interpolation.FULL_CHR_H_INP | _EXACT)
 _FROM_RGB = int(Interpolation.AREA | Interpolation.FULL_CHR_H_INP | _EXACT)
 
 # H.273 matrix codes -> libswscale's.
@@ -31,7 +32,7 @@ _MATRICES = {
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
-UNSPECIFIED = 2
+UNSPECIFIED, RGB_MATRIX = 2, 0
 _HD_SIDES = (720, 1280)
 """Pixels of the shorter or the longer side from which players take untagged video for HD."""
 
@@ -67,9 +68,13 @@ class ColourTags:
         """
         tagged = {int(ColorRange.JPEG): True, int(ColorRange.MPEG): False}.get(int(source.color_range))
         pix_fmt = source.format.name if isinstance(source, VideoFrame) else source.pix_fmt
-        if pix_fmt is not None and pix_fmt.startswith("yuvj"):
+        # Grey of which nothing is said is taken for full range by FFmpeg, and so by most players.
+        if pix_fmt is not None and (pix_fmt.startswith("yuvj") or (tagged is None and is_grey(pix_fmt))):
             tagged = True
-        return cls(int(source.colorspace), int(source.color_primaries), int(source.color_trc), tagged)
+        matrix = int(source.colorspace)
+        if matrix == RGB_MATRIX and pix_fmt is not None and is_grey(pix_fmt):
+            matrix = UNSPECIFIED
+        return cls(matrix, int(source.color_primaries), int(source.color_trc), tagged)
 
     def completed(self, other: ColourTags) -> ColourTags:
         """The same, with what ``other`` says of the properties that are not specified here."""
@@ -138,20 +143,77 @@ class FromRGB:
     def __init__(self, pix_fmt: str, tags: ColourTags) -> None:
         self._pix_fmt = pix_fmt
         self._tags = tags
-        self._is_rgb = pix_fmt.startswith(("rgb", "bgr", "gbr", "0rgb", "0bgr", "argb", "abgr"))
         self._scaler = VideoReformatter()
 
-    def __call__(self, image: np.ndarray) -> VideoFrame:
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        if self._is_rgb:
+    def __call__(self, image: np.ndarray | VideoFrame) -> VideoFrame:
+        """``image``: an array, or a picture of any RGB format."""
+        if isinstance(image, VideoFrame):
+            frame = image
+        else:
+            frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        if is_rgb(self._pix_fmt):
             return self._scaler.reformat(frame, format=self._pix_fmt, interpolation=_FROM_RGB, threads=1)
         result = self._scaler.reformat(
             frame,
             format=self._pix_fmt,
-            dst_colorspace=matrix_of(self._tags.matrix, image.shape[1], image.shape[0]),
-            dst_color_range=ColorRange.JPEG if self._tags.full_range else ColorRange.MPEG,
+            dst_colorspace=matrix_of(self._tags.matrix, frame.width, frame.height),
+            dst_color_range=_range(self._tags),
             interpolation=_FROM_RGB,
             threads=1,
         )
         self._tags.apply(result)
         return result
+
+
+class ToFormat:
+    """Pictures with the tags ``given`` -> frames of one pixel format with the tags ``made``."""
+
+    def __init__(self, pix_fmt: str, given: ColourTags, made: ColourTags) -> None:
+        self._pix_fmt, self._given, self._made = pix_fmt, given, made
+        self._of_rgb = FromRGB(pix_fmt, made)
+        self._scaler = VideoReformatter()
+
+    def __call__(self, picture: VideoFrame) -> VideoFrame:
+        if is_rgb(picture.format.name):
+            return picture if picture.format.name == self._pix_fmt else self._of_rgb(picture)
+        to_rgb = is_rgb(self._pix_fmt)
+        if self._given.full_range and not self._made.full_range and not to_rgb:
+            picture = in_limited_range(picture, depth_of(self._pix_fmt))
+        if picture.format.name == self._pix_fmt:
+            return picture
+        # One matrix and range on both sides: samples stay what they are. libswscale takes all grey for full.
+        matrix = matrix_of(self._given.matrix, picture.width, picture.height)
+        source = ColorRange.JPEG if is_grey(picture.format.name) else _range(self._given)
+        result = self._scaler.reformat(
+            picture,
+            format=self._pix_fmt,
+            src_colorspace=matrix,
+            dst_colorspace=matrix,
+            src_color_range=source,
+            dst_color_range=ColorRange.JPEG if to_rgb else source,
+            interpolation=_FROM_YUV,
+            threads=1,
+        )
+        self._made.apply(result)
+        return result
+
+
+def in_limited_range(picture: VideoFrame, depth: int) -> VideoFrame:
+    """A planar picture of full range in limited range, with ``depth`` bits.
+
+    libswscale's white is too dark by 3 codes of 10 bits.
+    """
+    name, old = picture.format.name, depth_of(picture.format.name)
+    stem = "gray" if is_grey(name) else name[: name.index("p") + 1]
+    codes = np.arange(1 << old) / ((1 << old) - 1)
+    unit, most = 1 << (depth - 8), (1 << depth) - 1
+    middle = (1 << (old - 1)) / ((1 << old) - 1)
+    luma, colour = 16 * unit + 219 * unit * codes, 128 * unit + 224 * unit * (codes - middle)
+    kind = np.uint8 if depth == 8 else np.dtype("<u2")
+    tables = [table.round().clip(0, most).astype(kind) for table in (luma, colour, colour, most * codes)]
+    planes = [table[plane] for table, plane in zip(tables, planes_of(picture, copy=False), strict=False)]
+    return assembled(stem + ("" if depth == 8 else f"{depth}le"), planes)
+
+
+def _range(tags: ColourTags) -> ColorRange:
+    return ColorRange.JPEG if tags.full_range else ColorRange.MPEG

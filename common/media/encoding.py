@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import av
 from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
-from common.media.colour import ColourTags
+from common.media.colour import RGB_MATRIX, ColourTags
 from common.media.fields import BOTTOM_FIRST
+from common.media.formats import is_rgb
 from common.media.hdr import HdrMetadata
 
 # Every picture and block with nearly the same quantiser, since likeness to the source is what counts. By
@@ -34,6 +34,8 @@ _QUALITY = {
     "libsvtav1": {"preset": "6", "svtav1-params": "enable-tf=0"},
     "prores_ks": {"vendor": "apl0"},
 }
+LIMITED_RANGE = ("prores_ks",)
+"""Encoders whose files are read as limited range, whatever their pictures are."""
 _WITHOUT_CRF = ("prores_ks", "dnxhd")
 # Four slices whatever the machine: their number is part of the bytes.
 _LOSSLESS = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
@@ -124,12 +126,19 @@ DEFAULT_ENCODING = Encoding()
 LOSSLESS = Encoding(lossless=True)
 
 
-def describe(context: VideoCodecContext, encoding: Encoding, pix_fmt: str, tags: ColourTags) -> None:
+def written_tags(encoder: str, pix_fmt: str, source: ColourTags) -> ColourTags:
+    """The colour tags of pictures that are written by an encoder in a pixel format."""
+    if is_rgb(pix_fmt):
+        return ColourTags(RGB_MATRIX, source.primaries, source.transfer, True)
+    tags = source.for_yuv()
+    return replace(tags, full_range=False) if encoder in LIMITED_RANGE else tags
+
+
+def describe(context: VideoCodecContext, encoding: Encoding, tags: ColourTags) -> None:
     """Tell an encoder what its pictures are like: colours, and interlaced or not."""
     if context.name == _LOSSLESS_ENCODER:
         context.flags |= Flags.bitexact
-    if not av.VideoFormat(pix_fmt).is_rgb:
-        tags.apply(context)
+    tags.apply(context)
     if encoding.field_order:
         context.field_order = encoding.field_order
         context.flags |= Flags.interlaced_dct | Flags.interlaced_me

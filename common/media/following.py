@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import av
-
 from common.errors import UserError
 from common.media.codecs import INTERMEDIATE, OUTPUT_CODECS, OutputCodec, alternatives, intermediate_profile
-from common.media.encoding import Encoding
+from common.media.encoding import LIMITED_RANGE, Encoding
+from common.media.formats import (
+    carried_format,
+    chroma_kind,
+    depth_of,
+    encoder_formats,
+    fits_rgb,
+    has_alpha,
+    is_grey,
+    is_rgb,
+    loses_chroma,
+    nearest_format,
+)
 from common.media.grain import GRAINY
 from common.media.hdr import CARRIES_HDR
 from common.media.info import VideoInfo
-from common.media.samples import carried_format
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,8 @@ def following(
         The encoding, and a sentence for each property of the source that is lost.
 
     Raises:
-        UserError: what is wanted does not go into such a file, or interlaced pictures do not.
+        UserError: what is wanted does not go into such a file, or interlaced pictures do not; without loss is
+            wanted, and the pictures cannot be carried so.
     """
     suffix = suffix.lower()
     choice = _chosen(info, suffix, wanted)
@@ -69,17 +79,23 @@ def following(
     if choice.lost:
         advice = "" if codec.name == "ffv1" else "; --lossless with an .mkv output keeps all samples"
         warnings.append(f"{codec.title} cannot hold {' and '.join(choice.lost)} here{advice}.")
-    turned = carried_format(info.pix_fmt, info.rotation in (0, 180)) is None
-    if turned and info.pix_fmt and not _is_rgb(info.pix_fmt) and carried_format(info.pix_fmt, True):
+    carried = carried_format(info.pix_fmt, info.rotation in (0, 180))
+    if carried is None and info.pix_fmt and not fits_rgb(info.pix_fmt):
+        through = _through_rgb(info)
+        if wanted.lossless and wanted.pix_fmt is None:
+            raise UserError(
+                f"{through}, which is not lossless: convert the video to gbrp16le or yuv444p16le first, or "
+                "leave --lossless away."
+            )
         warnings.append(
-            f"The pictures are stored on their side, and {info.pix_fmt} cannot be turned as it is: they "
-            "become 8-bit 4:2:0."
+            f"{through}, which does not hold all of them: convert the video to gbrp16le or yuv444p16le first "
+            "to keep more."
         )
     warnings += _hdr_losses(info, codec)
-    if info.pix_fmt and _is_rgb(info.pix_fmt) and _has_alpha(info.pix_fmt):
+    if carried and is_rgb(carried) and has_alpha(carried) and not has_alpha(choice.pix_fmt):
         warnings.append(
-            f"The video's transparency is left out: of {info.pix_fmt} the colours alone are carried; convert "
-            "it to ProRes 4444 or VP9 first."
+            f"The video's transparency is left out: of {info.pix_fmt} {codec.title} takes the colours alone; "
+            "--lossless with an .mkv output keeps it, or convert the video to ProRes 4444 or VP9 first."
         )
     lossless = codec.name == "ffv1"
     source = info.profile if info.codec == codec.name else None
@@ -87,8 +103,8 @@ def following(
         Encoding(
             codec=codec.encoder,
             crf=wanted.crf if wanted.crf is not None else _usual_quality(info, codec),
-            # RGB stays RGB without a loss; the writer knows in which order.
-            pix_fmt=None if lossless and turned and wanted.pix_fmt is None else choice.pix_fmt,
+            # 8-bit RGB stays RGB without a loss; the writer knows in which order.
+            pix_fmt=None if lossless and carried is None and wanted.pix_fmt is None else choice.pix_fmt,
             lossless=lossless,
             profile=intermediate_profile(codec.name, choice.pix_fmt, source),
             field_order=info.field_order,
@@ -96,6 +112,13 @@ def following(
         ),
         tuple(warnings),
     )
+
+
+def _through_rgb(info: VideoInfo) -> str:
+    """How a sentence begins about pictures that have no format in which they are carried."""
+    turned = carried_format(info.pix_fmt, True) is not None
+    placed = ", stored on their side," if turned else ""
+    return f"Pictures of the format {info.pix_fmt}{placed} are carried as 8-bit RGB"
 
 
 def _usual_quality(info: VideoInfo, codec: OutputCodec) -> int:
@@ -142,7 +165,7 @@ def _chosen(info: VideoInfo, suffix: str, wanted: WantedPictures) -> _Choice:
         if suffix in codec.suffixes
         and not (info.interlaced and not _holds_fields(info, codec))
         and (info.width >= codec.least_size[0] and info.height >= codec.least_size[1])
-        and (wanted.pix_fmt is None or wanted.pix_fmt in _formats(codec.encoder))
+        and (wanted.pix_fmt is None or wanted.pix_fmt in encoder_formats(codec.encoder))
     ]
     if not usable and info.interlaced:
         raise UserError(
@@ -187,28 +210,35 @@ def _holds_fields(info: VideoInfo, codec: OutputCodec) -> bool:
 def _choice(info: VideoInfo, codec: OutputCodec, suffix: str, pix_fmt: str | None) -> _Choice:
     wanted = carried_format(info.pix_fmt, info.rotation in (0, 180))
     if wanted is None:
-        wanted = "yuv444p" if info.pix_fmt and _is_rgb(info.pix_fmt) else "yuv420p"
+        wanted = "yuv420p" if not info.pix_fmt or is_grey(info.pix_fmt) else "yuv444p"
     odd = not codec.odd_sizes and bool(info.width % 2 or info.height % 2)
     if pix_fmt is not None:
-        if pix_fmt not in _formats(codec.encoder):
+        if pix_fmt not in encoder_formats(codec.encoder):
             raise UserError(
                 f"{codec.title} does not take the pixel format {pix_fmt} here: choose one of "
-                f"{', '.join(_formats(codec.encoder))}."
+                f"{', '.join(encoder_formats(codec.encoder))}."
             )
-        if odd and "444" not in pix_fmt:
+        if odd and chroma_kind(pix_fmt) != "444":
             raise UserError(f"{codec.title} takes odd sizes with a 4:4:4 pixel format only, not {pix_fmt}.")
         chosen = pix_fmt
+    elif wanted == "gbrap" and codec.name == "ffv1":
+        chosen = "bgra"  # the same samples, in the order in which FFV1 takes 8 bits
     else:
-        chosen = nearest_format(wanted.replace(_kind(wanted), "444") if odd else wanted, codec.encoder)
+        chosen = nearest_format(_with_whole_colour(wanted) if odd else wanted, codec.encoder)
     lost = []
-    if odd and "444" not in wanted:
+    if odd and chroma_kind(wanted) != "444":
         lost.append("an odd size with halved colour (it becomes 4:4:4, which browsers may refuse)")
-    if _has_alpha(wanted) and not (_has_alpha(chosen) and suffix in codec.alpha_suffixes):
-        lost.append("its transparency")
+    if has_alpha(wanted) and not (has_alpha(chosen) and suffix in codec.alpha_suffixes):
+        if not is_rgb(wanted):
+            lost.append("its transparency")
         chosen = chosen if pix_fmt else chosen.replace("yuva", "yuv")
-    if _depth(chosen) < _depth(wanted):
-        lost.append(f"{_depth(wanted)} bits per sample (it takes {_depth(chosen)})")
-    if _area(chosen) < _area(wanted):
+    elif is_rgb(wanted) and not is_rgb(chosen) and not pix_fmt:
+        chosen = chosen.replace("yuva", "yuv")
+    if depth_of(chosen) < depth_of(wanted):
+        lost.append(f"{depth_of(wanted)} bits per sample (it takes {depth_of(chosen)})")
+    elif not is_rgb(wanted) and depth_of(chosen) == depth_of(wanted) and _narrows(info, codec):
+        lost.append("full range (its steps become coarser)")
+    if loses_chroma(wanted, chosen):
         lost.append(f"{_chroma(wanted)} colour (it becomes {_chroma(chosen)})")
     return _Choice(codec, chosen, tuple(lost))
 
@@ -226,48 +256,16 @@ def _replacement(info: VideoInfo, codec: OutputCodec, suffix: str) -> str:
     return f"The video is encoded as {codec.title}, since {why}."
 
 
-def nearest_format(wanted: str, encoder: str) -> str:
-    """The pixel format of an encoder that loses least of ``wanted``, in this order: colour, bits, alpha."""
-    usable = [name for name in _formats(encoder) if carried_format(name, True) == name]
-    return min(
-        usable,
-        key=lambda name: (
-            name != wanted,
-            _area(name) < _area(wanted),
-            max(_depth(wanted) - _depth(name), 0),
-            _has_alpha(wanted) and not _has_alpha(name),
-            _area(name),
-            _depth(name),
-            _has_alpha(name),
-            name,
-        ),
-    )
+def _narrows(info: VideoInfo, codec: OutputCodec) -> bool:
+    return bool(info.colour.full_range) and codec.encoder in LIMITED_RANGE
 
 
-def _formats(encoder: str) -> list[str]:
-    return [item.name for item in av.Codec(encoder, "w").video_formats or ()]
-
-
-def _is_rgb(name: str) -> bool:
-    return bool(av.VideoFormat(name).is_rgb)
-
-
-def _depth(name: str) -> int:
-    return max(component.bits for component in av.VideoFormat(name).components)
-
-
-def _has_alpha(name: str) -> bool:
-    return any(component.is_alpha for component in av.VideoFormat(name).components)
-
-
-def _kind(name: str) -> str:
-    return next((kind for kind in ("444", "440", "422", "420", "411") if kind in name), "444")
+def _with_whole_colour(name: str) -> str:
+    """The format without halved colour; grey as YUV."""
+    if is_grey(name):
+        return name.replace("gray", "yuv444p")
+    return name.replace(chroma_kind(name), "444")
 
 
 def _chroma(name: str) -> str:
-    return ":".join(_kind(name))
-
-
-def _area(name: str) -> int:
-    """Chroma samples of eight pixels."""
-    return {"4:4:4": 8, "4:4:0": 4, "4:2:2": 4, "4:2:0": 2, "4:1:1": 2}[_chroma(name)]
+    return "no" if is_grey(name) else ":".join(chroma_kind(name))

@@ -34,8 +34,8 @@ class Frame:
         image: (height, width, 3) uint8 RGB, upright.
         duration: ticks until the next frame (for the last one: what the file says).
         samples: the same picture in the source's own samples (:mod:`common.media.samples`), where the reader
-            was asked for them; None for RGB, for a picture that had to be scaled, and where the format cannot
-            be turned upright.
+            was asked for them; None where ``image`` holds them all (8-bit RGB), for a picture that had to be
+            scaled, and for formats that have no planar form or cannot be turned upright.
         damaged: whether the decoder guessed parts of it, or gave none for it, so that it repeats another.
     """
 
@@ -183,8 +183,9 @@ class _Decoding:
             yield from _decode(decoder, None)
 
     def _upright(self, to_rgb: ToRGB, picture: VideoFrame) -> np.ndarray:
-        # Decoders do not give pictures the tags that the container alone has.
-        self._scan.info.colour.apply(picture)
+        if not picture.format.is_rgb:
+            # Decoders do not give pictures the tags that the container alone has.
+            self._scan.info.colour.apply(picture)
         return self._scan.orientation.apply(to_rgb(picture))
 
     def _frame(self, index: int, image: np.ndarray, picture: VideoFrame, damaged: bool) -> Frame:

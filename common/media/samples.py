@@ -1,13 +1,12 @@
 """Edits carried over into the source's own samples, so that what no edit touches stays as it was coded.
 
 A trip through 8-bit RGB costs what lies beyond black and white, more than 8 bits, full-resolution colour and
-transparency. Here a frame keeps its planes, and an edit, made in RGB, adds its difference to them: where the
-RGB picture did not change, not one sample does.
+transparency. Here a frame keeps its samples, in planes, and an edit, made in 8-bit RGB, adds its difference
+to them: where that RGB picture did not change, not one sample does.
 """
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 import cv2
@@ -17,12 +16,10 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from common.media.colour import TO_RGB, ColourTags, matrix_of
+from common.media.formats import carried_format, is_grey
 from common.media.orientation import Orientation
 from common.media.planes import assembled, planes_of
 
-_PLANAR = re.compile(r"yuva?(420|422|444|440|411)p(9|10|12|14|16)?(le)?")
-# Semi-planar formats of hardware decoders; the samples are the same, their order is not.
-_SAME = {"nv12": "yuv420p", "nv16": "yuv422p", "p010le": "yuv420p10le", "p210le": "yuv422p10le"}
 _BLOCK = 4
 """Pixels per chroma sample, at most, in either direction."""
 _BAND = 64
@@ -35,35 +32,22 @@ _EXACT = int(
 )
 
 
-def carried_format(name: str, upright: bool) -> str | None:
-    """The planar YUV format in which pictures of the format ``name`` are carried.
-
-    Args:
-        name: FFmpeg's name of the decoded format.
-        upright: whether the stored picture need not be turned by 90 degrees.
-
-    Returns:
-        None for RGB, palettes and what cannot be turned (colour that is halved in one direction only).
-    """
-    name = _SAME.get(name, name).replace("yuvj", "yuv")
-    if not _PLANAR.fullmatch(name):
-        return None
-    square = any(kind in name for kind in ("420", "444"))
-    return name if upright or square else None
-
-
 def carried(picture: VideoFrame, orientation: Orientation) -> VideoFrame | None:
-    """A decoded picture, upright, in its :func:`carried_format`; None where it has none."""
-    wanted = carried_format(picture.format.name, not orientation.transpose)
-    if wanted is None:
+    """A decoded picture, upright, in its :func:`common.media.formats.carried_format`; None without one."""
+    name = picture.format.name
+    wanted, planar = carried_format(name, not orientation.transpose), carried_format(name, True)
+    if wanted is None or planar is None:
         return None
-    if picture.format.name in _SAME:
-        planar = VideoReformatter().reformat(picture, format=wanted)
-    elif picture.format.name == wanted and orientation == Orientation():
+    if planar != name.replace("yuvj", "yuv"):
+        # With one range on both sides samples are put in another order, and stay what they are: libswscale
+        # takes all grey for full range.
+        one = ColorRange.JPEG
+        picture = VideoReformatter().reformat(
+            picture, format=planar, src_color_range=one, dst_color_range=one, threads=1
+        )
+    if picture.format.name == wanted and orientation == Orientation():
         return picture
-    else:
-        planar = picture
-    return assembled(wanted, [orientation.apply(plane) for plane in planes_of(planar)])
+    return assembled(wanted, [orientation.apply(plane) for plane in planes_of(picture)])
 
 
 def chroma_is_placed(picture: VideoFrame) -> bool:
@@ -72,9 +56,11 @@ def chroma_is_placed(picture: VideoFrame) -> bool:
     PyAV does not show that property. It changes how the picture becomes RGB, and a copy of the samples does
     not have it.
     """
-    if picture.format.is_rgb or not _PLANAR.fullmatch(picture.format.name) or "444" in picture.format.name:
+    name = picture.format.name
+    halved = not picture.format.is_rgb and carried_format(name, True) == name.replace("yuvj", "yuv")
+    if not halved or is_grey(name) or "444" in name:
         return False
-    copy = assembled(picture.format.name, planes_of(picture))
+    copy = assembled(name, planes_of(picture))
     copy.colorspace, copy.color_range = picture.colorspace, picture.color_range
     said, unsaid = (
         VideoReformatter().reformat(item, format="rgb24", interpolation=TO_RGB).to_ndarray()
@@ -89,7 +75,7 @@ def with_change(
     """``picture`` with the difference of two RGB pictures added to it.
 
     Args:
-        picture: upright, of a planar YUV format; it stays as it is.
+        picture: upright, of a format in which samples are carried; it stays as it is.
         before, after: (H, W, 3) uint8, what the picture looks like and what it is to look like.
         tags: matrix and range of the picture.
 
@@ -103,8 +89,11 @@ def with_change(
     columns = _span(np.bitwise_or.reduce(before[rows] ^ after[rows], axis=0).any(axis=-1))
     depth = picture.format.components[0].bits
     kind, most = (cv2.CV_8U if depth == 8 else cv2.CV_16U), (1 << depth) - 1
-    matrix = matrix_of(tags.matrix, before.shape[1], before.shape[0])
-    steps = _from_rgb(matrix, bool(tags.full_range), depth)
+    if picture.format.is_rgb:
+        steps = _of_rgb(depth)
+    else:
+        matrix = matrix_of(tags.matrix, before.shape[1], before.shape[0])
+        steps = _from_rgb(matrix, bool(tags.full_range) or is_grey(picture.format.name), depth)
     result = assembled(picture.format.name, planes_of(picture, copy=False))
     planes = planes_of(result, copy=False)
     for band in (slice(y, min(y + _BAND, rows.stop)) for y in range(rows.start, rows.stop, _BAND)):
@@ -142,6 +131,11 @@ def _averaged(change: NDArray, down: int, across: int, shape: tuple[int, ...]) -
         below, beside = height - change.shape[0], width - change.shape[1]
         change = cv2.copyMakeBorder(change, 0, below, 0, beside, cv2.BORDER_REPLICATE)
     return cv2.resize(change, shape[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _of_rgb(depth: int) -> NDArray[np.float32]:
+    """(3, 3): what a step of 8-bit red, green, blue adds to planes of green, blue and red."""
+    return np.eye(3, dtype=np.float32)[[1, 2, 0]] * np.float32(((1 << depth) - 1) / 255)
 
 
 @lru_cache

@@ -16,12 +16,11 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import PictureType
-from av.video.reformatter import VideoReformatter
 
 from common.errors import UserError
 from common.files import PathLike, atomic_path
-from common.media.colour import BT709, FROM_YUV, FromRGB
-from common.media.encoding import DEFAULT_ENCODING, Encoding, describe
+from common.media.colour import BT709, FromRGB, ToFormat
+from common.media.encoding import DEFAULT_ENCODING, Encoding, describe, written_tags
 from common.media.fields import FieldMarker
 from common.media.further_tracks import FurtherTracks, FurtherTracksWriter
 from common.media.info import VideoInfo
@@ -117,7 +116,6 @@ class VideoWriter:
         self._step = 1
         self._shift = 0
         self._durations: dict[int, int] = {}
-        self._convert = VideoReformatter()
         self._mark: FieldMarker | None = None
         self._title: str | None = None
 
@@ -187,9 +185,11 @@ class VideoWriter:
         except ValueError as error:
             raise UserError(f"The pixel format {self._pix_fmt!r} is unknown: use one of FFmpeg's.") from error
         context = stream.codec_context
-        tags = (self._like.colour if self._like else BT709).for_yuv()
+        given = self._like.colour if self._like else BT709
+        tags = written_tags(self._codec, self._pix_fmt, given)
         self._from_rgb = FromRGB(self._pix_fmt, tags)
-        describe(context, self._encoding, self._pix_fmt, tags)
+        self._fit = ToFormat(self._pix_fmt, given, tags)
+        describe(context, self._encoding, tags)
         if self._encoding.field_order:
             self._mark = FieldMarker(*self._size, self._pix_fmt, self._encoding.field_order)
         if self._like is not None:
@@ -231,14 +231,9 @@ class VideoWriter:
                 raise ValueError(f"time stamps must increase, got {pts} after {held_pts}")
             self._step = pts - held_pts
             self._encode(held_pts, held, self._step)
-        frame = self._taken(image) if isinstance(image, av.VideoFrame) else self._from_rgb(image)
+        frame = self._fit(image) if isinstance(image, av.VideoFrame) else self._from_rgb(image)
         self._held, self._held_duration = (int(pts), frame), duration
         self._count += 1
-
-    def _taken(self, picture: av.VideoFrame) -> av.VideoFrame:
-        if picture.format.name == self._pix_fmt:
-            return picture
-        return self._convert.reformat(picture, format=self._pix_fmt, interpolation=FROM_YUV, threads=1)
 
     def _encode(self, pts: int, frame: av.VideoFrame, duration: int) -> None:
         self._durations[pts] = duration
