@@ -190,5 +190,5 @@ def _cue(row: Row, path: Path, line: int) -> Cue:
     if face.way not in ("person", "point"):
         raise UserError("it names no face: give a number of 'bootdub faces' or a place \"x,y\".")
     named = (row.get("audio") or "").strip()
-    audio = require_file(path.parent / named, f"audio of line {line} of the cue file") if named else None
+    audio = require_file(path.parent / named, "audio") if named else None
     return Cue(line, start, end, face, audio)

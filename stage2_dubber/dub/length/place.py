@@ -22,17 +22,14 @@ class SpeechPlace:
     Attributes:
         zero: of the beginning of the speech file.
         begin: of the part that is dubbed.
-        end: of it; None: it goes on to the video's end.
+        end: of it, where the speech is cut off; None: both go on to their ends.
+        is_part: whether not all of the video is dubbed.
     """
 
     zero: float
     begin: float = 0.0
     end: float | None = None
-
-    @property
-    def is_part(self) -> bool:
-        """Whether not all of the video is dubbed."""
-        return self.begin > 0 or self.end is not None
+    is_part: bool = False
 
     @property
     def sound(self) -> SoundPlace:
@@ -99,10 +96,10 @@ def speech_place(
         raise UserError(f"--start is {begin:g} s, but the video runs from 0 to {video:.2f} s.")
     if end is not None and end <= begin:
         raise UserError(f"--end is {end:g} s, which is not after the start at {begin:g} s.")
-    place = SpeechPlace(begin + timing.offset, begin, end if end is not None and end < video else None)
+    place = SpeechPlace(begin + timing.offset, begin, end, begin > 0 or (end is not None and end < video))
     if (place.is_part or timing.offset) and cues:
         raise UserError("--cues says what is dubbed when: leave --start, --end and --offset away.")
-    if timing.length is not Length.silence and (place.is_part or cues):
+    if timing.length is not Length.silence and (place.is_part or end is not None or cues):
         raise UserError(
             f"--length {timing.length.value} changes how long the video is: leave --start, --end and --cues "
             "away."

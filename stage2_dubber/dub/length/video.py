@@ -80,9 +80,10 @@ def length_warnings(
 def _unchanged(rule: Length, video: float, speech: float, end: float | None) -> list[str]:
     if end is not None and speech > end + TOLERANCE:
         return [f"The speech is cut off at --end, {speech - end:.1f} s before its own end."]
-    if end is not None and speech < end - TOLERANCE:
+    part = end is not None and end < video
+    if end is not None and part and speech < end - TOLERANCE:
         return [f"The speech ends {end - speech:.1f} s before --end: from there on the lips follow silence."]
-    if end is not None:
+    if part:
         return []
     if speech < video - TOLERANCE:
         return [
