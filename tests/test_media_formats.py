@@ -159,7 +159,8 @@ def test_all_but_the_edit_stays(tmp_path: Path, source: Source) -> None:
     assert not [word for word in dub(request) if "sound" not in word], "nothing is lost"
     after = probe(request.output)
     assert (after.codec, after.pix_fmt) == ("ffv1", source.lossless)
-    assert (after.colour.full_range or False) == (probe(video).colour.full_range or "gbr" in after.pix_fmt)
+    said = probe(video).colour.full_range
+    assert bool(after.colour.full_range) == ("gbr" in after.pix_fmt if said is None else said)
     width, changed = source.size[0], False
     for (old, before), (new, edited) in zip(
         far_and_near(video, width), far_and_near(request.output, width), strict=True
@@ -253,14 +254,53 @@ def test_what_goes_through_rgb_is_said_and_not_called_lossless(tmp_path: Path) -
     assert following(turned(info, "yuv422p10le"), ".mkv", LOSSLESS)[0].pix_fmt == "yuv440p10le"
 
 
-def test_the_refusal_comes_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    video = write_ffv1(tmp_path / "s.mkv", "gbrp10le")
-    info = replace(probe(video), pix_fmt="gbrpf32le")
-    monkeypatch.setattr("stage2_dubber.dub.inputs.probe", lambda _: info)
+def write_float(path: Path) -> Path:
+    """Floating-point RGB, which nothing here carries."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=25, options={"strict": "-2", "level": "4"})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "gbrpf32le"
+        for number in range(8):
+            picture = av.VideoFrame(160, 120, "gbrpf32le")
+            for plane in picture.planes:
+                np.frombuffer(memoryview(plane), np.float32)[:] = 0.3
+            picture.pts = number
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    return path
+
+
+def test_the_refusal_comes_before_the_work(tmp_path: Path) -> None:
+    video = write_float(tmp_path / "s.mkv")
     request = DubRequest(video, write_speech(tmp_path / "a.wav", 0.2), tmp_path / "o.mkv", box=BOX)
-    assert any("8-bit RGB" in sentence for sentence in check_request(request).warnings)
+    assert sum("8-bit RGB" in sentence for sentence in check_request(request).warnings) == 1
     with pytest.raises(UserError, match="not lossless"):
         check_request(replace(request, lossless=True))
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv422p10le", "yuv422p"])
+def test_halved_colour_is_turned_with_its_picture(tmp_path: Path, pix_fmt: str) -> None:
+    """As telephones store ProRes 4:2:2: on its side, with a note that it is to be turned."""
+    video, medium = tmp_path / "v.mov", Medium("", "", pix_fmt, size=(120, 160))
+    encoder = "prores_ks" if pix_fmt.endswith("le") else "libx264"
+    with av.open(str(video), "w") as output:
+        stream = output.add_stream(encoder, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 120, 160, pix_fmt
+        stream.set_display_rotation(90)
+        for number in range(8):
+            picture = painted(medium, number)
+            picture.pts = number
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    request = DubRequest(video, write_speech(tmp_path / "a.wav", 0.32), tmp_path / "o.mkv", box=BOX)
+    request = replace(request, lossless=True)
+    assert not dub(request)
+    assert probe(request.output).pix_fmt == pix_fmt.replace("422", "440")
+    for (old, _), (new, _) in zip(far_and_near(video, 160), far_and_near(request.output, 160), strict=True):
+        for first, second in zip(old, new, strict=True):
+            np.testing.assert_array_equal(first, second)
+    coded = replace(request, lossless=False, output=tmp_path / "o.mov")
+    assert not [word for word in dub(coded) if "sound" not in word], "4:4:4 holds all of it"
+    assert probe(coded.output).pix_fmt.startswith("yuv444p")
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv444p", "gray"])

@@ -124,6 +124,7 @@ MEDIA = [
     Medium("libx265", ".mov", "gray10le"),
     Medium("libx265", ".mkv", "gbrp12le", tags=RGB_PQ),
     Medium("dnxhd", ".mov", "gbrp10le", size=(256, 144), tags=RGB),
+    Medium("dnxhd", ".mov", "gbrp10le", size=(256, 144), tags=ColourTags(0, 1, 1, False)),
     Medium("mpeg2video", ".mkv", output=".mp4", codec="h264", sound="ac3", tags=BT601),
     Medium("mpeg4", ".avi", output=".mp4", codec="h264", sound="libmp3lame", tags=UNTAGGED),
     Medium("mjpeg", ".mov", "yuvj422p", output=".mp4", codec="h264", tags=UNTAGGED),

@@ -126,10 +126,17 @@ DEFAULT_ENCODING = Encoding()
 LOSSLESS = Encoding(lossless=True)
 
 
-def written_tags(encoder: str, pix_fmt: str, source: ColourTags) -> ColourTags:
-    """The colour tags of pictures that are written by an encoder in a pixel format."""
+def written_tags(encoder: str, pix_fmt: str, source: ColourTags, of_rgb: bool) -> ColourTags:
+    """The colour tags of pictures that are written by an encoder in a pixel format.
+
+    Args:
+        encoder, pix_fmt: FFmpeg's names.
+        source: tags of the source.
+        of_rgb: whether its pictures are RGB, whose range stays what it is said to be.
+    """
     if is_rgb(pix_fmt):
-        return ColourTags(RGB_MATRIX, source.primaries, source.transfer, True)
+        full_range = not of_rgb or source.full_range is not False
+        return ColourTags(RGB_MATRIX, source.primaries, source.transfer, full_range)
     tags = source.for_yuv()
     return replace(tags, full_range=False) if encoder in LIMITED_RANGE else tags
 

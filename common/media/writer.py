@@ -22,6 +22,7 @@ from common.files import PathLike, atomic_path
 from common.media.colour import BT709, FromRGB, ToFormat
 from common.media.encoding import DEFAULT_ENCODING, Encoding, describe, written_tags
 from common.media.fields import FieldMarker
+from common.media.formats import is_rgb
 from common.media.further_tracks import FurtherTracks, FurtherTracksWriter
 from common.media.info import VideoInfo
 from common.media.matroska import PLACEHOLDER, TrackNote, complete_tracks, shown_size
@@ -186,7 +187,8 @@ class VideoWriter:
             raise UserError(f"The pixel format {self._pix_fmt!r} is unknown: use one of FFmpeg's.") from error
         context = stream.codec_context
         given = self._like.colour if self._like else BT709
-        tags = written_tags(self._codec, self._pix_fmt, given)
+        of_rgb = self._like is not None and bool(self._like.pix_fmt) and is_rgb(self._like.pix_fmt)
+        tags = written_tags(self._codec, self._pix_fmt, given, of_rgb)
         self._from_rgb = FromRGB(self._pix_fmt, tags)
         self._fit = ToFormat(self._pix_fmt, given, tags)
         describe(context, self._encoding, tags)
