@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from common.face.occlusion.calm import calm, calm_hands, steady
 from common.face.occlusion.detector import UsualLowerFace
 from common.face.occlusion.masks import covered, keep_mask, to_frame
 from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFace
+from common.media import read_frames
 
 SIZE = 160
 SKIN = (205, 160, 135)
@@ -268,3 +274,29 @@ def test_the_finder_sees_no_hand_in_a_face_and_rests() -> None:
     finder.reset()
     assert finder.find(np.tile(image, (8, 8, 1)), box * 8) == [] and finder.searched
     assert finder.find(image, box + 900) == []
+
+
+def test_a_finder_that_is_the_first_to_see_landmarks_prints_nothing(footage: Path, tmp_path: Path) -> None:
+    """As where faces are taken from the record of an interrupted job; MediaPipe prints once per process."""
+    np.save(
+        tmp_path / "picture.npy", read_frames(footage / "dev" / "hard" / "av2av_10_stage.mp4", count=1)[0]
+    )
+    script = tmp_path / "find.py"
+    script.write_text(
+        "import sys\n"
+        "import numpy as np\n"
+        "from common.face.hands import HandFinder\n"
+        "image = np.load(sys.argv[1])\n"
+        "height, width = image.shape[:2]\n"
+        "box = np.array([0.3 * width, 0.2 * height, 0.7 * width, 0.7 * height], np.float32)\n"
+        "print(len(HandFinder().find(image, box)))\n"
+    )
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "picture.npy"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        timeout=120,
+    )
+    assert int(done.stdout) > 0 and "NORM_RECT" not in done.stderr

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from common.errors import UserError
 from common.face.graphs import close_with, import_solution
-from common.face.quiet import without_chatter
+from common.face.quiet import landmarks_found, without_chatter, without_first_chatter
 from common.face.types import FloatArray, ImageArray
 
 # Hands are looked for in a square around the face, so many times its longer side, drawn at this many pixels:
@@ -86,7 +86,11 @@ class HandFinder:
     def _look(self, picture: ImageArray) -> list[NDArray[np.float64]]:
         """(21, 2) points per hand, in parts of the picture's sides."""
         self._fresh = False
-        hands = self._hands.process(picture).multi_hand_landmarks or []
+        # Where faces are taken from a record this graph is the first one.
+        with without_first_chatter():
+            hands = self._hands.process(picture).multi_hand_landmarks or []
+        if hands:
+            landmarks_found()
         return [np.array([(p.x, p.y) for p in hand.landmark], np.float64) for hand in hands]
 
 

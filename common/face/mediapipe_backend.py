@@ -12,7 +12,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.face.graphs import close_with, import_solution
-from common.face.quiet import without_chatter
+from common.face.quiet import landmarks_found, without_chatter
 from common.face.types import FaceObservation, FloatArray, ImageArray, box_area, box_iou, landmarks_box
 
 # Vertex of the 478-point mesh for each iBUG point. The jaw line takes the vertices of the face's outline that
@@ -42,6 +42,7 @@ _LARGE, _FINE_TILES = 1440, 4
 # While a search finds nothing, only every so many frames are searched: frames without anybody must not cost
 # more than those with a face.
 _SEARCH_EVERY = 5
+_LANDMARKS = "multi_face_landmarks"
 
 
 class _Graph:
@@ -73,6 +74,8 @@ class _Graph:
         with nullcontext() if _Graph._settled else without_chatter():
             result = self._solution.process(image)
         found = list(getattr(result, self._faces_of) or [])
+        if found and self._faces_of == _LANDMARKS:
+            landmarks_found()
         _Graph._settled |= bool(found) and image.shape[0] != image.shape[1]
         return found
 
@@ -138,7 +141,7 @@ class MediapipeDetector:
                     min_detection_confidence=min_confidence,
                     min_tracking_confidence=min_confidence,
                 )
-                return _Graph(solution, "multi_face_landmarks")
+                return _Graph(solution, _LANDMARKS)
 
             def finder() -> _Graph:
                 # Model 1 is the one for faces that are farther away than 2 m.

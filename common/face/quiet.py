@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 # Lines that MediaPipe, TensorFlow Lite, absl and EGL print on every start, whatever the user does.
 _CHATTER = re.compile(
@@ -21,6 +21,20 @@ _CHATTER = re.compile(
 
 # File descriptor 2 belongs to the process: two threads that redirect it at once would lose it for good.
 _one_at_a_time = threading.RLock()
+
+
+# Set once a graph of this process has found landmarks: the first one to look for them prints once more.
+_looked = threading.Event()
+
+
+def landmarks_found() -> None:
+    """Tell that a graph has found landmarks."""
+    _looked.set()
+
+
+def without_first_chatter() -> AbstractContextManager[None]:
+    """As :func:`without_chatter` until landmarks were found, then nothing: threads need not wait any more."""
+    return nullcontext() if _looked.is_set() else without_chatter()
 
 
 @contextmanager
