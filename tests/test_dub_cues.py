@@ -20,13 +20,16 @@ from common.lip_shapes.model import LipShapePredictor
 from common.media import VideoInfo, load_audio, read_frames, save_wav
 from common.own_mouths.config import OwnMouthsConfig
 from stage2_dubber.dub import outputs
+from stage2_dubber.dub.dubbed import DubbedFace, DubbedFaces
 from stage2_dubber.dub.faces import follow
 from stage2_dubber.dub.faces.cues import cued_speech, read_cues, spoken_cues
 from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.job import Composite, plan_followed
+from stage2_dubber.dub.own_mouths import Division
 from stage2_dubber.dub.pipeline import DubPipeline
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.result import DubResult
+from stage2_dubber.dub.untouched import Reason
 
 HEADER = "start,end,face,audio\n"
 
@@ -105,8 +108,17 @@ def test_a_cue_is_dubbed_however_short(tmp_path: Path, monkeypatch: pytest.Monke
     request = DubRequest(clip, tmp_path / "a.wav", tmp_path / "o.mkv", cues=cues)
     face = follow.follow_face(request, lambda *_: None, inputs=check_request(request))
     (other,) = face.beside
-    runs = [[s.source for s in plan_followed(clip, one, 1.45, 25.0).segments] for one in (face, other)]
+    plans = [plan_followed(clip, one, 1.45, 25.0) for one in (face, other)]
+    runs = [[segment.source for segment in plan.segments] for plan in plans]
     assert runs == [[range(5), range(10, 11)], [range(12, 15)]]
+    assert {item.reason for plan in plans for item in plan.untouched} == {Reason.outside}
+    pairs = zip((face, other), plans, strict=True)
+    both = DubbedFaces(tuple(DubbedFace(*pair, Division(None, pair[1], {}), None) for pair in pairs))
+    assert [(u.first, u.last, u.reason) for u in both.untouched] == [
+        (5, 9, Reason.outside),
+        (11, 11, Reason.outside),
+        (15, 23, Reason.outside),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ class DubbedFaces:
         present = np.any([face.plan.track.present for face in self.faces], axis=0)
         runs = [run for face in self.faces for run in face.runs]
         end = followed.info.duration
-        return tuple(find_untouched(followed.faces, present, runs, followed.times, end, followed.part))
+        parts = [part for face in self.faces for part in face.followed.parts]
+        return tuple(find_untouched(followed.faces, present, runs, followed.times, end, parts))
 
     def undivided(self, refined: bool) -> list[FacePlan]:
         """The plans whose stretches a model draws from their first frame on; ``refined``: all of them."""

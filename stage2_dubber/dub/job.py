@@ -137,7 +137,7 @@ def plan_followed(
     timeline = Timeline.of(face.times, fps)
     segments = timeline.segments([run for run in track.segments() if _is_dubbed(run, face, timeline)])
     if not segments:
-        where = " between --start and --end" if face.part is not None else ""
+        where = " between --start and --end" if face.parts else ""
         where = " within its cues" if face.cues else where
         stays = f"stays in view for {MIN_SEGMENT_SECONDS} s" if track.present.any() else "is in view"
         raise UserError(
@@ -147,7 +147,7 @@ def plan_followed(
     crops = face_crops(face, crop_scale, rule)
     runs = [segment.source for segment in segments]
     end = face.info.duration
-    untouched = find_untouched(face.faces, track.present, runs, timeline.times, end, face.part)
+    untouched = find_untouched(face.faces, track.present, runs, timeline.times, end, face.parts)
     warnings = (*face.chosen.warnings, *untouched_warning(untouched, len(track)))
     return FacePlan(timeline, segments, crops, track, tuple(untouched), warnings, face.damaged)
 

@@ -49,7 +49,7 @@ def find_untouched(
     dubbed: Sequence[range],
     times: NDArray[np.float64],
     end: float,
-    part: range | None = None,
+    parts: Sequence[range] = (),
 ) -> list[Untouched]:
     """The stretches that are not dubbed, in order.
 
@@ -59,7 +59,7 @@ def find_untouched(
         dubbed: runs of frames that are dubbed.
         times: (N,) seconds of the frames.
         end: seconds at which the last frame ends.
-        part: the frames that are to be dubbed; None: all.
+        parts: the frames that are to be dubbed; none: all.
     """
     count = len(faces)
     seen: list[set[int]] = [set() for _ in range(count)]
@@ -69,10 +69,13 @@ def find_untouched(
     done = np.zeros(count, bool)
     for run in dubbed:
         done[run.start : run.stop] = True
+    wanted = np.full(count, not parts)
+    for part in parts:
+        wanted[part.start : part.stop] = True
     ends = np.append(times[1:], end)
     found: list[Untouched] = []
     for frame in np.flatnonzero(~done).tolist():
-        if part is not None and frame not in part:
+        if not wanted[frame]:
             reason, persons = Reason.outside, ()
         elif present[frame]:
             reason, persons = Reason.short, ()

@@ -47,8 +47,7 @@ class FollowedFace:
         info: of the video.
         mouths: what the clip's own mouths look like, where they were collected and there are enough.
         seen: what the detector saw, and its key.
-        part: the frames that are to be dubbed; None: all, or what the cues say.
-        parts: the ranges of frames that were asked for, where not all of the video was.
+        parts: the ranges of frames that are to be dubbed; empty: all.
         stays: runs of frames in which the face is seen, those outside of the parts included; empty: the
             track's.
         cues: what it says, where a cue file says who speaks when.
@@ -63,7 +62,6 @@ class FollowedFace:
     info: VideoInfo
     mouths: ClipMouths | None = None
     seen: tuple[RecordedDetector, str] | None = None
-    part: range | None = None
     parts: tuple[range, ...] = ()
     stays: tuple[slice, ...] = ()
     cues: tuple[Cue, ...] = ()
@@ -127,7 +125,7 @@ def follow_face(
         part = inputs.place.frames(times) if inputs is not None and inputs.place.is_part else None
         people = [_Person(_choose(request, name, faces), () if part is None else (part,))]
     else:
-        part, people = None, _cued(request.cues, faces, times)
+        people = _cued(request.cues, faces, times)
     dubbed = [faces.within([(range(len(faces)), one.chosen.stretches)]) for one in people]
     mouths: list[ClipMouths | None] = [None] * len(people)
     if own_mouths is not None and collector is not None:
@@ -152,7 +150,6 @@ def follow_face(
                 info,
                 own,
                 seen_by,
-                part,
                 one.parts,
                 stays,
                 one.cues,
