@@ -22,6 +22,10 @@ from common.media.samples import carried
 from common.media.source import Source, decoder_of, open_source, source_name, video_stream, warn_once
 from common.media.stamps import Stamps
 
+_LARGE = 1280 * 720
+"""Pixels from which on pictures are decoded by several threads. Those of H.264 may give a picture before they
+know that it is damaged: where one thread is fast enough it finds all damage, each time."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -177,6 +181,9 @@ class _Decoding:
         with open_source(self._source, "video") as container:
             stream = video_stream(container, self._name)
             stream.thread_type = "AUTO"
+            width, height = self._scan.stored_size
+            if width * height < _LARGE:
+                stream.codec_context.thread_count = 1
             decoder = decoder_of(stream)
             for packet in whole_packets(container, stream, self._name, self._scan.broken):
                 yield from _decode(decoder, packet)
