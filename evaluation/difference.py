@@ -1,20 +1,42 @@
-"""How far one system is from another on the same clips, in one cell of a table."""
+"""How far systems are from another on the same clips, as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from evaluation.metrics.base import Better
 from evaluation.statistics import compare, estimate
 
+Values = Sequence[float | None]
+"""Of clips, in an order; None where a value is not known."""
 
-def mean_cell(values: Sequence[float | None]) -> str:
+
+def difference_table(title: str, systems: Sequence[tuple[str, Mapping[str, Values]]]) -> list[str]:
+    """A Markdown table: means of the first system, and how far the others are from it.
+
+    Args:
+        title: of the first column.
+        systems: each one's name and measures, in the order of the columns -> values of the same clips.
+    """
+    (first, base), *others = systems
+    rows = [_row(title, base), "|---|" + "---|" * len(base)]
+    rows.append(_row(first, map(_mean_cell, base.values())))
+    for name, values in others:
+        rows.append(_row(name, (_difference_cell(base[measure], values[measure]) for measure in base)))
+    return rows
+
+
+def _row(name: str, cells: Iterable[str]) -> str:
+    return " | ".join([f"| {name}".rstrip(), *cells]) + " |"
+
+
+def _mean_cell(values: Values) -> str:
     """The mean of the values that are known; "-" where none is."""
     known = [value for value in values if value is not None]
     return f"{estimate(known).mean:.3f}" if known else "-"
 
 
-def difference_cell(first: Sequence[float | None], other: Sequence[float | None]) -> str:
+def _difference_cell(first: Values, other: Values) -> str:
     """The mean of ``other`` less ``first``, of the same clips in the same order, where both are known.
 
     With a 95 % bootstrap interval over clips and the stars of a one-sided Wilcoxon test in the direction of

@@ -12,6 +12,7 @@ from common.face.canonical import face_points
 from common.face.jumps import JUMP, jumps, repair
 from common.face.layout import RIGID_UPPER
 from common.face.people import track_faces
+from common.face.pose import fit_pose
 from common.own_mouths.clip import MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
 
@@ -32,6 +33,11 @@ def head(count: int, sway: float = 0.0, period: float = 8.0) -> np.ndarray:
     return turned.astype(np.float32)
 
 
+def found(landmarks: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """What is lost, in the unit of the heads' own poses."""
+    return jumps(landmarks, frames, float(np.median(fit_pose(landmarks).scale)))
+
+
 def thrown(landmarks: np.ndarray, frames: tuple[int, ...], by: float = 0.2) -> np.ndarray:
     """The same with the nose beside the face."""
     hurt = landmarks.copy()
@@ -44,7 +50,7 @@ def thrown(landmarks: np.ndarray, frames: tuple[int, ...], by: float = 0.2) -> n
 def test_lost_landmarks_are_found_and_mended(frames: tuple[int, ...]) -> None:
     true = head(20)
     hurt, boxes, at = thrown(true, frames), np.zeros((20, 4), np.float32), np.arange(20)
-    assert np.flatnonzero(jumps(hurt, at)).tolist() == list(frames)
+    assert np.flatnonzero(found(hurt, at)).tolist() == list(frames)
     repair(hurt, boxes, at)
     np.testing.assert_allclose(hurt, true, atol=1e-3)
 
@@ -52,18 +58,18 @@ def test_lost_landmarks_are_found_and_mended(frames: tuple[int, ...]) -> None:
 def test_heads_that_shake_and_noise_are_no_jumps() -> None:
     # 20 degrees to either side, three times a second.
     shaking = head(75, sway=0.35, period=25 / 3)
-    assert not jumps(shaking, np.arange(75)).any()
+    assert not found(shaking, np.arange(75)).any()
     noise = np.random.default_rng(0).normal(0, 0.25 * JUMP * UNIT / 3, shaking.shape)
-    assert not jumps((shaking + noise).astype(np.float32), np.arange(75)).any()
+    assert not found((shaking + noise).astype(np.float32), np.arange(75)).any()
 
 
 def test_gaps_and_short_runs_are_left_alone() -> None:
     hurt = thrown(head(20), (9,))
     apart = np.arange(20) * 10
-    assert not jumps(hurt, apart).any()
-    assert not jumps(hurt[7:11], np.arange(4)).any()
+    assert not found(hurt, apart).any()
+    assert not found(hurt[7:11], np.arange(4)).any()
     gap = np.concatenate([np.arange(8), np.arange(9, 20)])
-    assert np.flatnonzero(jumps(hurt[gap], gap)).tolist() == [8], "a frame that is missing is no jump"
+    assert np.flatnonzero(found(hurt[gap], gap)).tolist() == [8], "a frame that is missing is no jump"
 
 
 class _Detector:

@@ -109,11 +109,7 @@ def test_a_packet_with_a_hole_costs_no_other(
 ) -> None:
     """It is the one before it that a transport stream marks as broken."""
     part = tmp_path / "part.ts"
-    with VideoWriter(part, 320, 240, rate=25, encoding=Encoding(codec=codec, crf=4)) as writer:
-        for index in range(30):
-            writer.write(picture(index, 320, 240))
-    with av.open(str(part)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
+    packets = written(part, codec, 30)
     number = next(n for n, packet in enumerate(packets) if n >= 15 and packet.size > 6 * 188)
     place = packets[number].pos
     assert place is not None
@@ -135,11 +131,7 @@ def test_a_packet_that_was_cut_off_is_left_out(
 ) -> None:
     """MOV with its list of packets in front, which names more than the file holds."""
     video = tmp_path / "v.mov"
-    with VideoWriter(video, 320, 240, rate=25, encoding=Encoding(codec=codec, crf=4)) as writer:
-        for index in range(20):
-            writer.write(picture(index, 320, 240))
-    with av.open(str(video)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.size]
+    packets = written(video, codec, 20)
     cut = packets[12]
     assert cut.pos is not None
     data = video.read_bytes()
@@ -149,6 +141,15 @@ def test_a_packet_that_was_cut_off_is_left_out(
     shown = sorted(packet.pts or 0 for packet in packets[:12])
     assert len(frame_times(tmp_path / "cut.mov")) == len(read_frames(tmp_path / "cut.mov")) == len(shown)
     assert "marked as broken" in caplog.text
+
+
+def written(path: Path, codec: str, count: int) -> list[av.Packet]:
+    """Write a video of ``count`` pictures; its packets."""
+    with VideoWriter(path, 320, 240, rate=25, encoding=Encoding(codec=codec, crf=4)) as writer:
+        for index in range(count):
+            writer.write(picture(index, 320, 240))
+    with av.open(str(path)) as container:
+        return [packet for packet in container.demux(video=0) if packet.size]
 
 
 def marked(path: Path) -> list[int]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,19 @@ def _commands(capsys: pytest.CaptureFixture[str], recipe: str, *words: str) -> l
 def _settings(words: list[str]) -> dict[str, object]:
     pairs = (word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
     return {key: yaml.safe_load(value) for key, value in pairs}
+
+
+def _configured(commands: list[list[str]]) -> Iterator[tuple[list[str], Stage1Config | Stage2Config]]:
+    """The commands of the stages that take configurations, and what each understands."""
+    for command in commands:
+        if "--config" not in command:
+            continue
+        files = [word for word in command if word.endswith(".yaml")]
+        stage1 = any("stage1_generator." in word for word in command)
+        yield (
+            command,
+            load_config(Stage1Config if stage1 else Stage2Config, files, _words_after(command, files)),
+        )
 
 
 def _toy(folder: Path, steps: str) -> str:
@@ -85,13 +99,8 @@ def test_the_ablation_of_edidubs_options_is_understood_by_its_commands(
     words = ["--voice", "voice", "--work", str(tmp_path), "--processes", "1", "--steps", "7"]
     commands = _commands(capsys, "edidub", *words)
     seen = []
-    for command in commands:
-        if "--config" not in command:
-            continue
-        files = [word for word in command if word.endswith(".yaml")]
-        stage1 = any("stage1_generator." in word for word in command)
-        config = load_config(Stage1Config if stage1 else Stage2Config, files, _words_after(command, files))
-        if not stage1:
+    for _, config in _configured(commands):
+        if isinstance(config, Stage2Config):
             assert config.train.max_steps == 7
             seen.append((config.model.speech_injection, config.speech.encoder, config.train.loss_region))
     plain = ("cross_attention", "lips", "clip")
@@ -129,13 +138,8 @@ def test_the_ablation_on_film_trains_and_measures_all_alike(
         capsys, "edidub_film", *words, "--work", str(tmp_path), "--processes", "1", "--steps", "7"
     )
     trained: dict[str, list[Stage2Config]] = {}
-    for command in commands:
-        if "--config" not in command:
-            continue
-        files = [word for word in command if word.endswith(".yaml")]
-        stage1 = any("stage1_generator." in word for word in command)
-        config = load_config(Stage1Config if stage1 else Stage2Config, files, _words_after(command, files))
-        if not stage1 and "torch.distributed.run" in command:
+    for command, config in _configured(commands):
+        if isinstance(config, Stage2Config) and "torch.distributed.run" in command:
             kind, seed = Path(config.train.output).name.split("-")
             assert config.train.seed == int(seed)
             trained.setdefault(kind, []).append(config)

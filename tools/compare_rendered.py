@@ -16,7 +16,7 @@ from typing import Any
 
 from common.errors import EXIT_CODE, UserError
 from common.files import read_json
-from evaluation.difference import difference_cell, mean_cell
+from evaluation.difference import difference_table
 
 MEASURES = ("mouth_r", "psnr_mouth_db", "psnr_outside_db", "occluder_psnr_db", "sharpness", "seconds")
 
@@ -37,21 +37,16 @@ def lines(folders: list[Path]) -> list[str]:
     Raises:
         UserError: a folder holds no evaluation, or one of other clips.
     """
-    first, *others = ((folder.name, read_clips(folder)) for folder in folders)
-    rows = ["| | " + " | ".join(MEASURES) + " |", "|---|" + "---|" * len(MEASURES)]
-    means = [mean_cell([clip[name] for clip in first[1].values()]) for name in MEASURES]
-    rows.append(f"| {first[0]} | " + " | ".join(means) + " |")
-    for name, clips in others:
-        if clips.keys() != first[1].keys():
-            raise UserError(
-                f"{name} was evaluated on other clips than {first[0]}: evaluate both on the same."
-            )
-        cells = [
-            difference_cell(*([known[clip][measure] for clip in first[1]] for known in (first[1], clips)))
-            for measure in MEASURES
-        ]
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return rows
+    found = [(folder.name, read_clips(folder)) for folder in folders]
+    first, known = found[0]
+    for name, clips in found:
+        if clips.keys() != known.keys():
+            raise UserError(f"{name} was evaluated on other clips than {first}: evaluate both on the same.")
+    systems = [
+        (name, {measure: [clips[clip][measure] for clip in known] for measure in MEASURES})
+        for name, clips in found
+    ]
+    return difference_table("", systems)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,7 +20,7 @@ if str(ROOT) not in sys.path:  # also runs from a checkout that is not installed
     sys.path.insert(0, str(ROOT))
 
 from common.errors import EXIT_CODE, UserError  # noqa: E402
-from evaluation.difference import difference_cell, mean_cell  # noqa: E402
+from evaluation.difference import difference_table  # noqa: E402
 from evaluation.results import Results, Row  # noqa: E402
 from evaluation.results_file import read_json  # noqa: E402
 
@@ -60,23 +60,24 @@ def lines(found: Sequence[Results], measures: Sequence[str]) -> Iterator[str]:
     rows = found[0].rows
     for group, kind in dict.fromkeys((row.group, row.kind) for row in rows):
         names = list(dict.fromkeys(row.name for row in rows if (row.group, row.kind) == (group, kind)))
-        yield f"| {group}, {kind}, {len(names)} clips | " + " | ".join(measures) + " |"
-        yield "|---|" + "---|" * len(measures)
-        first, *others = found[0].systems
-
-        def values(system: str, measure: str, names: list[str] = names) -> list[float | None]:
-            return [_mean([clips[name, system].values.get(measure) for clips in folders]) for name in names]
-
-        yield f"| {first} | " + " | ".join(mean_cell(values(first, measure)) for measure in measures) + " |"
-        for other in others:
-            cells = [difference_cell(values(first, measure), values(other, measure)) for measure in measures]
-            yield f"| {other} | " + " | ".join(cells) + " |"
+        systems = [
+            (system, {measure: _means(folders, names, system, measure) for measure in measures})
+            for system in found[0].systems
+        ]
+        yield from difference_table(f"{group}, {kind}, {len(names)} clips", systems)
         yield ""
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
+def _means(
+    folders: Sequence[dict[Clip, Row]], names: Sequence[str], system: str, measure: str
+) -> list[float | None]:
+    """Of each clip the mean over the folders; None where one of them does not know it."""
+    found: list[float | None] = []
+    for name in names:
+        known = [clips[name, system].values.get(measure) for clips in folders]
+        values = [value for value in known if value is not None]
+        found.append(sum(values) / len(values) if len(values) == len(known) else None)
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -26,7 +26,7 @@ _REACH = 4
 _SIZES = 50
 
 
-def jumps(landmarks: Landmarks, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
+def jumps(landmarks: Landmarks, frames: NDArray[np.int64], unit: float) -> NDArray[np.bool_]:
     """Which frames' landmarks are not to be trusted.
 
     Each frame is foretold by the cubic through the two frames before and after it, which follows heads that
@@ -36,6 +36,7 @@ def jumps(landmarks: Landmarks, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
     Args:
         landmarks: (N, 68, 2 or 3) of one face in one shot.
         frames: (N,) their frames, rising.
+        unit: pixels of one eye-corner distance.
 
     Returns:
         (N,). The first and last two frames are not judged, nor those beside a gap.
@@ -44,8 +45,6 @@ def jumps(landmarks: Landmarks, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
     jumped = np.zeros(count, bool)
     if count < 5:
         return jumped
-    some = np.unique(np.linspace(0, count - 1, min(count, _SIZES)).astype(int))
-    unit = float(np.median(fit_pose(np.asarray(landmarks[some], np.float64)).scale))
     points = np.asarray(landmarks[:, list(RIGID_UPPER), :2], np.float64) / max(unit, 1e-6)
     off = np.zeros(count)
     inner = np.arange(2, count - 2)
@@ -53,8 +52,9 @@ def jumps(landmarks: Landmarks, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
 
     def told_anew(frame: int) -> float:
         """How far a frame is off by the nearest frames that are trusted."""
-        before = np.flatnonzero(~jumped[:frame])[-2:]
-        after = frame + 1 + np.flatnonzero(~jumped[frame + 1 :])[:2]
+        low = max(0, frame - _REACH)
+        before = low + np.flatnonzero(~jumped[low:frame])[-2:]
+        after = frame + 1 + np.flatnonzero(~jumped[frame + 1 : frame + 1 + _REACH])[:2]
         if not len(before) == len(after) == 2:
             return 0.0
         return float(_off(points, frames, np.array([frame]), np.concatenate([before, after])[None])[0])
@@ -76,7 +76,9 @@ def repair(landmarks: Landmarks, boxes: NDArray[np.floating], frames: NDArray[np
     Args:
         landmarks: (N, 68, 3). boxes: (N, 4). frames: (N,) their frames, rising.
     """
-    jumped = jumps(landmarks, frames)
+    some = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _SIZES)).astype(int))
+    unit = float(np.median(fit_pose(np.asarray(landmarks[some], np.float64)).scale)) if len(some) else 1.0
+    jumped = jumps(landmarks, frames, unit)
     if not jumped.any():
         return
     kept = np.flatnonzero(~jumped)

@@ -9,7 +9,6 @@ import av
 
 # Pixels per chroma sample, horizontally and vertically.
 _KINDS = {(1, 1): "444", (2, 1): "422", (2, 2): "420", (4, 1): "411", (1, 2): "440", (4, 4): "410"}
-_STEPS = {kind: steps for steps, kind in _KINDS.items()}
 _TURNED = {"422": "440", "440": "422", "411": None}
 # Floating point, samples in the upper bits of their words, sensors' mosaics, and another colour model.
 _OTHER = re.compile(r"f16|f32|msb|bayer|xyz")
@@ -92,9 +91,9 @@ def has_alpha(name: str) -> bool:
 
 def chroma_steps(name: str) -> tuple[int, int]:
     """Pixels per chroma sample, horizontally and vertically; grey counts as 4:2:0."""
-    form = av.VideoFormat(name)
     if is_grey(name):
-        return _STEPS["420"]
+        return 2, 2
+    form = av.VideoFormat(name)
     return 16 // form.chroma_width(16), 16 // form.chroma_height(16)
 
 

@@ -109,7 +109,10 @@ def read_scan(source: Source) -> Scan:
         stream = video_stream(container, name)
         time_base, rate = _tick(stream), _rate(stream)
         clock_start = Fraction(max(container.start_time or 0, 0), av.time_base) // time_base
-    found, broken = _counted(source, "video", tell=True)
+        marks = PacketMarks()
+        packets = marks.watched(whole_packets(container, stream, name, (), tell=True))
+        found = _stamps(packets, stream, rate)
+    found, broken = _without_broken(source, found, marks, tell=True)
     if found is not None:
         lasting = float((int(found[0][-1] - found[0][0]) + found[1]) * time_base)
         limits().require_seconds(lasting, "video", name)
@@ -126,7 +129,9 @@ def read_scan(source: Source) -> Scan:
         order = field_order(stream.codec_context, first)
         # Without true times (found[2]) nothing tells where a later picture lies.
         later = found[3] if found is not None and not found[2] else np.zeros(0, np.int64)
-        grain = max(map(grain_of, [first, *_later_pictures(container, stream, name, later)]))
+        pictures = [first, *_later_pictures(container, stream, name, later)]
+        # A video may have fewer key pictures than quarters.
+        grain = max(map(grain_of, {picture.pts: picture for picture in pictures}.values()))
     if found is None:
         raise UserError(f"The video '{name}' holds no picture that can be shown: give another file.")
     stamps, last_duration, by_order, labels = found
@@ -210,27 +215,28 @@ def _is_shown(packet: Packet, codec: str) -> bool:
     return codec != "vp8" or bool(bytes(packet)[0] & 0x10)
 
 
-def _counted(
-    source: Source, what: str, most: int | None = None, tell: bool = False
+def _without_broken(
+    source: Source, found: _Dates | None, marks: PacketMarks, most: int | None = None, tell: bool = False
 ) -> tuple[_Dates | None, tuple[int, ...]]:
-    """The dates of the pictures of the first ``most`` packets, and the numbers of those that are left out.
+    """The dates of pictures without those of broken packets, and the numbers of these packets.
 
-    ``what``: noun of the messages. ``tell``: warn of what is missing.
+    Args:
+        source: the video.
+        found: the dates with them.
+        marks: what was remembered of the packets meanwhile.
+        most: of them, from the beginning; None: all.
+        tell: warn of what is missing.
     """
-    name, marks = source_name(source), PacketMarks()
-    with open_source(source, what) as container:
-        stream = video_stream(container, name)
-        packets = marks.watched(whole_packets(container, stream, name, (), tell))
-        found = _stamps(itertools.islice(packets, most), stream, _rate(stream))
     broken = broken_packets(source, marks) if marks.marked else ()
     if not broken:
         return found, ()
+    name = source_name(source)
     if tell:
         warn_once(
             f"The video '{name}' has packets that are marked as broken, as where it is cut short, damaged or "
             "joined: they are left out."
         )
-    with open_source(source, what) as container:
+    with open_source(source, "video") as container:
         stream = video_stream(container, name)
         rest = whole_packets(container, stream, name, broken)
         return _stamps(itertools.islice(rest, most), stream, _rate(stream)), broken
@@ -293,7 +299,9 @@ def first_picture_time(source: Source) -> float | None:
         streams = moving_streams(container)
         if not streams:
             return None
-        tick = _tick(streams[0])
-    # The first few seconds are enough: pictures are reordered by a handful of frames only.
-    found, _ = _counted(source, "file", _MANY)
+        tick, marks = _tick(streams[0]), PacketMarks()
+        # The first few seconds are enough: pictures are reordered by a handful of frames only.
+        packets = _some(marks.watched(whole_packets(container, streams[0], source_name(source), ())))
+        found = _stamps(packets, streams[0], _rate(streams[0]))
+    found, _ = _without_broken(source, found, marks, _MANY)
     return None if found is None else float(int(found[0][0]) * tick)

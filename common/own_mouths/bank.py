@@ -106,7 +106,13 @@ class Bank:
     def lost(self) -> NDArray[np.bool_]:
         """(M,) moments whose landmarks the detector has lost (:mod:`common.face.jumps`)."""
         runs = np.split(np.arange(len(self)), np.flatnonzero(~self.follows)[1:])
-        return np.concatenate([jumps(self.heads.landmarks[run], self.frames[run]) for run in runs])
+        units = [float(np.median(self.heads.pose.scale[run])) for run in runs]
+        return np.concatenate(
+            [
+                jumps(self.heads.landmarks[run], self.frames[run], unit)
+                for run, unit in zip(runs, units, strict=True)
+            ]
+        )
 
     def limited(self, chosen: NDArray) -> Bank:
         """The bank with only the ``chosen`` moments (indices or mask)."""
