@@ -16,6 +16,7 @@ from stage1_clips import write_clip, write_config
 from training_toys import metrics
 
 from common.data.dataset import ShardDataset
+from common.data.prepared import load_prepared
 from common.errors import UserError
 from common.lip_shapes import label as label_lips
 from common.lip_shapes import train as train_speech
@@ -25,14 +26,15 @@ from common.lip_shapes.network import load_phonetics
 from common.media import save_flac
 from common.phonetics import label as phonetics
 from common.phonetics import train as train_phonetics
-from common.phonetics.label import FRAMES, LIPS, MARGIN, TEACHER
-from common.phonetics.model import PhoneticEncoder
-from common.phonetics.recordings import from_folders
+from common.phonetics.label import LIPS, MARGIN, TEACHER
+from common.phonetics.model import PhoneticEncoder, PhoneticTransformerEncoder
+from common.phonetics.recordings import from_folders, played
 from common.phonetics.teacher import OnnxWhisper
 from common.speech.mel import MelEncoder
 from stage1_generator import prepare
 
 WINDOW, WIDTH = 64, 6
+FRAMES = 29  # of a sample
 
 
 def write_teacher(path: Path) -> Path:
@@ -125,6 +127,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     speech_of = [
         *teacher,
         "phonetics.speeds=[1.0, 0.8]",
+        f"phonetics.frames={FRAMES}",
         "phonetics.synthesised_minutes=0.1",
         "phonetics.synthesised_seconds=3",
         f"phonetics.folders=[{root / 'speech'}]",
@@ -201,6 +204,23 @@ def test_a_predictor_carries_the_encoder_unchanged_or_tuned(chain: Chain) -> Non
     assert not torch.equal(tuned["proj_in.weight"], encoder["proj_in.weight"])
 
 
+def test_a_transformer_is_learnt_and_carried_as_convolutions_are(chain: Chain) -> None:
+    words = [*chain.encode, "phonetics.kind=transformer", "phonetics.heads=2", chain.shards("phonetics")]
+    root = chain.root / "transformer"
+    assert train_phonetics.main([*words, f"train.output={root}", "train.max_steps=40"]) == 0
+    explained = [row["explained"] for row in metrics(root)]
+    assert explained[0] < 0.1 and np.mean(explained[-5:]) > 0.4
+    encoder = load_phonetics(root / "package")
+    carrying = [word for word in _carrying(chain) if not word.startswith("lip_shapes.phonetics=")]
+    output = chain.root / "predictor_of_transformer"
+    words = [*carrying, f"lip_shapes.phonetics={root / 'package'}", f"train.output={output}"]
+    assert train_speech.main(words) == 0
+    carried = load_phonetics(output / "package")
+    assert carried.settings == encoder.settings
+    sound = torch.randn(1, 50, MelEncoder.channels)
+    torch.testing.assert_close(carried.normalized(sound), encoder.normalized(sound))
+
+
 @pytest.mark.parametrize(
     ("shards", "more", "message"),
     [
@@ -273,6 +293,62 @@ def test_a_predictor_without_phonetics_has_none_to_give(tmp_path: Path) -> None:
         load_phonetics(tmp_path / "predictor")
     with pytest.raises(UserError, match="There is no phonetic encoder"):
         load_phonetics(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("count", [401, 480, 700, 1801])
+def test_a_transformer_reads_long_speech_in_windows(count: int) -> None:
+    """Each comes from a window that reaches 60 features to both sides of it, where there are so many."""
+    torch.manual_seed(0)
+    encoder = PhoneticTransformerEncoder(4, 8, 3, 1, 2).eval()
+    features = torch.randn(1, count, 4)
+    with torch.no_grad():
+        made = encoder(features)
+        assert made.shape == (1, count, 3)
+        for at in (0, 90, 179, 180, 250, count - 1):
+            first = max(0, min(at // 180 * 180 - 60, count - 300))
+            window = encoder(features[:, first : first + 300])
+            torch.testing.assert_close(made[:, at], window[:, at - first])
+            assert at - first >= min(at, 60) and first + 300 - at > min(count - 1 - at, 60)
+
+
+def test_a_transformer_hears_when_something_was_said_not_at_which_second() -> None:
+    torch.manual_seed(0)
+    encoder = PhoneticTransformerEncoder(4, 8, 3, 2, 2).eval()
+    said = torch.randn(1, 20, 4)
+    early, late = torch.zeros(1, 200, 4), torch.zeros(1, 200, 4)
+    early[:, 60:80], late[:, 100:120] = said, said
+    with torch.no_grad():
+        first, second = encoder(early)[:, 60:80], encoder(late)[:, 100:120]
+        assert (first - second).abs().max() < 0.3 * (first - encoder(early)[:, 20:40]).abs().max()
+        torch.testing.assert_close(encoder(said), encoder(said))
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(
+    chain: Chain, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*chain.encode, "phonetics.kind=transformer", "phonetics.heads=3", chain.shards("phonetics")]
+    assert train_phonetics.main([*words, f"train.output={chain.root / 'x'}"]) == 2
+    assert "give a multiple of twice phonetics.heads, 6" in capfd.readouterr().err
+    assert train_phonetics.main([*chain.encode, "phonetics.kind=recurrent"]) == 2
+    assert "phonetics.kind" in capfd.readouterr().err
+
+
+def test_short_clips_of_a_speaker_are_joined(chain: Chain) -> None:
+    entries = load_prepared(chain.root / "work" / "prepared")
+    (one,) = played(entries, 25, [1.0])
+    pause = 3200
+    many = list(played([*entries] * 30, 25, [1.0, 0.8]))
+    assert [recording.samples for recording in many if recording.key.endswith("-100")] == [
+        12 * one.samples,
+        12 * one.samples,
+        6 * one.samples,
+    ]
+    sound = many[0].load()
+    assert len(sound) == many[0].samples
+    np.testing.assert_array_equal(sound[one.samples - pause : one.samples], 0)
+    np.testing.assert_array_equal(sound[one.samples :][: one.samples], one.load())
+    for slow in many:
+        assert len(slow.load()) == slow.samples
 
 
 def test_phonetics_hear_so_far_and_no_farther() -> None:

@@ -7,7 +7,6 @@ seconds to import. How they are made and written is in :mod:`common.lip_shapes.m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,83 +17,12 @@ from torch.nn import functional
 from common.errors import UserError
 from common.face.mouth import LIP_SHAPE
 from common.files import PathLike
+from common.lip_shapes.phonetics import PhoneticNetwork, phonetic_network
 from common.models.frozen import freeze
 from common.models.plain_network import CONFIG_FILE, load_network, read_network_config
 
-DILATIONS = (1, 1, 2, 2, 4, 4, 1)
-"""Of a phonetic encoder's blocks."""
-
 _KERNEL = 5
 _PREDICTORS = ("LipShapePredictor", "LipReader")  # what the configuration of one calls it, now and formerly
-
-
-class PhoneticNetwork(nn.Module):
-    """Residual dilated convolutions that see 33 features (.7 s) to each side.
-
-    Args:
-        bands: channels of an input feature.
-        width: hidden channels.
-        channels: K that it puts out.
-        dilations: one residual block each.
-        dropout: while training.
-
-    Attributes:
-        settings: the arguments that make one like this.
-        offset, scale: (K,) what brings each channel to mean 0 and deviation 1 on the speech of its training.
-    """
-
-    offset: Tensor
-    scale: Tensor
-
-    def __init__(
-        self,
-        bands: int = 80,
-        width: int = 256,
-        channels: int = 96,
-        dilations: Sequence[int] = DILATIONS,
-        dropout: float = 0.2,
-    ) -> None:
-        super().__init__()
-        self.settings: dict[str, Any] = {
-            "bands": bands,
-            "width": width,
-            "channels": channels,
-            "dilations": dilations,
-            "dropout": dropout,
-        }
-        self.proj_in = nn.Conv1d(bands, width, _KERNEL, padding=_KERNEL // 2)
-        self.blocks = nn.ModuleList(_Block(width, dilation, dropout) for dilation in dilations)
-        self.proj_out = nn.Conv1d(width, channels, 1)
-        self.register_buffer("offset", torch.zeros(channels))
-        self.register_buffer("scale", torch.ones(channels))
-
-    @property
-    def channels(self) -> int:
-        return self.proj_out.out_channels
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, T, bands) -> (B, T, K)."""
-        hidden = functional.gelu(self.proj_in(features.transpose(1, 2)))
-        for block in self.blocks:
-            hidden = block(hidden)
-        return self.proj_out(functional.gelu(hidden)).transpose(1, 2)
-
-    def normalized(self, features: Tensor) -> Tensor:
-        """As :meth:`forward`, each channel of about mean 0 and deviation 1."""
-        return (self(features) - self.offset) * self.scale
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, dilation: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.conv = nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2 * dilation, dilation=dilation)
-        self.drop = nn.Dropout(dropout)
-        self.proj = nn.Conv1d(width, width, 1)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        normed = self.norm(hidden.transpose(1, 2)).transpose(1, 2)
-        return hidden + self.proj(self.drop(functional.gelu(self.conv(normed))))
 
 
 class LipShapeNetwork(nn.Module):
@@ -106,8 +34,8 @@ class LipShapeNetwork(nn.Module):
         layers: recurrent layers.
         dropout: while training.
         input_dropout: the same, of the input.
-        phonetics: arguments of the :class:`PhoneticNetwork` whose features it gets beside the bands; none
-            if empty. It comes frozen, and without dropout.
+        phonetics: settings of the :class:`~common.lip_shapes.phonetics.PhoneticNetwork` whose features it
+            gets beside the bands; none if empty. It comes frozen, and without dropout.
 
     Attributes:
         bands: as given.
@@ -131,7 +59,7 @@ class LipShapeNetwork(nn.Module):
         self.phonetic_encoder: PhoneticNetwork | None = None
         inputs = bands
         if phonetics:
-            self.phonetic_encoder = freeze(PhoneticNetwork(**phonetics))
+            self.phonetic_encoder = freeze(phonetic_network(**phonetics))
             inputs += self.phonetic_encoder.channels
         self.drop_in = nn.Dropout(input_dropout)
         self.proj_in = nn.Conv1d(inputs, width, _KERNEL, padding=_KERNEL // 2)
@@ -182,7 +110,7 @@ def load_phonetics(path: PathLike) -> PhoneticNetwork:
             f"There is no phonetic encoder in '{folder}': train one with `python -m common.phonetics.train`."
         )
     if read_network_config(folder, "phonetic encoder").get("_class_name") not in _PREDICTORS:
-        return load_network(PhoneticNetwork, folder, "phonetic encoder")
+        return load_network(phonetic_network, folder, "phonetic encoder")
     encoder = load_lip_shape_predictor(folder).phonetic_encoder
     if encoder is None:
         raise UserError(

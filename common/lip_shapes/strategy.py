@@ -68,7 +68,7 @@ class CollateClips:
     seed: int
     augment: SpeechAugmentConfig
     frames: int
-    """Of a clip: samples that hold more are cut about their middle."""
+    """Of a clip: of samples that hold more a stretch is taken."""
     silence: float
     """Share of the clips that get a stretch of silence."""
     tempo: float
@@ -81,7 +81,8 @@ class CollateClips:
         )
 
     def _clip(self, draw: Draw, sample: Sample) -> tuple[Tensor, Tensor]:
-        features, shapes = cut(*clip_of(sample), self.frames)
+        place = float(torch.rand((), generator=draw.generator(self.seed, "stretch")))
+        features, shapes = cut(*clip_of(sample), self.frames, place)
         changed, speed = torch.rand(2, generator=draw.generator(self.seed, "tempo")).tolist()
         if self.tempo and changed < 0.5:
             features, shapes = at_tempo(features, shapes, (1 + self.tempo) ** (2 * speed - 1))
@@ -109,8 +110,11 @@ def clip_of(sample: Sample) -> tuple[Tensor, Tensor]:
     return features, torch.from_numpy(lip_shape(sample.arrays["landmarks"].numpy())).float()
 
 
-def cut(features: Tensor, shapes: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """The middle of a clip that has more than ``frames``, with the margin of the labelled clips.
+def cut(features: Tensor, shapes: Tensor, frames: int, place: float) -> tuple[Tensor, Tensor]:
+    """A stretch of a clip that has more than ``frames``, with the margin of the labelled clips.
+
+    Args:
+        place: from 0, its beginning, to 1, its end.
 
     Raises:
         UserError: the clip is shorter.
@@ -121,7 +125,7 @@ def cut(features: Tensor, shapes: Tensor, frames: int) -> tuple[Tensor, Tensor]:
             f"A sample has {len(shapes)} frames with a margin of {margin}, but geometry.clip_frames is "
             f"{frames} and predictors see {MARGIN} more on both sides: make the shards again."
         )
-    first = (len(shapes) - frames) // 2
+    first = round(place * (len(shapes) - frames))
     begin = FEATURES_PER_FRAME * (first + margin - MARGIN)
     length = FEATURES_PER_FRAME * (frames + 2 * MARGIN)
     return features[begin : begin + length], shapes[first : first + frames]

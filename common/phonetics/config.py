@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.checks import at_least
+from common.checks import at_least, one_of
 from common.data.config import DataConfig
 from common.errors import UserError
 from common.geometry import GeometryConfig
+from common.lip_shapes.phonetics import CONVOLUTIONS, KINDS, TRANSFORMER
 from common.speech.config import SpeechAugmentConfig
 from common.training.config import OptimisationConfig
 
@@ -37,6 +38,8 @@ class PhoneticLabelsConfig(TeacherConfig):
     """Folders of lip-shape predictors that take the teacher's features (lip_shapes.teacher_features). The
     mean of the lip shapes that they predict is written beside those features: predictors can then also learn
     from speech without faces."""
+    frames: int = 29
+    """Of a sample, at geometry.fps."""
     folders: list[str] = field(default_factory=list)
     """Of further speech, without faces: audio files, one directory per speaker or language."""
 
@@ -45,14 +48,33 @@ class PhoneticLabelsConfig(TeacherConfig):
             if not 0.5 <= speed <= 2:
                 raise UserError(f"phonetics.speeds has {speed}; give numbers from 0.5 to 2.")
         at_least("phonetics.synthesised_seconds", self.synthesised_seconds, 2)
+        at_least("phonetics.frames", self.frames, 1)
 
 
 @dataclass
 class PhoneticEncoderConfig:
     """The shape of the phonetic encoder."""
 
+    kind: str = CONVOLUTIONS
+    """| transformer: common/lip_shapes/phonetics.py."""
     width: int = 256
+    """Hidden channels."""
     channels: int = 96
+    """That it puts out."""
+    depth: int = 2
+    """Blocks of a transformer."""
+    heads: int = 6
+    """Of a transformer's attention."""
+
+    def __post_init__(self) -> None:
+        one_of("phonetics.kind", self.kind, KINDS)
+        at_least("phonetics.depth", self.depth, 1)
+        at_least("phonetics.heads", self.heads, 1)
+        if self.kind == TRANSFORMER and self.width % (2 * self.heads):
+            raise UserError(
+                f"phonetics.width is {self.width}; give a multiple of twice phonetics.heads, "
+                f"{2 * self.heads}: each head turns pairs of channels."
+            )
 
 
 @dataclass

@@ -30,10 +30,8 @@ from common.speech.windows import FEATURES_PER_FRAME, clip_features
 STEP = "phonetics"
 TEACHER = "teacher_features"
 LIPS = "lips"
-FRAMES = 29
-"""Of a sample, at the video's rate."""
 MARGIN = 17
-"""Frames on both sides: as far as a phonetic encoder sees."""
+"""Frames on both sides of a sample: as far as convolutions see."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,11 +47,13 @@ def main(argv: list[str] | None = None) -> int:
 def dry_run(config: PhoneticLabelingConfig) -> None:
     recordings, folder = list(_recordings(config)), _folder(config)
     print(f"phonetics: {len(recordings)} recordings, teacher {config.phonetics.teacher or '(none)'}")
-    print(f"phonetics: {sum(len(_starts(one)) for one in recordings)} samples into {folder}")
+    samples = sum(len(_starts(one, config.phonetics.frames)) for one in recordings)
+    print(f"phonetics: {samples} samples into {folder}")
 
 
 def run(config: PhoneticLabelingConfig) -> None:
     settings, folder = config.phonetics, _folder(config)
+    frames = settings.frames
     teacher = open_teacher(settings)
     predictors = LabellingPredictors(paths, teacher.channels) if (paths := settings.lip_predictors) else None
     mel_encoder = MelEncoder()
@@ -62,11 +62,11 @@ def run(config: PhoneticLabelingConfig) -> None:
         "step": STEP,
         "speech": mel_encoder.fingerprint,
         "teacher": teacher.fingerprint,
-        "config": fingerprint([1, FRAMES, MARGIN, settings.synthesised_seconds]),
+        "config": fingerprint([2, frames, MARGIN, settings.synthesised_seconds]),
     }
     if predictors:
         made_by[LIPS] = predictors.fingerprint
-    pieces = [(one, start) for one in _recordings(config) for start in _starts(one)]
+    pieces = [(one, start) for one in _recordings(config) for start in _starts(one, frames)]
 
     @lru_cache(maxsize=1)  # a recording's samples follow each other
     def labelled(recording: Recording) -> tuple[Features, dict[str, Features]]:
@@ -79,10 +79,10 @@ def run(config: PhoneticLabelingConfig) -> None:
     def label(piece: tuple[Recording, int]) -> LabelledSample:
         recording, start = piece
         mel, labels = labelled(recording)
-        features = {"audio_features": clip_features(mel, start, FRAMES, MARGIN)}
+        features = {"audio_features": clip_features(mel, start, frames, MARGIN)}
         for name, values in labels.items():
-            features[name] = clip_features(values, start, FRAMES, 0).astype(np.float16)
-        meta = {"kind": STEP, "frames": FRAMES, "fps": config.geometry.fps, "speaker": recording.speaker}
+            features[name] = clip_features(values, start, frames, 0).astype(np.float16)
+        meta = {"kind": STEP, "frames": frames, "fps": config.geometry.fps, "speaker": recording.speaker}
         return LabelledSample({**meta, "start": start}, features)
 
     work, per_shard = Path(config.work), config.samples_per_shard
@@ -106,10 +106,10 @@ def _recordings(config: PhoneticLabelingConfig) -> Iterator[Recording]:
     yield from from_folders(settings.folders)
 
 
-def _starts(recording: Recording) -> range:
+def _starts(recording: Recording, frames: int) -> range:
     """First frames of its samples."""
-    frames = recording.samples // (HOP * FEATURES_PER_FRAME)
-    return range(0, frames - FRAMES + 1, FRAMES)
+    count = recording.samples // (HOP * FEATURES_PER_FRAME)
+    return range(0, count - frames + 1, frames)
 
 
 if __name__ == "__main__":

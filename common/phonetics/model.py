@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
-from common.lip_shapes.network import DILATIONS, PhoneticNetwork
+from common.lip_shapes.phonetics import DILATIONS, TRANSFORMER, PhoneticConvolutions, PhoneticTransformer
+from common.phonetics.config import PhoneticEncoderConfig
 
 
-class PhoneticEncoder(PhoneticNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """A :class:`~common.lip_shapes.network.PhoneticNetwork` that is trained and written; arguments as
+class PhoneticEncoder(PhoneticConvolutions, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """:class:`~common.lip_shapes.phonetics.PhoneticConvolutions` that are trained and written; arguments as
     there.
     """
 
@@ -30,3 +31,35 @@ class PhoneticEncoder(PhoneticNetwork, ModelMixin, ConfigMixin):  # type: ignore
         dropout: float = 0.2,
     ) -> None:
         super().__init__(bands, width, channels, dilations, dropout)
+
+
+class PhoneticTransformerEncoder(PhoneticTransformer, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A :class:`~common.lip_shapes.phonetics.PhoneticTransformer` that is trained and written.
+
+    Args:
+        kind: says in the written configuration which network this is.
+        bands, width, channels, depth, heads: as there.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        bands: int = 80,
+        width: int = 384,
+        channels: int = 384,
+        depth: int = 2,
+        heads: int = 6,
+        kind: str = TRANSFORMER,
+    ) -> None:
+        super().__init__(bands, width, channels, depth, heads)
+
+
+def build_encoder(config: PhoneticEncoderConfig, bands: int) -> PhoneticEncoder | PhoneticTransformerEncoder:
+    """A new encoder of that configuration, with numbers that are drawn.
+
+    Args:
+        bands: channels of an input feature.
+    """
+    if config.kind == TRANSFORMER:
+        return PhoneticTransformerEncoder(bands, config.width, config.channels, config.depth, config.heads)
+    return PhoneticEncoder(bands, config.width, config.channels)

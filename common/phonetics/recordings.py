@@ -40,12 +40,20 @@ class Recording:
 
 
 def played(entries: Sequence[PreparedClip], fps: float, speeds: Sequence[float]) -> Iterator[Recording]:
-    """The speech of prepared faces, faster and higher as a tape is: other throats, too."""
-    for entry in entries:
-        whole = round(entry.frames * SAMPLE_RATE / fps)
+    """The speech of prepared faces, faster and higher as a tape is: other throats, too.
+
+    Clips of one speaker are joined, with pauses, as files are by :func:`from_folders`.
+    """
+    pause = round(_PAUSE_SECONDS * SAMPLE_RATE)
+    ordered = sorted(entries, key=lambda entry: entry.speaker)
+    for speaker, members in groupby(ordered, key=lambda entry: entry.speaker):
+        clips = list(members)
         for percent in (round(100 * speed) for speed in speeds):
-            samples = -(-whole * 100 // percent)
-            yield Recording(f"{entry.id}-{percent}", entry.speaker, samples, partial(_played, entry, percent))
+            lengths = [-(-round(entry.frames * SAMPLE_RATE / fps) * 100 // percent) for entry in clips]
+            for part in _runs([length + pause for length in lengths]):
+                key = f"{clips[part.start].id}-{percent}"
+                samples = sum(lengths[i] + pause for i in part)
+                yield Recording(key, speaker, samples, partial(_played, [clips[i] for i in part], percent))
 
 
 def synthesised(config: PhoneticLabelsConfig) -> Iterator[Recording]:
@@ -85,33 +93,44 @@ def from_folders(folders: Sequence[str], section: str = "phonetics") -> Iterator
 
 def _joined(files: list[Path], section: str) -> Iterator[tuple[list[Path], int]]:
     """Files that make up one recording each, and its samples."""
-    paths: list[Path] = []
-    samples = 0
+    paths, lengths = [], []
     for path in files:
         try:
-            samples += len(_with_pause(path))
+            lengths.append(len(_paused(load_audio(path, SAMPLE_RATE))))
         except UserError as error:
             print(f"{section}: left out: {error}", file=sys.stderr)
             continue
         paths.append(path)
+    for part in _runs(lengths):
+        yield [paths[i] for i in part], sum(lengths[i] for i in part)
+
+
+def _runs(lengths: Sequence[int]) -> Iterator[range]:
+    """Neighbours that make up one recording each, by their samples; the last may be shorter."""
+    first = samples = 0
+    for i, length in enumerate(lengths):
+        samples += length
         if samples >= _JOINED_SECONDS * SAMPLE_RATE:
-            yield paths, samples
-            paths, samples = [], 0
-    if paths:
-        yield paths, samples
+            yield range(first, i + 1)
+            first, samples = i + 1, 0
+    if first < len(lengths):
+        yield range(first, len(lengths))
 
 
 def _together(paths: list[Path]) -> Audio:
-    return np.concatenate([_with_pause(path) for path in paths])
+    return np.concatenate([_paused(load_audio(path, SAMPLE_RATE)) for path in paths])
 
 
-def _with_pause(path: Path) -> Audio:
-    return np.pad(load_audio(path, SAMPLE_RATE), (0, round(_PAUSE_SECONDS * SAMPLE_RATE)))
+def _played(entries: Sequence[PreparedClip], percent: int) -> Audio:
+    return np.concatenate([_paused(_at_speed(entry.audio(), percent)) for entry in entries])
 
 
-def _played(entry: PreparedClip, percent: int) -> NDArray[np.float32]:
-    audio = entry.audio()
-    return audio if percent == 100 else resample_poly(audio, 100, percent).astype(np.float32)
+def _at_speed(audio: Audio, percent: int) -> Audio:
+    return audio if percent == 100 else np.asarray(resample_poly(audio, 100, percent), np.float32)
+
+
+def _paused(audio: Audio) -> NDArray[np.float32]:
+    return np.pad(np.asarray(audio, np.float32), (0, round(_PAUSE_SECONDS * SAMPLE_RATE)))
 
 
 def _spoken(number: int, seconds: float, voice: Voice) -> NDArray[np.float32]:

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from common.data.dataset import ShardDataset
 from common.data.schema import Sample
 from common.files import atomic_dir
+from common.lip_shapes.phonetics import PhoneticNetwork
 from common.phonetics.config import PhoneticTrainingConfig
 from common.phonetics.label import STEP, TEACHER
-from common.phonetics.model import PhoneticEncoder
+from common.phonetics.model import build_encoder
 from common.speech.config import SpeechAugmentConfig
 from common.speech.labelled import require_labelled
 from common.speech.mel import MelEncoder
@@ -68,7 +69,7 @@ class PhoneticStudent(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, encoder: PhoneticEncoder, mean: Tensor, deviation: Tensor) -> None:
+    def __init__(self, encoder: PhoneticNetwork, mean: Tensor, deviation: Tensor) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(encoder.channels, len(mean))
@@ -92,8 +93,7 @@ class PhoneticsStrategy:
 
     def build_model(self) -> nn.Module:
         features = torch.cat([sample.cache[TEACHER].float() for sample in self._measured()])
-        settings = self.config.phonetics
-        encoder = PhoneticEncoder(MelEncoder.channels, settings.width, settings.channels)
+        encoder = build_encoder(self.config.phonetics, MelEncoder.channels)
         return PhoneticStudent(encoder, features.mean(dim=0), features.std(dim=0).clamp_min(1e-3))
 
     def collate(self) -> _Collate:
@@ -115,7 +115,7 @@ class PhoneticsStrategy:
     def save_package(self, model: nn.Module, folder: Path) -> None:
         """The encoder alone, with the means and deviations of its channels."""
         assert isinstance(model, PhoneticStudent)
-        encoder = deepcopy(model.encoder).eval()
+        encoder: Any = deepcopy(model.encoder).eval()
         self._measure(encoder)
         with atomic_dir(folder) as temporary:
             # It is shipped with every lip-shape predictor: half the bytes.
