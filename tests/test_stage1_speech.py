@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from common.lip_shapes.encoder import LipEncoder, true_lip_features
 from common.lip_shapes.label import MARGIN, STEP
 from common.lip_shapes.model import LipShapePredictor
 from common.lip_shapes.network import load_lip_shape_predictor, load_phonetics
-from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, per_frame, silenced
+from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, cut, per_frame, silenced
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.package import load_package
 from common.models.plain_network import WEIGHTS_FILE
@@ -238,6 +239,19 @@ def test_sound_and_mouth_keep_together_at_another_tempo(factor: float) -> None:
     assert bool(known.all()) == (factor <= 1)
 
 
+def test_of_a_long_sample_every_stretch_is_learnt_with_its_own_sound() -> None:
+    frames, length = 20, 6
+    features = torch.arange(2 * (frames + 2 * MARGIN)).float()[:, None].expand(-1, MelEncoder.channels)
+    shapes = torch.arange(frames).float()[:, None].expand(-1, 7)
+    starts = set()
+    for place in np.linspace(0, 1, 60):
+        sound, mouth = cut(features, shapes, length, float(place))
+        assert len(mouth) == length and len(sound) == 2 * (length + 2 * MARGIN)
+        assert sound[2 * MARGIN, 0] == 2 * (mouth[0, 0] + MARGIN)
+        starts.add(int(mouth[0, 0]))
+    assert starts == set(range(frames - length + 1))
+
+
 def test_an_editor_trains_on_measured_lips_and_its_package_brings_the_saved(tmp_path: Path) -> None:
     toy_vae(tmp_path)
     path = saved(tmp_path / "predictor")
@@ -291,8 +305,10 @@ def test_measured_lips_need_features_that_are_lips_and_landmarks(tmp_path: Path)
         run_editor(tmp_path, *words, f"data.shards=[{tmp_path / 'more'}]", "train.true_lips=1")
 
 
-def test_predictors_that_were_written_under_the_former_name_are_read() -> None:
-    shipped = Path(__file__).resolve().parent.parent / "models" / "bootdub-small" / "speech"
-    assert read_json(shipped / "config.json")["_class_name"] == "LipReader"
-    assert LipEncoder(shipped).encode(np.zeros(3200, np.float32)).shape == (10, 8)
-    assert load_phonetics(shipped).channels == 96
+def test_predictors_that_were_written_under_the_former_name_are_read(tmp_path: Path) -> None:
+    convolutions = {"bands": 80, "width": 8, "channels": 6, "dilations": [1, 2], "dropout": 0.0}
+    LipShapePredictor(80, 8, 1, phonetics=convolutions).save_pretrained(tmp_path)
+    config = read_json(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text(json.dumps({**config, "_class_name": "LipReader"}))
+    assert LipEncoder(tmp_path).encode(np.zeros(3200, np.float32)).shape == (10, 8)
+    assert load_phonetics(tmp_path).channels == 6
