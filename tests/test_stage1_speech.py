@@ -29,12 +29,14 @@ from common.errors import UserError
 from common.face.layout import INNER_LIP_PAIRS
 from common.face.mouth import LIP_SHAPE_UNIT, lip_shape, mouth_opening, mouth_shape
 from common.files import read_json
+from common.lip_shapes import join
+from common.lip_shapes.calibration import clip_of, per_frame, save_predictor
 from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.encoder import LipEncoder, true_lip_features
 from common.lip_shapes.label import MARGIN, STEP
-from common.lip_shapes.model import LipShapePredictor
+from common.lip_shapes.model import LipShapePredictor, LipShapePredictorMean
 from common.lip_shapes.network import load_lip_shape_predictor, load_phonetics
-from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, cut, per_frame, silenced
+from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, cut, silenced
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.package import load_package
 from common.models.plain_network import WEIGHTS_FILE
@@ -312,3 +314,57 @@ def test_predictors_that_were_written_under_the_former_name_are_read(tmp_path: P
     (tmp_path / "config.json").write_text(json.dumps({**config, "_class_name": "LipReader"}))
     assert LipEncoder(tmp_path).encode(np.zeros(3200, np.float32)).shape == (10, 8)
     assert load_phonetics(tmp_path).channels == 6
+
+
+def test_the_mean_of_unlike_predictors_is_one_that_moves_as_film_does(tmp_path: Path) -> None:
+    dataset = write_talkers(tmp_path / "clips", 8)
+    convolutions = {"bands": 80, "width": 8, "channels": 6, "dilations": [1, 2], "dropout": 0.0}
+    first, second = LipShapePredictor(80, 8, 1), LipShapePredictor(80, 16, 2, phonetics=convolutions)
+    for name, network in (("a", first.eval()), ("b", second.eval())):
+        save_predictor(network, tmp_path / name)
+    words = [f"join.members=[{tmp_path / 'a'}, {tmp_path / 'b'}]", f"join.output={tmp_path / 'mean'}"]
+    words += [f"join.shards=[{tmp_path / 'clips'}]", "join.spread=1.5"]
+    assert join.main([*words, "--dry-run"]) == 0 and not (tmp_path / "mean").exists()
+    assert join.main(words) == 0
+    mean = load_lip_shape_predictor(tmp_path / "mean")
+    features = torch.randn(1, 40, 80)
+    members = [load_lip_shape_predictor(tmp_path / name) for name in "ab"]
+    with torch.no_grad():
+        torch.testing.assert_close(mean(features), sum(one(features) for one in members) / 2)
+        filmed, made = [], []
+        for sample in dataset:
+            sound, shapes = clip_of(sample)
+            filmed.append(shapes)
+            made.append(per_frame(mean.calibrated(sound[None]), len(shapes))[0])
+    spread = (torch.cat(made).std(dim=0) / torch.cat(filmed).std(dim=0))[:3]
+    limited = mean.gain[:3] >= 1.5 * 2.5 - 1e-4
+    assert torch.allclose(spread[~limited], torch.tensor(1.5), rtol=1e-2) and (spread[limited] < 1.5).all()
+    assert load_phonetics(tmp_path / "mean").channels == 6
+    assert LipEncoder(tmp_path / "mean").encode(np.zeros(3200, np.float32)).shape == (10, 8)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ("[a]", "name two or more"),
+        ("[]", "Name predictors in join.members"),
+        ("[a, teaching]", "takes other features than the others"),
+        ("[a, mean]", "is a mean of predictors itself"),
+        ("[a, nothing]", "nothing"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], members: str, message: str
+) -> None:
+    write_talkers(tmp_path / "clips", 2)
+    LipShapePredictor(80, 8, 1).save_pretrained(tmp_path / "a")
+    LipShapePredictor(86, 8, 1).save_pretrained(tmp_path / "teaching")
+    settings = {"bands": 80, "width": 8, "layers": 1}
+    LipShapePredictorMean([settings, settings]).save_pretrained(tmp_path / "mean")
+    named = members.replace("a", f"{tmp_path}/a", 1)
+    for name in ("teaching", "mean", "nothing"):
+        named = named.replace(f" {name}", f" {tmp_path}/{name}")
+    words = [f"join.members={named}", f"join.output={tmp_path / 'made'}"]
+    assert join.main([*words, f"join.shards=[{tmp_path / 'clips'}]"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()

@@ -73,3 +73,29 @@ class LipTrainingConfig:
     train: OptimisationConfig = field(default_factory=OptimisationConfig)
     data: DataConfig = field(default_factory=DataConfig)
     speech_augment: SpeechAugmentConfig = field(default_factory=SpeechAugmentConfig)
+
+
+@dataclass
+class JoinConfig:
+    """Which predictors become one."""
+
+    members: list[str] = field(default_factory=list)
+    """Folders of two or more, such as ``train.output`` of common.lip_shapes.train has in ``package``."""
+    output: str = ""
+    """The folder that is written; one that lies there is replaced."""
+    shards: list[str] = field(default_factory=list)
+    """Filmed lips to calibrate on."""
+    spread: float = 1.0
+    """Times the calibrated spread of every shape, as lip_shapes.spread."""
+
+    def __post_init__(self) -> None:
+        if len(self.members) == 1:
+            raise UserError(f"join.members names {self.members[0]} alone: name two or more predictors.")
+        above("join.spread", self.spread, 0)
+
+
+@dataclass
+class LipJoinConfig:
+    """Root of ``python -m common.lip_shapes.join``."""
+
+    join: JoinConfig = field(default_factory=JoinConfig)

@@ -7,12 +7,13 @@ landmarks, at a thousandth of the cost of a training step with pictures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
-from common.lip_shapes.network import LipShapeNetwork
+from common.lip_shapes.network import LipShapeMean, LipShapeNetwork
 
 
 class LipShapePredictor(LipShapeNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -29,3 +30,11 @@ class LipShapePredictor(LipShapeNetwork, ModelMixin, ConfigMixin):  # type: igno
         phonetics: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(bands, width, layers, dropout, input_dropout, phonetics)
+
+
+class LipShapePredictorMean(LipShapeMean, ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """A :class:`~common.lip_shapes.network.LipShapeMean` that is written, arguments alike."""
+
+    @register_to_config
+    def __init__(self, members: Sequence[dict[str, Any]]) -> None:
+        super().__init__(members)

@@ -7,6 +7,7 @@ seconds to import. How they are made and written is in :mod:`common.lip_shapes.m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,41 @@ from common.models.frozen import freeze
 from common.models.plain_network import CONFIG_FILE, load_network, read_network_config
 
 _KERNEL = 5
-_PREDICTORS = ("LipShapePredictor", "LipReader")  # what the configuration of one calls it, now and formerly
+_ENCODERS = ("PhoneticEncoder", "PhoneticTransformerEncoder")  # what their configurations call them
 
 
-class LipShapeNetwork(nn.Module):
+class CalibratedNetwork(nn.Module):
+    """What predicts lip shapes, and how far they are to be stretched.
+
+    Attributes:
+        bands: channels B of a feature.
+        phonetic_encoder: whose features it gets beside the bands.
+        offset, gain: (K,) per shape value: what :meth:`calibrated` does to predictions.
+    """
+
+    bands: int
+    phonetic_encoder: PhoneticNetwork | None
+    offset: Tensor
+    gain: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(len(LIP_SHAPE)))
+        self.register_buffer("gain", torch.ones(len(LIP_SHAPE)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, T, bands) -> (B, T, K): the likeliest shape, less lively than any mouth."""
+        raise NotImplementedError
+
+    def calibrated(self, features: Tensor) -> Tensor:
+        """(B, T, bands) -> (B, T, K) that moves as much as mouths do.
+
+        A prediction that explains r^2 of a curve has r of its spread; mouths that follow it mumble.
+        """
+        return (self(features) - self.offset) * self.gain + self.offset
+
+
+class LipShapeNetwork(CalibratedNetwork):
     """Recurrent layers that look both ways in time: lips round for a vowel that is still to come.
 
     Args:
@@ -36,14 +68,7 @@ class LipShapeNetwork(nn.Module):
         input_dropout: the same, of the input.
         phonetics: settings of the :class:`~common.lip_shapes.phonetics.PhoneticNetwork` whose features it
             gets beside the bands; none if empty. It comes frozen, and without dropout.
-
-    Attributes:
-        bands: as given.
-        offset, gain: (K,) per shape value: what :meth:`calibrated` does to predictions.
     """
-
-    offset: Tensor
-    gain: Tensor
 
     def __init__(
         self,
@@ -56,7 +81,7 @@ class LipShapeNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.bands = bands
-        self.phonetic_encoder: PhoneticNetwork | None = None
+        self.phonetic_encoder = None
         inputs = bands
         if phonetics:
             self.phonetic_encoder = freeze(phonetic_network(**phonetics))
@@ -67,8 +92,6 @@ class LipShapeNetwork(nn.Module):
         between = dropout if layers > 1 else 0.0
         self.rnn = nn.GRU(width, width, layers, batch_first=True, dropout=between, bidirectional=True)
         self.proj_out = nn.Linear(2 * width, len(LIP_SHAPE))
-        self.register_buffer("offset", torch.zeros(len(LIP_SHAPE)))
-        self.register_buffer("gain", torch.ones(len(LIP_SHAPE)))
 
     def train(self, mode: bool = True) -> LipShapeNetwork:
         """As of any module; the phonetic encoder computes as it does later, whether it learns or not."""
@@ -78,24 +101,49 @@ class LipShapeNetwork(nn.Module):
         return self
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, T, bands) -> (B, T, K): the likeliest shape, less lively than any mouth."""
         if self.phonetic_encoder is not None:
             features = torch.cat([features, self.phonetic_encoder.normalized(features)], dim=-1)
         hidden = functional.gelu(self.proj_in(self.drop_in(features).transpose(1, 2))).transpose(1, 2)
         hidden, _ = self.rnn(self.drop(hidden))
         return self.proj_out(self.drop(hidden))
 
-    def calibrated(self, features: Tensor) -> Tensor:
-        """(B, T, bands) -> (B, T, K) that moves as much as mouths do.
 
-        A prediction that explains r^2 of a curve has r of its spread; mouths that follow it mumble.
-        """
-        return (self(features) - self.offset) * self.gain + self.offset
+class LipShapeMean(CalibratedNetwork):
+    """The mean of what several predictors say: unlike ones err in unlike ways.
+
+    Args:
+        members: arguments of each :class:`LipShapeNetwork`. Its own calibration is not asked for.
+
+    Raises:
+        ValueError: there are none, or they take features of unlike channels.
+    """
+
+    def __init__(self, members: Sequence[dict[str, Any]]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(LipShapeNetwork(**settings) for settings in members)
+        bands = {network.bands for network in self._members}
+        if len(bands) != 1:
+            raise ValueError(f"members that take {sorted(bands)} channels")
+        (self.bands,) = bands
+        encoders = (network.phonetic_encoder for network in self._members)
+        # Not a second entry among its modules.
+        self.__dict__["phonetic_encoder"] = next((one for one in encoders if one is not None), None)
+
+    @property
+    def _members(self) -> list[Any]:
+        return list(self.networks)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.stack([network(features) for network in self._members]).mean(dim=0)
 
 
-def load_lip_shape_predictor(folder: PathLike) -> LipShapeNetwork:
+def load_lip_shape_predictor(folder: PathLike) -> CalibratedNetwork:
     """The lip-shape predictor in a folder, frozen, in float32. Raises UserError where it cannot be loaded."""
-    return load_network(LipShapeNetwork, Path(folder), "lip-shape predictor")
+    return load_network(_predictor, Path(folder), "lip-shape predictor")
+
+
+def _predictor(**settings: Any) -> CalibratedNetwork:
+    return LipShapeMean(**settings) if "members" in settings else LipShapeNetwork(**settings)
 
 
 def load_phonetics(path: PathLike) -> PhoneticNetwork:
@@ -109,7 +157,7 @@ def load_phonetics(path: PathLike) -> PhoneticNetwork:
         raise UserError(
             f"There is no phonetic encoder in '{folder}': train one with `python -m common.phonetics.train`."
         )
-    if read_network_config(folder, "phonetic encoder").get("_class_name") not in _PREDICTORS:
+    if read_network_config(folder, "phonetic encoder").get("_class_name") in _ENCODERS:
         return load_network(phonetic_network, folder, "phonetic encoder")
     encoder = load_lip_shape_predictor(folder).phonetic_encoder
     if encoder is None:

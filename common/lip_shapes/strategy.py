@@ -21,8 +21,9 @@ from common.data.dataset import ShardDataset
 from common.data.labelled import labelling_step
 from common.data.schema import Sample
 from common.errors import UserError
-from common.face.mouth import LIP_GAPS, LIP_SHAPE, lip_shape
+from common.face.mouth import LIP_GAPS, LIP_SHAPE
 from common.files import atomic_dir, sampled_digest
+from common.lip_shapes.calibration import calibrate, clip_of, per_frame, require_filmed, save_predictor
 from common.lip_shapes.config import LipTrainingConfig
 from common.lip_shapes.label import MARGIN
 from common.lip_shapes.label import STEP as LIP_SHAPES
@@ -43,8 +44,6 @@ _COMMANDS = {LIP_SHAPES: "common.lip_shapes.label", PHONETICS: "common.phonetics
 _MIDDLE = LIP_SHAPE.index("gap")
 _BORDER = 3
 """Frames before and after the beginning and the end of a silence in which the mouth may be anything."""
-_GAIN_LIMIT = 2.5
-_CALIBRATION_CLIPS = 2000
 _SPREAD_WEIGHT = 0.5
 """Of the absolute gap against its movement: how far a mouth is open on average is mostly whose it is."""
 
@@ -92,22 +91,6 @@ class CollateClips:
             features, shapes = silenced(features, shapes, middle, 0.3 + 0.9 * share)
         bands = augment_mel(features[:, :_BANDS], draw.generator(self.seed, "speech"), self.augment)
         return torch.cat([bands, features[:, _BANDS:]], dim=1), shapes
-
-
-def clip_of(sample: Sample) -> tuple[Tensor, Tensor]:
-    """(T, C) features and (N, 7) shapes of a sample; NaN where there is no face.
-
-    The shapes that other predictors expect (`common.phonetics.label`), or those that were filmed.
-
-    Raises:
-        UserError: the sample has neither.
-    """
-    features = sample.cache["audio_features"].float()
-    if LIPS in sample.cache:
-        return features, sample.cache[LIPS].float().unflatten(0, (-1, FEATURES_PER_FRAME)).mean(dim=1)
-    if "landmarks" not in sample.arrays:
-        raise UserError(f"The sample {sample.key} has no landmarks: run `python -m common.lip_shapes.label`.")
-    return features, torch.from_numpy(lip_shape(sample.arrays["landmarks"].numpy())).float()
 
 
 def cut(features: Tensor, shapes: Tensor, frames: int, place: float) -> tuple[Tensor, Tensor]:
@@ -190,10 +173,7 @@ class LipShapeStrategy:
                     f"'{index.folder}' holds no lips: run `python -m common.phonetics.label` with "
                     "phonetics.lip_predictors."
                 )
-        if not self._filmed():
-            raise UserError(
-                "data.shards has no filmed lips to calibrate on: add those of `common.lip_shapes.label`."
-            )
+        require_filmed(dataset)
         self._bands = dataset.sample(0).cache["audio_features"].shape[1]
         if self._bands > _BANDS and config.lip_shapes.silence:
             raise UserError("A teacher's features of silence are not known: set lip_shapes.silence=0.")
@@ -251,42 +231,9 @@ class LipShapeStrategy:
         """The lip-shape predictor, calibrated on the training's clips."""
         assert isinstance(model, LipShapePredictor)
         predictor = deepcopy(model).eval()
-        self._calibrate(predictor)
-        if predictor.phonetic_encoder is not None:
-            predictor.phonetic_encoder.half()  # as it was stored; tuned weights lose nothing that shows
+        calibrate(predictor, self.dataset, self.config.lip_shapes.spread)
         with atomic_dir(folder) as temporary:
-            predictor.save_pretrained(temporary)
-
-    @torch.no_grad()
-    def _calibrate(self, model: Any) -> None:
-        made, wanted = [], []
-        device = model.offset.device
-        filmed = self._filmed()
-        for number in filmed[:: -(-len(filmed) // _CALIBRATION_CLIPS)]:
-            features, shapes = clip_of(self.dataset.sample(number))
-            read = per_frame(model(features[None].to(device)), len(shapes))[0].cpu()
-            seen = shapes.isfinite().all(dim=1)
-            made.append(read[seen])
-            wanted.append(shapes[seen])
-        read, true = torch.cat(made), torch.cat(wanted)
-        model.offset.copy_(read.mean(dim=0))
-        # Gaps alone: a wider or rounder mouth than was predicted is seen as a mistake, and followed badly.
-        gain = (true.std(dim=0) / read.std(dim=0)).clamp(1.0, _GAIN_LIMIT)
-        model.gain[:LIP_GAPS].copy_(gain[:LIP_GAPS])
-        model.gain.mul_(self.config.lip_shapes.spread)
-
-    def _filmed(self) -> list[int]:
-        """Samples whose lips were measured."""
-        parts = zip(self.dataset.indices, self.dataset.shards, strict=True)
-        filmed = (shard for index, shards in parts if labelling_step(index) == LIP_SHAPES for shard in shards)
-        return [number for shard in filmed for number in shard]
-
-
-def per_frame(values: Tensor, frames: int) -> Tensor:
-    """(B, T, K) at 50 Hz, with margins -> (B, frames, K) at 25 Hz, without."""
-    margin = FEATURES_PER_FRAME * stored_margin(values.shape[1], frames)
-    inner = values[:, margin : margin + FEATURES_PER_FRAME * frames]
-    return inner.unflatten(1, (frames, FEATURES_PER_FRAME)).mean(dim=2)
+            save_predictor(predictor, temporary)
 
 
 def _centred(values: Tensor) -> Tensor:
