@@ -36,7 +36,7 @@ from common.lip_shapes.encoder import LipEncoder, true_lip_features
 from common.lip_shapes.label import MARGIN, STEP
 from common.lip_shapes.model import LipShapePredictor, LipShapePredictorMean
 from common.lip_shapes.network import load_lip_shape_predictor, load_phonetics
-from common.lip_shapes.strategy import LipShapeStrategy, at_tempo, cut, silenced
+from common.lip_shapes.strategy import LabelledClips, LipShapeStrategy, at_tempo, cut, silenced
 from common.models.frozen import freeze, weight_fingerprint
 from common.models.package import load_package
 from common.models.plain_network import WEIGHTS_FILE
@@ -111,6 +111,25 @@ def test_it_learns_to_open_the_mouth_with_the_sound(tmp_path: Path) -> None:
     assert (trained.gain >= 1.25).all() and trained.offset.abs().sum() > 0
     assert (trained.gain[3:] == 1.25).all()  # what is no gap is widened by lip_shapes.spread alone
     assert LipEncoder(result.package).encode(np.zeros(3200, np.float32)).shape == (10, 8)
+
+
+def test_correlation_is_asked_of_openings_that_are_known_and_move(tmp_path: Path) -> None:
+    dataset = write_talkers(tmp_path / "clips", 4)
+    strategies = [
+        LipShapeStrategy(lip_config(tmp_path, f"lip_shapes.correlation={weight}"), dataset)
+        for weight in (0.0, 0.5)
+    ]
+    model = strategies[0].build_model().eval()
+    features, shapes = (torch.stack(part) for part in zip(*map(clip_of, dataset), strict=True))
+    shapes[1], shapes[2, 3] = shapes[1, 0].clone(), torch.nan  # lips that are still; a frame without a face
+    clips = LabelledClips((), features, shapes)
+    plain, more = (strategy.loss(model, clips).loss for strategy in strategies)
+    agreement = strategies[0].loss(model, clips).parts["opening_r"]
+    for moving in (0, 3):
+        torch.testing.assert_close(more[moving] - plain[moving], 0.5 * (1 - agreement[moving]))
+    assert torch.equal(more[1:3], plain[1:3])
+    more.mean().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_shards_of_another_step_are_refused(tmp_path: Path) -> None:

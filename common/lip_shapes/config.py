@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from common.checks import above, share
+from common.checks import above, at_least, share
 from common.data.config import DataConfig
 from common.errors import UserError
 from common.geometry import GeometryConfig
@@ -37,6 +37,8 @@ class LipShapesConfig:
     """Of the first layer's input."""
     tune_phonetics: bool = False
     """The phonetic encoder goes on learning with the predictor; only with much more speech than has faces."""
+    correlation: float = 0.0
+    """Weight of 1 - r of the predicted opening and the wanted one, clip by clip, in the loss."""
     spread: float = 1.0
     """Times the calibrated spread of every shape: in unknown speech a predictor moves less than in the speech
     that it is calibrated on, which it learnt from."""
@@ -45,6 +47,7 @@ class LipShapesConfig:
         if not 0 <= self.tempo < 1:
             raise UserError(f"lip_shapes.tempo is {self.tempo}; give a share from 0 to below 1.")
         share("lip_shapes.silence", self.silence)
+        at_least("lip_shapes.correlation", self.correlation, 0)
         above("lip_shapes.spread", self.spread, 0)
 
 

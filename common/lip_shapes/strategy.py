@@ -44,6 +44,8 @@ _COMMANDS = {LIP_SHAPES: "common.lip_shapes.label", PHONETICS: "common.phonetics
 _MIDDLE = LIP_SHAPE.index("gap")
 _BORDER = 3
 """Frames before and after the beginning and the end of a silence in which the mouth may be anything."""
+_LEAST_MOVEMENT = 0.05
+"""Deviation of an opening, in units of lip shape, below which its correlation says nothing."""
 _SPREAD_WEIGHT = 0.5
 """Of the absolute gap against its movement: how far a mouth is open on average is mostly whose it is."""
 
@@ -218,6 +220,12 @@ class LipShapeStrategy:
         moved = distance(_centred(made), _centred(wanted))
         loss = moved + _SPREAD_WEIGHT * distance(made[..., :LIP_GAPS], wanted[..., :LIP_GAPS])
         agreement = _pearson(made[..., _MIDDLE].detach(), wanted[..., _MIDDLE])
+        if weight := self.config.lip_shapes.correlation:
+            moving = known.all(dim=2).all(dim=1) & (wanted[..., _MIDDLE].std(dim=1) > _LEAST_MOVEMENT)
+            apart = torch.zeros_like(loss)
+            # Chosen before the root is taken: of a flat curve its gradient is infinite.
+            apart[moving] = 1 - _pearson(made[moving][..., _MIDDLE], wanted[moving][..., _MIDDLE])
+            loss = loss + weight * apart
         return SampleLosses(loss, torch.zeros(len(loss)), {"opening_r": agreement})
 
     def identity(self) -> dict[str, Any]:
