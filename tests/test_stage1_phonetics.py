@@ -320,7 +320,11 @@ def test_a_transformer_hears_when_something_was_said_not_at_which_second() -> No
     with torch.no_grad():
         first, second = encoder(early)[:, 60:80], encoder(late)[:, 100:120]
         assert (first - second).abs().max() < 0.3 * (first - encoder(early)[:, 20:40]).abs().max()
-        torch.testing.assert_close(encoder(said), encoder(said))
+        # How far away something else was said does matter, even beyond what the convolutions see.
+        near, far = torch.zeros(1, 200, 4), torch.zeros(1, 200, 4)
+        near[:, 60:70], far[:, 60:70] = said[:, :10], said[:, :10]
+        near[:, 90:100], far[:, 130:140] = said[:, 10:], said[:, 10:]
+        assert (encoder(near)[:, 65] - encoder(far)[:, 65]).abs().max() > 1e-3
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(

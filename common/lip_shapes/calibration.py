@@ -14,6 +14,7 @@ from common.data.schema import Sample
 from common.errors import UserError
 from common.face.mouth import LIP_GAPS, lip_shape
 from common.lip_shapes.label import STEP as LIP_SHAPES
+from common.lip_shapes.phonetics import PhoneticNetwork
 from common.phonetics.label import LIPS
 from common.speech.windows import FEATURES_PER_FRAME, stored_margin
 
@@ -21,12 +22,10 @@ _GAIN_LIMIT = 2.5
 _CALIBRATION_CLIPS = 2000
 
 
-def require_filmed(dataset: ShardDataset) -> None:
-    """Raises UserError where no lips of the data were measured."""
+def require_filmed(dataset: ShardDataset, key: str) -> None:
+    """Raises UserError where no lips of the data, which the setting ``key`` names, were measured."""
     if not _filmed(dataset):
-        raise UserError(
-            "data.shards has no filmed lips to calibrate on: add those of `common.lip_shapes.label`."
-        )
+        raise UserError(f"{key} has no filmed lips to calibrate on: add those of `common.lip_shapes.label`.")
 
 
 @torch.no_grad()
@@ -58,8 +57,8 @@ def calibrate(model: Any, dataset: ShardDataset, spread: float) -> None:
 def save_predictor(model: Any, folder: Path) -> None:
     """Write a predictor: its phonetic encoders, which are most of it, as halves."""
     for module in model.modules():
-        if (encoder := getattr(module, "phonetic_encoder", None)) is not None:
-            encoder.half()  # as it was stored; tuned weights lose nothing that shows
+        if isinstance(module, PhoneticNetwork):
+            module.half()  # as it was stored; tuned weights lose nothing that shows
     model.save_pretrained(folder)
 
 

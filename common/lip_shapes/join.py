@@ -1,8 +1,8 @@
 """`python -m common.lip_shapes.join`: one lip-shape predictor that gives the mean of several.
 
 Predictors that learnt from other seeds, with other phonetic encoders or from other data err in unlike ways,
-and their mean errs less than any of them. It also moves less, and is calibrated on `join.shards`, those of
-`common.lip_shapes.label`; `join.output` is what `speech.path` names then.
+and their mean often errs less than any of them. It also moves less, and is calibrated on `join.shards`, those
+of `common.lip_shapes.label`; `join.output` is what `speech.path` names then.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ def run(config: LipJoinConfig, dry_run: bool) -> None:
     from common.models.plain_network import read_network_config
 
     wanted = config.join
-    if not wanted.members or not wanted.output:
-        raise UserError("Name predictors in join.members and a folder in join.output.")
+    if not wanted.members or not wanted.output or not wanted.shards:
+        raise UserError(
+            "Name predictors in join.members, filmed lips in join.shards and a folder in join.output."
+        )
     folders = [Path(name) for name in wanted.members]
     members = [load_lip_shape_predictor(folder) for folder in folders]
     configs = [read_network_config(folder, "lip-shape predictor") for folder in folders]
@@ -44,7 +46,7 @@ def run(config: LipJoinConfig, dry_run: bool) -> None:
     if len({member.bands for member in members}) != 1:
         raise UserError(f"{folders[0]} takes other features than the others: join predictors of one kind.")
     dataset = ShardDataset(list(wanted.shards))
-    require_filmed(dataset)
+    require_filmed(dataset, "join.shards")
     print(f"join: {len(members)} predictors, calibrated on {len(dataset)} samples -> {wanted.output}")
     if dry_run:
         return

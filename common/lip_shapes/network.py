@@ -31,12 +31,10 @@ class CalibratedNetwork(nn.Module):
 
     Attributes:
         bands: channels B of a feature.
-        phonetic_encoder: whose features it gets beside the bands.
         offset, gain: (K,) per shape value: what :meth:`calibrated` does to predictions.
     """
 
     bands: int
-    phonetic_encoder: PhoneticNetwork | None
     offset: Tensor
     gain: Tensor
 
@@ -81,7 +79,7 @@ class LipShapeNetwork(CalibratedNetwork):
     ) -> None:
         super().__init__()
         self.bands = bands
-        self.phonetic_encoder = None
+        self.phonetic_encoder: PhoneticNetwork | None = None
         inputs = bands
         if phonetics:
             self.phonetic_encoder = freeze(phonetic_network(**phonetics))
@@ -120,21 +118,15 @@ class LipShapeMean(CalibratedNetwork):
 
     def __init__(self, members: Sequence[dict[str, Any]]) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(LipShapeNetwork(**settings) for settings in members)
-        bands = {network.bands for network in self._members}
+        networks = [LipShapeNetwork(**settings) for settings in members]
+        bands = {network.bands for network in networks}
         if len(bands) != 1:
             raise ValueError(f"members that take {sorted(bands)} channels")
         (self.bands,) = bands
-        encoders = (network.phonetic_encoder for network in self._members)
-        # Not a second entry among its modules.
-        self.__dict__["phonetic_encoder"] = next((one for one in encoders if one is not None), None)
-
-    @property
-    def _members(self) -> list[Any]:
-        return list(self.networks)
+        self.networks = nn.ModuleList(networks)
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.stack([network(features) for network in self._members]).mean(dim=0)
+        return torch.stack([network(features) for network in self.networks]).mean(dim=0)
 
 
 def load_lip_shape_predictor(folder: PathLike) -> CalibratedNetwork:
@@ -147,7 +139,7 @@ def _predictor(**settings: Any) -> CalibratedNetwork:
 
 
 def load_phonetics(path: PathLike) -> PhoneticNetwork:
-    """The phonetic encoder in a folder: its own, or that of a lip-shape predictor which has one.
+    """The phonetic encoder in a folder: its own, or the first that a lip-shape predictor has.
 
     Raises:
         UserError: there is none, or it cannot be loaded.
@@ -159,9 +151,7 @@ def load_phonetics(path: PathLike) -> PhoneticNetwork:
         )
     if read_network_config(folder, "phonetic encoder").get("_class_name") in _ENCODERS:
         return load_network(phonetic_network, folder, "phonetic encoder")
-    encoder = load_lip_shape_predictor(folder).phonetic_encoder
-    if encoder is None:
-        raise UserError(
-            f"The lip-shape predictor in '{folder}' has no phonetic encoder: name another folder."
-        )
-    return encoder
+    for module in load_lip_shape_predictor(folder).modules():
+        if isinstance(module, PhoneticNetwork):
+            return module
+    raise UserError(f"The lip-shape predictor in '{folder}' has no phonetic encoder: name another folder.")

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.phonetics.kinds import CONVOLUTIONS, KINDS, TRANSFORMER
+
 DILATIONS = (1, 1, 2, 2, 4, 4, 1)
 """Of the blocks of convolutions."""
-TRANSFORMER, CONVOLUTIONS = "transformer", "convolutions"
-KINDS = (TRANSFORMER, CONVOLUTIONS)
 
 _KERNEL = 5
 _ROTARY_BASE = 10_000.0
@@ -143,6 +143,7 @@ class PhoneticTransformer(PhoneticNetwork):
             "heads": heads,
         }
         super().__init__(channels, settings)
+        self.heads = heads
         self.proj_in = nn.Conv1d(bands, width, _KERNEL, padding=_KERNEL // 2)
         self.conv = nn.Conv1d(width, width, 3, padding=1)
         self.blocks = nn.ModuleList(_TransformerBlock(width, heads) for _ in range(depth))
@@ -165,8 +166,9 @@ class PhoneticTransformer(PhoneticNetwork):
     def _read(self, features: Tensor) -> Tensor:
         hidden = functional.gelu(self.proj_in(features.transpose(1, 2)))
         hidden = functional.gelu(self.conv(hidden)).transpose(1, 2)
+        turns = _turns(hidden, self.heads)
         for block in self.blocks:
-            hidden = block(hidden)
+            hidden = block(hidden, turns)
         return self.proj_out(self.norm(hidden))
 
 
@@ -180,19 +182,24 @@ class _TransformerBlock(nn.Module):
         self.norm_feed_forward = nn.LayerNorm(width)
         self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         qkv = self.to_qkv(self.norm_attention(hidden)).unflatten(2, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        heads = functional.scaled_dot_product_attention(_rotated(query), _rotated(key), value)
+        heads = functional.scaled_dot_product_attention(_turned(query, turns), _turned(key, turns), value)
         hidden = hidden + self.to_out(heads.transpose(1, 2).flatten(2))
         return hidden + self.feed_forward(self.norm_feed_forward(hidden))
 
 
-def _rotated(vectors: Tensor) -> Tensor:
+def _turns(hidden: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (T, C / 2) of rotary positions, for heads of C channels of (B, T, width)."""
+    half = hidden.shape[2] // heads // 2
+    rates = _ROTARY_BASE ** (-torch.arange(half, device=hidden.device) / half)
+    angles = torch.arange(hidden.shape[1], device=hidden.device)[:, None] * rates
+    return angles.cos().to(hidden), angles.sin().to(hidden)
+
+
+def _turned(vectors: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
     """(B, heads, T, C), halves of the channels turned against each other by angles that grow with time."""
-    half = vectors.shape[3] // 2
-    rates = _ROTARY_BASE ** (-torch.arange(half, device=vectors.device) / half)
-    angles = torch.arange(vectors.shape[2], device=vectors.device)[:, None] * rates
-    cosines, sines = angles.cos().to(vectors), angles.sin().to(vectors)
+    cosines, sines = turns
     first, second = vectors.chunk(2, dim=3)
     return torch.cat([first * cosines - second * sines, first * sines + second * cosines], dim=3)

@@ -175,7 +175,7 @@ class LipShapeStrategy:
                     f"'{index.folder}' holds no lips: run `python -m common.phonetics.label` with "
                     "phonetics.lip_predictors."
                 )
-        require_filmed(dataset)
+        require_filmed(dataset, "data.shards")
         self._bands = dataset.sample(0).cache["audio_features"].shape[1]
         if self._bands > _BANDS and config.lip_shapes.silence:
             raise UserError("A teacher's features of silence are not known: set lip_shapes.silence=0.")

@@ -8,7 +8,7 @@ from common.checks import at_least, one_of
 from common.data.config import DataConfig
 from common.errors import UserError
 from common.geometry import GeometryConfig
-from common.lip_shapes.phonetics import CONVOLUTIONS, KINDS, TRANSFORMER
+from common.phonetics.kinds import CONVOLUTIONS, KINDS, TRANSFORMER
 from common.speech.config import SpeechAugmentConfig
 from common.training.config import OptimisationConfig
 

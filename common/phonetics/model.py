@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
-from common.lip_shapes.phonetics import DILATIONS, TRANSFORMER, PhoneticConvolutions, PhoneticTransformer
+from common.lip_shapes.phonetics import DILATIONS, PhoneticConvolutions, PhoneticTransformer
 from common.phonetics.config import PhoneticEncoderConfig
+from common.phonetics.kinds import TRANSFORMER
 
 
 class PhoneticEncoder(PhoneticConvolutions, ModelMixin, ConfigMixin):  # type: ignore[misc]

@@ -49,10 +49,12 @@ def played(entries: Sequence[PreparedClip], fps: float, speeds: Sequence[float])
     for speaker, members in groupby(ordered, key=lambda entry: entry.speaker):
         clips = list(members)
         for percent in (round(100 * speed) for speed in speeds):
-            lengths = [-(-round(entry.frames * SAMPLE_RATE / fps) * 100 // percent) for entry in clips]
-            for part in _runs([length + pause for length in lengths]):
+            lengths = [
+                -(-round(entry.frames * SAMPLE_RATE / fps) * 100 // percent) + pause for entry in clips
+            ]
+            for part in _runs(lengths):
                 key = f"{clips[part.start].id}-{percent}"
-                samples = sum(lengths[i] + pause for i in part)
+                samples = sum(lengths[i] for i in part)
                 yield Recording(key, speaker, samples, partial(_played, [clips[i] for i in part], percent))
 
 
