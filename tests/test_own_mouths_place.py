@@ -128,7 +128,8 @@ class TestOwnShapes:
             made.append(openings(_drawn(clip, _planned(clip, bank, shapes), bank)).max())
         closed = openings(drawn_talker(np.zeros(1)).frames)[0]
         assert made[0] < 1.2 * closed < 0.4 * openings(clip.frames).min()
-        assert made[0] < 0.5 * made[1] and made[2] < 0.5 * made[1], "lips that are pressed show less of it"
+        pressed = max(made[0], made[2])
+        assert pressed < closed and pressed < 0.75 * made[1], "lips that are pressed show less of it"
 
     def test_a_mouth_that_was_never_open_is_opened_dark_or_with_teeth_and_never_with_skin(self) -> None:
         clip = drawn_talker(np.full(8, 0.02))

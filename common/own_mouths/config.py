@@ -9,7 +9,7 @@ from typing import cast
 
 from common.errors import UserError
 
-VERSION = 11
+VERSION = 12
 """Part of the fingerprint of what is made with own mouths; to be raised when the pictures change."""
 
 
@@ -32,7 +32,8 @@ class OwnMouthsConfig:
         max_moments: most moments that the bank holds; longer clips keep the most different ones.
         max_megabytes: most memory that the bank's pictures take; large faces get fewer moments.
         lead_frames: how much earlier than the predictor says the lips move, in frames of 40 ms.
-        calibrate: bring predicted shapes into the range of the clip's own mouth.
+        calibrate: bring predicted shapes into the range of the clip's own mouth; to be left out where shapes are
+            measured.
         warp: bend the moment's lips to exactly the wanted shape; without it they stay as they were filmed.
         inside: keep rows of teeth whole when a mouth opens or closes; without it they are stretched.
         paint: let a small network paint what lies between lips that part further than film can show; without

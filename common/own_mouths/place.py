@@ -15,7 +15,15 @@ from common.own_mouths.bank import Bank, head_motion
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.drawn import between_rows, drawn_inside, drawn_share
 from common.own_mouths.frame import FaceAxes
-from common.own_mouths.goal import CORNERS, LOWER_LIP, UPPER_LIP, filmed_gap, frontality, goal_face
+from common.own_mouths.goal import (
+    CORNERS,
+    LOWER_LIP,
+    UPPER_LIP,
+    change_to_predicted,
+    filmed_gap,
+    frontality,
+    goal_face,
+)
 from common.own_mouths.heads import Heads
 from common.own_mouths.inside import Opening, plate_shares
 from common.own_mouths.moments import moments_of
@@ -140,6 +148,8 @@ class FramePlacer:
         faces = np.stack([axes.to_face(bank.heads.turned(m, heads, frame)) for m in moments])
         turned, measured = np.einsum("m,mpc->pc", weights, faces), weights @ bank.shapes[moments]
         change = self._plan.wanted[frame] - measured if self._config.warp else None
+        if change is not None and self._config.calibrate:
+            change = change_to_predicted(change)
         goal = goal_face(face, turned, change, float(frontality(heads.angles[frame, 0])))
         region = mouth_region(axes, goal, image.shape)
         mask = None if region is None else mouth_mask(axes, face, goal, region)

@@ -124,7 +124,7 @@ def rebuilt(
     if forbidden.all(axis=1).any():
         return None
     plan = MouthPlanner(bank).plan(wanted, heads.angles, mouths.clip.sharpness.of(frames), forbidden)
-    placer = FramePlacer(heads, bank, plan, OwnMouthsConfig())
+    placer = FramePlacer(heads, bank, plan, OwnMouthsConfig(calibrate=False))
     drawn = np.stack([placer(i, image) for i, image in enumerate(crops[span])])
     return Rebuilt(
         frames=composite(crops[span], drawn, soft_alpha(mask, feather)),
