@@ -225,7 +225,7 @@ class TestBentLips:
         face = mouth(0.1)[:, :2]
         moved = bent_lips(face, change(upper_lip=0.03, lower_lip=0.03)) - face
         # The middle of the outer lips follows, the gap stays.
-        assert moved[51, 1] == pytest.approx(0.027, abs=3e-3) and moved[57, 1] == pytest.approx(0.027, abs=3e-3)
+        np.testing.assert_allclose(moved[[51, 57], 1], 0.027, atol=3e-3)
         assert mean_gap_of(face + moved) == pytest.approx(mean_gap_of(face), abs=1e-6)
 
     def test_of_predicted_outer_lips_half_is_done_beyond_what_goes_with_the_gap(self):

@@ -32,8 +32,7 @@ class OwnMouthsConfig:
         max_moments: most moments that the bank holds; longer clips keep the most different ones.
         max_megabytes: most memory that the bank's pictures take; large faces get fewer moments.
         lead_frames: how much earlier than the predictor says the lips move, in frames of 40 ms.
-        calibrate: bring predicted shapes into the range of the clip's own mouth; to be left out where shapes are
-            measured.
+        calibrate: bring predicted shapes into the range of the clip's own mouth; not for measured ones.
         warp: bend the moment's lips to exactly the wanted shape; without it they stay as they were filmed.
         inside: keep rows of teeth whole when a mouth opens or closes; without it they are stretched.
         paint: let a small network paint what lies between lips that part further than film can show; without
