@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,9 +24,9 @@ from common.data.writer import ShardWriter
 from common.errors import UserError
 from common.face.mouth import LIP_SHAPE_UNIT
 from common.mouth_painter import train
+from common.mouth_painter.samples import CollateMouths
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
-from common.own_mouths.inside import Opening
 from common.own_mouths.painting.model import MouthPainter
 from common.own_mouths.painting.network import PainterNetwork, load_painter
 from common.own_mouths.painting.painter import InsidePainter
@@ -32,6 +35,7 @@ from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlanner
 from common.own_mouths.wanted import calibrated
+from common.training.draws import Draw
 
 
 def _axes(points: np.ndarray, unit: float) -> tuple[FaceAxes, np.ndarray]:
@@ -42,7 +46,7 @@ def _axes(points: np.ndarray, unit: float) -> tuple[FaceAxes, np.ndarray]:
 def _view(gap: float, yaw: float = 0.2) -> MouthView:
     face = mouth(gap)[:, :2]
     axes, face = _axes(face, 1.0)
-    return MouthView(Opening.of(face), InsidePatch.of(axes, face).centre, yaw, 0.1, 1.3)
+    return MouthView.of(face, InsidePatch.of(axes, face).centre, np.array([yaw, 0.1]), 1.3)
 
 
 class TestPatch:
@@ -95,17 +99,29 @@ class TestPatch:
             atol=0.06,
         )
 
-    def test_what_is_to_be_painted_is_not_told(self) -> None:
-        """In training it is the truth, and in a dub the stretched rims of closed lips."""
+    def test_neither_what_is_to_be_painted_nor_the_lips_are_told(self) -> None:
+        """The one is the truth in training, and stretched skin in a dub; painted lips would stain teeth."""
         view = _view(0.2)
         picture = np.full((HEIGHT, WIDTH, 3), 0.6, np.float32)
         planes, mask = known(picture, view)
+        mouth_of = (view.lips - view.centre) * UNIT + (np.array([WIDTH, HEIGHT]) - 1) / 2
+        lips = cv2.fillPoly(np.zeros((HEIGHT, WIDTH), np.uint8), [np.rint(mouth_of).astype(np.int32)], (1,))
+        hidden = (mask > 0) | (lips > 0)
         filled = picture.copy()
-        filled[mask > 0.02] = np.random.default_rng(1).random(((mask > 0.02).sum(), 3))
+        filled[hidden] = np.random.default_rng(1).random((hidden.sum(), 3))
         np.testing.assert_array_equal(known(filled, view)[0], planes)
         np.testing.assert_allclose(planes[:3], 0.6, atol=1e-5)
         middle = mask[HEIGHT // 2 + 8, WIDTH // 2]
         assert middle == 1 and mask[0].max() == mask[:, 0].max() == 0
+
+    def test_a_mouth_that_fills_the_patch_is_told_some_colour(self) -> None:
+        view = _view(0.2)
+        wide = replace(view, lips=view.centre + 9 * (view.lips - view.centre))
+        assert np.isfinite(known(np.ones((HEIGHT, WIDTH, 3), np.float32), wide)[0]).all()
+
+    @pytest.mark.parametrize(("film", "told"), [(0.5, 1.2), (1.3, 1.3)])
+    def test_coarse_film_is_told_to_be_fine(self, film: float, told: float) -> None:
+        assert replace(_view(0.2), sharpness=film).fine().sharpness == told
 
     def test_a_wider_gap_gives_a_larger_mask(self) -> None:
         sizes = [
@@ -155,12 +171,13 @@ class TestInFrames:
         np.testing.assert_array_equal(_opened(clip, 0.2, InsidePainter(network)), _opened(clip, 0.2, None))
         assert not network.told
 
-    def test_it_is_told_the_head_and_the_film_it_paints_in(self) -> None:
+    @pytest.mark.parametrize("scale", [96, 190])
+    def test_it_is_told_the_head_and_that_film_is_fine(self, scale: int) -> None:
         network = _Blue()
-        clip = drawn_talker(np.full(6, 0.02), size=240, scale=96)
+        clip = drawn_talker(np.full(6, 0.02), size=480, scale=scale)
         _opened(clip, 0.2, InsidePainter(network))
         told = network.told[0][0]
-        np.testing.assert_allclose(told[9].unique(), np.log2(96 / UNIT), atol=0.02)
+        np.testing.assert_allclose(told[9].unique(), np.log2(max(1.2, scale / UNIT)), atol=0.02)
         np.testing.assert_allclose(told[10], clip.heads.angles[0, 0], atol=1e-3)
 
 
@@ -176,6 +193,37 @@ def test_with_a_painter_gaps_that_film_cannot_fill_stay_as_wide() -> None:
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
     return label_talkers(tmp_path_factory.mktemp("painter"))
+
+
+class TestSamples:
+    @given(gap=st.floats(0.1, 0.3), step=st.integers(0, 10**6), told_fine=st.booleans())
+    @settings(max_examples=30, deadline=None)
+    def test_however_film_is_changed_what_is_painted_lies_where_its_inside_is(
+        self, gap: float, step: int, told_fine: bool
+    ) -> None:
+        """White insides in black faces: a mask that is moved otherwise than its film has black below it."""
+        axes, face = _axes(mouth(gap)[:, :2], 1.0)
+        centre, size = InsidePatch.of(axes, face).centre, (WIDTH + 16, HEIGHT + 16)
+        inner = (face[60:68] - centre) * UNIT + (np.array(size) - 1) / 2
+        patch = np.zeros((*size[::-1], 3), np.uint8)
+        cv2.fillPoly(patch, [np.rint(inner).astype(np.int32)], (255, 255, 255))
+        cache = {
+            "patches": patch,
+            "faces": face.astype(np.float32),
+            "centres": centre.astype(np.float32),
+            "angles": np.zeros(2, np.float32),
+            "units": np.float32(64.0),
+            "gaps": np.float32(gap),
+        }
+        sample = SimpleNamespace(cache={name: torch.from_numpy(np.array([v])) for name, v in cache.items()})
+        made = CollateMouths(0, told_fine)([(Draw(0, step, 0), sample)])  # type: ignore[list-item]
+        filmed, mask = made.filmed[0].numpy().max(axis=0), made.mask[0, 0].numpy()
+        # The mask reaches two pixels beyond the lips' edges, ends softly, and edges are known by half of one.
+        inside = cv2.erode((mask > 0.99).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+        assert filmed[inside].min(initial=1.0) > 0.2
+        assert made.planes[0, 9].unique().item() == pytest.approx(
+            np.log2(1.2 if told_fine else 0.5), abs=1e-6
+        )
 
 
 class TestTraining:

@@ -33,6 +33,9 @@ class PainterConfig:
 
     init_from: str = ""
     """Folder of a painter to start from, of these widths; empty: from nothing."""
+    told_fine: bool = False
+    """Whether the painter is told of all film that it is fine, as dubs tell it: for film of one person. Of
+    film of many it is told how fine it is: coarse film shows no teeth."""
     widths: list[int] = field(default_factory=lambda: [48, 96, 128])
     """Channels at a half, a quarter and an eighth of the patch."""
     pixel_weight: float = 10.0

@@ -90,7 +90,7 @@ class PainterStrategy:
         return 1.0
 
     def collate(self) -> CollateMouths:
-        return CollateMouths(self.config.train.seed)
+        return CollateMouths(self.config.train.seed, self.config.painter.told_fine)
 
     def prepare(self, micro: OpenMouths, device: torch.device) -> OpenMouths:
         return micro.to(device)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from common.arithmetic import one_thread
 from common.files import PathLike
 from common.own_mouths.frame import FaceAxes
-from common.own_mouths.inside import Opening
 from common.own_mouths.painting.network import PainterNetwork, load_painter
 from common.own_mouths.painting.patch import UNIT, InsidePatch, MouthView, known
 
@@ -56,7 +55,7 @@ class InsidePainter:
         """
         patch = InsidePatch.of(axes, face)
         cut = np.asarray(patch.cut(picture, origin), np.float32) / 255
-        view = MouthView(Opening.of(face), patch.centre, float(angles[0]), float(angles[1]), axes.unit / UNIT)
+        view = MouthView.of(face, patch.centre, angles, axes.unit / UNIT).fine()
         planes, mask = known(cut.clip(0, 1), view)
         with torch.inference_mode(), one_thread():
             made = self.network(torch.from_numpy(planes)[None])[0].numpy().transpose(1, 2, 0)

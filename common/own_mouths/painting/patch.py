@@ -2,13 +2,13 @@
 
 Training and dubbing cut the same patch and compute the same planes. The network never sees the lips
 themselves: when lips that were filmed closed are parted, their rims are stretched skin, which no training
-clip has. It sees the smooth colours about the mouth, where the lips' edges are, how the head is held and how
-sharp the film is.
+clip has, and painted lips would colour the teeth. It sees the smooth colours of the skin about the mouth,
+where the lips' edges are, how the head is held and how sharp the film is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -26,17 +26,20 @@ WIDTH, HEIGHT = 96, 64
 UNIT = 128.0
 """Pixels of a patch per eye-corner distance."""
 PLANES = 12
-"""What is known at each pixel, in this order: three smooth colours, the mask, heights below the upper and
-above the lower lip, place between the corners, place in the face (2), logarithm of the film's sharpness, yaw
-and pitch."""
+"""What is known at each pixel, in this order: three smooth colours of the skin, the mask, heights below the
+upper and above the lower lip, place between the corners, place in the face (2), logarithm of the film's
+sharpness, yaw and pitch."""
+
+OUTER_LIPS = tuple(range(48, 60))
 
 # The mask reaches beyond the landmarks' edges, which are known to about this, and ends softly.
 _GROW, _SOFT = 2, 0.8
-# Colours about the mouth: where the mask is no more than this, and so smooth (pixels).
-_OUTSIDE, _SMOOTH = 0.02, 5.0
+# Colours of the skin: so many pixels from the lips on, and so smooth (pixels).
+_FROM_LIPS, _SMOOTH = 3, 16.0
 # Scales that bring planes to about -1 to 1.
 _HEIGHT_SCALE, _PLACE_SCALE, _PLACE_DOWN = 4.0, 2.0, 0.65
 _SHARPNESS = (0.5, 1.5)
+_FINE = 1.2
 # Film that is finer than the patch is blurred by this part of a pixel before it is sampled.
 _ANTIALIAS = 0.45
 
@@ -94,29 +97,47 @@ class MouthView:
 
     Attributes:
         opening: the lips' edges, in the face's axes.
+        lips: (12, 2) the outline of the lips likewise.
         centre: (2,) of the patch likewise.
         yaw, pitch: radians.
         sharpness: pixels of the film per pixel of the patch.
     """
 
     opening: Opening
+    lips: Array
     centre: Array
     yaw: float
     pitch: float
     sharpness: float
 
+    @classmethod
+    def of(cls, face: Array, centre: Array, angles: Array, sharpness: float) -> MouthView:
+        """Of a face (68, 2) in its axes, whose head has the ``angles`` (2 or more), radians."""
+        return cls(
+            Opening.of(face), face[list(OUTER_LIPS)], centre, float(angles[0]), float(angles[1]), sharpness
+        )
+
+    def fine(self) -> MouthView:
+        """The same, told to be of fine film, as dubs tell it whatever the film is.
+
+        A painter has learnt that insides are smears in coarse film. Of fine film it paints teeth, and laying
+        them into coarse frames makes them as coarse.
+        """
+        return replace(self, sharpness=max(self.sharpness, _FINE))
+
     def mirrored(self) -> MouthView:
         """Of the mirrored picture."""
         flip = np.array([-1.0, 1.0])
         opening = Opening(self.opening.upper[::-1] * flip, self.opening.lower[::-1] * flip)
-        return MouthView(opening, self.centre * flip, -self.yaw, self.pitch, self.sharpness)
+        lips, centre = self.lips * flip, self.centre * flip
+        return MouthView(opening, lips, centre, -self.yaw, self.pitch, self.sharpness)
 
 
 def known(patch: Picture, view: MouthView) -> tuple[Picture, Map]:
     """What a painter is told.
 
     Args:
-        patch: (HEIGHT, WIDTH, 3) in 0 to 1; what lies in the mask does not count.
+        patch: (HEIGHT, WIDTH, 3) in 0 to 1; what lies within the lips does not count.
         view: of it.
 
     Returns:
@@ -142,7 +163,7 @@ def known(patch: Picture, view: MouthView) -> tuple[Picture, Map]:
         even(view.yaw),
         even(view.pitch),
     ]
-    colours = _smooth_about(patch, mask).transpose(2, 0, 1)
+    colours = _skin(patch, view, mask).transpose(2, 0, 1)
     return np.concatenate([colours, mask[None], np.stack(planes)]).astype(np.float32), mask
 
 
@@ -155,21 +176,30 @@ def _places(centre: Array) -> tuple[Map, Map]:
 
 
 def _mask(view: MouthView) -> Map:
-    outline = np.concatenate([view.opening.upper, view.opening.lower[::-1]])
+    gap = _filled(np.concatenate([view.opening.upper, view.opening.lower[::-1]]), view)
+    return np.asarray(cv2.GaussianBlur(_grown(gap, _GROW), (0, 0), _SOFT), np.float32) / 255
+
+
+def _filled(outline: Array, view: MouthView) -> NDArray[np.uint8]:
+    """(HEIGHT, WIDTH): 255 within an outline (n, 2) in the face's axes."""
     pixels = (outline - view.centre) * UNIT + np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
-    gap = np.zeros((HEIGHT, WIDTH), np.uint8)
-    cv2.fillPoly(gap, [np.rint(pixels * 8).astype(np.int32)], (255,), cv2.LINE_AA, 3)
-    side = 2 * _GROW + 1
-    grown = cv2.dilate(gap, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
-    return np.asarray(cv2.GaussianBlur(grown, (0, 0), _SOFT), np.float32) / 255
+    inside = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.fillPoly(inside, [np.rint(pixels * 8).astype(np.int32)], (255,), cv2.LINE_AA, 3)
+    return inside
 
 
-def _smooth_about(patch: Picture, mask: Map) -> Picture:
-    """(HEIGHT, WIDTH, 3): means of the colours about each pixel, those under the mask left out."""
-    kept = (mask <= _OUTSIDE).astype(np.float32)
+def _grown(inside: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
+    side = 2 * by + 1
+    grown = cv2.dilate(inside, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    return np.asarray(grown, np.uint8)
+
+
+def _skin(patch: Picture, view: MouthView, mask: Map) -> Picture:
+    """(HEIGHT, WIDTH, 3): means of the colours of the skin about each pixel."""
+    kept = ((_grown(_filled(view.lips, view), _FROM_LIPS) == 0) & (mask == 0)).astype(np.float32)
     total = cv2.GaussianBlur(patch * kept[..., None], (0, 0), _SMOOTH)
     share = cv2.GaussianBlur(kept, (0, 0), _SMOOTH)[..., None]
     usual = (patch * kept[..., None]).sum(axis=(0, 1)) / max(float(kept.sum()), 1.0)
-    # In the middle of a wide mouth nothing is near: the mean of the patch stands in.
-    least = 1e-3
+    # Far from all skin its mean stands in.
+    least = 1e-2
     return np.asarray((total + least * usual) / (share + least), np.float32)
