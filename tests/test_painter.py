@@ -119,7 +119,7 @@ class TestPatch:
         wide = replace(view, lips=view.centre + 9 * (view.lips - view.centre))
         assert np.isfinite(known(np.ones((HEIGHT, WIDTH, 3), np.float32), wide)[0]).all()
 
-    @pytest.mark.parametrize(("film", "told"), [(0.5, 1.2), (1.3, 1.3)])
+    @pytest.mark.parametrize(("film", "told"), [(0.5, 1.0), (1.3, 1.3)])
     def test_coarse_film_is_told_to_be_fine(self, film: float, told: float) -> None:
         assert replace(_view(0.2), sharpness=film).fine().sharpness == told
 
@@ -177,7 +177,7 @@ class TestInFrames:
         clip = drawn_talker(np.full(6, 0.02), size=480, scale=scale)
         _opened(clip, 0.2, InsidePainter(network))
         told = network.told[0][0]
-        np.testing.assert_allclose(told[9].unique(), np.log2(max(1.2, scale / UNIT)), atol=0.02)
+        np.testing.assert_allclose(told[9].unique(), np.log2(max(1.0, scale / UNIT)), atol=0.02)
         np.testing.assert_allclose(told[10], clip.heads.angles[0, 0], atol=1e-3)
 
 
@@ -222,7 +222,7 @@ class TestSamples:
         inside = cv2.erode((mask > 0.99).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
         assert filmed[inside].min(initial=1.0) > 0.2
         assert made.planes[0, 9].unique().item() == pytest.approx(
-            np.log2(1.2 if told_fine else 0.5), abs=1e-6
+            np.log2(1.0 if told_fine else 0.5), abs=1e-6
         )
 
 
@@ -329,7 +329,8 @@ def test_a_painter_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     "damage",
     [
         lambda folder: (folder / "config.json").write_text("[]"),
-        lambda folder: (folder / "config.json").write_text('{"widths": [16, 8, 8]}'),
+        lambda folder: (folder / "config.json").write_text('{"widths": [16, 8, 8], "colours": "skin"}'),
+        lambda folder: (folder / "config.json").write_text('{"widths": [8, 8, 8], "colours": "lips"}'),
         lambda folder: (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"x" * 100),
         lambda folder: (folder / "diffusion_pytorch_model.safetensors").unlink(),
     ],
@@ -338,4 +339,11 @@ def test_a_damaged_painter_is_refused_in_a_sentence(tmp_path: Path, damage: Call
     MouthPainter(SMALL).save_pretrained(tmp_path)
     damage(tmp_path)
     with pytest.raises(UserError, match="painter of mouths"):
+        load_painter(tmp_path)
+
+
+def test_a_painter_of_an_earlier_version_is_refused_and_what_to_do_is_said(tmp_path: Path) -> None:
+    MouthPainter(SMALL).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"widths": [8, 8, 8]}')
+    with pytest.raises(UserError, match=r"earlier version.*bootdub adapt"):
         load_painter(tmp_path)

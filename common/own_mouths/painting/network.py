@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common.errors import UserError
 from common.files import PathLike
-from common.models.plain_network import load_network
-from common.own_mouths.painting.patch import PLANES
+from common.models.plain_network import load_network, read_network_config
+from common.own_mouths.painting.patch import COLOURS, PLANES
 
 _GROUPS = 8
 _FOLD = 2
@@ -23,13 +24,16 @@ class PainterNetwork(nn.Module):
 
     Args:
         widths: channels at these, multiples of 8.
+        colours: whose colours it is told.
 
     forward: (B, PLANES, H, W) of :func:`common.own_mouths.painting.patch.known`, H and W multiples of 8, ->
     (B, 3, H, W), colours in 0 to 1.
     """
 
-    def __init__(self, widths: Sequence[int] = (48, 96, 128)) -> None:
+    def __init__(self, widths: Sequence[int] = (48, 96, 128), colours: str = COLOURS) -> None:
         super().__init__()
+        if colours != COLOURS:
+            raise ValueError(f"it was told the colours of {colours!r}, not of {COLOURS!r}")
         self.widths = tuple(widths)
         first, second, third = widths
         self.proj_in = nn.Conv2d(PLANES * _FOLD**2, first, 3, padding=1)
@@ -94,9 +98,16 @@ def load_painter(folder: PathLike) -> PainterNetwork:
     """The painter that :class:`common.own_mouths.painting.model.MouthPainter` wrote to a folder, frozen.
 
     Raises:
-        UserError: there is none, or it cannot be loaded.
+        UserError: there is none, it cannot be loaded, or it learnt from the colours of lips, as painters of
+            earlier versions did.
     """
-    return load_network(PainterNetwork, Path(folder), "painter of mouths")
+    what = "painter of mouths"
+    if "colours" not in read_network_config(Path(folder), what):
+        raise UserError(
+            f"{folder}: this painter of mouths is one of an earlier version, which was told other colours: "
+            "train it again, or adapt it again with `bootdub adapt`."
+        )
+    return load_network(PainterNetwork, Path(folder), what)
 
 
 class _Residual(nn.Module):

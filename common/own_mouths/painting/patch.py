@@ -32,6 +32,9 @@ sharpness, yaw and pitch."""
 
 OUTER_LIPS = tuple(range(48, 60))
 
+COLOURS = "skin"
+"""Whose colours are told; painters say in their configuration which they learnt from."""
+
 # The mask reaches beyond the landmarks' edges, which are known to about this, and ends softly.
 _GROW, _SOFT = 2, 0.8
 # Colours of the skin: so many pixels from the lips on, and so smooth (pixels).
@@ -39,7 +42,7 @@ _FROM_LIPS, _SMOOTH = 3, 16.0
 # Scales that bring planes to about -1 to 1.
 _HEIGHT_SCALE, _PLACE_SCALE, _PLACE_DOWN = 4.0, 2.0, 0.65
 _SHARPNESS = (0.5, 1.5)
-_FINE = 1.2
+_FINE = 1.0
 # Film that is finer than the patch is blurred by this part of a pixel before it is sampled.
 _ANTIALIAS = 0.45
 
