@@ -218,9 +218,9 @@ class TestSamples:
         sample = SimpleNamespace(cache={name: torch.from_numpy(np.array([v])) for name, v in cache.items()})
         made = CollateMouths(0, told_fine)([(Draw(0, step, 0), sample)])  # type: ignore[list-item]
         filmed, mask = made.filmed[0].numpy().max(axis=0), made.mask[0, 0].numpy()
-        # The mask reaches two pixels beyond the lips' edges, ends softly, and edges are known by half of one.
-        inside = cv2.erode((mask > 0.99).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-        assert filmed[inside].min(initial=1.0) > 0.2
+        # The mask reaches two pixels beyond the lips' edges, and corners are moved by some pixels.
+        inside = cv2.erode((mask > 0.99).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+        assert (filmed[inside] > 0.2).mean() > 0.95
         assert made.planes[0, 9].unique().item() == pytest.approx(
             np.log2(1.0 if told_fine else 0.5), abs=1e-6
         )
