@@ -19,8 +19,9 @@ from common.training.draws import Draw
 
 # Light, gamma, saturation and balance; pixels by which the patch is moved; how well edges of lips are known.
 _COLOUR, _SHIFT, _LANDMARKS = 0.2, 6, 0.004
-# Mouths that a bend opens have other outlines than filmed ones: film is stretched by so much either way and
-# turned by so much (radians), and each lip lies over up to this share of what is between them.
+# Mouths that a bend opens have other outlines than filmed ones: film is stretched either way by up to so much
+# or shrunk by up to half of it, turned by about so much (radians), and each lip lies over up to this share of
+# what is between them.
 _STRETCH, _TURN, _COVERED = 0.12, 0.08, 0.25
 
 
