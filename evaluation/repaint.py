@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.layout import MOUTH, RIGID_UPPER
+from common.face.masks import widen
 from evaluation.dubbed_clip import Curve, DubbedClip, FaceRegions, Footage, Frames, Mask
 
 # Of the crop's side: width of the soft edge of what is put over a mouth.
@@ -66,9 +67,7 @@ def _head_motion(there: NDArray[np.float32], here: NDArray[np.float32]) -> NDArr
 def soft_weight(mask: Mask) -> NDArray[np.float32]:
     """(S, S) weights: 1 on the mask, falling to 0 around it."""
     sigma = max(1.0, _FEATHER * mask.shape[-1])
-    side = 2 * round(2 * sigma) + 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    grown = np.asarray(cv2.dilate(mask.astype(np.uint8), kernel), np.float32)
+    grown = widen(mask.astype(np.uint8), 2 * sigma).astype(np.float32)
     return np.asarray(cv2.GaussianBlur(grown, (0, 0), sigma), np.float32)
 
 

@@ -108,7 +108,8 @@ def _fill_hulls(canvas: NDArray[np.uint8], hulls: list[Points]) -> None:
         cv2.fillConvexPoly(canvas, corners, (1,), lineType=cv2.LINE_8, shift=_SUBPIXEL_BITS)
 
 
-def _widen(canvas: NDArray[np.uint8], radius: float) -> NDArray[np.uint8]:
+def widen(canvas: NDArray[np.uint8], radius: float) -> NDArray[np.uint8]:
+    """A mask (h, w) grown by a disc of ``radius`` pixels."""
     size = 2 * round(radius) + 1
     if size < 3:
         return canvas
@@ -148,7 +149,7 @@ def lower_face_mask(landmarks: Landmarks, size: int, fps: float = 25.0) -> Mask:
     radius = _LOWER_FACE_MARGIN * float(pose.scale[0])
     for frame, outline in zip(np.flatnonzero(present), projected, strict=True):
         _fill_hulls(masks[frame], lower_head.hulls(outline))
-        masks[frame] = _widen(masks[frame], radius)
+        masks[frame] = widen(masks[frame], radius)
     return masks.astype(bool)
 
 
@@ -170,7 +171,7 @@ def lip_mask(landmarks: Landmarks, size: int) -> Mask:
     for frame in np.flatnonzero(_present(landmarks)):
         points = np.asarray(landmarks[frame, :, :2], np.float64)
         _fill_hulls(masks[frame], [points[list(OUTER_LIP)]])
-        masks[frame] = _widen(masks[frame], max(1.0, _LIP_MARGIN * _reach(points)))
+        masks[frame] = widen(masks[frame], max(1.0, _LIP_MARGIN * _reach(points)))
     return masks.astype(bool)
 
 
@@ -188,7 +189,7 @@ def mouth_mask(landmarks: Landmarks, size: int) -> Mask:
     for frame, mouth in zip(np.flatnonzero(present), possible, strict=True):
         points = np.asarray(landmarks[frame, :, :2], np.float64)
         _fill_hulls(masks[frame], [np.concatenate([points[list(OUTER_LIP)], mouth])])
-        masks[frame] = _widen(masks[frame], max(1.0, _MOUTH_MARGIN * _reach(points)))
+        masks[frame] = widen(masks[frame], max(1.0, _MOUTH_MARGIN * _reach(points)))
     return masks.astype(bool)
 
 

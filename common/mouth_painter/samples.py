@@ -92,9 +92,9 @@ def every_mouth(sample: Sample) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         planes, filmed and mask as of :class:`OpenMouths`.
     """
-    cache, rows = sample.cache, []
+    cache, rows, still = sample.cache, [], _Change(np.eye(2), np.zeros(2))
     for number in range(len(cache["gaps"])):
-        patch, view = _cut(cache, number, 0.0, _Change(np.eye(2), np.zeros(2)))
+        patch, view = _cut(cache, number, 0.0, still)
         rows.append(_told_and_filmed(patch, view.fine()))
     planes, filmed, mask = (torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True))
     return planes, filmed, mask

@@ -106,7 +106,7 @@ def bent_lips(mouth: Array, change: Array) -> Array:
     grown = new - gaps
     up = float(np.clip(change[_UPPER_DOWN], -_UPPER_REACH, _UPPER_REACH))
     low = float(np.clip(change[_LOWER_DOWN], -_LIP_REACH, _LIP_REACH))
-    # That of the gap's change is a part of it: the jaw does most of that.
+    # A change of the gap moves it, too; what the outer lips shall do has that in it already.
     middle = _INNER_OF_OUTER * 0.5 * (up + low)
     aside = _CORNERS_OF_INNER * middle
     together = aside + (middle - aside) * bump

@@ -29,7 +29,7 @@ from common.own_mouths.inside import Opening, plate_shares
 from common.own_mouths.moments import moments_of
 from common.own_mouths.plan import MouthPlan
 from common.own_mouths.plates import Field, Roi, pulled, shifted, thin_plate, thin_plates
-from common.own_mouths.region import MouthMask, in_face, mouth_mask, mouth_region
+from common.own_mouths.region import MouthMask, filled, in_face, mouth_mask, mouth_region
 from common.own_mouths.skin import Aligner, lit, motion_blurred
 
 if TYPE_CHECKING:
@@ -288,8 +288,7 @@ def _mixed(overlays: list[_Overlay], weights: Array, aim: _Aim) -> Picture:
     heaviest = overlays[int(weights.argmax())]
     lips = aim.axes.to_pixels(aim.goal[[60, 61, 62, 63, 64, 65, 66, 67]])
     contour = lips + heaviest.off - np.array(aim.mask.spot[:2])
-    inside = np.zeros(skin.shape[:2], np.uint8)
-    cv2.fillPoly(inside, [np.rint(contour * 8).astype(np.int32)], (255,), cv2.LINE_AA, 3)
+    inside = filled(contour, skin.shape[:2])
     grown = cv2.dilate(inside, np.ones((3, 3), np.uint8)).astype(np.float32) / 255
     share = _coloured(
         np.asarray(cv2.GaussianBlur(grown, (0, 0), max(0.008 * aim.axes.unit, 0.5)), np.float32)

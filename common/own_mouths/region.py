@@ -106,6 +106,13 @@ def mouth_mask(axes: FaceAxes, face: Array, goal: Array, region: Roi) -> MouthMa
     return MouthMask(spot, alpha.astype(np.float32)[cut], x[cut], y[cut])
 
 
+def filled(outline: Array, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """(h, w) of ``shape``: 255 within an outline (n, 2) in pixels, which is known to 1/8 of one."""
+    inside = np.zeros(shape, np.uint8)
+    cv2.fillPoly(inside, [np.rint(outline * 8).astype(np.int32)], (255,), cv2.LINE_AA, 3)
+    return inside
+
+
 def _lips(axes: FaceAxes, faces: tuple[Array, ...], part: Roi) -> Map:
     """(h, w) 1 on the lips of all faces and close to them, 0 away from them."""
     seen = np.zeros((part[3] - part[1], part[2] - part[0]), np.uint8)

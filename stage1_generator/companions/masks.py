@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.face.masks import face_mask, lip_mask, lower_face_mask, pool_mask_to_latents
+from common.face.masks import face_mask, lip_mask, lower_face_mask, pool_mask_to_latents, widen
 
 # The middle of the pixel range is 0 for the autoencoder: the masked region carries no signal.
 GRAY = 128
@@ -65,8 +64,7 @@ def grow_mask(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     """Dilate every frame of (N, S, S) by a disc of `radius` pixels."""
     if radius < 1:
         return mask
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    grown = [cv2.dilate(frame.astype(np.uint8), disc) if frame.any() else frame for frame in mask]
+    grown = [widen(frame.astype(np.uint8), radius) if frame.any() else frame for frame in mask]
     return np.stack(grown).astype(bool)
 
 

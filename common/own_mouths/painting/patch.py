@@ -14,8 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.face.layout import OUTER_LIP
+from common.face.masks import widen
 from common.own_mouths.frame import FaceAxes
 from common.own_mouths.inside import Opening
+from common.own_mouths.region import filled
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.float32]
@@ -30,8 +33,6 @@ PLANES = 12
 upper and above the lower lip, place between the corners, place in the face (2), logarithm of the film's
 sharpness, yaw and pitch."""
 
-OUTER_LIPS = tuple(range(48, 60))
-
 COLOURS = "skin"
 """Whose colours are told; painters say in their configuration which they learnt from."""
 
@@ -41,8 +42,8 @@ _GROW, _SOFT = 2, 0.8
 _FROM_LIPS, _SMOOTH = 3, 16.0
 # Scales that bring planes to about -1 to 1.
 _HEIGHT_SCALE, _PLACE_SCALE, _PLACE_DOWN = 4.0, 2.0, 0.65
-_SHARPNESS = (0.5, 1.5)
-_FINE = 1.0
+# Sharpness is told within these bounds; fine film has at least so much.
+_SHARPNESS, _FINE = (0.5, 1.5), 1.0
 # Film that is finer than the patch is blurred by this part of a pixel before it is sampled.
 _ANTIALIAS = 0.45
 
@@ -117,7 +118,7 @@ class MouthView:
     def of(cls, face: Array, centre: Array, angles: Array, sharpness: float) -> MouthView:
         """Of a face (68, 2) in its axes, whose head has the ``angles`` (2 or more), radians."""
         return cls(
-            Opening.of(face), face[list(OUTER_LIPS)], centre, float(angles[0]), float(angles[1]), sharpness
+            Opening.of(face), face[list(OUTER_LIP)], centre, float(angles[0]), float(angles[1]), sharpness
         )
 
     def fine(self) -> MouthView:
@@ -180,26 +181,18 @@ def _places(centre: Array) -> tuple[Map, Map]:
 
 def _mask(view: MouthView) -> Map:
     gap = _filled(np.concatenate([view.opening.upper, view.opening.lower[::-1]]), view)
-    return np.asarray(cv2.GaussianBlur(_grown(gap, _GROW), (0, 0), _SOFT), np.float32) / 255
+    return np.asarray(cv2.GaussianBlur(widen(gap, _GROW), (0, 0), _SOFT), np.float32) / 255
 
 
 def _filled(outline: Array, view: MouthView) -> NDArray[np.uint8]:
     """(HEIGHT, WIDTH): 255 within an outline (n, 2) in the face's axes."""
     pixels = (outline - view.centre) * UNIT + np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
-    inside = np.zeros((HEIGHT, WIDTH), np.uint8)
-    cv2.fillPoly(inside, [np.rint(pixels * 8).astype(np.int32)], (255,), cv2.LINE_AA, 3)
-    return inside
-
-
-def _grown(inside: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
-    side = 2 * by + 1
-    grown = cv2.dilate(inside, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
-    return np.asarray(grown, np.uint8)
+    return filled(pixels, (HEIGHT, WIDTH))
 
 
 def _skin(patch: Picture, view: MouthView, mask: Map) -> Picture:
     """(HEIGHT, WIDTH, 3): means of the colours of the skin about each pixel."""
-    kept = ((_grown(_filled(view.lips, view), _FROM_LIPS) == 0) & (mask == 0)).astype(np.float32)
+    kept = ((widen(_filled(view.lips, view), _FROM_LIPS) == 0) & (mask == 0)).astype(np.float32)
     total = cv2.GaussianBlur(patch * kept[..., None], (0, 0), _SMOOTH)
     share = cv2.GaussianBlur(kept, (0, 0), _SMOOTH)[..., None]
     usual = (patch * kept[..., None]).sum(axis=(0, 1)) / max(float(kept.sum()), 1.0)
