@@ -14,7 +14,7 @@ from own_mouth_clips import bank_of, gap_shape, talker
 from common.face.mouth import LIP_GAPS, LIP_SHAPE_UNIT
 from common.own_mouths import plan as planning
 from common.own_mouths.bank import Bank
-from common.own_mouths.goal import filmed_gap
+from common.own_mouths.goal import WITH_GAP, filmed_gap
 from common.own_mouths.plan import FADE, MouthPlan, MouthPlanner
 from common.own_mouths.wanted import FEATURE_RATE, calibrated, sharpened, silence, wanted_shapes
 
@@ -380,7 +380,7 @@ class TestCalibration:
         seen_open = own + 0.3 * (np.arange(7) < LIP_GAPS)
         plain, pressed = calibrated(said, own), calibrated(said, seen_open)
         wide = said[:, 1] > 2
-        np.testing.assert_allclose(pressed[wide], plain[wide], atol=0.05)
+        np.testing.assert_allclose(pressed[wide, :LIP_GAPS], plain[wide, :LIP_GAPS], atol=0.05)
         assert pressed[15:25, 1].max() < -0.2 and plain[15:25, 1].max() > -0.05
 
     @pytest.mark.parametrize("scale", [0.2, 0.9, 1.1, 5.0])
@@ -406,14 +406,33 @@ class TestCalibration:
         assert (beyond > 0.5).sum() > 10
 
     @pytest.mark.parametrize("scale", [0.1, 1.0, 8.0])
-    def test_movements_are_stretched_within_limits_about_the_clips_mean(self, scale: float) -> None:
+    def test_movements_are_stretched_within_limits_about_what_the_clip_has_at_such_gaps(
+        self, scale: float
+    ) -> None:
         said, own = self._said(), self._said(scale=scale, seed=1) + 1.5
-        got = calibrated(said, own)[:, LIP_GAPS:]
-        np.testing.assert_allclose(got.mean(axis=0), own[:, LIP_GAPS:].mean(axis=0), atol=1e-6)
+        shapes = calibrated(said, own)
+        wider = shapes[:, :LIP_GAPS].mean() - own[:, :LIP_GAPS].mean()
+        got = shapes[:, LIP_GAPS:]
+        np.testing.assert_allclose(got.mean(axis=0), own[:, LIP_GAPS:].mean(axis=0) + wider * WITH_GAP)
         gains = got.std(axis=0) / said[:, LIP_GAPS:].std(axis=0)
         assert (gains > 0.4).all() and (gains < 2).all()
         if scale == 1.0:
             np.testing.assert_allclose(gains, 1, atol=0.3)
+
+    @pytest.mark.parametrize("usual", [0.0, 1.0, 3.0])
+    def test_a_mouth_that_closes_wants_its_lower_lip_where_the_clip_closes_it(self, usual: float) -> None:
+        """However open the clip's mouth is on average, to which its other values are relative."""
+
+        def as_filmed(gaps: np.ndarray) -> np.ndarray:
+            return np.concatenate([gaps, WITH_GAP * (gaps.mean(1, keepdims=True) - gaps.mean())], axis=1)
+
+        said = as_filmed(self._said()[:, :LIP_GAPS])
+        own = as_filmed(self._said(seed=1)[:, :LIP_GAPS] + usual)
+        got = calibrated(said, own, painted=True)
+        closed = got[:, :LIP_GAPS].max(axis=1) < 0.01
+        assert closed.sum() > 10
+        at_zero = -own[:, :LIP_GAPS].mean() * WITH_GAP
+        np.testing.assert_allclose(got[closed, LIP_GAPS:].mean(axis=0), at_zero, atol=0.45)
 
     def test_one_frame_and_a_mouth_that_never_moves_are_no_trouble(self) -> None:
         for said, own in ((np.zeros((1, 7)), self._said()), (self._said(), np.zeros((6, 7)))):

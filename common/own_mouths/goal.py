@@ -33,8 +33,6 @@ _WIDEST = 0.35
 # The middle of the inner lips goes up and down by this share of what that of the outer ones does, and the
 # corners by this share of the inner ones: medians of slopes of 105 clips of training film.
 _INNER_OF_OUTER, _CORNERS_OF_INNER = 0.9, 0.55
-# With the gap the middles of the upper and of the lower outer lip go down by these shares (the same clips).
-_OUTER_OF_GAP = np.array([-0.15, 0.76])
 # What is predicted of them beyond that explains a fifth of what they do: so much of it is wanted.
 _PREDICTED = 0.5
 # The chin's movement fades out along the jaw line with this spread.
@@ -49,6 +47,10 @@ _WIDTH, _CHIN_DOWN, _UPPER_DOWN, _LOWER_DOWN = (
     LIP_SHAPE.index(name) for name in ("width", "chin", "upper_lip", "lower_lip")
 )
 _OUTER = [_UPPER_DOWN, _LOWER_DOWN]
+
+WITH_GAP = np.array([0.14, 0.33, -0.15, 0.76])
+"""What goes with a mean gap that is wider by one: the values of a lip shape after its gaps, medians of 95
+speakers of training film."""
 
 
 def mean_gap(shape: Array) -> float:
@@ -68,7 +70,7 @@ def change_to_predicted(change: Array) -> Array:
     otherwise lips that close are drawn up or down from where the moment shows them closed.
     """
     result = change.copy()
-    with_gap = change[:LIP_GAPS].mean() * _OUTER_OF_GAP
+    with_gap = change[:LIP_GAPS].mean() * WITH_GAP[np.array(_OUTER) - LIP_GAPS]
     result[_OUTER] = with_gap + _PREDICTED * (change[_OUTER] - with_gap)
     return result
 

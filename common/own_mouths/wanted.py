@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, grey_opening
 
 from common.face.mouth import LIP_GAPS, LIP_SHAPE, LIP_SHAPE_UNIT
-from common.own_mouths.goal import filmed_gap
+from common.own_mouths.goal import WITH_GAP, filmed_gap
 
 Array = NDArray[np.float64]
 
@@ -93,7 +93,8 @@ def calibrated(wanted: Array, shown: Array, painted: bool = False) -> Array:
     0.6) says nothing of how its owner speaks: the less it does, the nearer is the factor to 1. In silence
     lips are closed by what the clip's own low quantile is above 0. Where the mean gap is wider than the
     widest filmed mouth can be opened (:func:`common.own_mouths.goal.filmed_gap`), half of the rest is left
-    out. Other values: the ratio of standard deviations, held to 0.6 to 1.6, about the clip's mean.
+    out. Other values: the ratio of standard deviations, held to 0.6 to 1.6, about the clip's mean and what
+    goes with gaps that are wider, or less wide, than the clip's (:data:`common.own_mouths.goal.WITH_GAP`).
 
     Args:
         wanted: (N, 7) predicted. shown: (M, 7) measured.
@@ -111,10 +112,11 @@ def calibrated(wanted: Array, shown: Array, painted: bool = False) -> Array:
     gaps = result[:, :LIP_GAPS]
     if not painted:
         gaps *= _within_film(gaps, shown)[:, None]
+    opened = WITH_GAP * (gaps.mean() - shown[:, :LIP_GAPS].mean())
     for column in range(LIP_GAPS, wanted.shape[1]):
         said, own = wanted[:, column], shown[:, column]
         gain = np.clip(own.std() / max(said.std(), 1e-3), *_MOVE_GAIN)
-        result[:, column] = (said - said.mean()) * gain + own.mean()
+        result[:, column] = (said - said.mean()) * gain + own.mean() + opened[column - LIP_GAPS]
     return result
 
 
