@@ -15,8 +15,9 @@ from common.face.canonical import face_in_box
 from common.face.hands import HandFinder, hand_mask
 from common.face.occlusion.calm import calm, calm_hands, steady
 from common.face.occlusion.detector import UsualLowerFace
-from common.face.occlusion.masks import covered, keep_mask, to_frame
+from common.face.occlusion.masks import beside_hands, covered, keep_mask, to_frame
 from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFace
+from common.face.occlusion.things import over_lips
 from common.media import read_frames
 
 SIZE = 160
@@ -162,6 +163,59 @@ def test_a_thing_for_more_than_half_of_the_clip_is_found() -> None:
     image, landmarks = speech(10)
     assert face.trusted and covered(face.disagreement(LowerFace.of(with_thing(image)[0], landmarks))) > 0.4
     assert not any(face.disagreement(LowerFace.of(*speech(frame))).any() for frame in range(0, 60, 5))
+
+
+@pytest.mark.parametrize(
+    "colour",
+    [(135, 30, 100), (175, 45, 45), (205, 75, 145), (175, 95, 80), (105, 70, 115), (230, 230, 230)],
+    ids=["magenta", "red", "pink", "brick", "purple", "white"],
+)
+def test_a_thing_of_any_colour_is_found(colour) -> None:
+    """Red ones were taken for lips, and those of other colours for another look of the face."""
+    face = UsualLowerFace()
+    for frame in range(80):
+        image, landmarks = speech(frame)
+        face.add(LowerFace.of(with_thing(image, colour)[0] if 25 <= frame < 55 else image, landmarks))
+    face.freeze()
+    image, landmarks = speech(10)
+    disagreement = face.disagreement(LowerFace.of(with_thing(image, colour)[0], landmarks))
+    assert disagreement.max() > 0.5 and covered(disagreement) > 0.4
+    assert not any(face.disagreement(LowerFace.of(*speech(frame))).any() for frame in range(0, 80, 4))
+
+
+def test_a_thing_on_most_sides_of_the_lips_is_before_them() -> None:
+    view = LowerFace.of(*drawn_face(0.2)).view
+    lips = view.inside & ~view.cheeks
+    middle = int(np.argwhere(lips)[:, 0].mean())
+    beside = np.zeros((HEIGHT, WIDTH), np.float32)
+    beside[middle - 2 :, 8:-8] = 1  # all about them but above
+    beside[lips] = 0
+    assert (over_lips(beside, view)[lips] > 0.5).mean() > 0.5
+    below = beside.copy()
+    below[: np.argwhere(lips)[:, 0].max()] = 0  # a microphone at the chin
+    np.testing.assert_array_equal(over_lips(below, view), below)
+
+
+def test_what_is_suspected_beside_a_hand_is_there() -> None:
+    """Cups of the skin's colour differ too little from it, but hands hold them."""
+    image, landmarks = drawn_face(0.2)
+    view = LowerFace.of(image, landmarks).view
+    suspected = np.zeros((HEIGHT, WIDTH), np.float32)
+    suspected[24:36, 16:34] = -1
+    held, far = hand_at(80, 150), hand_at(400, 400)
+    assert beside_hands(suspected, [held], view).min() >= 0
+    assert beside_hands(suspected, [held], view).max() == 1
+    for hands in ([], [far]):
+        np.testing.assert_array_equal(beside_hands(suspected, hands, view), suspected)
+
+
+def test_a_thing_does_not_leave_the_lips_for_a_moment() -> None:
+    maps = np.zeros((9, HEIGHT, WIDTH), np.float32)
+    maps[:, 20:30, 10:30] = 1
+    maps[4, 22:26, 15:20] = 0
+    np.testing.assert_array_equal(calm(maps)[4], maps[3])
+    maps[5:, 22:26, 15:20] = 0  # and when it goes, it goes
+    np.testing.assert_array_equal(calm(maps)[4:], maps[4:])
 
 
 def test_a_second_look_of_the_clip_is_no_thing() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from common.face.hands import HandFinder
 from common.face.occlusion.calm import calm, calm_hands
 from common.face.occlusion.detector import UsualLowerFace
-from common.face.occlusion.masks import covered, keep_mask
+from common.face.occlusion.masks import beside_hands, covered, keep_mask
 from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFace
 from common.face.pose import HeadPose
 from common.face.types import FaceObservation, FloatArray, ImageArray
@@ -51,7 +51,24 @@ class Occluders:
             return known[1]
         if not np.isfinite(landmarks).all():
             return np.zeros((HEIGHT, WIDTH), np.float32)
-        return self.usual.disagreement(LowerFace.of(image, landmarks))
+        return self._disagreement(frame, LowerFace.of(image, landmarks))
+
+    def remember(
+        self, frames: NDArray[np.int64], faces: Sequence[LowerFace], landmarks: NDArray[np.floating]
+    ) -> list[FloatArray]:
+        """The disagreements of M frames, which need not be found again.
+
+        Args:
+            frames: (M,) of the clip.
+            faces: their lower faces.
+            landmarks: (M, 68, 2 or 3).
+        """
+        found = [self._disagreement(int(frame), face) for frame, face in zip(frames, faces, strict=True)]
+        self.known.update(zip(frames.tolist(), zip(landmarks, found, strict=True), strict=True))
+        return found
+
+    def _disagreement(self, frame: int, face: LowerFace) -> FloatArray:
+        return beside_hands(self.usual.disagreement(face), self.hands.get(frame, []), face.view)
 
     def keep(
         self, frame: int, maps: Sequence[FloatArray], place: int, landmarks: NDArray[np.floating], roi: Roi
@@ -118,8 +135,7 @@ def free_moments(
         faces: their lower faces.
         landmarks: (M, 68, 2 or 3).
     """
-    found = [occluders.usual.disagreement(face) for face in faces]
-    occluders.known.update(zip(frames.tolist(), zip(landmarks, found, strict=True), strict=True))
+    found = occluders.remember(frames, faces, landmarks)
     hands = [occluders.hands.get(int(frame), []) for frame in frames]
     shares = [covered(d, h, p) for d, h, p in zip(found, hands, landmarks, strict=True)]
     return np.array(shares) <= _COVERED

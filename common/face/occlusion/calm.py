@@ -42,7 +42,8 @@ def _without_short(flags: Flags, least: int, ends: bool = False) -> Flags:
 def calm(disagreement: NDArray[np.floating]) -> FloatArray:
     """Maps (N, HEIGHT, WIDTH) of consecutive frames, 0..1, without what stays for less than three of them.
 
-    Gaps of a frame or two between findings are filled with what both sides show. What is only suspected
+    Gaps of a frame or two between findings are filled with what both sides show; so is what a thing covers in
+    frames before and after one in which it is seen. What is only suspected
     counts where it touches a finding in the frame before or after, and so on for a few frames.
     """
     given = np.asarray(disagreement, np.float32)
@@ -54,6 +55,7 @@ def calm(disagreement: NDArray[np.floating]) -> FloatArray:
         after = int(np.searchsorted(known, frame))
         maps[frame] = np.minimum(maps[known[after - 1]], maps[known[after]])
     maps[~stays] = 0
+    maps = _kept_between(maps)
     suspected = given.min(axis=(1, 2), initial=0) < 0
     for _ in range(_COMES_AND_GOES if suspected.any() else 0):
         before = [maps[max(frame - 1, 0) : frame + 2].max(axis=0) for frame in range(len(maps))]
@@ -62,6 +64,16 @@ def calm(disagreement: NDArray[np.floating]) -> FloatArray:
             if (about & (given[frame] < -0.5)).any():
                 maps[frame] = np.maximum(maps[frame], -given[frame])
     return maps
+
+
+def _kept_between(maps: FloatArray) -> FloatArray:
+    """``maps`` of frames with a thing, which covers what it covers within four frames before and after."""
+    result = maps.copy()
+    for frame in np.flatnonzero(maps.any(axis=(1, 2))):
+        sides = maps[max(frame - _COMES_AND_GOES, 0) : frame], maps[frame + 1 : frame + 1 + _COMES_AND_GOES]
+        if all(len(side) for side in sides):
+            result[frame] = np.maximum(maps[frame], np.minimum(*(side.max(axis=0) for side in sides)))
+    return result
 
 
 def calm_hands(hands: Sequence[Sequence[FloatArray]]) -> list[list[FloatArray]]:

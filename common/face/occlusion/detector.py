@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from common.face.occlusion.features import features_of, skin_colour, skin_in_light
+from common.face.occlusion.learning import learn
 from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFace
 from common.face.occlusion.things import find_things
-from common.face.occlusion.usual import Usual, learn
+from common.face.occlusion.usual import Usual
 from common.face.types import FloatArray
 
 # At most so many pictures are remembered.

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.hands import hand_mask
-from common.face.occlusion.picture import HEIGHT, WIDTH, inverse_affine, mouth_area, move, view_of
+from common.face.occlusion.picture import (
+    HEIGHT,
+    WIDTH,
+    LowerFaceView,
+    disc,
+    inverse_affine,
+    mouth_area,
+    move,
+    view_of,
+)
+from common.face.occlusion.things import REACH, over_lips
 from common.face.types import FloatArray
 
 
@@ -72,7 +82,25 @@ def covered(
         landmarks: (68, 2 or 3) of the frame; needed where there are hands.
     """
     if hands and landmarks is not None:
-        back = inverse_affine(view_of(landmarks).matrix)
-        seen = [move(back, hand).astype(np.float32) for hand in hands]
-        disagreement = np.maximum(np.abs(disagreement), hand_mask(seen, (HEIGHT, WIDTH)))
+        disagreement = np.maximum(np.abs(disagreement), _small_hands(hands, view_of(landmarks)))
     return float(np.abs(disagreement)[mouth_area()].mean())
+
+
+def beside_hands(disagreement: FloatArray, hands: Sequence[FloatArray], view: LowerFaceView) -> FloatArray:
+    """(HEIGHT, WIDTH) of a frame, with what is only suspected as certain where a hand is seen at it.
+
+    Args:
+        disagreement: (HEIGHT, WIDTH) -1..1.
+        hands: (21, 2) points in frame pixels each.
+        view: of the frame.
+    """
+    suspected = disagreement < -0.5
+    if not hands or not suspected.any():
+        return disagreement
+    near = cv2.dilate((_small_hands(hands, view) > 0.5).astype(np.uint8), disc(REACH)).astype(bool)
+    return over_lips(np.abs(disagreement), view) if (near & suspected).any() else disagreement
+
+
+def _small_hands(hands: Sequence[FloatArray], view: LowerFaceView) -> FloatArray:
+    back = inverse_affine(view.matrix)
+    return hand_mask([move(back, hand).astype(np.float32) for hand in hands], (HEIGHT, WIDTH))

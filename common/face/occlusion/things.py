@@ -24,17 +24,25 @@ _SHARE, _LEAST_SUSPECT, _MOST_SUSPECT, _CERTAIN_LOST = 0.25, 0.6, 1.6, 1.8
 _TURN, _SAME_TURN = 0.1, 0.05
 # Beyond this, radians, nothing can be found: a bowed head shows hair where the face was.
 _LOST = 0.35
-# Where more of nose and upper cheeks than this differs, the whole face does.
-_MOST_OF_UPPER = 0.6
 # Breadth of the rim of the face, pixels. At the very edge of the chin, which moves, nothing is certain.
 _RIM = 4
 _LEAST_ON_RIM = 4
+# Breadth of the ring about the lips, pixels, and the share of it that a thing covers which covers the lips.
+_RING, _MOST_OF_RING = 3, 0.45
+MOST_OF_UPPER = 0.6
+"""Where more of nose and upper cheeks than this differs, the whole face does."""
+
 REACH = 6
 """What is suspected belongs to a thing up to so many pixels away from what is certain."""
 
 
-def find_things(usual: Usual, features: FloatArray, view: LowerFaceView) -> FloatArray:
-    """What :meth:`~common.face.occlusion.detector.UsualLowerFace.disagreement` returns."""
+def find_things(
+    usual: Usual, features: FloatArray, view: LowerFaceView, most_of_upper: float = MOST_OF_UPPER
+) -> FloatArray:
+    """What :meth:`~common.face.occlusion.detector.UsualLowerFace.disagreement` returns.
+
+    Nothing where more than ``most_of_upper`` of nose and upper cheeks differs: the whole face does.
+    """
     nothing = np.zeros((HEIGHT, WIDTH), np.float32)
     beyond = float(np.abs(view.turn - usual.turns).sum(axis=1).min())
     if beyond > _LOST:
@@ -42,7 +50,7 @@ def find_things(usual: Usual, features: FloatArray, view: LowerFaceView) -> Floa
     distance = likest(squares_to(features, usual.low, usual.high))
     distance /= 1 + max(beyond - _SAME_TURN, 0) / _TURN
     upper = view.inside[UPPER_ROWS]
-    if ((distance[UPPER_ROWS] > _SUSPECT) & upper).sum() > _MOST_OF_UPPER * upper.sum():
+    if ((distance[UPPER_ROWS] > _SUSPECT) & upper).sum() > most_of_upper * upper.sum():
         return nothing
     seen = lip_measures(features, view)
     if seen.any() and lips_lost(seen, usual.lips):
@@ -52,10 +60,22 @@ def find_things(usual: Usual, features: FloatArray, view: LowerFaceView) -> Floa
     found = _things(_sure(distance, _SUSPECT, _CERTAIN), view)
     if found.any():
         found[lips & (distance < _CERTAIN)] = 0
-        return found
+        return over_lips(found, view)
     suspected = _things(_sure(distance, _SUSPECT_NEAR, _CERTAIN_NEAR), view)
     suspected[lips] = 0
     return -suspected
+
+
+def over_lips(found: FloatArray, view: LowerFaceView) -> FloatArray:
+    """What is found beside the lips, over them as well where it lies on most sides of them: its hull."""
+    lips = view.inside & ~view.cheeks
+    ring = cv2.dilate(lips.astype(np.uint8), disc(_RING)).astype(bool) & ~lips
+    if (found[ring] > 0.5).sum() < _MOST_OF_RING * max(ring.sum(), 1):
+        return found
+    hull = cv2.convexHull(np.argwhere(found > 0.5)[:, ::-1].astype(np.int32))
+    whole = np.zeros(found.shape, np.uint8)
+    cv2.fillConvexPoly(whole, hull, (1,))
+    return np.where(lips, np.maximum(found, whole), found).astype(np.float32)
 
 
 def _suspect_lost(distance: FloatArray, view: LowerFaceView) -> float:
