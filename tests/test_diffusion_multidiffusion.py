@@ -42,7 +42,7 @@ def test_a_velocity_is_the_mean_of_those_that_its_windows_give() -> None:
 
     frames = torch.arange(8.0)[None, None, :, None, None].expand(1, 4, 8, 2, 2)
     speech = torch.arange(8.0)[None, :, None, None].expand(1, 8, 8, 6)
-    given = ModelConditions(speech, frames, motion=frames[:, :, :3])
+    given = ModelConditions(speech, frames, condition_planes=frames + 1, motion=frames[:, :, :3])
     out = MultiDiffusion(4, 2, 29).over(model)(
         latents=frames, timestep=torch.tensor([500.0]), conditions=given
     )
@@ -51,21 +51,24 @@ def test_a_velocity_is_the_mean_of_those_that_its_windows_give() -> None:
         shown = list(map(float, range(start, start + 4)))
         assert seen.reference is not None and seen.reference[0, 0, :, 0, 0].tolist() == shown
         assert seen.audio_features[0, :, 0, 0].tolist() == shown
+        assert seen.condition_planes is not None and torch.equal(seen.condition_planes, seen.reference + 1)
     assert [call.motion_frames for call in calls] == [3, 1, 0] and calls[2].motion is None
 
 
 def test_stills_are_a_condition_of_every_window() -> None:
     stills, masked = torch.randn(1, 4, 8, 2, 2), torch.randn(1, 4, 8, 2, 2)
-    given = ModelConditions(torch.zeros(1, 8, 8, 6), stills, masked_latents=masked)
+    given = ModelConditions(torch.zeros(1, 8, 8, 6), stills, condition_planes=masked)
     seen: list[ModelConditions] = []
 
     def model(latents: torch.Tensor, timestep: torch.Tensor, conditions: ModelConditions) -> torch.Tensor:
         seen.append(conditions)
         return latents
 
-    MultiDiffusion(4, 4, 29).over(model)(latents=masked, timestep=torch.zeros(1), conditions=given)
+    MultiDiffusion(4, 4, 29).over(model, stills=True)(
+        latents=masked, timestep=torch.zeros(1), conditions=given
+    )
     assert all(torch.equal(one.reference, stills) for one in seen)
-    assert torch.equal(torch.cat([one.masked_latents for one in seen], dim=2), masked)
+    assert torch.equal(torch.cat([one.condition_planes for one in seen], dim=2), masked)
 
 
 def test_a_clip_of_one_window_is_the_models_own() -> None:

@@ -216,7 +216,9 @@ def test_a_second_pass_without_an_aligned_reference_is_refused() -> None:
 def test_stage_one_samples_with_condition_channels_and_still_references() -> None:
     model = tiny_transformer(reference_layout="temporal", condition_channels=4)
     inputs = tiny_inputs(1, reference_frames=2)
-    given = ModelConditions(inputs["audio_features"], inputs["reference"], masked_latents=torch.randn(SHAPE))
+    given = ModelConditions(
+        inputs["audio_features"], inputs["reference"], condition_planes=torch.randn(SHAPE)
+    )
     separate = sampler(1, 4).sample(model, torch.ones(SHAPE), given)
     assert separate.shape == SHAPE
     together = sampler(1, 4, batch_branches=True).sample(model, torch.ones(SHAPE), given)

@@ -38,7 +38,7 @@ def _case(name: str) -> tuple[DubbingTransformer, dict[str, Any]]:
         )
         inputs: dict[str, Any] = tiny_inputs(frames=4, reference_frames=1)
         generator = torch.Generator().manual_seed(5)
-        inputs["masked_latents"] = torch.randn(2, 2, 4, 4, 6, generator=generator)
+        inputs["condition_planes"] = torch.randn(2, 2, 4, 4, 6, generator=generator)
         inputs["text"] = torch.randn(1, 5, 10, generator=generator)
         return model, inputs
     if name == "lora":

@@ -63,7 +63,7 @@ def test_an_editor_that_has_learnt_nothing_gives_its_source_back(layout: str):
     inputs = tiny_inputs()
     source = inputs["reference"]
     if condition:
-        source = inputs["masked_latents"] = torch.randn_like(inputs["latents"])
+        source = inputs["condition_planes"] = torch.randn_like(inputs["latents"])
     t = inputs["timestep"].view(-1, 1, 1, 1, 1) / 1000
     made = inputs["latents"] - t * model(**called(inputs))
     assert torch.allclose(made, source, atol=1e-5)

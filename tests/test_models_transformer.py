@@ -183,10 +183,10 @@ def test_temporal_layout_takes_still_references_of_any_number_and_extra_channels
     inputs = tiny_inputs(reference_frames=2)
     masked = torch.randn(2, 5, 3, 4, 6)
     with torch.no_grad():
-        out = model(**called(inputs, masked_latents=masked))
+        out = model(**called(inputs, condition_planes=masked))
         assert out.shape == inputs["latents"].shape
-        assert not torch.allclose(out, model(**called(inputs, masked_latents=masked + 1)))
-        with_none = model(**called(inputs, reference=None, masked_latents=masked))
+        assert not torch.allclose(out, model(**called(inputs, condition_planes=masked + 1)))
+        with_none = model(**called(inputs, reference=None, condition_planes=masked))
         assert not torch.allclose(out, with_none)
     with pytest.raises(ValueError, match="condition"):
         model(**called(inputs))
@@ -220,7 +220,7 @@ def test_text_is_there_exactly_when_configured() -> None:
 @pytest.mark.parametrize("text_tokens", [0, 5])
 def test_gradients_reach_every_parameter(text_tokens: int) -> None:
     model = tiny_transformer(text_tokens=text_tokens, condition_channels=2)
-    inputs = tiny_inputs() | {"masked_latents": torch.randn(2, 2, 3, 4, 6)}
+    inputs = tiny_inputs() | {"condition_planes": torch.randn(2, 2, 3, 4, 6)}
     if text_tokens:
         inputs["text"] = torch.randn(1, 5, 10)
     model(**called(inputs, motion_frames=1)).square().mean().backward()

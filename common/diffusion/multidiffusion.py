@@ -65,8 +65,11 @@ class MultiDiffusion:
         last = max(frames - self.size, 0)
         return [*range(0, last, self.stride), last]
 
-    def over(self, model: Model) -> Model:
-        """``model`` for sections: called alike, its velocity is the mean of those of all windows."""
+    def over(self, model: Model, stills: bool = False) -> Model:
+        """``model`` for sections: called alike, its velocity is the mean of those of all windows.
+
+        ``stills``: its reference is no clip, of which each window sees a part, but pictures for all of them.
+        """
 
         def averaged(
             latents: torch.Tensor, timestep: torch.Tensor, conditions: ModelConditions
@@ -77,7 +80,7 @@ class MultiDiffusion:
                 velocity = model(
                     latents=latents[:, :, part],
                     timestep=timestep,
-                    conditions=_window_of(conditions, part, latents.shape),
+                    conditions=_window_of(conditions, part, stills),
                 )
                 total[:, :, part] += velocity.to(total)
                 seen[part] += 1
@@ -102,15 +105,14 @@ def check_multidiffusion(config: DiffusionConfig, geometry: GeometryConfig, spee
         )
 
 
-def _window_of(conditions: ModelConditions, part: slice, shape: torch.Size) -> ModelConditions:
-    """The conditions of the latent frames ``part`` of latents of ``shape``."""
-    reference, masked, motion = conditions.reference, conditions.masked_latents, conditions.motion
-    aligned = reference is not None and masked is None and reference.shape == shape
+def _window_of(conditions: ModelConditions, part: slice, stills: bool) -> ModelConditions:
+    """The conditions of the latent frames ``part``."""
+    reference, planes, motion = conditions.reference, conditions.condition_planes, conditions.motion
     given = None if motion is None else motion[:, :, part]
     return replace(
         conditions,
         audio_features=conditions.audio_features[:, part],
-        reference=reference[:, :, part] if aligned and reference is not None else reference,
-        masked_latents=None if masked is None else masked[:, :, part],
+        reference=reference if stills or reference is None else reference[:, :, part],
+        condition_planes=None if planes is None else planes[:, :, part],
         motion=None if given is None or not given.shape[2] else given,
     )

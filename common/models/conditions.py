@@ -31,8 +31,9 @@ class ModelConditions:
         reference: (B, C, Fr, h, w) clean latents; zeros: no reference. None: no such tokens.
         text: (B or 1, L, text_dim) text states; given exactly where the model has text attention. With a
             first dimension of 1 all samples share them.
-        masked_latents: (B, K, F, h, w) extra channels of the target, the latents of the masked video; None
-            where the model has no such channels.
+        condition_planes: (B, K, F, h, w) extra channels of the target: the latents of the masked video, or
+            what is known of frames that own mouths have drawn
+            (:func:`common.own_mouths.planes.condition_planes`); None where the model has no such channels.
         motion: (B, C, m, h, w) clean latents of the first m target frames, from the window before. The
             sampler writes them into the latents; the model gives those frames timestep 0.
         motion_mask: (B,) bool, which samples have motion frames at all; None: every one. Samplers know no
@@ -43,7 +44,7 @@ class ModelConditions:
     audio_features: torch.Tensor
     reference: torch.Tensor | None = None
     text: torch.Tensor | None = None
-    masked_latents: torch.Tensor | None = None
+    condition_planes: torch.Tensor | None = None
     motion: torch.Tensor | None = None
     motion_mask: torch.Tensor | None = None
     offset: GridOffset | None = None

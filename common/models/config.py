@@ -22,7 +22,8 @@ class ModelConfig:
     text_dim: int = 4096
     freq_dim: int = 256
     latent_channels: int = 48
-    condition_channels: int = 0  # extra input channels of the target; stage 1 puts the masked video here
+    condition_channels: int = 0  # extra input channels of the target; stage 1 puts the masked video here,
+    # data.own_mouths of stage 2 its 29 planes
     patch_size: list[int] = field(default_factory=lambda: [1, 2, 2])
     reference_layout: str = "spatial"  # beside the target | "temporal": before it, on the frame axis
     prediction: str = "velocity"  # | "sample" | "edit": common/models/prediction.py

@@ -39,9 +39,9 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
     """Predicts the flow velocity of a dubbed clip from noisy latents, a reference video and speech features.
 
     The constructor takes the fields of ``common.config.ModelConfig``. With ``text_tokens=0`` there is no text
-    cross-attention at all. ``condition_channels`` extra input channels belong to the target (stage 1: the
-    masked video); reference tokens see zeros there. ``prediction`` says what the layers put out; the caller
-    gets a velocity in every case (common/models/prediction.py).
+    cross-attention at all. ``condition_channels`` extra input channels belong to the target (such as the
+    masked video of stage 1); reference tokens see zeros there. ``prediction`` says what the layers put out;
+    the caller gets a velocity in every case (common/models/prediction.py).
     """
 
     # How a run computes is no property of the weights.
@@ -195,7 +195,7 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         self._check(latents, conditions)
         batch, _, frames, height, width = latents.shape
         reference, audio_features = conditions.reference, conditions.audio_features
-        masked_latents, motion_mask = conditions.masked_latents, conditions.motion_mask
+        condition_planes, motion_mask = conditions.condition_planes, conditions.motion_mask
         motion_frames = conditions.motion_frames
         whole, edited = latents, self._edited(conditions)
         latents = seen_latents(self.prediction, latents, timestep, motion_frames, motion_mask)
@@ -208,13 +208,13 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             own_reference, own_frames = split.reference[split.rank], split.target[split.rank]
             latents, audio_features = split.of_target(latents, 2), split.of_target(audio_features, 1)
             reference = None if reference is None else split.of_reference(reference, 2)
-            masked_latents = None if masked_latents is None else split.of_target(masked_latents, 2)
+            condition_planes = None if condition_planes is None else split.of_target(condition_planes, 2)
             motion_frames = split.leading(motion_frames)
         reference_tokens = own_reference * frame_tokens
 
         # The residual stream has the dtype of the weights; autocast makes the convolution return its own.
         dtype = self.patch_embedding.weight.dtype
-        x = self._patchify(*(_cast(tensor, dtype) for tensor in (latents, reference, masked_latents))).to(
+        x = self._patchify(*(_cast(tensor, dtype) for tensor in (latents, reference, condition_planes))).to(
             dtype
         )
         motion_tokens, target_tokens = motion_frames * frame_tokens, own_frames * frame_tokens
@@ -249,11 +249,11 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
         return as_velocity(self.prediction, self._unpatchify(x, grid), whole, timestep, edited)
 
     def _patchify(
-        self, latents: torch.Tensor, reference: torch.Tensor | None, masked_latents: torch.Tensor | None
+        self, latents: torch.Tensor, reference: torch.Tensor | None, condition_planes: torch.Tensor | None
     ) -> torch.Tensor:
         """Tokens (B, reference + target, D): reference frames first, then frame, row, column."""
-        if masked_latents is not None:
-            latents = torch.cat((latents, masked_latents), dim=1)
+        if condition_planes is not None:
+            latents = torch.cat((latents, condition_planes), dim=1)
         if reference is not None:
             missing = latents.shape[1] - reference.shape[1]
             reference = nn.functional.pad(reference, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else reference
@@ -281,12 +281,12 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
 
     def _edited(self, conditions: ModelConditions) -> torch.Tensor | None:
         """The clip (B, C, F, h, w) that ``prediction=edit`` changes: what lies on the target's own tokens."""
-        return conditions.masked_latents if self.reference_layout == "temporal" else conditions.reference
+        return conditions.condition_planes if self.reference_layout == "temporal" else conditions.reference
 
     def _check(self, latents: torch.Tensor, conditions: ModelConditions) -> None:
         batch, channels, frames, height, width = latents.shape
         reference, audio_features = conditions.reference, conditions.audio_features
-        masked_latents, motion_frames = conditions.masked_latents, conditions.motion_frames
+        condition_planes, motion_frames = conditions.condition_planes, conditions.motion_frames
         if channels != self.latent_channels:
             raise ValueError(f"latents have {channels} channels, the model {self.latent_channels}.")
         if height % self.patch[1] or width % self.patch[2]:
@@ -301,9 +301,9 @@ class DubbingTransformer(  # type: ignore[misc]  # the mixins disagree about con
             raise ValueError(
                 "text must be given exactly when the model has text attention (text_tokens > 0)."
             )
-        if (0 if masked_latents is None else masked_latents.shape[1]) != self.condition_channels:
+        if (0 if condition_planes is None else condition_planes.shape[1]) != self.condition_channels:
             raise ValueError(
-                f"masked_latents must have {self.condition_channels} channels (condition_channels)."
+                f"condition_planes must have {self.condition_channels} channels (condition_channels)."
             )
         if self.prediction == EDIT:
             edited = self._edited(conditions)

@@ -73,7 +73,7 @@ class CompanionGenerator:
         self._sampler = build_sampler(diffusion, border=0)
         self._averages = MultiDiffusion.of(diffusion, geometry)
         if self._averages is not None:
-            self._model = self._averages.over(model)
+            self._model = self._averages.over(model, stills=True)
 
     def windows(self, length: int) -> list[Window]:
         overlap = latents_to_frames(self._geometry.motion_latents)
@@ -139,7 +139,7 @@ class CompanionGenerator:
             audio_features=torch.from_numpy(np.stack(audio_features)).to(masked_latents.device),
             reference=references,
             text=self._text,
-            masked_latents=masked_latents,
+            condition_planes=masked_latents,
             motion=motion,
         )
         noise = torch.stack([self._noise(job.key, window, masked_latents.shape[1:]) for job in jobs])
