@@ -27,7 +27,14 @@ from stage1_generator.companions.rebuilt import (
     rebuilt,
     shapes_elsewhere,
 )
-from stage1_generator.companions.records import BLENDED, VERDICT, PlanIndex, made_by, write_plan
+from stage1_generator.companions.records import (
+    BLENDED,
+    RELIABILITY_VIDEO,
+    VERDICT,
+    PlanIndex,
+    made_by,
+    write_plan,
+)
 from stage1_generator.config import OwnMouths, Stage1Config
 from stage1_generator.work.command import run_command
 from stage1_generator.work.paths import work_paths
@@ -124,8 +131,13 @@ def _draw(plan: PairPlan, frames: EntryMouths, config: Stage1Config, mark: str) 
         if made is None:
             meta["failed"] = "the mouth is seen in too few frames"
         else:
-            write_video(temporary / BLENDED, made.frames, rate=config.geometry.fps, encoding=LOSSLESS)
+            videos = {BLENDED: made.frames}
             meta |= {"moments": made.moments, "covered": made.covered}
+            if config.pairs.own_mouths is OwnMouths.rebuilt:
+                videos[RELIABILITY_VIDEO] = np.repeat(made.reliability[..., None], 3, axis=-1)
+                meta["lip_shapes"] = made.lip_shapes.round(4).tolist()
+            for name, video in videos.items():
+                write_video(temporary / name, video, rate=config.geometry.fps, encoding=LOSSLESS)
         write_json(temporary / "meta.json", meta)
 
 

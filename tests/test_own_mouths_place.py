@@ -19,7 +19,7 @@ from common.own_mouths.clip import ClipMouths, MouthCollector
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.painting.painter import InsidePainter
 from common.own_mouths.painting.shipped import SHIPPED_PAINTER
-from common.own_mouths.place import FramePlacer
+from common.own_mouths.place import DrawnFrame, FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.own_mouths.renderer import MouthRenderer, build_renderer
 from common.own_mouths.sharpness import FrameSharpness
@@ -36,7 +36,7 @@ def _planned(clip: Talker, bank: Bank, shapes: np.ndarray, apart: int = 0) -> Mo
 
 def _drawn(clip: Talker, plan: MouthPlan, bank: Bank, config: OwnMouthsConfig = PLAIN) -> np.ndarray:
     placer = FramePlacer(clip.heads, bank, plan, config)
-    return np.stack([placer(i, image) for i, image in enumerate(clip.frames)])
+    return np.stack([placer(i, image).image for i, image in enumerate(clip.frames)])
 
 
 def _of_first(value: float) -> FrameSharpness:
@@ -179,7 +179,7 @@ class TestOwnShapes:
                 "common.own_mouths.skin.Aligner.__call__",
                 lambda self, base, piece, weight, unit, flow=flow: np.tile(flow, (1, *weight.shape)),
             )
-            made.append(np.roll(placer(0, clip.frames[0]), -down, axis=0))
+            made.append(np.roll(placer(0, clip.frames[0]).image, -down, axis=0))
         spot = _region(clip, 0, 0.2)
         assert psnr(made[0][spot], made[1][spot]) > 35
 
@@ -215,7 +215,7 @@ class TestOutside:
         bank = clip.bank()
         placer = FramePlacer(clip.heads, bank, _planned(clip, bank, bank.shapes[::-1].copy()), PLAIN)
         image = clip.frames[3].copy()
-        made = placer(3, image)
+        made = placer(3, image).image
         np.testing.assert_array_equal(image, clip.frames[3])
         assert not np.shares_memory(made, image) and made.dtype == np.uint8 and made.shape == image.shape
 
@@ -233,12 +233,16 @@ class TestKeep:
     def test_what_must_stay_stays(self, frame: int) -> None:
         clip, placer = self._placer()
         image = clip.frames[frame]
-        everything = placer(frame, image, lambda roi: np.ones((roi[3] - roi[1], roi[2] - roi[0]), np.float32))
+        everything = placer(
+            frame, image, lambda roi: np.ones((roi[3] - roi[1], roi[2] - roi[0]), np.float32)
+        ).image
         np.testing.assert_array_equal(everything, image)
-        made = placer(frame, image)
-        nothing = placer(frame, image, lambda roi: np.zeros((roi[3] - roi[1], roi[2] - roi[0]), np.float32))
+        made = placer(frame, image).image
+        nothing = placer(
+            frame, image, lambda roi: np.zeros((roi[3] - roi[1], roi[2] - roi[0]), np.float32)
+        ).image
         np.testing.assert_array_equal(nothing, made)
-        np.testing.assert_array_equal(placer(frame, image, lambda roi: None), made)
+        np.testing.assert_array_equal(placer(frame, image, lambda roi: None).image, made)
         assert (made != image).any()
 
     def test_one_side_stays_and_the_other_is_new(self) -> None:
@@ -249,7 +253,7 @@ class TestKeep:
             columns = np.arange(roi[0], roi[2])
             return np.repeat((columns < middle)[None].astype(np.float32), roi[3] - roi[1], axis=0)
 
-        made, whole = placer(4, image, left), placer(4, image)
+        made, whole = placer(4, image, left).image, placer(4, image).image
         np.testing.assert_array_equal(made[:, :middle], image[:, :middle])
         np.testing.assert_array_equal(made[:, middle:], whole[:, middle:])
 
@@ -338,7 +342,7 @@ class TestOddFaces:
             replace(PLAIN, calibrate=False, warp=False),
         )
         moved = Talker(frames, points)
-        return [_detail(renderer.draw(i, frames[i]), _region(moved, i, 0.25)) for i in range(6)]
+        return [_detail(renderer.draw(i, frames[i]).image, _region(moved, i, 0.25)) for i in range(6)]
 
     def test_mouths_of_soft_frames_are_blurred_along_the_heads_movement(self) -> None:
         steps = np.array([[0, 0], [0, 0], [0, 6], [0, 6], [0, 0], [0, 0]])
@@ -366,7 +370,7 @@ class TestOddFaces:
             np.repeat(bank.shapes[:1], 150, axis=0),
             replace(PLAIN, calibrate=False, warp=False),
         )
-        first, second = (renderer.draw(n, frames[numbers.index(n)]) for n in (40, 41))
+        first, second = (renderer.draw(n, frames[numbers.index(n)]).image for n in (40, 41))
         spot = _region(Talker(frames, points), 12, 0.3)
 
         assert _detail(first, spot) > 0.8 * _detail(second, spot)
@@ -420,14 +424,14 @@ class TestOccluders:
 
     def test_what_lies_before_the_mouth_stays_there(self, clip: Talker, mouths: ClipMouths) -> None:
         renderer = self._renderer(clip, mouths)
-        made = np.stack(list(renderer.draw_all(enumerate(clip.frames), 2)))
+        made = np.stack([drawn.image for drawn in renderer.draw_all(enumerate(clip.frames), 2)])
         blue = (clip.frames.astype(int) == (40, 70, 150)).all(axis=-1)
         assert not blue[: self.covered.start].any()
         inner = np.stack([cv2.erode(b.astype(np.uint8), np.ones((9, 9))) for b in blue]).astype(bool)
         kept = [np.abs(made[i][inner[i]].astype(int) - (40, 70, 150)).mean() for i in self.covered]
         bare = self._renderer(clip, ClipMouths(mouths.bank, mouths.sharpness))
         lost = [
-            np.abs(bare.draw(i, clip.frames[i])[inner[i]].astype(int) - (40, 70, 150)).mean()
+            np.abs(bare.draw(i, clip.frames[i]).image[inner[i]].astype(int) - (40, 70, 150)).mean()
             for i in self.covered
         ]
         assert np.mean(kept) < 0.2 * np.mean(lost)
@@ -460,11 +464,12 @@ class TestOccluders:
         times = np.arange(30) / 25
         made = [
             np.stack(
-                list(
-                    build_renderer(
+                [
+                    drawn.image
+                    for drawn in build_renderer(
                         m, clip.landmarks, times, [range(30)], features, OwnMouthsConfig()
                     ).draw_all(enumerate(clip.frames), 1)
-                )
+                ]
             )
             for m in (mouths, replace(mouths, occluders=None))
         ]
@@ -482,11 +487,12 @@ class TestRenderer:
         clip = talker()
         renderer = self._renderer(clip, [range(24)])
         one, two, five = (
-            np.stack(list(renderer.draw_all(enumerate(clip.frames), workers))) for workers in (1, 2, 5)
+            np.stack([drawn.image for drawn in renderer.draw_all(enumerate(clip.frames), workers)])
+            for workers in (1, 2, 5)
         )
         np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(one, five)
-        by_itself = np.stack([renderer.draw(i, image) for i, image in enumerate(clip.frames)])
+        by_itself = np.stack([renderer.draw(i, image).image for i, image in enumerate(clip.frames)])
         np.testing.assert_array_equal(one, by_itself)
         assert (one != clip.frames).any()
 
@@ -497,13 +503,13 @@ class TestRenderer:
         held: list[Generator] = []
         ends: Future[None] = Future()
 
-        def placer(number: int, image: np.ndarray, keep: object) -> np.ndarray:
+        def placer(number: int, image: np.ndarray, *_: object) -> DrawnFrame:
             if number == 2 and begun.wait(60):
                 try:
                     ends.set_result(held.pop().close())
                 except RuntimeError as error:
                     ends.set_exception(error)
-            return image
+            return DrawnFrame(image)
 
         held.append(replace(renderer, placer=placer).draw_all(enumerate(clip.frames), 2))  # type: ignore
         next(held[0])
@@ -514,7 +520,7 @@ class TestRenderer:
         clip = talker()
         renderer = self._renderer(clip, [range(3, 9), range(15, 20)])
         assert renderer.frames.tolist() == [*range(3, 9), *range(15, 20)] and len(renderer.plan) == 11
-        made = np.stack(list(renderer.draw_all(enumerate(clip.frames), 2)))
+        made = np.stack([drawn.image for drawn in renderer.draw_all(enumerate(clip.frames), 2)])
         assert len(made) == 24
         untouched = [i for i in range(24) if i not in renderer.frames]
         np.testing.assert_array_equal(made[untouched], clip.frames[untouched])

@@ -31,7 +31,7 @@ def _opened_wide(clip: Talker, painter: InsidePainter | None) -> np.ndarray:
     wanted[:, :3] = 0.25 / LIP_SHAPE_UNIT
     plan = MouthPlanner(bank).plan(wanted, clip.heads.angles)
     config = OwnMouthsConfig(occluders=False)
-    return FramePlacer(clip.heads, bank, plan, config, painter=painter)(0, clip.frames[0])
+    return FramePlacer(clip.heads, bank, plan, config, painter=painter)(0, clip.frames[0]).image
 
 
 @pytest.mark.parametrize("painted", [True, False], ids=["painted", "drawn"])

@@ -150,7 +150,7 @@ def _opened(clip: Talker, gap: float, painter: InsidePainter | None) -> np.ndarr
     shapes[:, :3] = gap / LIP_SHAPE_UNIT
     plan = MouthPlanner(bank).plan(shapes, clip.heads.angles, None, np.zeros((len(clip), len(bank)), bool))
     placer = FramePlacer(clip.heads, bank, plan, OwnMouthsConfig(occluders=False), painter=painter)
-    return np.stack([placer(i, image) for i, image in enumerate(clip.frames)])
+    return np.stack([placer(i, image).image for i, image in enumerate(clip.frames)])
 
 
 class TestInFrames:

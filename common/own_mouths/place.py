@@ -30,6 +30,7 @@ from common.own_mouths.moments import moments_of
 from common.own_mouths.plan import MouthPlan
 from common.own_mouths.plates import Field, Roi, pulled, shifted, thin_plate, thin_plates
 from common.own_mouths.region import MouthMask, filled, in_face, mouth_mask, mouth_region
+from common.own_mouths.reliability import Reliability, film_share, reliability_of
 from common.own_mouths.skin import Aligner, lit, motion_blurred
 
 if TYPE_CHECKING:
@@ -91,10 +92,25 @@ class _Overlay:
     Attributes:
         picture: (h, w, 3).
         off: (2,) pixels by which its lips lie off the aim's, since they follow the skin about them.
+        unfilmed: maps (h, w), 0 to 1, of what of it no film shows.
     """
 
     picture: Picture
     off: Array
+    unfilmed: tuple[Map, ...]
+
+
+@dataclass(frozen=True)
+class DrawnFrame:
+    """A frame with a new mouth.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        reliability: of its pixels; None where nobody asked, or no mouth was laid in.
+    """
+
+    image: Image
+    reliability: Reliability | None = None
 
 
 class FramePlacer:
@@ -126,7 +142,9 @@ class FramePlacer:
         # Between runs a head does not move, it is elsewhere.
         self._motion[1:][np.diff(plan.runs) != 0] = 0.0
 
-    def __call__(self, frame: int, image: Image, keep: Keep | None = None) -> Image:
+    def __call__(
+        self, frame: int, image: Image, keep: Keep | None = None, reliability: bool = False
+    ) -> DrawnFrame:
         """Frame ``frame`` with the mouth that the plan gives it.
 
         Args:
@@ -134,39 +152,70 @@ class FramePlacer:
             image: (H, W, 3) uint8 source frame.
             keep: gives (h, w) float32 for a region of the frame, 1 where something lies before the face that
                 must stay, or None where nothing does; None: not asked.
+            reliability: whether to say how far its pixels can be relied on.
 
         Returns:
-            (H, W, 3) uint8; a copy, equal to the source outside of the region about the mouth.
+            A copy, equal to the source outside of the region about the mouth.
         """
         heads, bank = self._heads, self._bank
         own = heads.points(frame)
         unit = float(heads.pose.scale[frame])
         axes = FaceAxes.of(own, unit)
         face = axes.to_face(own[:, :2])
-        shown = self._plan.shown(frame, bank)
-        weights, moments = np.array([w for _, w in shown]), [m for m, _ in shown]
+        moments, weights = self._shown(frame)
         faces = np.stack([axes.to_face(bank.heads.turned(m, heads, frame)) for m in moments])
-        turned, measured = np.einsum("m,mpc->pc", weights, faces), weights @ bank.shapes[moments]
-        change = self._plan.wanted[frame] - measured if self._config.warp else None
-        if change is not None and self._config.calibrate:
-            change = change_to_predicted(change)
+        turned = np.einsum("m,mpc->pc", weights, faces)
+        change = self._change(frame, weights @ bank.shapes[moments])
         goal = goal_face(face, turned, change, float(frontality(heads.angles[frame, 0])))
         region = mouth_region(axes, goal, image.shape)
         mask = None if region is None else mouth_mask(axes, face, goal, region)
         if region is None or mask is None:
-            return image.copy()
+            return DrawnFrame(image.copy())
         base = self._with_jaw(frame, image, axes, face, goal, region)
         x0, y0, x1, y1 = mask.spot
         spot = base[y0 - region[1] : y1 - region[1], x0 - region[0] : x1 - region[0]]
         below, luma = (x.astype(np.float32) for x in (spot, cv2.cvtColor(spot, cv2.COLOR_RGB2GRAY)))
         aim = _Aim(frame, axes, goal, Opening.of(goal), mask, below, luma)
-        above = _mixed([self._overlay(aim, moment) for moment in moments], weights, aim)
-        spot[:] = _laid(above, below, mask.alpha)
+        overlays = [self._overlay(aim, moment) for moment in moments]
+        spot[:] = _laid(_mixed(overlays, weights, aim), below, mask.alpha)
         result = image.copy()
         window = result[region[1] : region[3], region[0] : region[2]]
         stay = None if keep is None else keep(region)
         window[:] = base if stay is None else _laid(window, base, stay)
-        return result
+        if not reliability:
+            return DrawnFrame(result)
+        opacity = mask.alpha
+        if stay is not None:
+            opacity = opacity * (1 - stay[y0 - region[1] : y1 - region[1], x0 - region[0] : x1 - region[0]])
+        inside = overlays[int(weights.argmax())].unfilmed
+        film = film_share(
+            self._plan.wanted[frame],
+            heads.angles[frame],
+            bank.shapes[moments],
+            bank.heads.angles[moments],
+            weights,
+        )
+        return DrawnFrame(result, reliability_of(mask.spot, opacity, inside, film))
+
+    def lip_shape(self, frame: int) -> Array:
+        """(7,) that frame ``frame`` is drawn with: the wanted one, but for what no bend makes of it."""
+        moments, weights = self._shown(frame)
+        measured = np.asarray(weights @ self._bank.shapes[moments], np.float64)
+        change = self._change(frame, measured)
+        return measured if change is None else measured + change
+
+    def _shown(self, frame: int) -> tuple[list[int], Array]:
+        """The moments that a frame shows, and with which weights."""
+        shown = self._plan.shown(frame, self._bank)
+        return [moment for moment, _ in shown], np.array([weight for _, weight in shown])
+
+    def _change(self, frame: int, measured: Array) -> Array | None:
+        """(7,) from the lip shape ``measured`` of what a frame shows to the one that it is bent to; None: it
+        stays as it was filmed."""
+        if not self._config.warp:
+            return None
+        change = self._plan.wanted[frame] - measured
+        return change_to_predicted(change) if self._config.calibrate else change
 
     def _with_jaw(
         self, frame: int, image: Image, axes: FaceAxes, face: Array, goal: Array, region: Roi
@@ -225,14 +274,20 @@ class FramePlacer:
         if self._config.inside:
             picture = between_rows(picture, drawn_out, moment.parting.colour, moment.colours)
         picture = lit(aim.below, self._blurred(aim.frame, number, picture), alpha, unit)
-        return _Overlay(self._with_inside(aim, number, picture, off), off)
+        picture, painted = self._with_inside(aim, number, picture, off)
+        return _Overlay(picture, off, (drawn_out,) if painted is None else (drawn_out, painted))
 
-    def _with_inside(self, aim: _Aim, number: int, picture: Picture, off: Array) -> Picture:
-        """The picture with an inside of the mouth that is painted, where the moment's cannot be drawn out."""
+    def _with_inside(
+        self, aim: _Aim, number: int, picture: Picture, off: Array
+    ) -> tuple[Picture, Map | None]:
+        """The picture with an inside of the mouth that is painted, where the moment's cannot be drawn out.
+
+        And how opaque that is, (h, w); None: nothing is painted.
+        """
         moment = self._moments[number]
         share = drawn_share(aim.opening.gap, filmed_gap(moment.gap), self._painter is not None)
         if not share or not self._config.inside:
-            return picture
+            return picture, None
         axes = replace(aim.axes, origin=aim.axes.origin + off)
         if self._painter is None:
             inside, opacity = drawn_inside(*in_face(axes, aim.mask.spot), aim.opening, moment.colours)
@@ -242,7 +297,8 @@ class FramePlacer:
             inside, opacity = self._painter(seen, aim.mask.spot[:2], axes, aim.goal, angles)
             inside = self._blurred(aim.frame, number, inside)
         inside = moment.tone.of_film(inside)
-        return picture + (share * opacity)[..., None] * (inside - picture)
+        painted = share * opacity
+        return picture + painted[..., None] * (inside - picture), painted
 
     def _is_own(self, frame: int, moment: int) -> bool:
         """Whether the moment is the frame itself."""

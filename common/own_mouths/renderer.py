@@ -17,7 +17,7 @@ from common.own_mouths.clip import ClipMouths
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.heads import Heads
 from common.own_mouths.occluders import REACH, Occluders, Roi
-from common.own_mouths.place import FramePlacer
+from common.own_mouths.place import DrawnFrame, FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.own_mouths.wanted import calibrated, sharpened, wanted_shapes
 
@@ -37,6 +37,7 @@ class MouthRenderer:
         placer: draws the n-th of them.
         landmarks: (F, 68, 2 or 3) of all frames of the clip.
         occluders: what must stay; None: nothing.
+        reliability: whether frames tell how far they can be relied on.
     """
 
     frames: NDArray[np.int64]
@@ -44,10 +45,11 @@ class MouthRenderer:
     placer: FramePlacer
     landmarks: NDArray[np.floating]
     occluders: Occluders | None = None
+    reliability: bool = False
 
     def draw(
         self, frame: int, image: NDArray[np.uint8], maps: Sequence[FloatArray] = (), place: int = 0
-    ) -> NDArray[np.uint8]:
+    ) -> DrawnFrame:
         """Frame number ``frame`` of the clip, (H, W, 3) uint8, with its new mouth.
 
         ``maps``: disagreements (:meth:`Occluders.disagreement`) of this frame, at ``place``, and of those
@@ -60,11 +62,18 @@ class MouthRenderer:
             def keep(roi: Roi) -> FloatArray | None:
                 return occluders.keep(frame, maps, place, points, roi)
 
-        return self.placer(int(np.searchsorted(self.frames, frame)), image, keep)
+        return self.placer(self._number(frame), image, keep, self.reliability)
+
+    def lip_shape(self, frame: int) -> Array:
+        """(7,) that frame number ``frame`` of the clip is drawn with, of those that get another mouth."""
+        return self.placer.lip_shape(self._number(frame))
+
+    def _number(self, frame: int) -> int:
+        return int(np.searchsorted(self.frames, frame))
 
     def draw_all(
         self, frames: Iterable[tuple[int, NDArray[np.uint8]]], workers: int, leave: Set[int] = frozenset()
-    ) -> Iterator[NDArray[np.uint8]]:
+    ) -> Iterator[DrawnFrame]:
         """Consecutive frames (number, (H, W, 3) uint8); those without a new mouth, and ``leave``, stay.
 
         A few are drawn at once, in threads, and :data:`REACH` more are held where something may lie before
@@ -85,16 +94,16 @@ class MouthRenderer:
         pool: ThreadPoolExecutor,
         ahead: int,
         leave: Set[int],
-    ) -> Iterator[NDArray[np.uint8]]:
+    ) -> Iterator[DrawnFrame]:
         reach = 0 if self.occluders is None else REACH
         mine = set(self.frames.tolist()) - leave
         near: deque[tuple[int, NDArray[np.uint8], FloatArray | None]] = deque()
-        drawn: deque[Future[NDArray[np.uint8]] | NDArray[np.uint8]] = deque()
+        drawn: deque[Future[DrawnFrame] | DrawnFrame] = deque()
 
         def start(place: int) -> None:
             number, image, _ = near[place]
             if number not in mine:
-                drawn.append(image)
+                drawn.append(DrawnFrame(image))
                 return
             maps = [m for _, _, m in near if m is not None]
             drawn.append(pool.submit(self.draw, number, image, maps, place))
@@ -165,5 +174,5 @@ def _rows(landmarks: NDArray[np.floating], frames: NDArray[np.int64]) -> NDArray
     return landmarks[first : last + 1] if last - first + 1 == len(frames) else landmarks[frames]
 
 
-def _ready(item: Future[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _ready(item: Future[DrawnFrame] | DrawnFrame) -> DrawnFrame:
     return item.result() if isinstance(item, Future) else item

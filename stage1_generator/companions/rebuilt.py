@@ -19,10 +19,11 @@ from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.heads import Heads
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import FADE, MouthPlanner
+from common.own_mouths.reliability import SURE, Levels
 from stage1_generator.companions.paste import composite, soft_alpha
 from stage1_generator.companions.retimed import draw_places
 
-VERSION = 3
+VERSION = 4
 
 APART = 8
 """No frame gets a mouth that is nearer in time than so many frames: that one would nearly be its own."""
@@ -55,11 +56,15 @@ class Rebuilt:
         frames: (n, S, S, 3).
         moments: of each frame the frames of the entry whose mouths it shows.
         covered: share of the frames whose moment can show what is wanted.
+        reliability: (n, S, S) of the pixels (:mod:`common.own_mouths.reliability`).
+        lip_shapes: (n, 7) that the frames were drawn with.
     """
 
     frames: NDArray[np.uint8]
     moments: list[list[int]]
     covered: float
+    reliability: Levels
+    lip_shapes: Array
 
 
 def collect_mouths(crops: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> Mouths | None:
@@ -125,9 +130,14 @@ def rebuilt(
         return None
     plan = MouthPlanner(bank).plan(wanted, heads.angles, mouths.clip.sharpness.of(frames), forbidden)
     placer = FramePlacer(heads, bank, plan, OwnMouthsConfig(calibrate=False))
-    drawn = np.stack([placer(i, image) for i, image in enumerate(crops[span])])
+    drawn = [placer(i, image, reliability=True) for i, image in enumerate(crops[span])]
+    alpha = soft_alpha(mask, feather)
+    levels = [SURE if one.reliability is None else one.reliability.over(one.image.shape) for one in drawn]
+    unsure = np.stack([alpha[i] * (SURE - level) for i, level in enumerate(levels)])
     return Rebuilt(
-        frames=composite(crops[span], drawn, soft_alpha(mask, feather)),
+        frames=composite(crops[span], np.stack([one.image for one in drawn]), alpha),
         moments=[[int(bank.frames[m]) for m, _ in plan.shown(i, bank)] for i in range(len(frames))],
         covered=float(plan.covered.mean()),
+        reliability=np.asarray(SURE - np.rint(unsure), np.uint8),
+        lip_shapes=np.stack([placer.lip_shape(i) for i in range(len(frames))]),
     )

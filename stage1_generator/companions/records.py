@@ -7,7 +7,8 @@ filter/<key>.json                            every score, its threshold, and the
 retimed/index.json                           the clips that were tried
 retimed/<key>/companion.mkv, meta.json       lips of other moments; no video where none will do
 own_mouths/index.json                        the clips that were tried, and those that are too short
-own_mouths/<key>/companion.mkv, meta.json    drawn with own mouths, and which moment each frame shows
+own_mouths/<key>/companion.mkv, meta.json    drawn with own mouths, moment and lip shape of each frame
+own_mouths/<key>/reliability.mkv             how far its pixels can be relied on, grey
 own_mouths/<key>/verdict.json                as in filter
 """
 
@@ -23,6 +24,7 @@ from stage1_generator.companions.plan import PairPlan, Stretch, Unpaired
 
 GENERATED = "generated.mkv"
 BLENDED = "companion.mkv"
+RELIABILITY_VIDEO = "reliability.mkv"
 VERDICT = "verdict.json"
 
 
