@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 from common.autoencoder.codec import VideoCodec
 from common.autoencoder.pixels import to_video
 from common.data.prepared import LoadedClips
-from common.data.schema import encode_sample
+from common.data.schema import LIP_SHAPES, RELIABILITY, encode_sample
 from common.data.writer import ShardWriter
 from common.files import fingerprint, remove_partial
 from common.media import SAMPLE_RATE, read_frames
+from common.own_mouths.reliability import pooled_levels
 from common.parallel import run_ahead
 from common.progress import StepProgress
 from common.speech.prepared import PreparedSpeech
 from common.speech.windows import clip_features, feature_margin
 from stage1_generator.companions.masks import clip_masks
-from stage1_generator.companions.records import BLENDED
+from stage1_generator.companions.records import BLENDED, RELIABILITY_VIDEO
 from stage1_generator.config import OwnMouths, ReferenceFrames, Stage1Config
 from stage1_generator.generator.frozen import load_codec
 from stage1_generator.pairs.augmented import Copy, Pictures, by_pair, changed, plan_copies
@@ -182,9 +183,15 @@ class _Packer:
         return self._load_pair(pair, work_paths(self._config).retimed, said)
 
     def load_own_mouths(self, pair: PlannedPair) -> _Loaded:
-        made = pair.made
+        made, companions = pair.made, work_paths(self._config).own_mouths
         said = {"kind": "own_mouths", "own_mouths": made["kind"], "covered": made["covered"]}
-        return self._load_pair(pair, work_paths(self._config).own_mouths, {**said, "scores": pair.scores})
+        loaded = self._load_pair(pair, companions, {**said, "scores": pair.scores})
+        if made["kind"] != OwnMouths.rebuilt.value:
+            return loaded
+        levels = read_frames(companions / pair.plan.key / RELIABILITY_VIDEO)[..., 0]
+        pooled = pooled_levels(levels, self._codec.stride[1])
+        shapes = np.asarray(made["lip_shapes"], np.float32)
+        return replace(loaded, arrays={RELIABILITY: pooled, LIP_SHAPES: shapes})
 
     def load_references(self, pair: PlannedPair) -> _Loaded:
         frames = chosen_frames(pair.plan, pair.entry, self._config)
@@ -248,10 +255,11 @@ class _Packer:
 
     def _encode(self, loaded: _Loaded, copy: Copy, made_by: Mapping[str, Any]) -> dict[str, bytes]:
         geometry = self._config.geometry
-        pictures = Pictures(loaded.target, loaded.source, loaded.landmarks, loaded.meta)
+        arrays = {"landmarks": loaded.landmarks, **loaded.arrays}
+        pictures = Pictures(loaded.target, loaded.source, arrays, loaded.meta)
         pictures = changed(pictures, copy, self._config)
         target, source = pictures.target, pictures.source
-        masks = clip_masks(pictures.landmarks, geometry.crop_size)
+        masks = clip_masks(pictures.arrays["landmarks"], geometry.crop_size)
         meta = {
             **pictures.meta,
             "frames": len(loaded.target),
@@ -264,11 +272,7 @@ class _Packer:
             source=source,
             audio=loaded.audio,
             source_audio=loaded.source_audio,
-            arrays={
-                "landmarks": pictures.landmarks,
-                **masks.pooled(self._codec.stride[1]),
-                **loaded.arrays,
-            },
+            arrays={**masks.pooled(self._codec.stride[1]), **pictures.arrays},
             cache=self._cache(target, source, loaded.features),
             cache_fingerprint=fingerprint(dict(made_by)),
         )

@@ -100,7 +100,7 @@ def test_everything_of_the_picture_is_cut_alike_after_it_was_noised(masked: bool
         value = getattr(whole.batch, name)
         if value is not None:
             torch.testing.assert_close(getattr(cut.batch, name), value[..., rows, columns])
-    for name in ("reference", "masked_latents", "motion"):
+    for name in ("reference", "condition_planes", "motion"):
         value = getattr(whole.conditions, name)
         if value is not None:
             torch.testing.assert_close(getattr(cut.conditions, name), value[..., rows, columns])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from common.data.config import AugmentConfig
-from common.data.occluders import occlude
+from common.data.occluders import Occluder, occlude
 from common.data.photometric import (
     Change,
     add_noise,
@@ -26,9 +26,11 @@ from common.data.photometric import (
     to_bytes,
     vary_light,
 )
-from common.data.schema import POOLED_MASKS, Frames
+from common.data.schema import LIP_SHAPES, POOLED, RELIABILITY, Frames
 from common.data.warp import Warp, warp
 from common.face.layout import MIRRORED
+from common.face.mouth import LIP_GAPS, LIP_SHAPE
+from common.own_mouths.reliability import SURE, pooled_levels
 
 Make = Callable[[np.random.Generator, float, int, int], Change]
 """(generator, strength, frames, side) -> a change with everything random drawn."""
@@ -49,12 +51,16 @@ _SOURCE: dict[str, Make] = {
     "source_compression": lambda rng, strength, frames, side: compress(strength),
 }
 
+# The gaps of the right and the left side change places.
+_MIRRORED_SHAPE = [*reversed(range(LIP_GAPS)), *range(LIP_GAPS, len(LIP_SHAPE))]
+
 
 @dataclass(frozen=True)
 class AugmentedPair:
     """Both videos (N, S, S, 3) uint8 and what was done to them, by name, in order.
 
-    Where things have moved (``bent``, ``flipped``), :meth:`landmarks` and :meth:`arrays` follow.
+    Where things have moved (``bent``, ``flipped``) or are ``covered``, :meth:`landmarks` and :meth:`arrays`
+    follow.
     """
 
     target: Frames
@@ -62,6 +68,7 @@ class AugmentedPair:
     flipped: bool
     changes: tuple[str, ...]
     bent: Warp | None = None
+    covered: Occluder | None = None
 
     def landmarks(self, landmarks: Tensor) -> Tensor:
         """(N, 68, 3) in pixels where the changed pictures show them."""
@@ -70,18 +77,32 @@ class AugmentedPair:
         return flip_landmarks(landmarks, self.target.shape[2]) if self.flipped else landmarks
 
     def arrays(self, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Masks and landmarks of a sample (docs/data.md) as those of the changed pictures.
+        """Masks, landmarks and what is said of own mouths (docs/data.md) as those of the changed pictures.
 
-        Other arrays are handed on.
+        Other arrays are handed on. Masks stay those of the face where something covers it; lip shapes are in
+        units of the face, which a bend hardly changes.
         """
         moved = dict(arrays)
         for name, value in arrays.items():
-            if name in POOLED_MASKS:
+            if name in POOLED:
                 value = value if self.bent is None else self.bent.masks(value)
+                value = self._covered(value) if name == RELIABILITY else value
                 moved[name] = value.flip(-1) if self.flipped else value
+            elif name == LIP_SHAPES:
+                moved[name] = value[:, _MIRRORED_SHAPE] if self.flipped else value
             elif name.endswith("landmarks"):
                 moved[name] = self.landmarks(value)
         return moved
+
+    def _covered(self, levels: Tensor) -> Tensor:
+        """Reliability (F, h, w) where both videos show the same thing before the face."""
+        if self.covered is None:
+            return levels
+        alpha = [self.covered.alpha(i, frame.shape) for i, frame in enumerate(self.target)]
+        same = np.floor(SURE * np.stack(alpha)).astype(np.uint8)
+        pooled = torch.from_numpy(pooled_levels(same, same.shape[-1] // levels.shape[-1]))
+        unsure = (SURE - levels.float()) * (SURE - pooled.float()) / SURE
+        return (SURE - unsure.round()).to(levels.dtype)
 
 
 def augment_pair(
@@ -108,8 +129,15 @@ def augment_pair(
     if flipped:
         target, source = (np.ascontiguousarray(video[:, :, ::-1]) for video in (target, source))
     names = [*shared, *own, *(["flip"] if flipped else [])]
-    bent = shared.get("warp")
-    return AugmentedPair(target, source, flipped, tuple(names), bent if isinstance(bent, Warp) else None)
+    bent, covered = shared.get("warp"), shared.get("occluder")
+    return AugmentedPair(
+        target,
+        source,
+        flipped,
+        tuple(names),
+        bent if isinstance(bent, Warp) else None,
+        covered if isinstance(covered, Occluder) else None,
+    )
 
 
 def flip_landmarks(landmarks: Tensor, side: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.data.schema import Sample
+from common.data.schema import LIP_SHAPES, RELIABILITY, Sample
 from common.errors import UserError
 from common.geometry import frames_to_latents
 from common.speech.windows import audio_windows, stored_margin
@@ -36,6 +36,10 @@ class DubBatch:
     """(B, F, h, w) of 0 and 1: the region that stage 1 inpaints, where the samples have it."""
     landmarks: Tensor | None = None
     """(B, N, 68, 3) float32 in crop pixels of N = 4 (F - 1) + 1 frames of the target, where all have it."""
+    reliability: Tensor | None = None
+    """(B, F, h, w) in 255ths: how far the companion can be relied on, where own mouths have drawn all."""
+    lip_shapes: Tensor | None = None
+    """(B, N, 7) that they have drawn it with."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -97,17 +101,22 @@ def collate(
         _windows(sample, extra_window, latents, number, speech) for number, sample in enumerate(samples)
     ]
     has_lower = "lower_face_mask" in first.arrays
-    has_landmarks = all("landmarks" in sample.arrays for sample in samples)
+    has_landmarks, own_mouths = (
+        all(name in sample.arrays for sample in samples for name in names)
+        for names in (("landmarks",), (RELIABILITY, LIP_SHAPES))
+    )
     return DubBatch(
         keys=tuple(sample.key for sample in samples),
         target_latents=_stack(samples, "target_latents", dtype, latents),
         reference_latents=reference,
         audio_features=torch.stack(windows).to(dtype),
-        lip_mask=_stack_masks(samples, "lip_mask", dtype, latents),
-        face_mask=_stack_masks(samples, "face_mask", dtype, latents),
+        lip_mask=_stack_pooled(samples, "lip_mask", dtype, latents),
+        face_mask=_stack_pooled(samples, "face_mask", dtype, latents),
         masked_latents=None if paired else _stack(samples, "masked_latents", dtype, latents),
-        lower_face_mask=_stack_masks(samples, "lower_face_mask", dtype, latents) if has_lower else None,
-        landmarks=_stack_landmarks(samples, frames) if has_landmarks else None,
+        lower_face_mask=_stack_pooled(samples, "lower_face_mask", dtype, latents) if has_lower else None,
+        landmarks=_stack_frames(samples, "landmarks", frames) if has_landmarks else None,
+        reliability=_stack_pooled(samples, RELIABILITY, dtype, latents) if own_mouths else None,
+        lip_shapes=_stack_frames(samples, LIP_SHAPES, frames).to(dtype) if own_mouths else None,
     )
 
 
@@ -126,14 +135,14 @@ def _stack(samples: Sequence[Sample], name: str, dtype: torch.dtype, latents: in
     return _stack_alike(samples, name, [value[:, :latents] for value in values], dtype)
 
 
-def _stack_masks(samples: Sequence[Sample], name: str, dtype: torch.dtype, latents: int | None) -> Tensor:
+def _stack_pooled(samples: Sequence[Sample], name: str, dtype: torch.dtype, latents: int | None) -> Tensor:
     values = [_part(sample, sample.arrays, name)[:latents] for sample in samples]
     return _stack_alike(samples, name, values, dtype)
 
 
-def _stack_landmarks(samples: Sequence[Sample], frames: int) -> Tensor:
-    values = [sample.arrays["landmarks"][: frames or None] for sample in samples]
-    return _stack_alike(samples, "landmarks", values, torch.float32)
+def _stack_frames(samples: Sequence[Sample], name: str, frames: int) -> Tensor:
+    values = [sample.arrays[name][: frames or None] for sample in samples]
+    return _stack_alike(samples, name, values, torch.float32)
 
 
 def _part(sample: Sample, parts: Mapping[str, Tensor], name: str) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.photometric import Change, Picture
+from common.data.photometric import Picture
 
 Points = NDArray[np.float64]
 Draw = Callable[[NDArray[np.uint8], Points, float, float], None]
@@ -21,7 +22,46 @@ _COLOURS = ((236, 200, 178), (198, 150, 120), (120, 80, 60), (70, 48, 40), (40, 
 _KINDS = ("ellipse", "bar", "fingers")
 
 
-def occlude(rng: np.random.Generator, length: float, frames: int, side: int) -> Change:
+@dataclass(frozen=True)
+class Occluder:
+    """A shape that moves across a picture, a change of it.
+
+    Attributes:
+        draw: paints it.
+        place: frame number -> its centre in pixels and its angle.
+        length: pixels.
+        colour: (3,), and how it changes along x and y: shade (2,).
+        soft: deviation of its edge, pixels.
+        opacity: 0 to 1.
+    """
+
+    draw: Draw
+    place: Callable[[int], tuple[Points, float]]
+    length: float
+    colour: NDArray[np.float32]
+    shade: NDArray[np.float32]
+    soft: float
+    opacity: float
+
+    def __call__(self, number: int, picture: Picture) -> Picture:
+        """The picture (S, S, 3) with it."""
+        alpha = self.alpha(number, picture.shape)[..., None]
+        centre, _ = self.place(number)
+        y, x = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
+        slope = self.shade[0] * (x - centre[0]) / self.length + self.shade[1] * (y - centre[1]) / self.length
+        thing = self.colour * (1 + slope.clip(-0.4, 0.4))[..., None]
+        return np.asarray(picture + (thing - picture) * alpha, np.float32)
+
+    def alpha(self, number: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """(S, S) how opaque it is over a picture of this shape, 0 to 1."""
+        canvas = np.zeros(shape[:2], np.uint8)
+        centre, angle = self.place(number)
+        self.draw(canvas, centre, angle, self.length)
+        blurred = cv2.GaussianBlur(canvas, (0, 0), self.soft).astype(np.float32)
+        return np.asarray(blurred * (self.opacity / 255), np.float32)
+
+
+def occlude(rng: np.random.Generator, length: float, frames: int, side: int) -> Occluder:
     """A shape of ``length`` pixels that moves across a picture of ``side`` pixels, the same on every video.
 
     Its path is a slow line with a sway, its angle swings, and it may lie partly outside the picture.
@@ -35,19 +75,12 @@ def occlude(rng: np.random.Generator, length: float, frames: int, side: int) -> 
     soft = max(0.5, 0.006 * side * rng.uniform(0.5, 2.0))
     opacity = float(rng.uniform(0.9, 1.0))
 
-    def change(number: int, picture: Picture) -> Picture:
+    def place(number: int) -> tuple[Points, float]:
         share = number / max(frames - 1, 1)
         swing = np.sin(phase + 2 * np.pi * beats * share)
-        centre = start + (end - start) * share + sway * swing
-        canvas = np.zeros(picture.shape[:2], np.uint8)
-        draw(canvas, centre, angle + turn * swing, length)
-        alpha = cv2.GaussianBlur(canvas, (0, 0), soft).astype(np.float32)[..., None] * (opacity / 255)
-        y, x = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
-        slope = shade[0] * (x - centre[0]) / length + shade[1] * (y - centre[1]) / length
-        thing = colour * (1 + slope.clip(-0.4, 0.4))[..., None]
-        return np.asarray(picture + (thing - picture) * alpha, np.float32)
+        return start + (end - start) * share + sway * swing, angle + turn * swing
 
-    return change
+    return Occluder(draw, place, length, colour, shade, soft, opacity)
 
 
 def _shape(rng: np.random.Generator) -> Draw:

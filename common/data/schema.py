@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.face.mouth import LIP_SHAPE
 from common.geometry import frames_to_latents
 from common.media import SAMPLE_RATE
 
@@ -33,7 +34,9 @@ ARRAYS = "arrays.safetensors"
 CACHE = "cache.safetensors"
 MEMBERS = (META, TARGET, SOURCE, AUDIO, SOURCE_AUDIO, ARRAYS, CACHE)  # the order inside a tar
 
-POOLED_MASKS = ("lip_mask", "face_mask", "lower_face_mask")
+RELIABILITY, LIP_SHAPES = "reliability", "lip_shapes"
+POOLED = ("lip_mask", "face_mask", "lower_face_mask", RELIABILITY)
+"""Arrays on the latent grid."""
 LATENTS = ("target_latents", "source_latents", "masked_latents")
 
 Frames = npt.NDArray[np.uint8]
@@ -200,7 +203,9 @@ def _check_arrays(arrays: dict[str, Tensor], frames: int) -> dict[str, Tensor]:
     for name, value in arrays.items():
         if name.endswith("landmarks") and tuple(value.shape) != (frames, 68, 3):
             raise ValueError(f"{name} is {tuple(value.shape)}, not ({frames}, 68, 3)")
-        if name in POOLED_MASKS:
+        if name == LIP_SHAPES and tuple(value.shape) != (frames, len(LIP_SHAPE)):
+            raise ValueError(f"{name} is {tuple(value.shape)}, not ({frames}, {len(LIP_SHAPE)})")
+        if name in POOLED:
             if value.ndim != 3 or value.shape[0] != frames_to_latents(frames):
                 raise ValueError(f"{name} is {tuple(value.shape)}, not ({frames_to_latents(frames)}, h, w)")
             arrays[name] = value.to(torch.uint8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection
 
-from common.data.schema import ARRAYS, CACHE, LATENTS, META, POOLED_MASKS
+from common.data.schema import ARRAYS, CACHE, LATENTS, META, POOLED
 
 Shape = tuple[int, int, int]
 """Frames of the clip, height and width of its latents."""
@@ -17,11 +17,11 @@ _WHOLE = 1 << 30
 
 
 def sample_shape(members: Collection[str], read: ReadSpan) -> Shape | None:
-    """Shape of a sample with these members; None where neither latents nor masks tell the latent grid.
+    """Shape of a sample with these members; None where nothing tells its latent grid.
 
     Only ``meta.json`` and headers are read: caches of long clips are megabytes each.
     """
-    for member, names in ((CACHE, LATENTS), (ARRAYS, POOLED_MASKS)):
+    for member, names in ((CACHE, LATENTS), (ARRAYS, POOLED)):
         if member not in members:
             continue
         length = int.from_bytes(read(member, 0, 8), "little")

@@ -11,6 +11,7 @@ from torch import Tensor
 from common.data.batch import DubBatch
 from common.diffusion.flow import FlowMatching
 from common.models.conditions import ModelConditions
+from common.own_mouths.planes import condition_planes
 from common.training.config import FlowTrainConfig
 from common.training.draws import Draw
 
@@ -115,11 +116,14 @@ def flow_inputs(
 
 def batch_conditions(batch: DubBatch, text: Tensor | None = None) -> ModelConditions:
     """All conditions of a batch, without motion frames; ``text`` as in :func:`flow_inputs`."""
+    planes = batch.masked_latents
+    if batch.reliability is not None and batch.lip_shapes is not None:
+        planes = condition_planes(batch.reliability, batch.lip_shapes).to(batch.target_latents)
     return ModelConditions(
         audio_features=batch.audio_features,
         reference=batch.reference_latents,
         text=None if text is None else text.to(batch.target_latents),
-        masked_latents=batch.masked_latents,
+        condition_planes=planes,
     )
 
 

@@ -27,8 +27,9 @@ _SPATIAL_OF_BATCH = (
     "face_mask",
     "masked_latents",
     "lower_face_mask",
+    "reliability",
 )
-_SPATIAL_OF_CONDITIONS = ("reference", "masked_latents", "motion")
+_SPATIAL_OF_CONDITIONS = ("reference", "condition_planes", "motion")
 
 
 def is_windowed(step: int, config: FlowTrainConfig) -> bool:

@@ -24,7 +24,7 @@ from common.speech.base import SpeechEncoder
 from common.speech.build import build_speech_encoder
 from common.speech.config import SpeechConfig
 
-# A model of the other stage differs in these: what they mean is learnt anew, everything else is kept.
+# A model of another task differs in these: what they mean is learnt anew, everything else is kept.
 _MAY_DIFFER = ("condition_channels", "reference_layout")
 _NOT_WEIGHTS = ("gradient_checkpointing", "attention_backend")
 # Fields that are younger than some checkpoints, with what those have: there they are not told.
@@ -92,7 +92,7 @@ def load_start(init_from: str, model: ModelConfig, vae: VaeConfig, adapters: boo
 def starting_model(start: StartingPoint, config: ModelConfig) -> DubbingTransformer:
     """The transformer with all parameters trainable: fresh, or with the weights of the starting package.
 
-    From a package of the other stage the input layer keeps the channels of the noisy latents; further ones
+    From a package of another task the input layer keeps the channels of the noisy latents; further ones
     start at zero, so that they have no effect at first.
     """
     if start.package is None:
@@ -100,7 +100,7 @@ def starting_model(start: StartingPoint, config: ModelConfig) -> DubbingTransfor
     else:
         model = start.package.transformer
         if any(getattr(model.config, name) != getattr(config, name) for name in _MAY_DIFFER):
-            model = _for_other_stage(model, config)
+            model = _for_other_task(model, config)
         model.set_attention_backend(config.attention_backend)
     if config.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -154,9 +154,9 @@ def _check_size(package: ModelPackage, config: ModelConfig) -> None:
             )
 
 
-def _for_other_stage(model: DubbingTransformer, config: ModelConfig) -> DubbingTransformer:
+def _for_other_task(model: DubbingTransformer, config: ModelConfig) -> DubbingTransformer:
     if getattr(model, "peft_config", None):
-        raise UserError("train.init_from is of the other stage and has adapters: use one without.")
+        raise UserError("train.init_from is a model of another task and has adapters: use one without.")
     fresh = build_transformer(config)
     state = model.state_dict()
     name = "patch_embedding.weight"

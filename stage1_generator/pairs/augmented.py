@@ -33,11 +33,12 @@ class Copy:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Both videos (N, S, S, 3), the target's landmarks (N, 68, 3), and what `meta.json` says of changes."""
+    """Both videos (N, S, S, 3), arrays of a sample (docs/data.md) with the target's landmarks, and what
+    `meta.json` says of changes."""
 
     target: NDArray[np.uint8]
     source: NDArray[np.uint8]
-    landmarks: NDArray[np.float32]
+    arrays: dict[str, NDArray[Any]]
     meta: dict[str, Any]
 
 
@@ -57,16 +58,17 @@ def by_pair(copies: Sequence[Copy]) -> Iterator[list[Copy]]:
 def changed(pictures: Pictures, copy: Copy, config: Stage1Config) -> Pictures:
     """The pictures of one copy; a pure function of the pair, the copy and the configuration."""
     seed, side = config.synthesis.seed, config.geometry.crop_size
-    target, source, landmarks = pictures.target, pictures.source, pictures.landmarks
+    target, source = pictures.target, pictures.source
     if not copy.number:
         relit = is_relit(copy.pair_key, seed, config.pack.relight_fraction)
         if relit:
             gain = light_field(clip_seed(seed, copy.pair_key, "light"), side)
             target, source = relight(target, gain), relight(source, gain)
-        return Pictures(target, source, landmarks, {**pictures.meta, "relit": relit})
+        return Pictures(target, source, pictures.arrays, {**pictures.meta, "relit": relit})
     purpose = f"augment{copy.number}"
     generator = torch.Generator().manual_seed(clip_seed(seed, copy.pair_key, purpose))
     pair = augment_pair(target, source, generator, config.augment)
-    landmarks = pair.landmarks(torch.from_numpy(landmarks)).numpy()
+    moved = pair.arrays({name: torch.from_numpy(array) for name, array in pictures.arrays.items()})
+    arrays = {name: array.numpy() for name, array in moved.items()}
     said = {"relit": False, "copy_of": copy.pair_key, "changes": list(pair.changes)}
-    return Pictures(pair.target, pair.source, landmarks, {**pictures.meta, **said})
+    return Pictures(pair.target, pair.source, arrays, {**pictures.meta, **said})

@@ -18,7 +18,16 @@ from common.data.augment import augment_pair
 from common.data.batch import DubBatch, collate
 from common.data.config import AugmentConfig, DegradedLipsConfig
 from common.data.degraded_lips import draw_degraded_lips
-from common.data.schema import CACHE, POOLED_MASKS, SOURCE, Frames, Sample, decode_sample, encode_sample
+from common.data.schema import (
+    CACHE,
+    LIP_SHAPES,
+    POOLED,
+    SOURCE,
+    Frames,
+    Sample,
+    decode_sample,
+    encode_sample,
+)
 from common.errors import UserError
 from common.geometry import TEMPORAL_STRIDE, frames_to_latents
 from common.speech.base import SpeechEncoder
@@ -73,16 +82,13 @@ class ClipEncoder:
         features = self._silence() if refines else self.speech.encode(sample.audio)
         margin = feature_margin(self.extra_window)
         arrays = {
-            name: value[first : first + latents]
-            for name, value in sample.arrays.items()
-            if name in POOLED_MASKS
+            name: value[first : first + latents] for name, value in sample.arrays.items() if name in POOLED
         }
         shown = sample.target if refines else sample.source
         pair = augment_pair(
             sample.target[span], shown[span], draw.generator(self.seed, "augment"), self.augment
         )
-        if "landmarks" in sample.arrays:
-            arrays["landmarks"] = sample.arrays["landmarks"][span]
+        arrays |= {n: sample.arrays[n][span] for n in ("landmarks", LIP_SHAPES) if n in sample.arrays}
         arrays = pair.arrays(arrays)
         source = pair.source
         if refines:
