@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from common.checks import at_least, one_of, rising, share
 from common.data.config import AugmentConfig, DegradedLipsConfig, FlowDataConfig
 from common.errors import UserError
+from common.own_mouths.planes import PLANES
 from common.speech.config import SpeechAugmentConfig
 from common.training.config import FlowTrainConfig, FlowTrainingConfig
 from common.training.pixel.config import DecodedFrameLossesConfig
@@ -24,6 +25,9 @@ class EditorDataConfig(FlowDataConfig):
     """The ``data`` section of stage 2."""
 
     degraded_lips: DegradedLipsConfig = field(default_factory=DegradedLipsConfig)
+    own_mouths: bool = False
+    """Whether the pairs are rebuilt clips (pairs.own_mouths of stage 1), for a model that refines frames that
+    own mouths draw: it is told their reliability and their lip shapes."""
 
 
 @dataclass
@@ -87,16 +91,38 @@ def check(config: Stage2Config) -> Stage2Config:
         raise UserError(
             'model.reference_layout must be "spatial" in stage 2: the source video stands beside the target.'
         )
-    if config.model.condition_channels:
-        raise UserError("model.condition_channels must be 0 in stage 2: the editor sees no masked video.")
+    planes = PLANES if config.data.own_mouths else 0
+    if config.model.condition_channels != planes:
+        raise UserError(
+            f"model.condition_channels is {config.model.condition_channels}, but must be {planes} in stage 2 "
+            f"with data.own_mouths={str(config.data.own_mouths).lower()}."
+        )
     if config.phase.lora_rank and not config.train.init_from:
         raise UserError(
             f"The {config.phase.name} phase trains an adapter: set train.init_from to the model package of "
             "the phase before."
         )
+    if config.data.own_mouths:
+        _check_own_mouths(config)
     if config.data.degraded_lips.active:
         _check_refiner(config)
     return config
+
+
+def _check_own_mouths(config: Stage2Config) -> None:
+    for name, value, wanted, why in (
+        (
+            "data.degraded_lips.resolution",
+            config.data.degraded_lips.resolution,
+            [],
+            "sources are drawn already",
+        ),
+        ("phase.own_references", config.phase.own_references, 0, "references are what own mouths draw"),
+        ("diffusion.start_from", config.diffusion.start_from, "noise", "what drawn lips say is not heard"),
+        ("diffusion.passes", config.diffusion.passes, 1, "no reliability is known of a second pass's source"),
+    ):
+        if value != wanted:
+            raise UserError(f"{name} is {value}, but with data.own_mouths it must be {wanted}: {why}.")
 
 
 def _check_refiner(config: Stage2Config) -> None:

@@ -33,7 +33,7 @@ from common.files import read_json
 from common.lip_shapes.encoder import LipEncoder
 from common.lip_shapes.model import LipShapePredictor
 from common.media import read_frames
-from common.models.package_info import read_info, write_info
+from common.models.package_info import ModelTask, read_info, write_info
 from common.training.draws import Draw
 from common.training.launch import open_shards
 from common.training.loading import Assemble
@@ -47,7 +47,7 @@ from stage2_dubber.dub.editing.editor import WindowEditor
 from stage2_dubber.dub.inputs import check_request
 from stage2_dubber.dub.parts import PartDubber
 from stage2_dubber.dub.pipeline import DubPipeline
-from stage2_dubber.dub.refining import refiner
+from stage2_dubber.dub.refining import lips, refiner
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.resume.folder import job_folder
 from stage2_dubber.training.strategy import EditorStrategy
@@ -166,7 +166,7 @@ def test_a_refiner_trains_resumes_and_says_what_it_is(work: Path) -> None:
     other = ["data.degraded_lips.resolution=[8,17]", *words[1:]]
     with pytest.raises(UserError, match="made with degraded_lips"):
         run_editor(work, *other, "train.max_steps=3", f"train.output={work / 'cut'}")
-    with pytest.raises(UserError, match=r"refines lips, and an editor does not start from it"):
+    with pytest.raises(UserError, match="a model for another task"):
         run_editor(work, f"train.init_from={cut.package}", f"train.output={work / 'other'}")
     with pytest.raises(UserError, match="the model refines lips that another one has drawn"):
         DubPipeline.from_pretrained(cut.package)
@@ -230,7 +230,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _refines(package: Path) -> None:
     info = read_info(package)
-    write_info(package, replace(info, lip_resolution=(8, 16)))
+    write_info(package, replace(info, task=ModelTask.refine, lip_resolution=(8, 16)))
 
 
 def _dub(folder: Path, output: Path, **options: Any) -> np.ndarray:
@@ -273,7 +273,7 @@ def test_a_dub_changes_lips_alone_and_nothing_where_the_refiner_changes_nothing(
     assert (tmp_path / "r.png").is_file()
 
     monkeypatch.setattr(refiner, "WindowEditor", _Stub)
-    monkeypatch.setattr(refiner, "degrade_lips", lambda frames, opacity, side: frames)
+    monkeypatch.setattr(lips, "degrade_lips", lambda frames, opacity, side: frames)
     same = _dub(folder, tmp_path / "same.mkv", refine=folder / "refiner")
     np.testing.assert_array_equal(same, plain)
     monkeypatch.setattr(_Stub, "levels", 20)

@@ -68,6 +68,8 @@ class CropTrack:
     def extract(self, image: ImageArray, index: int, out_size: int, part: Part | None = None) -> ImageArray:
         """Crop of frame ``index`` from ``image`` (H, W, 3): (out_size, out_size, 3), edges reflected.
 
+        A picture (H, W) of one channel gives (out_size, out_size).
+
         ``part``: rows and columns of the crop that are wanted; None: all.
         """
         rows, columns = (slice(0, out_size),) * 2 if part is None else part

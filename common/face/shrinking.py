@@ -20,19 +20,19 @@ def shrunk(image: ImageArray, matrix: NDArray[np.float64], shape: tuple[int, int
     """``image`` scaled down and moved; beyond its edges it is reflected.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) or (H, W) uint8.
         matrix: (2, 3) affine, without rotation, from pixels of ``image`` to those of the result (an integer
             coordinate is the centre of a pixel).
         shape: width and height of the result.
 
     Returns:
-        (height, width, 3) uint8.
+        (height, width, 3) or (height, width) uint8.
     """
     image, across, beside = _cut(image, matrix, shape[0], axis=0)
     image, down, below = _cut(image, matrix, shape[1], axis=1)
     area = matrix[0, 0] * matrix[1, 1]
     rows = max(1, int(_BAND * area / shape[0]))
-    result = np.empty((shape[1], shape[0], 3), np.uint8)
+    result = np.empty((shape[1], shape[0], *image.shape[2:]), np.uint8)
     for first in range(0, shape[1], rows):
         band = slice(first, first + rows + 1)
         start, stop = down[band][0], down[band][-1] + 1

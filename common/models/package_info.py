@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -20,14 +21,22 @@ METADATA_FILE = "bootdub.json"
 CONTEXT_FILE = "context.safetensors"
 SPEECH_FOLDER = "speech"
 
-REFINE_TASK = "refine"
-"""The task of a package that refines lips; all others edit."""
-
 RELEASED_PHASE = "released"
 """The phase of a package that was published to dub with."""
 
 BASE_PHASE = "base"
 """The phase of a package whose audio layers are fresh: training starts there."""
+
+
+class ModelTask(str, Enum):
+    """What a model makes of the clip that it is shown."""
+
+    edit = "edit"
+    """Lips that follow other speech."""
+    refine = "refine"
+    """Sharp lips of those that another model has drawn."""
+    refine_own_mouths = "refine_own_mouths"
+    """Film of frames that own mouths have drawn."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,8 @@ class PackageInfo:
     identify the encoders that the transformer was trained on. renderer: what draws new mouths unless a job
     says otherwise (stage 2). conventions: how clips are cut and joined and noise is drawn (stage 2).
     training: free facts (steps, data, seed). joint: how LTX-2 is used; None: the model is the dubbing
-    transformer. lip_resolution: the model refines lips that are brought down to so many pixels of the crop's
-    side, at least and at most; None: it edits.
+    transformer. task: what the model is for (stage 2). lip_resolution: to how many pixels of the crop's
+    side lips are brought down before they are refined, at least and at most; only of models that do so.
     """
 
     stage: int
@@ -66,6 +75,7 @@ class PackageInfo:
     training: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     joint: JointSettings | None = None
+    task: ModelTask = ModelTask.edit
     lip_resolution: tuple[int, int] | None = None
 
     @property
@@ -107,7 +117,7 @@ def read_info(folder: Path | str) -> PackageInfo:
             conventions=_conventions(content.get("conventions", {})),
             training=dict(content["training"]),
             joint=_joint(folder, content["joint"]) if "joint" in content else None,
-            lip_resolution=_lip_resolution(content),
+            **_task(content),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -121,13 +131,13 @@ def _conventions(content: dict[str, Any]) -> Conventions:
     return Conventions(**{name: kinds[name](value) for name, value in content.items()})
 
 
-def _lip_resolution(content: dict[str, Any]) -> tuple[int, int] | None:
-    if "task" not in content:
-        return None
-    if content["task"] != REFINE_TASK:
-        raise ValueError(f"unknown task {content['task']!r}")
+def _task(content: dict[str, Any]) -> dict[str, Any]:
+    """Of a package that says none: it edits."""
+    task = ModelTask(content.get("task", ModelTask.edit))
+    if task is not ModelTask.refine:
+        return {"task": task}
     least, most = (int(side) for side in content["lip_resolution"])
-    return least, most
+    return {"task": task, "lip_resolution": (least, most)}
 
 
 def _joint(folder: Path, content: dict[str, Any]) -> JointSettings:
@@ -164,9 +174,6 @@ def _to_json(info: PackageInfo) -> dict[str, Any]:
         **({} if info.conventions == Conventions() else {"conventions": info.conventions}),
         "training": info.training,
         **({} if info.joint is None else {"joint": info.joint}),
-        **(
-            {}
-            if info.lip_resolution is None
-            else {"task": REFINE_TASK, "lip_resolution": list(info.lip_resolution)}
-        ),
+        **({} if info.task is ModelTask.edit else {"task": info.task.value}),
+        **({} if info.lip_resolution is None else {"lip_resolution": list(info.lip_resolution)}),
     }

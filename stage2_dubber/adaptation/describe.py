@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import atomic_path, read_json
 from common.models.config import ModelConfig
 from common.models.conventions import CropRule
-from common.models.package_info import PackageInfo, read_info
+from common.models.package_info import ModelTask, PackageInfo, read_info
 from stage2_dubber.adaptation.command import run_with_folders
 
 
@@ -57,7 +57,7 @@ def adaptable(model: Path) -> PackageInfo:
         UserError: it is no editor of stage 2, or an adapter more would not fit it.
     """
     info = read_info(model)
-    if info.stage != 2 or info.joint is not None or info.lip_resolution is not None:
+    if info.stage != 2 or info.joint is not None or info.task is not ModelTask.edit:
         raise UserError(
             f"{model}: only editors of stage 2 can be adapted to a person; choose another package."
         )

@@ -137,6 +137,7 @@ def check_student(config: StudentConfig) -> StudentConfig:
         ("phase.sync.weight", phase.sync.weight, 0),
         ("phase.own_references", phase.own_references, 0),
         ("data.degraded_lips.resolution", list(config.data.degraded_lips.resolution), []),
+        ("data.own_mouths", config.data.own_mouths, False),
         ("train.loss_region", train.loss_region, CLIP),
         ("train.drop_both", train.drop_both, 0),
         ("train.drop_audio", train.drop_audio, 0),

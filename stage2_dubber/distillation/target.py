@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from common.diffusion.config import DiffusionConfig
 from common.errors import UserError
 from common.models.conventions import TBDUB_STUDENT, Conventions
+from common.models.package_info import ModelTask, PackageInfo
 from stage2_dubber.distillation.config import TBDUB, StudentConfig
 
 if TYPE_CHECKING:
     from common.diffusion.sampler import EulerSampler
-    from common.models.package_info import PackageInfo
 
 
 def check_target(config: StudentConfig, teacher: PackageInfo) -> None:
@@ -21,8 +21,10 @@ def check_target(config: StudentConfig, teacher: PackageInfo) -> None:
     Raises:
         UserError: naming the setting.
     """
-    if teacher.lip_resolution is not None:
-        raise UserError(f"{config.teacher}: the model refines lips; name one that edits in distill.teacher.")
+    if teacher.task is not ModelTask.edit:
+        raise UserError(
+            f"{config.teacher}: the model refines what others draw; name one that edits in distill.teacher."
+        )
     names = ("border",) if config.distill.target == TBDUB else ("shift", "border", "border_at_end")
     for name in names:
         ours, theirs = getattr(config.diffusion, name), getattr(teacher.diffusion, name)

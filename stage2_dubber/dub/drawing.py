@@ -22,7 +22,7 @@ from stage2_dubber.dub.telling import FramesDone, told
 if TYPE_CHECKING:
     from common.models.package import ModelPackage
     from stage2_dubber.dub.editing.windowed import Watch, WindowedEditor
-    from stage2_dubber.dub.refining.refiner import LipRefiner
+    from stage2_dubber.dub.refining.refiner import FrameRefiner
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def draw_faces(
             }
         lips = None
         if refiner is not None:
-            lips = _lip_refiner(request, face, outputs, refiner, f"refined-{kept}", not several)
+            lips = _refiner(request, face, outputs, refiner, f"refined-{kept}", not several)
         draw = _Draw(request, face, outputs, editor, start, several, lips)
         frames = _upon(frames, draw) if several else draw(frames)
     if several:
@@ -114,22 +114,25 @@ def _editor(
     )
 
 
-def _lip_refiner(
+def _refiner(
     request: DubRequest,
     face: DubbedFace,
     outputs: JobOutputs,
     package: ModelPackage,
     kept: str,
     crops: bool,
-) -> LipRefiner:
-    from stage2_dubber.dub.refining.refiner import LipRefiner  # with torch
+) -> FrameRefiner | None:
+    from stage2_dubber.dub.refining.build import build_refiner  # with torch
+    from stage2_dubber.dub.refining.refiner import Refinement
 
-    return LipRefiner(
+    return build_refiner(
         package,
-        request.sampling.seed,
-        face,
-        kept=lambda name: outputs.work.window(f"{kept}{name}"),
-        crops=crops and request.contact_sheet is not None,
+        Refinement(
+            face,
+            request.sampling.seed,
+            kept=lambda name: outputs.work.window(f"{kept}{name}"),
+            crops=crops and request.contact_sheet is not None,
+        ),
     )
 
 
@@ -143,7 +146,7 @@ class _Draw:
     editor: WindowedEditor | None
     start: int
     several: bool
-    lips: LipRefiner | None = None
+    lips: FrameRefiner | None = None
 
     def __call__(self, frames: Iterator[Composite]) -> Iterator[Composite]:
         division, features = self.face.division, self.face.audio_features

@@ -23,7 +23,7 @@ from stage2_dubber.dub.compositing.pasting import chosen_compositing
 from stage2_dubber.dub.inputs import DubInputs
 from stage2_dubber.dub.joint_options import check_joint_options
 from stage2_dubber.dub.length.options import Timing
-from stage2_dubber.dub.refining.checks import check_editor, check_refiner
+from stage2_dubber.dub.refining.checks import check_drawn, check_editor, check_refiner
 from stage2_dubber.dub.request import DubRequest
 from stage2_dubber.dub.sampling_checks import check_sampling
 from stage2_dubber.dub.speaking.checks import check_speaking
@@ -71,6 +71,7 @@ def plan_lines(
     given = "".join(f", {name} {value}" for name, value in options.items())
     steps = len(windows) * (settings.passes * settings.num_steps + (inversion.steps if inversion else 0))
     renderer = request.renderer or info.renderer
+    check_drawn(request, renderer)
     sampler = "none: own mouths are drawn without the model"
     cuts = ""
     if renderer is not Renderer.own_mouths:
@@ -131,10 +132,11 @@ def _scales(info: PackageInfo, settings: DiffusionConfig) -> str:
 
 
 def _refined(folder: Path) -> str:
-    info, side = check_refiner(folder)
-    geometry = info.geometry
+    info = check_refiner(folder)
+    geometry, sides = info.geometry, info.lip_resolution
+    what = "frames of own mouths" if sides is None else f"lips of {sides[1]} px"
     return (
-        f"refine    {folder}: lips of {side} px in {geometry.crop_size} px crops at {geometry.fps:g} "
+        f"refine    {folder}: {what} in {geometry.crop_size} px crops at {geometry.fps:g} "
         f"frames/s, {info.diffusion.passes} x {info.diffusion.num_steps} steps"
     )
 

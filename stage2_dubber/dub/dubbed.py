@@ -29,12 +29,14 @@ class DubbedFace:
         plan: which of its frames are dubbed.
         division: who draws which of them.
         audio_features: (T, C) of what it says, for the editor; not used where that draws nothing.
+        refined_features: (T, C) of what it says, for a refiner of own mouths; None: there is none.
     """
 
     followed: FollowedFace
     plan: FacePlan
     division: Division
     audio_features: np.ndarray | None
+    refined_features: np.ndarray | None = None
 
     @property
     def runs(self) -> list[range]:

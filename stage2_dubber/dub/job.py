@@ -24,6 +24,7 @@ from common.face.release_crops import ReleaseCropTrack
 from common.media import Frame
 from common.media.retiming import RetimedVideo, open_video
 from common.models.conventions import CropRule
+from common.own_mouths.reliability import Reliability
 from common.progress import ProgressCallback
 from stage2_dubber.dub.compositing.blending import NEW_RANGE, ChangeAlpha, border_alpha
 from stage2_dubber.dub.compositing.detail import DetailMatch, lower_middle
@@ -67,6 +68,7 @@ class Composite:
         position: place of the frame among the dubbed ones, None where nothing was dubbed.
         before, after: (S, S, 3) uint8 crops of the model frame that was used, source and edit; None where
             nothing was dubbed.
+        reliability: of its pixels, where own mouths have drawn it and somebody asked.
     """
 
     frame: Frame
@@ -74,6 +76,7 @@ class Composite:
     position: int | None = None
     before: np.ndarray | None = None
     after: np.ndarray | None = None
+    reliability: Reliability | None = None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from common.models.package_info import ModelTask
 from common.models.speed import SpeedConfig
 from common.own_mouths.painting.shipped import painter_folder
 from common.speech.base import SpeechEncoder
+from common.speech.build import build_speech_encoder
 from common.speech.registry import LIP_SHAPES
 from stage2_dubber.dub.deferred import STAGE, DeferredPackage
 from stage2_dubber.dub.locate import shipped_lip_encoder
+from stage2_dubber.dub.refining.checks import check_refiner
 from stage2_dubber.dub.resume.key import model_identity
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ class DubModels:
     def __init__(self, package: ModelPackage | JointPackage | DeferredPackage, speech: SpeechEncoder) -> None:
         self._given, self._speech = package, speech
         self._refiner: ModelPackage | None = None
+        self._refiner_speech: SpeechEncoder | None = None
         if not isinstance(package, DeferredPackage):
             package.require_speech(speech.name, speech.fingerprint)
 
@@ -76,6 +80,22 @@ class DubModels:
             device, dtype = self._place
             self._refiner = load_package(folder, device, dtype, STAGE)
         return self._refiner
+
+    def refiner_speech(self, folder: Path) -> SpeechEncoder | None:
+        """What tells the speech to the package of ``--refine``; None: it hears none.
+
+        Raises:
+            UserError: it is not the encoder that the package was trained with.
+        """
+        info = check_refiner(folder)
+        if info.task is not ModelTask.refine_own_mouths:
+            return None
+        for known in (self._speech, self._refiner_speech):
+            if known is not None and known.fingerprint == info.speech_fingerprint:
+                return known
+        self._refiner_speech = build_speech_encoder(info.speech, self._place[0])
+        self.refiner(folder).require_speech(self._refiner_speech.name, self._refiner_speech.fingerprint)
+        return self._refiner_speech
 
     @property
     def folder(self) -> Path:

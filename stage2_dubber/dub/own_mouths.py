@@ -54,6 +54,7 @@ def divide(
     plan: FacePlan,
     lips: np.ndarray | None,
     painter: InsidePainter | None,
+    reliability: bool = False,
 ) -> Division:
     """Decide who draws what: one decision per stretch of frames.
 
@@ -64,6 +65,7 @@ def divide(
         plan: all frames that are dubbed.
         lips: (T, 8) lip shapes of the speech at 50 Hz; not used by the editor.
         painter: of insides of mouths; None: they are drawn.
+        reliability: whether drawn frames tell it.
 
     Raises:
         UserError: only own mouths are wanted, and the clip shows none.
@@ -81,6 +83,7 @@ def divide(
     renderer = build_renderer(
         face.mouths, face.track.landmarks, face.times, own, lips, request.own_mouths, painter
     )
+    renderer = replace(renderer, reliability=reliability)
     opacity = {int(frame): 1.0 for frame in renderer.frames}
     if wanted is Renderer.own_mouths:
         return Division(renderer, None, opacity)
@@ -118,8 +121,8 @@ def with_own_mouths(
 
     position: int | None = None
     unseen = {frame for frame, share in division.opacity.items() if share == 0}
-    for image in division.renderer.draw_all(sources(), _WORKERS, unseen):
-        item = waiting.popleft()
+    for drawn in division.renderer.draw_all(sources(), _WORKERS, unseen):
+        item, image = waiting.popleft(), drawn.image
         share = division.opacity.get(item.frame.index)
         if share is None:
             yield item
@@ -134,7 +137,7 @@ def with_own_mouths(
             before, after = (
                 plan.crops.extract(x, item.frame.index, SHEET_SIZE) for x in (item.frame.image, image)
             )
-        yield Composite(item.frame, image, position, before, after)
+        yield Composite(item.frame, image, position, before, after, drawn.reliability)
         position += 1
 
 

@@ -44,7 +44,7 @@ from stage2_dubber.dub.own_speech import own_features
 from stage2_dubber.dub.presets.choose import choose_preset
 from stage2_dubber.dub.presets.names import AUTO_PRESET, Preset
 from stage2_dubber.dub.presets.table import PresetSettings
-from stage2_dubber.dub.refining.checks import check_editor
+from stage2_dubber.dub.refining.checks import check_drawn, check_editor
 from stage2_dubber.dub.report import DubReport
 from stage2_dubber.dub.request import DubRequest, choice
 from stage2_dubber.dub.request_paths import check_paths
@@ -213,6 +213,7 @@ class DubPipeline:
         request = replace(request, compositing=compositing)
         check_joint_options(self._models.folder, self.info, request.sampling)
         check_speaking(request, self._models.folder, self.info)
+        check_drawn(request, self._renderer(request))
         inputs = inputs or check_request(request)
         check_sampling(request, inputs, self.info, self._models.speed)
         return request, inputs
@@ -321,12 +322,18 @@ class DubPipeline:
         lips = None if followed.mouths is None else encode(self._models.lip_encoder)
         paints = lips is not None and request.own_mouths.paint
         painter = self._models.painter if paints else None
-        division = divide(request, self._renderer(request), followed, plan, lips, painter)
+        refiner = None if request.refine is None else self._models.refiner_speech(request.refine)
+        hears = lips is not None and refiner is not None
+        division = divide(request, self._renderer(request), followed, plan, lips, painter, hears)
         # Where the package's own features are lip shapes, they are there already.
         audio_features = lips if self.speech.name == LIP_SHAPES else None
         if division.editor is not None and audio_features is None:
             audio_features = encode(self.speech)
-        return DubbedFace(followed, plan, division, audio_features)
+        refined = None
+        if hears and refiner is not None:
+            refined = audio_features if refiner is self.speech else None
+            refined = encode(refiner) if refined is None else refined
+        return DubbedFace(followed, plan, division, audio_features, refined)
 
     def _spoken(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from torch import nn
 
 from common.data.batch import DubBatch
 from common.data.dataset import ShardDataset
-from common.data.schema import CACHE
+from common.data.schema import ARRAYS, CACHE, LIP_SHAPES, RELIABILITY
 from common.errors import UserError
 from common.models.adapters import Adapter
 from common.models.conventions import Conventions
 from common.models.package import save_package
-from common.models.package_info import PackageInfo
+from common.models.package_info import ModelTask, PackageInfo
 from common.models.transformer import DubbingTransformer
 from common.training.conditioning import FlowInputs
 from common.training.loading import MicroBatch, check_encoders
@@ -36,6 +36,12 @@ STAGE = 2
 _CACHED = (
     "data.degraded_lips changes pixels, but pairs of data.shards or data.held_out have cached latents: pack "
     "them without (pack.cache=false), and name these."
+)
+
+
+_UNTOLD = (
+    "{} without reliability and lip_shapes, which data.own_mouths needs: name pairs that stage 1 has made "
+    "with pairs.own_mouths=rebuilt."
 )
 
 
@@ -98,15 +104,29 @@ class EditorStrategy(FlowStrategy):
 
     def _check_task(self, dataset: ShardDataset) -> None:
         """Raises UserError where the starting package or the data are of another task."""
-        package = self.start.package
-        if not self.config.data.degraded_lips.active:
-            if package is not None and package.info.lip_resolution is not None:
-                raise UserError(
-                    f"{package.folder}: the model refines lips, and an editor does not start from it: name "
-                    "another in train.init_from, or set data.degraded_lips.resolution."
-                )
-        elif any(dataset.sample(number).has(CACHE) for number in range(len(dataset))):
+        package, task = self.start.package, self.task
+        found = ModelTask.edit if package is None else package.info.task
+        # Refiners may start from an editor, which knows faces; the other way round nothing is gained.
+        if package is not None and found not in (ModelTask.edit, task):
+            raise UserError(
+                f"{package.folder}: a model for another task ({found.value}, this training is for "
+                f"{task.value}): name another in train.init_from, or set data.degraded_lips.resolution or "
+                "data.own_mouths as it was trained."
+            )
+        if task is ModelTask.refine and any(
+            dataset.sample(number).has(CACHE) for number in range(len(dataset))
+        ):
             raise UserError(_CACHED)
+        if task is ModelTask.refine_own_mouths:
+            _check_own_mouths(dataset)
+
+    @property
+    def task(self) -> ModelTask:
+        """What the model is trained for."""
+        data = self.config.data
+        if data.own_mouths:
+            return ModelTask.refine_own_mouths
+        return ModelTask.refine if data.degraded_lips.active else ModelTask.edit
 
     def build_model(self) -> nn.Module:
         model = starting_model(self.start, self.config.model)
@@ -123,6 +143,10 @@ class EditorStrategy(FlowStrategy):
         cached = micro.batch is not None or any(sample.has(CACHE) for sample in micro.samples)
         if cached and self.config.data.degraded_lips.active:  # of held-out pairs
             raise UserError(_CACHED)
+        if self.task is not ModelTask.refine_own_mouths:
+            return replace(batch, reliability=None, lip_shapes=None)
+        if batch.reliability is None:  # of held-out pairs
+            raise UserError(_UNTOLD.format(f"The sample {batch.keys[0]} is"))
         return batch
 
     def prepare(self, micro: MicroBatch, device: torch.device) -> EditInputs:
@@ -158,6 +182,7 @@ class EditorStrategy(FlowStrategy):
             "vae": self.start.codec.fingerprint,
             "speech": self.speech_fingerprint,
             **({"degraded_lips": asdict(degraded)} if degraded.active else {}),
+            **({"own_mouths": True} if self.config.data.own_mouths else {}),
         }
 
     def save_package(self, model: nn.Module, folder: Path) -> None:
@@ -174,6 +199,21 @@ class EditorStrategy(FlowStrategy):
             adapters=self.adapters,
             conventions=self.conventions,
             training=self.record,
+            task=self.task,
             lip_resolution=None if not sides else (sides[0], sides[1]),
         )
         save_package(folder, info, model, self.start.codec, self.text)
+
+
+def _check_own_mouths(dataset: ShardDataset) -> None:
+    """Refuse pairs that say nothing of own mouths; the first sample of each folder is looked at.
+
+    Raises:
+        UserError: a folder of shards has none.
+    """
+    first = 0
+    for index, size in zip(dataset.indices, dataset.sizes, strict=True):
+        sample = dataset.sample(first)
+        if not sample.has(ARRAYS) or not {RELIABILITY, LIP_SHAPES} <= set(sample.arrays):
+            raise UserError(_UNTOLD.format(f"The samples in '{index.folder}' are"))
+        first += size

@@ -1,65 +1,96 @@
-"""Super-resolution of the lips of frames that are dubbed already (EdiDub §3.2).
+"""A second model that refines the lips of frames which are finished otherwise.
 
-The lips of a finished frame are brought down to the resolution that the refiner was trained with, and refined
-within all else that the frame shows, which is the source's wherever nothing was edited. What the refiner
-adds, without the losses of its autoencoder, is put upon these lips, and they go into the frame where lips are
-or can be (:func:`common.data.degraded_lips.mouth_opacity`), and nowhere else. So it does not matter who has
-drawn them: an editor of any kind and size, or the clip's own mouths.
+What it adds to a crop, without the losses of its autoencoder, goes into the frame where lips are or can be
+(:func:`common.data.degraded_lips.mouth_opacity`), and nowhere else, at the frame's own resolution.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from common.data.degraded_lips import degrade_lips, mouth_opacity
+from common.data.degraded_lips import mouth_opacity
 from common.diffusion.options import SamplingOptions
 from common.models.package import ModelPackage
 from stage2_dubber.dub.dubbed import DubbedFace
 from stage2_dubber.dub.editing.editor import WindowEditor
+from stage2_dubber.dub.editing.windowed import WindowPart
 from stage2_dubber.dub.job import Composite, FacePlan, face_crops
 from stage2_dubber.dub.own_mouths import SHEET_SIZE
-from stage2_dubber.dub.refining.checks import check_refiner
 from stage2_dubber.dub.timeline import Segment, Timeline
 
 
-class LipRefiner:
+@dataclass(frozen=True)
+class Refinement:
+    """What is refined.
+
+    Attributes:
+        face: whose lips.
+        seed: of the refiner's noise; None: the package's.
+        kept: where the latents of a window lie, by its name; those that lie there are not sampled again.
+        crops: frames bring crops of source and result, for pictures to look at.
+    """
+
+    face: DubbedFace
+    seed: int | None = None
+    kept: Callable[[str], Path] | None = None
+    crops: bool = False
+
+
+class FrameRefiner(ABC):
     """Refines the lips of one face; holds a window of frames, whatever the length of the clip.
 
     Args:
         package: the refiner.
-        seed: of its noise; None: the package's.
-        face: whose lips.
-        kept: where the latents of a window lie, by its name; those that lie there are not sampled again.
-        crops: frames bring crops of source and result, for pictures to look at.
+        wanted: what is refined.
+        runs: frames that are, each run with the face throughout.
+        audio_features: (T, C) float32 speech features at 50 Hz that the refiner hears.
+        planes: extra channels of the target of a window, (1, K, F, h, w); None: the model has none.
     """
 
     def __init__(
         self,
         package: ModelPackage,
-        seed: int | None,
-        face: DubbedFace,
-        kept: Callable[[str], Path] | None = None,
-        crops: bool = False,
+        wanted: Refinement,
+        runs: Sequence[range],
+        audio_features: np.ndarray,
+        planes: Callable[[WindowPart], torch.Tensor] | None = None,
     ) -> None:
-        info, self._side = check_refiner(package.folder)
+        info, face = package.info, wanted.face
+        options = SamplingOptions(seed=wanted.seed)
         self._editor = WindowEditor(
-            package, SamplingOptions(seed=seed), changes=True, overlap=False, kept=kept
+            package, options, changes=True, overlap=False, kept=wanted.kept, planes=planes
         )
-        self._size = info.geometry.crop_size
-        self._silence = np.zeros((1, info.speech.channels), np.float32)
+        self._size, self._audio_features, self._sheets = info.geometry.crop_size, audio_features, wanted.crops
         timeline = Timeline.of(face.plan.timeline.times, info.geometry.fps)
         self._plan = FacePlan(
             timeline,
-            timeline.segments([slice(run.start, run.stop) for run in face.runs]),
+            timeline.segments([slice(run.start, run.stop) for run in runs]),
             face_crops(face.followed, info.geometry.crop_scale, info.conventions.crops),
             face.plan.track,
         )
-        self._crops = crops
+
+    @abstractmethod
+    def _given(
+        self, item: Composite, crop: np.ndarray, opacity: np.ndarray, moment: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the model is shown of a finished frame, and where its change goes.
+
+        Args:
+            item: the frame.
+            crop: (S, S, 3) uint8 of it.
+            opacity: (S, S) where lips are or can be.
+            moment: the model's frame that it is seen at.
+
+        Returns:
+            (S, S, 3) uint8 and (S, S) from 0 to 1.
+        """
 
     def __call__(self, frames: Iterator[Composite]) -> Iterator[Composite]:
         """The frames with refined lips.
@@ -96,7 +127,7 @@ class LipRefiner:
         crops, index = self._plan.crops, item.frame.index
         image = crops.add(item.image, change, opacity, index)
         before, after = item.before, item.after
-        if self._crops:
+        if self._sheets:
             before, after = (crops.extract(x, index, SHEET_SIZE) for x in (item.frame.image, image))
         return replace(item, image=image, before=before, after=after)
 
@@ -105,21 +136,22 @@ class LipRefiner:
         plan, size = self._plan, self._size
         given: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque()
 
-        def degraded() -> Iterator[np.ndarray]:
+        def shown() -> Iterator[np.ndarray]:
             for moment in segment.model:
                 index = plan.timeline.source_frame(segment, moment)
-                crop = plan.crops.extract(held.image(index), index, size)
+                item = held.item(index)
+                crop = plan.crops.extract(item.image, index, size)
                 landmarks = plan.crops.landmarks(plan.track.landmarks[index], index, size)
-                opacity = mouth_opacity(landmarks[None], size)
-                low = degrade_lips(crop[None], opacity, self._side)[0]
-                given.append((crop, low, opacity[0]))
-                yield low
+                opacity = mouth_opacity(landmarks[None], size)[0]
+                picture, opacity = self._given(item, crop, opacity, moment)
+                given.append((crop, picture, opacity))
+                yield picture
 
         moments = segment.model
-        for edit in self._editor.stream(degraded(), len(moments), self._silence, moments.start):
-            crop, low, opacity = given.popleft()
+        for edit in self._editor.stream(shown(), len(moments), self._audio_features, moments.start):
+            crop, picture, opacity = given.popleft()
             assert edit.change is not None
-            yield low + edit.change - crop, opacity
+            yield picture + edit.change - crop, opacity
 
 
 class _HeldFrames:
@@ -140,14 +172,14 @@ class _HeldFrames:
         """``item``, which was taken last, will be taken again."""
         self._waiting.appendleft(item)
 
-    def image(self, index: int) -> np.ndarray:
-        """The picture of a frame that is the newest read so far, or comes later."""
+    def item(self, index: int) -> Composite:
+        """The frame that is the newest read so far, or comes later."""
         while self._newest is None or self._newest.frame.index < index:
             if not self._read():
                 raise ValueError(f"there is no frame {index}")
         if self._newest.frame.index != index:
             raise ValueError(f"frame {index} has passed")
-        return self._newest.image
+        return self._newest
 
     def _read(self) -> bool:
         item = next(self._frames, None)

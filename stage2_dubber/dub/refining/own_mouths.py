@@ -1,0 +1,69 @@
+"""Frames that own mouths have drawn, edited by a model that has learnt to make film of such frames.
+
+It is shown the drawn frame, which is the source but for its mouth, and told how far that can be relied on
+and which lip shape it was drawn with, as in its training. Frames that own mouths did not draw stay as they
+are, and so do pixels in which a frame is the source's own; where a frame passes to an editor's the change
+fades with it.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from common.models.package import ModelPackage
+from common.own_mouths.planes import condition_planes
+from common.own_mouths.reliability import SURE, pooled_levels
+from stage2_dubber.dub.editing.windowed import WindowPart
+from stage2_dubber.dub.job import Composite
+from stage2_dubber.dub.refining.refiner import FrameRefiner, Refinement
+
+_UNSURE = 0.05
+"""What is less sure than 1 by this is edited in full; what is 1 is not."""
+
+
+class OwnMouthRefiner(FrameRefiner):
+    """Edits the frames of a face that own mouths have drawn; hears what it says."""
+
+    def __init__(self, package: ModelPackage, wanted: Refinement) -> None:
+        division, features = wanted.face.division, wanted.face.refined_features
+        assert division.renderer is not None and features is not None, "the pipeline has seen to it"
+        self._renderer, self._opacity = division.renderer, division.opacity
+        self._stride, self._device = package.codec.stride, package.codec.device
+        self._told: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        frames = np.array(sorted(frame for frame, share in division.opacity.items() if share > 0), np.int64)
+        super().__init__(package, wanted, _runs(frames, wanted.face.runs), features, self._planes)
+
+    def _given(
+        self, item: Composite, crop: np.ndarray, opacity: np.ndarray, moment: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        index = item.frame.index
+        levels = np.full(crop.shape[:2], SURE, np.uint8)
+        if item.reliability is not None:
+            whole = item.reliability.over(item.image.shape)
+            levels = self._plan.crops.extract(whole, index, len(crop))
+        pooled = pooled_levels(levels[None], (1, *self._stride[1:]))[0]
+        self._told[moment] = pooled, self._renderer.lip_shape(index)
+        laid = np.minimum((SURE - levels) / np.float32(SURE * _UNSURE), 1)
+        return crop, opacity * laid * np.float32(self._opacity[index])
+
+    def _planes(self, part: WindowPart) -> torch.Tensor:
+        moments = part.first_frame - part.window.start + part.window.indices()
+        # What lies before this window is in no later one.
+        self._told = {moment: told for moment, told in self._told.items() if moment >= moments.min()}
+        levels, shapes = (
+            np.stack(one) for one in zip(*(self._told[m] for m in moments.tolist()), strict=True)
+        )
+        pooled = pooled_levels(levels, (self._stride[0], 1, 1))
+        planes = condition_planes(*(torch.from_numpy(x)[None].float() for x in (pooled, shapes)))
+        return planes.to(self._device)
+
+
+def _runs(frames: np.ndarray, runs: list[range]) -> list[range]:
+    """Rising ``frames`` (N,) as runs; those of two of the face's own stay apart."""
+    starts = {run.start for run in runs}
+    breaks = [i for i in range(1, len(frames)) if frames[i] > frames[i - 1] + 1 or int(frames[i]) in starts]
+    parts = pairwise([0, *breaks, len(frames)])
+    return [range(int(frames[first]), int(frames[last - 1]) + 1) for first, last in parts if last > first]
