@@ -110,16 +110,15 @@ def check(config: Stage2Config) -> Stage2Config:
 
 
 def _check_own_mouths(config: Stage2Config) -> None:
+    data, diffusion = config.data, config.diffusion
+    rests, shown = "it shall rest at no change", "sources are what own mouths draw"
     for name, value, wanted, why in (
-        (
-            "data.degraded_lips.resolution",
-            config.data.degraded_lips.resolution,
-            [],
-            "sources are drawn already",
-        ),
-        ("phase.own_references", config.phase.own_references, 0, "references are what own mouths draw"),
-        ("diffusion.start_from", config.diffusion.start_from, "noise", "what drawn lips say is not heard"),
-        ("diffusion.passes", config.diffusion.passes, 1, "no reliability is known of a second pass's source"),
+        ("model.prediction", config.model.prediction, "edit", rests),
+        ("diffusion.reference_scale", diffusion.reference_scale, 1, rests),
+        ("data.degraded_lips.resolution", list(data.degraded_lips.resolution), [], shown),
+        ("phase.own_references", config.phase.own_references, 0, shown),
+        ("diffusion.start_from", diffusion.start_from, "noise", "what drawn lips say is not heard"),
+        ("diffusion.passes", diffusion.passes, 1, "reliability is that of the drawn frames"),
     ):
         if value != wanted:
             raise UserError(f"{name} is {value}, but with data.own_mouths it must be {wanted}: {why}.")

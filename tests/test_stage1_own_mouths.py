@@ -7,14 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 from stage1_clips import write_clip, write_config
 
 from common.data.batch import collate
 from common.data.dataset import ShardDataset
 from common.face.canonical import face_in_box
 from common.files import read_json
+from common.media import LOSSLESS, save_wav, write_video
+from common.own_mouths.reliability import SURE
 from stage1_generator import own_mouths, pack, prepare, report
 from stage1_generator.companions import rebuilt as rebuilding
 from stage1_generator.companions.masks import clip_masks
@@ -84,6 +88,7 @@ def test_no_frame_takes_itself_or_its_neighbours_and_only_the_mouth_changes(kind
     np.testing.assert_array_equal(made.frames[~mask], original[~mask])
     assert (made.frames[mask] != original[mask]).any()
     np.testing.assert_array_equal(made.frames, _drawn(kind)[3].frames)
+    assert (made.reliability[~mask] == SURE).all() and (made.reliability[mask] < SURE).any()
 
 
 def test_rebuilt_mouths_are_as_open_as_they_were_and_others_as_is_wanted():
@@ -92,6 +97,7 @@ def test_rebuilt_mouths_are_as_open_as_they_were_and_others_as_is_wanted():
     assert np.abs(_openings(made.frames) - truth).mean() < 0.25 * truth.mean()
     # Nothing but the drawing of the lips differs.
     assert np.abs(made.frames[mask].astype(int) - original[mask]).mean() < 2
+    np.testing.assert_allclose(made.lip_shapes, wanted, atol=1e-9)
     original, _, wanted, made = _drawn("other")
     assert np.corrcoef(_openings(made.frames), wanted[:, 1])[0, 1] > 0.9
     assert np.abs(_openings(made.frames) - truth).mean() > 0.5 * truth.mean()
@@ -143,8 +149,10 @@ def test_they_become_shards_of_their_own(
         outside = ~clip_masks(sample.arrays["landmarks"].numpy(), 32).inpaint
         np.testing.assert_array_equal(sample.source[outside], sample.target[outside])
         assert {"target_latents", "source_latents", "audio_features"} <= set(sample.cache)
+        assert ({"reliability", "lip_shapes"} <= set(sample.arrays)) == (kind == "rebuilt")
     batch = collate(samples, extra_window=4)
     assert batch.reference_latents.shape == batch.target_latents.shape
+    assert (batch.reliability is not None) == (batch.lip_shapes is not None) == (kind == "rebuilt")
     told = read_json(work / "report.json")
     assert told["pack_own_mouths"]["samples"] == told["own_mouths"]["accepted"] == 3
     assert [row["reason"] for row in told["own_mouths"]["without_companion"]] == [
@@ -152,6 +160,33 @@ def test_they_become_shards_of_their_own(
     ]
     assert told["speakers"]["a"]["own_mouths"] == 3 and told["speakers"]["b"]["own_mouths"] == 0
     assert "own mouths: 3 of 3 accepted, 1 clips are too short" in (work / "report.md").read_text()
+
+
+def test_rebuilt_pairs_say_how_far_their_pixels_can_be_relied_on(tmp_path: Path):
+    crops, landmarks = _speaking()
+    save_wav(tmp_path / "sound.wav", np.zeros(FRAMES * 640, np.float32), 16000)
+    (tmp_path / "videos").mkdir()
+    video = tmp_path / "videos" / "one.mkv"
+    write_video(video, crops, rate=25, audio_from=tmp_path / "sound.wav", encoding=LOSSLESS)
+    save_file({"landmarks": landmarks}, video.with_name("one.track.safetensors"))
+    words = write_config(tmp_path, video.parent, tmp_path / "work", "pairs.own_mouths=rebuilt")
+    words += ["pairs.augmented_copies=1", "augment.flip=1"]
+    assert prepare.main(words) == 0 and own_mouths.main(words) == 0 and pack.main(words) == 0
+    samples = {sample.key: sample for sample in ShardDataset(tmp_path / "work" / "pairs_own_mouths")}
+    assert len(samples) == 8
+    for key, sample in samples.items():
+        reliability, shapes = sample.arrays["reliability"], sample.arrays["lip_shapes"]
+        assert reliability.dtype == torch.uint8 and reliability.shape == sample.arrays["lip_mask"].shape
+        assert shapes.shape == (13, 7) and (reliability < 255).any()
+        # Cells outside of what may be drawn are the clip's own.
+        assert (reliability[sample.arrays["lower_face_mask"] == 0] == 255).all()
+        if sample.meta.get("copy_of"):
+            plain = samples[sample.meta["copy_of"]].arrays
+            assert torch.equal(reliability, plain["reliability"].flip(-1))
+            assert torch.equal(shapes, plain["lip_shapes"][:, [2, 1, 0, 3, 4, 5, 6]])
+            continue
+        made = read_json(tmp_path / "work" / "own_mouths" / key / "meta.json")
+        np.testing.assert_allclose(shapes, made["lip_shapes"], atol=1e-5)
 
 
 def test_what_is_made_stays_and_is_the_same_when_made_again(words: list[str], tmp_path: Path):

@@ -115,10 +115,15 @@ def write_pairs(
     frames: int = FRAMES,
     landmarks: bool = False,
     audio_channels: int = 80,
+    own_mouths: bool = False,
     **meta: str,
 ) -> ShardDataset:
-    """Cached pairs: smooth latents, so that there is something to learn."""
-    return _write(folder, count, frames, meta, stage=2, landmarks=landmarks, audio_channels=audio_channels)
+    """Cached pairs: smooth latents, so that there is something to learn.
+
+    ``own_mouths``: with what is known of rebuilt clips.
+    """
+    arrays = {"landmarks": landmarks, "own_mouths": own_mouths}
+    return _write(folder, count, frames, meta, stage=2, audio_channels=audio_channels, **arrays)
 
 
 def write_sized_pairs(folder: Path, shapes: Sequence[tuple[int, int]]) -> ShardDataset:
@@ -189,6 +194,7 @@ def _write(
     stage: int,
     stills: int = 0,
     landmarks: bool = False,
+    own_mouths: bool = False,
     audio_channels: int = 80,
 ) -> ShardDataset:
     rng = np.random.default_rng(0)
@@ -212,6 +218,9 @@ def _write(
             arrays = {name: np.ones((latents, SIDE, SIDE), np.uint8) for name in ("lip_mask", "face_mask")}
             if landmarks:
                 arrays["landmarks"] = np.stack([toy_face()] * frames)
+            if own_mouths:
+                arrays["reliability"] = rng.integers(0, 256, (latents, SIDE, SIDE)).astype(np.uint8)
+                arrays["lip_shapes"] = rng.normal(size=(frames, 7)).astype(np.float32)
             sample = {"frames": frames, "fps": 25.0}
             writer.add(f"toy{i}", encode_sample(sample, arrays=arrays, cache=cache))
     return ShardDataset(folder)

@@ -249,7 +249,7 @@ def pool_mask_to_latents(
     time, rows, columns = (4, stride, stride) if isinstance(stride, int) else stride
     batch = mask if isinstance(mask, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(mask))[None]
     frames, height, width = batch.shape[-3:]
-    if batch.ndim != 4 or frames % time != 1 or height % rows or width % columns:
+    if batch.ndim != 4 or (frames - 1) % time or height % rows or width % columns:
         raise ValueError(
             f"a mask of {frames} x {height} x {width} does not fit strides {time} x {rows} x {columns}: "
             f"frames must be {time}k + 1, sides multiples of the stride"

@@ -64,9 +64,11 @@ def as_velocity(
     """
     if prediction == VELOCITY:
         return output
+    # In the precision of the latents: the difference of two close numbers is divided by a small one, and
+    # where nothing is edited nothing shall change.
+    clean = output.to(latents.dtype)
     if prediction == EDIT:
         assert edited is not None
-        output = output + edited.to(output.dtype)
+        clean = clean + edited.to(latents.dtype)
     sigma = (timestep / 1000).clamp_min(LEAST_SIGMA).view(-1, 1, 1, 1, 1)
-    # In the precision of the latents: the difference of two close numbers is divided by a small one.
-    return (latents - output.to(latents.dtype)) / sigma.to(latents.dtype)
+    return (latents - clean) / sigma.to(latents.dtype)

@@ -33,7 +33,6 @@ class WindowEditor(WindowedEditor):
         advance, changes, overlap, kept: as in :class:`Watch`.
         sampler: instead of the one that package and options describe.
         own_speech: (T, C) features of what the source says, where its inversion is started from.
-        planes: extra channels of the target of a window, (1, K, F, h, w); None: the model has none.
 
     Raises:
         ValueError: the source shall be inverted, and there is no speech of its own.
@@ -50,12 +49,11 @@ class WindowEditor(WindowedEditor):
         overlap: bool | None = None,
         kept: Callable[[str], Path] | None = None,
         own_speech: np.ndarray | None = None,
-        planes: Callable[[WindowPart], torch.Tensor] | None = None,
     ) -> None:
         options = options or SamplingOptions()
         watch = Watch(advance, changes, overlap, kept)
         super().__init__(package.info, package.codec, package.codec.device, options, watch)
-        self._package, self._given, self._planes = package, sampler, planes
+        self._package, self._given = package, sampler
         settings = resolve_sampling(options, package.info.diffusion)
         self._sampler = sampler or build_sampler(
             settings, package.speed, before_step=package.adapter_switch()
@@ -91,18 +89,23 @@ class WindowEditor(WindowedEditor):
         motion: torch.Tensor | None,
         progress: Callable[[int, int], None],
     ) -> torch.Tensor:
-        conditions = ModelConditions(
-            audio_features=torch.from_numpy(part.audio_features)[None].to(self._device),
-            reference=reference,
-            text=self._package.context,
-            condition_planes=None if self._planes is None else self._planes(part).to(reference),
-            motion=motion,
-        )
+        conditions = self._conditions(part, reference, motion)
         sampler, model = self._sampler_for(reference), self._model
         noise = self._noise(reference, part)
         if self._inversion is not None:
             noise = self._inversion.invert(sampler, model, noise, self._own(part, conditions), progress)
         return sampler.sample(model, noise, conditions, progress)
+
+    def _conditions(
+        self, part: WindowPart, reference: torch.Tensor, motion: torch.Tensor | None
+    ) -> ModelConditions:
+        """What the model is told of a window; arguments as of :meth:`_sampled`."""
+        return ModelConditions(
+            audio_features=torch.from_numpy(part.audio_features)[None].to(self._device),
+            reference=reference,
+            text=self._package.context,
+            motion=motion,
+        )
 
     @property
     def _model(self) -> Model:

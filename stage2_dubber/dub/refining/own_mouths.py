@@ -8,14 +8,20 @@ fades with it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from common.diffusion.options import SamplingOptions
+from common.models.conditions import ModelConditions
 from common.models.package import ModelPackage
 from common.own_mouths.planes import condition_planes
 from common.own_mouths.reliability import SURE, pooled_levels
+from stage2_dubber.dub.editing.editor import WindowEditor
 from stage2_dubber.dub.editing.windowed import WindowPart
 from stage2_dubber.dub.job import Composite
 from stage2_dubber.dub.refining.refiner import FrameRefiner, Refinement
@@ -31,10 +37,15 @@ class OwnMouthRefiner(FrameRefiner):
         division, features = wanted.face.division, wanted.face.refined_features
         assert division.renderer is not None and features is not None, "the pipeline has seen to it"
         self._renderer, self._opacity = division.renderer, division.opacity
-        self._stride, self._device = package.codec.stride, package.codec.device
+        self._stride = package.codec.stride
         self._told: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         frames = np.array(sorted(frame for frame, share in division.opacity.items() if share > 0), np.int64)
-        super().__init__(package, wanted, _runs(frames, wanted.face.runs), features, self._planes)
+        super().__init__(package, wanted, _runs(frames, wanted.face.runs), features)
+
+    def _built(
+        self, package: ModelPackage, options: SamplingOptions, kept: Callable[[str], Path] | None
+    ) -> WindowEditor:
+        return _ToldWindows(package, options, kept, self._planes)
 
     def _given(
         self, item: Composite, crop: np.ndarray, opacity: np.ndarray, moment: int
@@ -57,8 +68,35 @@ class OwnMouthRefiner(FrameRefiner):
             np.stack(one) for one in zip(*(self._told[m] for m in moments.tolist()), strict=True)
         )
         pooled = pooled_levels(levels, (self._stride[0], 1, 1))
-        planes = condition_planes(*(torch.from_numpy(x)[None].float() for x in (pooled, shapes)))
-        return planes.to(self._device)
+        return condition_planes(*(torch.from_numpy(x)[None].float() for x in (pooled, shapes)))
+
+
+class _ToldWindows(WindowEditor):
+    """Windows that are told what is known of their frames.
+
+    They do not go on from each other, or what the autoencoder loses of the frames that they share would be a
+    change of its own; from one to the next these fade.
+
+    Args:
+        package, options, kept: as of :class:`WindowEditor`.
+        planes: extra channels of the target of a window, (1, K, F, h, w).
+    """
+
+    def __init__(
+        self,
+        package: ModelPackage,
+        options: SamplingOptions,
+        kept: Callable[[str], Path] | None,
+        planes: Callable[[WindowPart], torch.Tensor],
+    ) -> None:
+        super().__init__(package, options, changes=True, overlap=False, kept=kept)
+        self._planes = planes
+
+    def _conditions(
+        self, part: WindowPart, reference: torch.Tensor, motion: torch.Tensor | None
+    ) -> ModelConditions:
+        alone = super()._conditions(part, reference, None)
+        return replace(alone, condition_planes=self._planes(part).to(reference))
 
 
 def _runs(frames: np.ndarray, runs: list[range]) -> list[range]:

@@ -13,14 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from common.data.degraded_lips import mouth_opacity
 from common.diffusion.options import SamplingOptions
 from common.models.package import ModelPackage
 from stage2_dubber.dub.dubbed import DubbedFace
 from stage2_dubber.dub.editing.editor import WindowEditor
-from stage2_dubber.dub.editing.windowed import WindowPart
 from stage2_dubber.dub.job import Composite, FacePlan, face_crops
 from stage2_dubber.dub.own_mouths import SHEET_SIZE
 from stage2_dubber.dub.timeline import Segment, Timeline
@@ -51,7 +49,6 @@ class FrameRefiner(ABC):
         wanted: what is refined.
         runs: frames that are, each run with the face throughout.
         audio_features: (T, C) float32 speech features at 50 Hz that the refiner hears.
-        planes: extra channels of the target of a window, (1, K, F, h, w); None: the model has none.
     """
 
     def __init__(
@@ -60,13 +57,9 @@ class FrameRefiner(ABC):
         wanted: Refinement,
         runs: Sequence[range],
         audio_features: np.ndarray,
-        planes: Callable[[WindowPart], torch.Tensor] | None = None,
     ) -> None:
         info, face = package.info, wanted.face
-        options = SamplingOptions(seed=wanted.seed)
-        self._editor = WindowEditor(
-            package, options, changes=True, overlap=False, kept=wanted.kept, planes=planes
-        )
+        self._editor = self._built(package, SamplingOptions(seed=wanted.seed), wanted.kept)
         self._size, self._audio_features, self._sheets = info.geometry.crop_size, audio_features, wanted.crops
         timeline = Timeline.of(face.plan.timeline.times, info.geometry.fps)
         self._plan = FacePlan(
@@ -75,6 +68,12 @@ class FrameRefiner(ABC):
             face_crops(face.followed, info.geometry.crop_scale, info.conventions.crops),
             face.plan.track,
         )
+
+    def _built(
+        self, package: ModelPackage, options: SamplingOptions, kept: Callable[[str], Path] | None
+    ) -> WindowEditor:
+        """What samples; arguments as of :class:`WindowEditor`."""
+        return WindowEditor(package, options, changes=True, overlap=False, kept=kept)
 
     @abstractmethod
     def _given(
