@@ -301,6 +301,8 @@ LAYERS = [
     (Stage1Config, ["small", "edidub_small", "stage1", "small_stage1", "edidub_small_stage1"]),
     (Stage2Config, ["small", "edidub_small", "stage2_lip", "small_stage2", "edidub_small_stage2"]),
     (Stage2Config, ["small", "stage2_structure", "small_stage2", "edidub_srd"]),
+    (Stage1Config, ["small", "stage1", "small_stage1", "refine_own_mouths_pairs", "base"]),
+    (Stage2Config, ["small", "stage2_structure", "small_stage2", "refine_own_mouths", "base"]),
     (Stage2Config, ["small", "stage2_lip", "losses_lip", "small_stage2"]),
     (Stage2Config, ["wan5b", "stage2_texture", "losses_texture"]),
     (Stage2Config, ["wan5b", "adapt"]),

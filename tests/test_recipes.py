@@ -12,15 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from common.config import load_config
+from common.models.transformer import build_transformer
 from common.recipes.__main__ import main
 from common.recipes.schema import load_recipe
-from stage1_generator.config import Stage1Config
+from stage1_generator.config import OwnMouths, Stage1Config
+from stage1_generator.config import check as check_pairs
 from stage1_generator.language_switch.config import SwitchConfig
 from stage1_generator.language_switch.steps import PAIRS
 from stage2_dubber.config import Stage2Config
+from stage2_dubber.config import check as check_editor
 from stage2_dubber.joint.config import JointTrainingConfig
 from stage2_dubber.joint.encode import JointEncodeConfig
 
@@ -162,6 +166,31 @@ def test_the_ablation_on_film_trains_and_measures_all_alike(
             f"{Path(folder).name.split('-')[0]}={folder}/package?audio_scale=1" for folder in outputs
         )
     assert len(evaluations) == 2
+
+
+@pytest.mark.parametrize("sizes", [[], ["small", "base"]], ids=["small", "base"])
+def test_a_refiner_of_own_mouths_is_trained_on_the_pairs_that_are_made_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sizes: list[str]
+) -> None:
+    files = [str(REPOSITORY / "configs" / f"{name}.yaml") for name in sizes]
+    words = ["--videos", "clips", "--work", str(tmp_path), "--processes", "1"]
+    commands = _commands(capsys, "refine_own_mouths", *words, *(["--config", *files] if files else []))
+    configured = [config for _, config in _configured(commands)]
+    pairs, trainings = configured[:3], configured[3:]
+    for config in pairs:
+        assert isinstance(config, Stage1Config)
+        assert check_pairs(config).pairs.own_mouths is OwnMouths.rebuilt
+    sides = {config.geometry.crop_size for config in configured}
+    assert sides == {256 if sizes else 128}
+    for config in trainings:
+        assert isinstance(config, Stage2Config) and check_editor(config).data.own_mouths
+        assert config.data.shards == [f"{tmp_path}/stage1/pairs_own_mouths"]
+    assert trainings[1].train.init_from == f"{trainings[0].train.output}/package"
+    with torch.device("meta"):
+        count = sum(one.numel() for one in build_transformer(trainings[0].model).parameters())
+    assert 30e6 < count < 60e6 if sizes else count < 5e6
+    shipped = [word for word in commands[-1] if word.startswith(str(tmp_path))]
+    assert shipped == [f"{trainings[1].train.output}/package", f"{tmp_path}/package"]
 
 
 def test_pairs_of_two_languages_and_their_training_are_understood_by_the_commands(

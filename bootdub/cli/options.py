@@ -93,7 +93,8 @@ ModelOption = Annotated[
 RefineOption = Annotated[
     Path | None,
     typer.Option(
-        help="Package of a model that refines the new lips, whatever has drawn them (docs/edidub.md).",
+        help="Package of a model that refines the new lips (docs/edidub.md) or the frames of own mouths "
+        "(docs/own_mouths.md).",
         metavar="PACKAGE",
     ),
 ]

@@ -79,7 +79,7 @@ class DubRequest:
             video's own sound is a voice that speaks meanwhile.
         text, language: what the model says, and the language's code.
         prompt_states: a file of ``bootdub prompts`` instead of both.
-        refine: the package of a model that refines the new lips, whoever has drawn them; None: none.
+        refine: the package of a model that refines the new lips, or the frames of own mouths; None: none.
     """
 
     video: Path
