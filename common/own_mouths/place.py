@@ -188,21 +188,20 @@ class FramePlacer:
         if stay is not None:
             opacity = opacity * (1 - stay[y0 - region[1] : y1 - region[1], x0 - region[0] : x1 - region[0]])
         inside = overlays[int(weights.argmax())].unfilmed
-        film = film_share(
-            self._plan.wanted[frame],
-            heads.angles[frame],
-            bank.shapes[moments],
-            bank.heads.angles[moments],
-            weights,
-        )
-        return DrawnFrame(result, reliability_of(mask.spot, opacity, inside, film))
+        return DrawnFrame(result, reliability_of(mask.spot, opacity, inside, self._film_share(frame)))
 
     def lip_shape(self, frame: int) -> Array:
-        """(7,) that frame ``frame`` is drawn with: the wanted one, but for what no bend makes of it."""
+        """(7,) to which frame ``frame`` is bent: the wanted one, of predicted outer lips what is believed."""
         moments, weights = self._shown(frame)
         measured = np.asarray(weights @ self._bank.shapes[moments], np.float64)
         change = self._change(frame, measured)
         return measured if change is None else measured + change
+
+    def _film_share(self, frame: int) -> float:
+        """How near what a frame shows is to what is wanted of it, 0 to 1."""
+        bank, (moments, weights) = self._bank, self._shown(frame)
+        shown = bank.shapes[moments], bank.heads.angles[moments]
+        return film_share(self._plan.wanted[frame], self._heads.angles[frame], *shown, weights)
 
     def _shown(self, frame: int) -> tuple[list[int], Array]:
         """The moments that a frame shows, and with which weights."""

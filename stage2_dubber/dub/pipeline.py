@@ -322,17 +322,18 @@ class DubPipeline:
         lips = None if followed.mouths is None else encode(self._models.lip_encoder)
         paints = lips is not None and request.own_mouths.paint
         painter = self._models.painter if paints else None
-        refiner = None if request.refine is None else self._models.refiner_speech(request.refine)
-        hears = lips is not None and refiner is not None
-        division = divide(request, self._renderer(request), followed, plan, lips, painter, hears)
+        hearing = None
+        if lips is not None and request.refine is not None:
+            hearing = self._models.refiner_speech(request.refine)
+        told = hearing is not None
+        division = divide(request, self._renderer(request), followed, plan, lips, painter, told)
         # Where the package's own features are lip shapes, they are there already.
         audio_features = lips if self.speech.name == LIP_SHAPES else None
         if division.editor is not None and audio_features is None:
             audio_features = encode(self.speech)
         refined = None
-        if hears and refiner is not None:
-            refined = audio_features if refiner is self.speech else None
-            refined = encode(refiner) if refined is None else refined
+        if hearing is not None:
+            refined = lips if hearing is self._models.lip_encoder else encode(hearing)
         return DubbedFace(followed, plan, division, audio_features, refined)
 
     def _spoken(
