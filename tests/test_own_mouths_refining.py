@@ -28,6 +28,7 @@ from common.models.package import load_package, save_package
 from common.models.package_info import ModelTask, read_info, write_info
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.place import FramePlacer
+from common.own_mouths.plan import MouthPlan, MouthPlanner
 from common.own_mouths.planes import PLANES
 from common.training.draws import Draw
 from common.training.launch import open_shards
@@ -222,8 +223,6 @@ def test_frames_that_own_mouths_do_not_draw_stay_as_they_are(
     dub: Dub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clip's middle is drawn by the editor, after passages over some frames."""
-    from common.own_mouths.plan import MouthPlan, MouthPlanner
-
     plan = MouthPlanner.plan
 
     def reaching(self: MouthPlanner, *given: Any, **options: Any) -> MouthPlan:

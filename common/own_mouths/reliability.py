@@ -1,4 +1,4 @@
-"""How far the pixels of a frame that own mouths have drawn can be relied on: 1 as film, 0 where none is.
+"""How far the pixels of a frame that own mouths have drawn can be relied on: from 1, film, to 0, made up.
 
     r = 1 - a (1 - (1 - p) q),    q = sum_m w_m exp(-|f - f_m|^2 / 4)
 

@@ -22,7 +22,7 @@ COPY = "copy"
 
 
 def _refiner(text: str) -> Path:
-    """Raises UserError where there is no package that refines lips."""
+    """Raises UserError where there is no package that refines."""
     check_refiner(Path(text))
     return Path(text)
 
@@ -60,7 +60,7 @@ def build_system(text: str, device: str = "cpu", sampling: SamplingOptions | Non
     WHAT is ``copy`` (the untouched input), the folder of a model package of either stage, or a folder of
     videos that another program has made. Packages of stage 2 take options: the fields of
     :class:`common.diffusion.options.SamplingOptions`, ``compositing``, ``renderer``, ``audio_role``,
-    ``refine`` (the folder of a package that refines lips), and ``own_mouths.FIELD`` for the fields of
+    ``refine`` (the folder of a package that refines), and ``own_mouths.FIELD`` for the fields of
     :class:`common.own_mouths.config.OwnMouthsConfig`; their names are then made of folder and options.
 
     Args:

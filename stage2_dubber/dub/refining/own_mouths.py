@@ -38,14 +38,14 @@ class OwnMouthRefiner(FrameRefiner):
         assert division.renderer is not None and features is not None, "the pipeline has seen to it"
         self._renderer, self._opacity = division.renderer, division.opacity
         self._stride = package.codec.stride
-        self._told: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         frames = np.array(sorted(frame for frame, share in division.opacity.items() if share > 0), np.int64)
         super().__init__(package, wanted, _runs(frames, wanted.face.runs), features)
 
     def _built(
         self, package: ModelPackage, options: SamplingOptions, kept: Callable[[str], Path] | None
     ) -> WindowEditor:
-        return _ToldWindows(package, options, kept, self._planes)
+        return _PlanesEditor(package, options, kept, self._planes)
 
     def _given(
         self, item: Composite, crop: np.ndarray, opacity: np.ndarray, moment: int
@@ -56,26 +56,26 @@ class OwnMouthRefiner(FrameRefiner):
             whole = item.reliability.over(item.image.shape)
             levels = self._plan.crops.extract(whole, index, len(crop))
         pooled = pooled_levels(levels[None], (1, *self._stride[1:]))[0]
-        self._told[moment] = pooled, self._renderer.lip_shape(index)
+        self._known[moment] = pooled, self._renderer.lip_shape(index)
         laid = np.minimum((SURE - levels) / np.float32(SURE * _UNSURE), 1)
         return crop, opacity * laid * np.float32(self._opacity[index])
 
     def _planes(self, part: WindowPart) -> torch.Tensor:
         moments = part.first_frame - part.window.start + part.window.indices()
         # What lies before this window is in no later one.
-        self._told = {moment: told for moment, told in self._told.items() if moment >= moments.min()}
+        self._known = {moment: known for moment, known in self._known.items() if moment >= moments.min()}
         levels, shapes = (
-            np.stack(one) for one in zip(*(self._told[m] for m in moments.tolist()), strict=True)
+            np.stack(one) for one in zip(*(self._known[m] for m in moments.tolist()), strict=True)
         )
         pooled = pooled_levels(levels, (self._stride[0], 1, 1))
         return condition_planes(*(torch.from_numpy(x)[None].float() for x in (pooled, shapes)))
 
 
-class _ToldWindows(WindowEditor):
-    """Windows that are told what is known of their frames.
+class _PlanesEditor(WindowEditor):
+    """An editor whose windows have extra channels, and do not go on from each other.
 
-    They do not go on from each other, or what the autoencoder loses of the frames that they share would be a
-    change of its own; from one to the next these fade.
+    What the autoencoder loses of frames that are given to the next window would be a change of its own. In
+    the frames that windows share one fades into the other.
 
     Args:
         package, options, kept: as of :class:`WindowEditor`.
