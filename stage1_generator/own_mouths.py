@@ -6,14 +6,17 @@ Does nothing unless `pairs.own_mouths` is set. Needs no generator: see `stage1_g
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from common.data.prepared import PreparedClip, load_prepared
-from common.files import atomic_dir, fingerprint, remove_partial, write_json
+from common.files import atomic_dir, fingerprint, remove_partial, sampled_digest, write_json
 from common.media import LOSSLESS, write_video
+from common.own_mouths.painting.painter import InsidePainter
+from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from stage1_generator.companions.masks import clip_masks
 from stage1_generator.companions.own_frames import EntryFrames, make_companions, plan_companions
 from stage1_generator.companions.plan import PairPlan, Unpaired, clip_seed
@@ -72,12 +75,28 @@ def run(config: Stage1Config) -> None:
     quality = QualityFilter(config, Lips.same if kind is OwnMouths.rebuilt else Lips.different, "own_mouths")
     if quality.why_no_identity:
         print(f"own mouths: identity is not measured: {quality.why_no_identity}", file=sys.stderr)
-    make = partial(draw_clip, config=config, quality=quality)
+    # What a model shall repair is drawn as in a dub; other lips only have to differ.
+    painter = ShippedPainter.load() if kind is OwnMouths.rebuilt else None
+    make = partial(draw_clip, config=config, quality=quality, painter=painter)
     kept = make_companions("own mouths", plan.plans, entries, config, make, EntryMouths)
     # Last: the index says that the run was finished.
     write_plan(paths.own_mouths, plan)
     rejected = len(plan.plans) - kept
     print(f"own mouths: {kept} kept, {rejected} rejected, {len(plan.unpaired)} too short", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class ShippedPainter:
+    """The painter of insides that dubs use, and its fingerprint."""
+
+    paint: InsidePainter
+    fingerprint: str
+
+    @classmethod
+    def load(cls) -> ShippedPainter:
+        """Raises UserError where none is installed."""
+        folder = SHIPPED_PAINTER.folder()
+        return cls(InsidePainter.load(folder), sampled_digest(sorted(folder.glob("*.safetensors"))))
 
 
 class EntryMouths(EntryFrames):
@@ -103,20 +122,27 @@ def plan_own_mouths(entries: list[PreparedClip], config: Stage1Config) -> PlanIn
 
 
 def draw_clip(
-    plan: PairPlan, frames: EntryMouths, config: Stage1Config, quality: QualityFilter
+    plan: PairPlan,
+    frames: EntryMouths,
+    config: Stage1Config,
+    quality: QualityFilter,
+    painter: ShippedPainter | None = None,
 ) -> tuple[bool, bool]:
     """Draw one companion and filter it; returns whether it is kept, and whether there was work to do."""
     folder = work_paths(config).own_mouths / plan.key
     settings = [config.blend.feather, config.pairs.own_mouths, config.synthesis.seed]
+    settings += [] if painter is None else [painter.fingerprint]
     mark = fingerprint([VERSION, frames.entry.fingerprint, plan.start, plan.length, *settings])
     drawn = made_by(folder / "meta.json") != mark
     if drawn:
-        _draw(plan, frames, config, mark)
+        _draw(plan, frames, config, mark, None if painter is None else painter.paint)
     accepted, measured = quality.check(plan, frames.entry, folder, folder / VERDICT)
     return accepted, drawn or measured
 
 
-def _draw(plan: PairPlan, frames: EntryMouths, config: Stage1Config, mark: str) -> None:
+def _draw(
+    plan: PairPlan, frames: EntryMouths, config: Stage1Config, mark: str, painter: InsidePainter | None
+) -> None:
     span = slice(plan.start, plan.start + plan.length)
     side, mouths, made = frames.crops.shape[1], frames.mouths, None
     if mouths is not None:
@@ -125,7 +151,7 @@ def _draw(plan: PairPlan, frames: EntryMouths, config: Stage1Config, mark: str) 
             random = np.random.default_rng(clip_seed(config.synthesis.seed, plan.key, "own mouths"))
             wanted = shapes_elsewhere(mouths.shapes, frames.landmarks, span, random)
         mask = clip_masks(frames.landmarks[span], side).inpaint
-        made = rebuilt(frames.crops, mouths, span, wanted, mask, config.blend.feather * side)
+        made = rebuilt(frames.crops, mouths, span, wanted, mask, config.blend.feather * side, painter)
     with atomic_dir(work_paths(config).own_mouths / plan.key) as temporary:
         meta: dict[str, Any] = {"fingerprint": mark, "kind": config.pairs.own_mouths}
         if made is None:

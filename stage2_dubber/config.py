@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from common.checks import at_least, one_of, rising, share
 from common.data.config import AugmentConfig, DegradedLipsConfig, FlowDataConfig
 from common.errors import UserError
-from common.own_mouths.planes import PLANES
+from common.own_mouths.planes import CONDITION_CHANNELS
 from common.speech.config import SpeechAugmentConfig
 from common.training.config import FlowTrainConfig, FlowTrainingConfig
 from common.training.pixel.config import DecodedFrameLossesConfig
@@ -91,7 +91,7 @@ def check(config: Stage2Config) -> Stage2Config:
         raise UserError(
             'model.reference_layout must be "spatial" in stage 2: the source video stands beside the target.'
         )
-    planes = PLANES if config.data.own_mouths else 0
+    planes = CONDITION_CHANNELS if config.data.own_mouths else 0
     if config.model.condition_channels != planes:
         raise UserError(
             f"model.condition_channels is {config.model.condition_channels}, but must be {planes} in stage 2 "

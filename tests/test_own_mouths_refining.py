@@ -29,7 +29,7 @@ from common.models.package_info import ModelTask, read_info, write_info
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.place import FramePlacer
 from common.own_mouths.plan import MouthPlan, MouthPlanner
-from common.own_mouths.planes import PLANES
+from common.own_mouths.planes import CONDITION_CHANNELS
 from common.training.draws import Draw
 from common.training.launch import open_shards
 from common.training.loading import Assemble
@@ -42,7 +42,7 @@ from stage2_dubber.training.strategy import EditorStrategy
 
 OWN = [
     "data.own_mouths=true",
-    f"model.condition_channels={PLANES}",
+    f"model.condition_channels={CONDITION_CHANNELS}",
     "model.prediction=edit",
     "diffusion.reference_scale=1",
 ]
@@ -66,13 +66,13 @@ def test_training_reaches_the_weights_of_every_plane_and_goes_on(work: Path) -> 
     first, second = (saved(work / name, 3) for name in ("whole", "cut"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     moved = (first["patch_embedding.weight"] - before).abs().amax(dim=(0, 2, 3, 4))
-    assert len(moved) == 4 + PLANES and (moved > 0).all()
+    assert len(moved) == 4 + CONDITION_CHANNELS and (moved > 0).all()
 
     content = json.loads((cut.package / "bootdub.json").read_text())
     assert content["task"] == "refine_own_mouths" and "lip_resolution" not in content
     package = load_package(cut.package)
     assert package.info.task is ModelTask.refine_own_mouths
-    assert package.transformer.condition_channels == PLANES
+    assert package.transformer.condition_channels == CONDITION_CHANNELS
     save_package(work / "again", package.info, package.transformer, package.codec)
     assert read_info(work / "again") == package.info
 
@@ -104,7 +104,7 @@ def test_the_model_is_told_what_the_samples_say(work: Path) -> None:
     inputs = strategy.prepare(Assemble(9, 0)([(Draw(2, 0, 0), sample)]), torch.device("cpu"))
     planes, whole = inputs.conditions.condition_planes, inputs.batch.reliability
     assert planes is not None and whole is not None
-    assert planes.shape == (1, PLANES, 3, 2, 2) and whole.shape == (1, 3, 2, 2)
+    assert planes.shape == (1, CONDITION_CHANNELS, 3, 2, 2) and whole.shape == (1, 3, 2, 2)
     torch.testing.assert_close(planes[:, 0], whole / 255)
     torch.testing.assert_close(planes[0, 1:8, 2, 0, 0], sample.arrays["lip_shapes"][5])
 
@@ -144,7 +144,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("refining own mouths")
     write_package(folder / "editor")
     for name in ("still", "moving"):
-        write_package(folder / name, clip_frames=9, condition_channels=PLANES, prediction="edit")
+        write_package(folder / name, clip_frames=9, condition_channels=CONDITION_CHANNELS, prediction="edit")
         info = read_info(folder / name)
         diffusion = replace(info.diffusion, reference_scale=1.0)
         write_info(folder / name, replace(info, task=ModelTask.refine_own_mouths, diffusion=diffusion))
@@ -214,7 +214,7 @@ def test_it_is_told_the_shapes_and_the_reliability_of_the_drawn_frames(
 
     monkeypatch.setattr(OwnMouthRefiner, "_planes", watched)
     dub("told", refine=folder / "moving")
-    assert len(seen) > 1 and all(one.shape == (1, PLANES, 3, 4, 4) for one in seen)
+    assert len(seen) > 1 and all(one.shape == (1, CONDITION_CHANNELS, 3, 4, 4) for one in seen)
     reliability = torch.cat([one[:, 0] for one in seen])
     assert reliability.min() < 0.9 and reliability.max() == 1 and (reliability[..., 0, :] == 1).all()
 

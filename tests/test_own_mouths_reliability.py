@@ -19,7 +19,7 @@ from common.own_mouths.painting.painter import InsidePainter
 from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from common.own_mouths.place import DrawnFrame, FramePlacer
 from common.own_mouths.plan import MouthPlanner
-from common.own_mouths.planes import PLANES, condition_planes
+from common.own_mouths.planes import CONDITION_CHANNELS, condition_planes
 from common.own_mouths.reliability import SURE, pooled_levels
 
 PLAIN = OwnMouthsConfig(occluders=False, calibrate=False)
@@ -144,7 +144,7 @@ def test_planes_tell_the_shape_of_every_frame() -> None:
     reliability = torch.randint(0, 256, (2, 3, 4, 6)).float()
     shapes = torch.randn(2, 9, len(LIP_SHAPE))
     planes = condition_planes(reliability, shapes)
-    assert planes.shape == (2, PLANES, 3, 4, 6)
+    assert planes.shape == (2, CONDITION_CHANNELS, 3, 4, 6)
     torch.testing.assert_close(planes[:, 0], reliability / SURE)
     told = planes[:, 1:].unflatten(1, (4, len(LIP_SHAPE)))
     assert (told == told[..., :1, :1]).all()

@@ -18,6 +18,8 @@ from common.data.dataset import ShardDataset
 from common.face.canonical import face_in_box
 from common.files import read_json
 from common.media import LOSSLESS, save_wav, write_video
+from common.own_mouths.painting.painter import InsidePainter
+from common.own_mouths.painting.shipped import SHIPPED_PAINTER
 from common.own_mouths.reliability import SURE
 from stage1_generator import own_mouths, pack, prepare, report
 from stage1_generator.companions import rebuilt as rebuilding
@@ -187,6 +189,33 @@ def test_rebuilt_pairs_say_how_far_their_pixels_can_be_relied_on(tmp_path: Path)
             continue
         made = read_json(tmp_path / "work" / "own_mouths" / key / "meta.json")
         np.testing.assert_allclose(shapes, made["lip_shapes"], atol=1e-5)
+
+
+def test_insides_that_no_film_shows_are_painted_as_in_a_dub():
+    crops, landmarks = _speaking()
+    mouths = collect_mouths(crops, landmarks)
+    assert mouths is not None
+    wanted, mask = mouths.shapes[SPAN].copy(), clip_masks(landmarks[SPAN], SIZE).inpaint
+    wanted[:, :3] += 6
+    painter = InsidePainter.load(SHIPPED_PAINTER.folder())
+    drawn, painted = (rebuilt(crops, mouths, SPAN, wanted, mask, 4.0, one) for one in (None, painter))
+    assert drawn is not None and painted is not None and drawn.moments == painted.moments
+    differ = (drawn.frames != painted.frames).any(axis=-1)
+    assert differ.any() and painted.reliability[differ].mean() < 128
+
+
+@pytest.mark.parametrize("kind", ["rebuilt", "other"])
+def test_the_painter_of_dubs_is_for_what_shall_be_repaired(
+    words: list[str], kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    painters = []
+
+    def spy(*given: object) -> None:
+        painters.append(given[-1])
+
+    monkeypatch.setattr(own_mouths, "rebuilt", spy)
+    assert own_mouths.main([*words, f"pairs.own_mouths={kind}"]) == 0
+    assert len(painters) == 3 and all((one is not None) == (kind == "rebuilt") for one in painters)
 
 
 def test_what_is_made_stays_and_is_the_same_when_made_again(words: list[str], tmp_path: Path):

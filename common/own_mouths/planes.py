@@ -15,12 +15,12 @@ from common.own_mouths.reliability import SURE
 if TYPE_CHECKING:
     import torch
 
-PLANES = 1 + TEMPORAL_STRIDE * len(LIP_SHAPE)
+CONDITION_CHANNELS = 1 + TEMPORAL_STRIDE * len(LIP_SHAPE)
 """So many channels: one of reliability, and the lip shapes of the pixel frames of a latent frame."""
 
 
 def condition_planes(reliability: torch.Tensor, lip_shapes: torch.Tensor) -> torch.Tensor:
-    """(B, PLANES, F, h, w): reliability from 0 to 1, then lip shapes, constant over rows and columns.
+    """(B, CONDITION_CHANNELS, F, h, w): reliability from 0 to 1, then lip shapes, the same in all cells.
 
     The first latent frame, which holds one pixel frame, is told its shape four times.
 

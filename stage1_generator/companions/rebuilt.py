@@ -8,6 +8,7 @@ something else. Both teach from any clip, with the truth known exactly.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from common.own_mouths.plan import FADE, MouthPlanner
 from common.own_mouths.reliability import SURE, Levels
 from stage1_generator.companions.paste import composite, soft_alpha
 from stage1_generator.companions.retimed import draw_places
+
+if TYPE_CHECKING:
+    from common.own_mouths.painting.painter import InsidePainter
 
 VERSION = 4
 
@@ -114,6 +118,7 @@ def rebuilt(
     wanted: Array,
     mask: NDArray[np.bool_],
     feather: float,
+    painter: InsidePainter | None = None,
 ) -> Rebuilt | None:
     """The frames ``span`` of an entry drawn with mouths of other moments; None where a frame has none.
 
@@ -122,6 +127,7 @@ def rebuilt(
         mouths: of the entry.
         wanted: (n, 7) lip shapes that the frames get.
         mask: (n, S, S) bool, what may change; its border is softened over ``feather`` pixels inside.
+        painter: of insides that no film can fill; None: they are drawn.
     """
     bank, heads = mouths.clip.bank, mouths.heads[span]
     frames = np.arange(span.start, span.stop)
@@ -129,7 +135,7 @@ def rebuilt(
     if forbidden.all(axis=1).any():
         return None
     plan = MouthPlanner(bank).plan(wanted, heads.angles, mouths.clip.sharpness.of(frames), forbidden)
-    placer = FramePlacer(heads, bank, plan, OwnMouthsConfig(calibrate=False))
+    placer = FramePlacer(heads, bank, plan, OwnMouthsConfig(calibrate=False), painter=painter)
     drawn = [placer(i, image, reliability=True) for i, image in enumerate(crops[span])]
     alpha = soft_alpha(mask, feather)
     levels = [SURE if one.reliability is None else one.reliability.over(one.image.shape) for one in drawn]
