@@ -13,14 +13,18 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from stage1_clips import write_clip, write_config
 
+from common.config import load_config
 from common.data.batch import collate
 from common.data.dataset import ShardDataset
 from common.face.canonical import face_in_box
 from common.files import read_json
 from common.media import LOSSLESS, save_wav, write_video
+from common.models.package_info import ModelTask, read_info
 from common.own_mouths.painting.painter import InsidePainter
 from common.own_mouths.painting.shipped import SHIPPED_PAINTER
+from common.own_mouths.planes import CONDITION_CHANNELS
 from common.own_mouths.reliability import SURE
+from common.training.launch import open_shards, train
 from stage1_generator import own_mouths, pack, prepare, report
 from stage1_generator.companions import rebuilt as rebuilding
 from stage1_generator.companions.masks import clip_masks
@@ -31,6 +35,8 @@ from stage1_generator.companions.rebuilt import (
     rebuilt,
     shapes_elsewhere,
 )
+from stage2_dubber.config import Stage2Config, check
+from stage2_dubber.training.strategy import EditorStrategy
 
 SIZE = 96
 FRAMES = 60
@@ -164,17 +170,42 @@ def test_they_become_shards_of_their_own(
     assert "own mouths: 3 of 3 accepted, 1 clips are too short" in (work / "report.md").read_text()
 
 
-def test_rebuilt_pairs_say_how_far_their_pixels_can_be_relied_on(tmp_path: Path):
+def _rebuilt_pairs(folder: Path) -> Path:
+    """The pairs of a speaking face, each with a mirrored copy."""
     crops, landmarks = _speaking()
-    save_wav(tmp_path / "sound.wav", np.zeros(FRAMES * 640, np.float32), 16000)
-    (tmp_path / "videos").mkdir()
-    video = tmp_path / "videos" / "one.mkv"
-    write_video(video, crops, rate=25, audio_from=tmp_path / "sound.wav", encoding=LOSSLESS)
+    save_wav(folder / "sound.wav", np.zeros(FRAMES * 640, np.float32), 16000)
+    (folder / "videos").mkdir()
+    video = folder / "videos" / "one.mkv"
+    write_video(video, crops, rate=25, audio_from=folder / "sound.wav", encoding=LOSSLESS)
     save_file({"landmarks": landmarks}, video.with_name("one.track.safetensors"))
-    words = write_config(tmp_path, video.parent, tmp_path / "work", "pairs.own_mouths=rebuilt")
+    words = write_config(folder, video.parent, folder / "work", "pairs.own_mouths=rebuilt")
     words += ["pairs.augmented_copies=1", "augment.flip=1"]
     assert prepare.main(words) == 0 and own_mouths.main(words) == 0 and pack.main(words) == 0
-    samples = {sample.key: sample for sample in ShardDataset(tmp_path / "work" / "pairs_own_mouths")}
+    return folder / "work" / "pairs_own_mouths"
+
+
+def test_a_refiner_of_own_mouths_is_trained_on_them(tmp_path: Path):
+    words = [
+        f"data.shards=[{_rebuilt_pairs(tmp_path)}]",
+        "data.own_mouths=true",
+        f"model.condition_channels={CONDITION_CHANNELS}",
+        "model.prediction=edit",
+        "diffusion.reference_scale=1",
+        f"vae.path={tmp_path / 'vae'}",
+        f"train.output={tmp_path / 'run'}",
+        "train.max_steps=1",
+        "train.global_batch_size=2",
+        "train.mixed_precision=float32",
+        "train.num_workers=0",
+    ]
+    config = check(load_config(Stage2Config, [tmp_path / "base.yaml"], words))
+    dataset = open_shards(config.data)
+    result = train(config, EditorStrategy(config, dataset), dataset)
+    assert result.step == 1 and read_info(result.package).task is ModelTask.refine_own_mouths
+
+
+def test_rebuilt_pairs_say_how_far_their_pixels_can_be_relied_on(tmp_path: Path):
+    samples = {sample.key: sample for sample in ShardDataset(_rebuilt_pairs(tmp_path))}
     assert len(samples) == 8
     for key, sample in samples.items():
         reliability, shapes = sample.arrays["reliability"], sample.arrays["lip_shapes"]
