@@ -21,6 +21,8 @@ from typer.testing import CliRunner
 from bootdub.cli.main import app
 from common.errors import UserError
 from common.face.masks import mouth_mask
+from common.face.mediapipe_backend import MediapipeDetector
+from common.face.types import landmarks_box
 from common.lip_shapes.encoder import LipEncoder
 from common.lip_shapes.model import LipShapePredictor
 from common.media import read_frames
@@ -235,6 +237,18 @@ def test_frames_that_own_mouths_do_not_draw_stay_as_they_are(
     plain, refined = dub("plain", renderer="auto"), dub("refined", renderer="auto", refine=folder / "moving")
     changed = (plain != refined).any(axis=(1, 2, 3))
     assert changed[:8].all() and changed[17:].all() and not changed[8:17].any()
+
+
+def test_a_clip_without_mouths_to_refine_is_refused(
+    dub: Dub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MediapipeDetector, "look_at", lambda *_: None)
+    boxes = np.stack([landmarks_box(points) for points in _clip().landmarks]).astype(np.float32)
+    save_file({"boxes": boxes}, tmp_path / "boxes.safetensors")
+    given = {"renderer": "auto", "track": tmp_path / "boxes.safetensors"}
+    with pytest.raises(UserError, match=r"v\.mkv' shows too few mouths .* leave --refine out"):
+        dub("refined", refine=folder / "moving", **given)
+    assert not (tmp_path / "refined.mkv").exists()
 
 
 def test_what_lies_before_the_mouth_is_not_refined(

@@ -322,10 +322,13 @@ class DubPipeline:
         lips = None if followed.mouths is None else encode(self._models.lip_encoder)
         paints = lips is not None and request.own_mouths.paint
         painter = self._models.painter if paints else None
-        hearing = None
-        if lips is not None and request.refine is not None:
-            hearing = self._models.refiner_speech(request.refine)
+        hearing = None if request.refine is None else self._models.refiner_speech(request.refine)
         told = hearing is not None
+        if told and lips is None:
+            raise UserError(
+                f"'{request.video}' shows too few mouths for own mouths to draw with, so that "
+                f"{request.refine} has nothing to refine: leave --refine out."
+            )
         division = divide(request, self._renderer(request), followed, plan, lips, painter, told)
         # Where the package's own features are lip shapes, they are there already.
         audio_features = lips if self.speech.name == LIP_SHAPES else None
