@@ -55,7 +55,6 @@ def calm(disagreement: NDArray[np.floating]) -> FloatArray:
         after = int(np.searchsorted(known, frame))
         maps[frame] = np.minimum(maps[known[after - 1]], maps[known[after]])
     maps[~stays] = 0
-    maps = _kept_between(maps)
     suspected = given.min(axis=(1, 2), initial=0) < 0
     for _ in range(_COMES_AND_GOES if suspected.any() else 0):
         before = [maps[max(frame - 1, 0) : frame + 2].max(axis=0) for frame in range(len(maps))]
@@ -63,7 +62,7 @@ def calm(disagreement: NDArray[np.floating]) -> FloatArray:
             about = cv2.dilate((before[frame] > 0.5).astype(np.uint8), disc(REACH)).astype(bool)
             if (about & (given[frame] < -0.5)).any():
                 maps[frame] = np.maximum(maps[frame], -given[frame])
-    return maps
+    return _kept_between(maps)
 
 
 def _kept_between(maps: FloatArray) -> FloatArray:
