@@ -100,11 +100,18 @@ class TestLight:
     unit = 90.0
 
     @settings(max_examples=15, deadline=None)
-    @given(red=st.floats(-35, 35), green=st.floats(-35, 35), blue=st.floats(-35, 35))
+    @given(red=st.floats(0.25, 3), green=st.floats(0.25, 3), blue=st.floats(0.25, 3))
     def test_another_light_is_taken_away(self, red, green, blue):
+        """Dark and full colours as well: a difference alone tore the lips of faded film."""
         base, alpha = _texture(), _alpha()
-        piece = base - np.array([red, green, blue], np.float32)
+        piece = base * np.array([red, green, blue], np.float32)
         np.testing.assert_allclose(lit(base, piece, alpha, self.unit), base, atol=0.5)
+
+    @pytest.mark.parametrize("haze", [-35.0, 20.0])
+    def test_haze_is_taken_away_but_for_a_little_contrast(self, haze):
+        base, alpha = _texture(), _alpha()
+        left = np.abs(lit(base, base - haze, alpha, self.unit) - base)
+        assert left.mean() < 0.35 * abs(haze)
 
     def test_a_light_that_changes_from_side_to_side_is_taken_away(self):
         base, alpha = _texture(), _alpha()

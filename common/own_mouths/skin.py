@@ -15,6 +15,8 @@ _FLOW_REACH = 0.03
 _LEAST_SIDE = 12  # pixels; the optical flow needs so many
 # Grey levels by which a pixel may differ from the usual difference and still count in the light.
 _LIGHT_TOLERANCE = 14.0
+# The most by which a piece is made brighter or darker, and the least level that it is measured at.
+_MOST_GAIN, _DARKEST = 6.0, 4.0
 # Eye-corner distances in pixels at which light and flow are computed.
 _LIGHT_UNIT, _FLOW_UNIT = 40.0, 80.0
 # Paper of a drawing: from these grey levels on; seen on this share of the border it is all there is.
@@ -23,8 +25,10 @@ _FLOW_EDGE = 20.0  # a gradient of so many levels counts in full
 
 
 def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
-    """``piece`` plus the smooth difference that ``base`` has to it on the soft border.
+    """``piece`` in the light of ``base``, by what they show on the soft border.
 
+    First a gain, the ratio of both medians there: what is dark stays dark in another exposure, and colours
+    stay as full. Then the smooth difference that is left,
     L = G * (k (base - piece)) / G * k with G a Gaussian of 0.22 eye-corner distances and k the border's
     pixels, those that differ otherwise than most weighing less (a hair, an edge that does not fit).
     White that both show stays white: where strokes differ paper has no other light.
@@ -41,7 +45,8 @@ def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
     border = (soft > 0.02) & (soft < 0.6)
     if not border.any():
         return piece
-    difference = below - above
+    gain = _gain(below[border], above[border])
+    difference = below - above * gain
     planes = difference.reshape(*soft.shape, -1)
     usual = np.median(planes[border], axis=0)
     odd = np.square((planes - usual) / _LIGHT_TOLERANCE).max(axis=-1)
@@ -52,11 +57,17 @@ def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
     weight, spread = (x.reshape(*x.shape, *[1] * (difference.ndim - 2)) for x in (weight, spread))
     light = cv2.GaussianBlur(difference * weight, (0, 0), sigma) / spread
     light = cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
-    coloured = piece.ndim == 3
+    relit, coloured = piece * gain + light, piece.ndim == 3
     paper = float(_paper(below[border], coloured).mean()) / _PAPER_SHARE
     if paper > 0:
-        light *= 1 - min(1.0, paper) * _paper(piece, coloured)
-    return piece + light
+        relit += min(1.0, paper) * _paper(piece, coloured) * (piece - relit)
+    return relit
+
+
+def _gain(below: Picture, above: Picture) -> Picture:
+    """Of (n, 3) or (n,) levels, for each channel: 1 where both are as bright."""
+    levels = [np.maximum(np.median(one, axis=0), _DARKEST) for one in (below, above)]
+    return np.clip(levels[0] / levels[1], 1 / _MOST_GAIN, _MOST_GAIN).astype(np.float32)
 
 
 def _paper(levels: NDArray, coloured: bool) -> Picture:
