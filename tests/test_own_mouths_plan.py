@@ -100,6 +100,19 @@ class TestChoice:
         assert gaps[plan.moments[20 : 20 + closure]].max() < 0.06
         assert np.abs(gaps[plan.moments] - said).mean() < 0.05
 
+    @pytest.mark.parametrize("grimacing", [False, True])
+    def test_in_clips_of_grimaces_straight_mouths_are_preferred(self, grimacing: bool) -> None:
+        """Landmarks of a mouth that is pulled aside lie where a straight one would have them."""
+        looks = np.zeros((90, 14, 24))
+        looks[:30, 5:9, 3:11] = 2.0  # on one side alone
+        looks[30:, 5:9, 3:21] = 2.0
+        bank = bank_of(np.tile(_wavy(30), 3), looks=looks.reshape(90, -1))
+        expressions = np.full((90, 3), 0.05 if grimacing else 0.0)
+        wanted = gap_shape(_wavy(30) + np.random.default_rng(0).normal(0, 0.004, 30))
+        plan = MouthPlanner(replace(bank, expressions=expressions)).plan(wanted, _angles(bank, 30))
+        assert bank.askew[:30].min() > 2 * bank.askew[30:].max()
+        assert (plan.moments >= 30).all() if grimacing else (plan.moments < 30).any()
+
     def test_in_silence_closed_lips_are_worth_another_turn_of_the_head(self) -> None:
         """A bend leaves a dark line where lips were parted."""
         bank = bank_of(np.repeat([0.03, 0.0], 30), yaw=np.repeat([0.0, 5.0], 30))

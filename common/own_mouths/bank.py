@@ -102,6 +102,19 @@ class Bank:
         moved[~self.follows] = 0.0
         return moved
 
+    @cached_property
+    def askew(self) -> Array:
+        """(M,) how far each mouth differs from its mirror image, more than the clip's usually do.
+
+        The mean square, in the units of the looks, of what a line over the yaw does not explain. Landmarks of
+        a mouth that is pulled to one side lie where a straight one would have them.
+        """
+        looks = self.looks.reshape(-1, *_LOOK_SIZE[::-1])
+        apart = (looks - looks[:, :, ::-1])[:, :, : _LOOK_SIZE[0] // 2].reshape(len(looks), -1)
+        line = np.column_stack([np.ones(len(looks)), self.heads.angles[:, 0]])
+        usual = line @ np.linalg.lstsq(line, apart, rcond=None)[0]
+        return np.asarray(np.square(apart - usual).mean(axis=1))
+
     @property
     def lost(self) -> NDArray[np.bool_]:
         """(M,) moments whose landmarks the detector has lost (:mod:`common.face.jumps`)."""

@@ -9,7 +9,7 @@ from typing import cast
 
 from common.errors import UserError
 
-VERSION = 16
+VERSION = 17
 """Part of the fingerprint of what is made with own mouths; to be raised when the pictures change."""
 
 

@@ -32,6 +32,9 @@ _CLOSED, _CLOSED_FREE, _SILENT = 3.0, 0.1, 6.0
 _SOFTER, _SOFTER_FREE = 16.0, 0.25
 # A grimace is no speech: cost of an expression that is not the clip's usual one, and the most that it costs.
 _GRIMACE, _GRIMACE_MOST = 0.5, 6.0
+# Nor is one that only its picture shows: cost of a mouth that is askew, in a clip whose usual grimace is more
+# than the first of these; in full from the first plus one on. Those of people who speak are .2.
+_GRIMACING, _ASKEW = 0.5, 4.0
 # Frames that are planned together, and those after them that are looked at and planned again.
 _BLOCK, _AHEAD = 750, 50
 _FORBIDDEN = 1e6
@@ -202,7 +205,10 @@ def _costs_of(
     tolerance = _PROFILE_TOLERANCE + (1 - _PROFILE_TOLERANCE) * frontality(angles[:, 0])
     turned = (angles[:, None] - bank.heads.angles[None]) / POSE_TOLERANCES / tolerance[:, None, None]
     cost += _POSE * np.square(turned).sum(axis=-1)
-    cost += np.minimum(_GRIMACE * grimaces(bank.expressions), _GRIMACE_MOST)
+    grimace = grimaces(bank.expressions)
+    cost += np.minimum(_GRIMACE * grimace, _GRIMACE_MOST)
+    if (grimacing := min(float(np.median(grimace)) - _GRIMACING, 1.0)) > 0:
+        cost += _ASKEW * grimacing * bank.askew
     if sharpness is not None:
         softer = np.log(np.maximum(sharpness, 1e-3))[:, None] - np.log(np.maximum(bank.sharpness, 1e-3))[None]
         cost += _SOFTER * np.square(np.maximum(softer - _SOFTER_FREE, 0))
