@@ -33,7 +33,8 @@ _WIDEST = 0.35
 # The middle of the inner lips goes up and down by this share of what that of the outer ones does, and the
 # corners by this share of the inner ones: medians of slopes of 105 clips of training film.
 _INNER_OF_OUTER, _CORNERS_OF_INNER = 0.9, 0.55
-# What is predicted of them beyond that explains a fifth of what they do: so much of it is wanted.
+# What is predicted of the outer lips beyond what goes with the gap explains a fifth of what they do: so much
+# of it is wanted.
 _PREDICTED = 0.5
 # The chin's movement fades out along the jaw line with this spread.
 _JAW_SPREAD = 0.42

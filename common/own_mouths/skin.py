@@ -64,7 +64,7 @@ def lit(base: Picture, piece: Picture, alpha: Map, unit: float) -> Picture:
     return relit
 
 
-def _gain(below: Picture, above: Picture) -> Picture:
+def _gain(below: NDArray, above: NDArray) -> Picture:
     """Of (n, 3) or (n,) levels, for each channel: 1 where both are as bright."""
     levels = [np.maximum(np.median(one, axis=0), _DARKEST) for one in (below, above)]
     return np.clip(levels[0] / levels[1], 1 / _MOST_GAIN, _MOST_GAIN).astype(np.float32)

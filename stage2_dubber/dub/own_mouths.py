@@ -79,7 +79,7 @@ def divide(
         )
     runs = [segment.source for segment in plan.segments]
     guessed = np.array(sorted(face.mouths.guessed), np.int64)
-    own, others = _parted(runs, guessed)
+    own, others = parted(runs, guessed)
     renderer = build_renderer(
         face.mouths, face.track.landmarks, face.times, own, lips, request.own_mouths, painter
     )
@@ -141,17 +141,17 @@ def with_own_mouths(
         position += 1
 
 
-def _parted(runs: list[range], guessed: np.ndarray) -> tuple[list[range], list[range]]:
-    """Runs in parts: frames whose landmarks were measured, and those whose were ``guessed``."""
-    measured: list[range] = []
+def parted(runs: list[range], chosen: np.ndarray) -> tuple[list[range], list[range]]:
+    """Runs in parts: the frames that are not ``chosen`` (N,), and those that are."""
     others: list[range] = []
+    parts: list[range] = []
     for run in runs:
-        unknown = np.isin(np.arange(run.start, run.stop), guessed)
-        edges = [0, *(np.flatnonzero(np.diff(unknown)) + 1).tolist(), len(run)]
+        here = np.isin(np.arange(run.start, run.stop), chosen)
+        edges = [0, *(np.flatnonzero(np.diff(here)) + 1).tolist(), len(run)]
         for first, last in pairwise(edges):
             part = range(run.start + first, run.start + last)
-            (others if unknown[first] else measured).append(part)
-    return measured, others
+            (parts if here[first] else others).append(part)
+    return others, parts
 
 
 def _uncovered(runs: list[range], renderer: MouthRenderer) -> list[range]:

@@ -44,27 +44,25 @@ def learn(kept: Sequence[LowerFace]) -> Usual | None:
         features_of(face.picture, skin_in_light(own, skin)) for face, own in zip(kept, skins, strict=True)
     ]
     lips = np.stack([lip_measures(f, view) for f, view in zip(features, views, strict=True)])
-    skin_seen = np.stack([skin_shown(f, view) for f, view in zip(features, views, strict=True)])
+    skin_seen = np.array([skin_shown(f, view) for f, view in zip(features, views, strict=True)])
     # Seen well: all three are among the best. A red cup is redder than lips, but it hides skin.
     ranks = np.column_stack([lips, skin_seen]).argsort(axis=0).argsort(axis=0).min(axis=1)
     core = np.argsort(-ranks, kind="stable")[: max(round(_CORE * len(kept)), 1)]
     usual_lips = np.median(lips[core], axis=0).astype(np.float32)
     shown = ~lips_lost(lips, usual_lips)
     low, high = ranges(features)
-    turns = np.stack([view.turn for view in views])
+    whole = Usual(skin, usual_lips, np.stack([view.turn for view in views]), low, high)
     free = np.zeros(len(kept), bool)
     free[core] = True
     free = _grown_free([squares_to(f, low, high) for f in features], views, free & shown, shown)
     looks = shown & ~free
     if looks.mean() >= _ANOTHER_LOOK and free.any():
-        known = Usual(skin, usual_lips, turns[free], low[free], high[free])
+        known = whole.limited(free)
         for j in np.flatnonzero(looks):
             looks[j] = not find_things(known, features[j], views[j], _SAME_UPPER).any()
         if looks.mean() >= _ANOTHER_LOOK:
             free |= looks
-    if free.mean() < _MAJORITY:
-        return None
-    return Usual(skin, usual_lips, turns[free], low[free], high[free])
+    return whole.limited(free) if free.mean() >= _MAJORITY else None
 
 
 def _grown_free(

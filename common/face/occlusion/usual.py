@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.face.occlusion.picture import Flags
 from common.face.pose import Array
 from common.face.types import FloatArray
 
@@ -29,3 +30,7 @@ class Usual:
     turns: Array
     low: FloatArray
     high: FloatArray
+
+    def limited(self, chosen: Flags) -> Usual:
+        """Of the ``chosen`` (R,) pictures alone."""
+        return Usual(self.skin, self.lips, self.turns[chosen], self.low[chosen], self.high[chosen])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from common.own_mouths.reliability import SURE, pooled_levels
 from stage2_dubber.dub.editing.editor import WindowEditor
 from stage2_dubber.dub.editing.windowed import WindowPart
 from stage2_dubber.dub.job import Composite
+from stage2_dubber.dub.own_mouths import parted
 from stage2_dubber.dub.refining.refiner import FrameRefiner, Refinement
 
 _UNSURE = 0.05
@@ -39,8 +39,8 @@ class OwnMouthRefiner(FrameRefiner):
         self._renderer, self._opacity = division.renderer, division.opacity
         self._stride = package.codec.stride
         self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        frames = np.array(sorted(frame for frame, share in division.opacity.items() if share > 0), np.int64)
-        super().__init__(package, wanted, _runs(frames, wanted.face.runs), features)
+        frames = np.array([frame for frame, share in division.opacity.items() if share > 0], np.int64)
+        super().__init__(package, wanted, parted(wanted.face.runs, frames)[1], features)
 
     def _built(
         self, package: ModelPackage, options: SamplingOptions, kept: Callable[[str], Path] | None
@@ -97,11 +97,3 @@ class _PlanesEditor(WindowEditor):
     ) -> ModelConditions:
         alone = super()._conditions(part, reference, None)
         return replace(alone, condition_planes=self._planes(part).to(reference))
-
-
-def _runs(frames: np.ndarray, runs: list[range]) -> list[range]:
-    """Rising ``frames`` (N,) as runs; those of two of the face's own stay apart."""
-    starts = {run.start for run in runs}
-    breaks = [i for i in range(1, len(frames)) if frames[i] > frames[i - 1] + 1 or int(frames[i]) in starts]
-    parts = pairwise([0, *breaks, len(frames)])
-    return [range(int(frames[first]), int(frames[last - 1]) + 1) for first, last in parts if last > first]
