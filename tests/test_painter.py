@@ -27,6 +27,7 @@ from common.mouth_painter import train
 from common.mouth_painter.samples import CollateMouths
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.frame import FaceAxes
+from common.own_mouths.inside import Opening
 from common.own_mouths.painting.model import MouthPainter
 from common.own_mouths.painting.network import PainterNetwork, load_painter
 from common.own_mouths.painting.painter import InsidePainter
@@ -47,6 +48,12 @@ def _view(gap: float, yaw: float = 0.2) -> MouthView:
     face = mouth(gap)[:, :2]
     axes, face = _axes(face, 1.0)
     return MouthView.of(face, InsidePatch.of(axes, face).centre, np.array([yaw, 0.1]), 1.3)
+
+
+def _lowered(view: MouthView, down: float) -> MouthView:
+    by = np.array([0, down])
+    opening = Opening(view.opening.upper + by, view.opening.lower + by)
+    return replace(view, opening=opening, lips=view.lips + by, jaw=view.jaw + by, centre=view.centre + by)
 
 
 class TestPatch:
@@ -118,6 +125,29 @@ class TestPatch:
         view = _view(0.2)
         wide = replace(view, lips=view.centre + 9 * (view.lips - view.centre))
         assert np.isfinite(known(np.ones((HEIGHT, WIDTH, 3), np.float32), wide)[0]).all()
+
+    def test_a_head_that_nods_farther_than_any_it_learnt_from_is_told_within_what_it_knows(self) -> None:
+        """Such a head had green teeth: its pitch, and a mouth nearer to the eyes, were told as they are."""
+        picture = np.full((HEIGHT, WIDTH, 3), 0.6, np.float32)
+        nodding = replace(_lowered(_view(0.2), -0.3), pitch=0.6)
+        planes, _ = known(picture, nodding)
+        assert planes[11].max() < 0.06
+        farther, _ = known(picture, replace(nodding, pitch=0.8))
+        np.testing.assert_array_equal(farther, planes)
+        np.testing.assert_allclose(planes[9], known(picture, _lowered(nodding, -0.1))[0][9], atol=1e-5)
+
+    def test_what_lies_beyond_the_jaw_is_not_told(self) -> None:
+        """The shadow on the neck is no colour of the face."""
+        view = _view(0.2)
+        chin = view.centre[1] + 0.15
+        view = replace(view, jaw=np.minimum(view.jaw, [np.inf, chin]))
+        y = view.centre[1] + (np.arange(HEIGHT) - (HEIGHT - 1) / 2) / UNIT
+        picture = np.full((HEIGHT, WIDTH, 3), 0.6, np.float32)
+        beyond = y > chin + 2 / UNIT
+        assert beyond.sum() > 3
+        neck = picture.copy()
+        neck[beyond] = 0.1
+        np.testing.assert_array_equal(known(neck, view)[0], known(picture, view)[0])
 
     @pytest.mark.parametrize(("film", "told"), [(0.5, 1.0), (1.3, 1.3)])
     def test_coarse_film_is_told_to_be_fine(self, film: float, told: float) -> None:

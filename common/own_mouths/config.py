@@ -9,7 +9,7 @@ from typing import cast
 
 from common.errors import UserError
 
-VERSION = 17
+VERSION = 18
 """Part of the fingerprint of what is made with own mouths; to be raised when the pictures change."""
 
 
