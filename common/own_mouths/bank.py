@@ -6,7 +6,8 @@ it is full the runs of frames that differ least from the others are given up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import cv2
@@ -126,6 +127,15 @@ class Bank:
                 for run, unit in zip(runs, units, strict=True)
             ]
         )
+
+    def with_pictures(self, pictures: Mapping[int, Image]) -> Bank:
+        """The bank with other pictures (h, w, 3) of some moments, as large as those that it has."""
+        looks, patches = self.looks.copy(), list(self.patches)
+        for number, picture in pictures.items():
+            patches[number] = replace(patches[number], picture=picture)
+            points = self.heads.landmarks[number] - [*patches[number].origin, 0]
+            looks[number] = _look(picture, points, FaceAxes.of(points, float(self.heads.pose.scale[number])))
+        return replace(self, looks=looks, patches=patches)
 
     def limited(self, chosen: NDArray) -> Bank:
         """The bank with only the ``chosen`` moments (indices or mask)."""

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.face.overlays import Overlays, OverlayWatch
 from common.face.pose import fit_pose
 from common.face.types import FaceObservation, ImageArray
 from common.own_mouths.bank import Bank, BankBuilder
 from common.own_mouths.config import OwnMouthsConfig
 from common.own_mouths.occluders import Occluders, OccluderWatch, free_moments
+from common.own_mouths.overlays import without_overlays
 from common.own_mouths.sharpness import FrameSharpness
 from common.own_mouths.shots import Shots
 
@@ -32,6 +34,7 @@ class ClipMouths:
         occluders: what lies before the face; None where they were not looked for or cannot be found.
         guessed: frames whose landmarks were not measured.
         shots: of the clip; None: all of it is one.
+        overlays: subtitles and logos over the face; None: there are none, or they were not looked for.
     """
 
     bank: Bank
@@ -39,6 +42,7 @@ class ClipMouths:
     occluders: Occluders | None = None
     guessed: frozenset[int] = frozenset()
     shots: Shots | None = None
+    overlays: Overlays | None = None
 
     def moment_costs(self, run: range) -> NDArray[np.float64] | None:
         """(M,) extra cost of each moment, for being of another shot than the run; None where all are 0."""
@@ -69,6 +73,7 @@ class MouthCollector:
     def __init__(self, config: OwnMouthsConfig) -> None:
         self._builder = BankBuilder(config)
         self._watch = OccluderWatch() if config.occluders else None
+        self._overlays = OverlayWatch() if config.overlays else None
         self._guessed: set[int] = set()
 
     def watch(self, index: int, image: ImageArray, seen: FaceObservation, shot: int) -> None:
@@ -82,6 +87,8 @@ class MouthCollector:
         face, pose = None, fit_pose(seen.landmarks[None])
         if self._watch is not None:
             face = self._watch.look(index, image, seen, pose)
+        if self._overlays is not None:
+            self._overlays.look(index, image, seen.landmarks, float(pose.scale[0]), shot)
         self._builder.add(index, image, seen.landmarks, face, shot, pose)
 
     def finish(self) -> ClipMouths | None:
@@ -99,6 +106,10 @@ class MouthCollector:
             else:
                 free &= free_moments(occluders, bank.frames, faces, bank.heads.landmarks)
         bank = bank if free.all() else bank.limited(free)
+        overlays = None if self._overlays is None else self._overlays.finish()
+        if overlays is not None:
+            bank = without_overlays(bank, overlays, LEAST_MOMENTS)
         if len(bank) < LEAST_MOMENTS:
             return None
-        return ClipMouths(bank, sharpness, occluders, frozenset(self._guessed), self._builder.shots)
+        guessed = frozenset(self._guessed)
+        return ClipMouths(bank, sharpness, occluders, guessed, self._builder.shots, overlays)

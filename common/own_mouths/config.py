@@ -38,6 +38,7 @@ class OwnMouthsConfig:
         paint: let a small network paint what lies between lips that part further than film can show; without
             it that is drawn plainly.
         occluders: keep hands and other things before the mouth.
+        overlays: keep subtitles and logos over the face where they are.
     """
 
     max_moments: int = 750
@@ -48,6 +49,7 @@ class OwnMouthsConfig:
     inside: bool = True
     paint: bool = True
     occluders: bool = True
+    overlays: bool = True
 
     @classmethod
     def read(cls, values: Mapping[str, str]) -> OwnMouthsConfig:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.blas import one_blas_thread
+from common.face.overlays import Cover, Overlays
 from common.face.types import FloatArray
 from common.own_mouths.clip import ClipMouths
 from common.own_mouths.config import OwnMouthsConfig
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
     from common.own_mouths.painting.painter import InsidePainter
 
 Array = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A frame that is to be drawn: as it is, without what lies over it, that, and what disagrees with the
+    usual face."""
+
+    number: int
+    source: Image
+    free: Image
+    cover: Cover | None
+    disagreement: FloatArray | None
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class MouthRenderer:
         placer: draws the n-th of them.
         landmarks: (F, 68, 2 or 3) of all frames of the clip.
         occluders: what must stay; None: nothing.
+        overlays: what lies over the picture, and is lifted off before a face is changed; None: nothing.
         reliability: whether frames tell how far they can be relied on.
     """
 
@@ -45,11 +60,10 @@ class MouthRenderer:
     placer: FramePlacer
     landmarks: NDArray[np.floating]
     occluders: Occluders | None = None
+    overlays: Overlays | None = None
     reliability: bool = False
 
-    def draw(
-        self, frame: int, image: NDArray[np.uint8], maps: Sequence[FloatArray] = (), place: int = 0
-    ) -> DrawnFrame:
+    def draw(self, frame: int, image: Image, maps: Sequence[FloatArray] = (), place: int = 0) -> DrawnFrame:
         """Frame number ``frame`` of the clip, (H, W, 3) uint8, with its new mouth.
 
         ``maps``: disagreements (:meth:`Occluders.disagreement`) of this frame, at ``place``, and of those
@@ -72,7 +86,7 @@ class MouthRenderer:
         return int(np.searchsorted(self.frames, frame))
 
     def draw_all(
-        self, frames: Iterable[tuple[int, NDArray[np.uint8]]], workers: int, leave: Set[int] = frozenset()
+        self, frames: Iterable[tuple[int, Image]], workers: int, leave: Set[int] = frozenset()
     ) -> Iterator[DrawnFrame]:
         """Consecutive frames (number, (H, W, 3) uint8); those without a new mouth, and ``leave``, stay.
 
@@ -90,26 +104,26 @@ class MouthRenderer:
 
     def _drawn(
         self,
-        frames: Iterable[tuple[int, NDArray[np.uint8]]],
+        frames: Iterable[tuple[int, Image]],
         pool: ThreadPoolExecutor,
         ahead: int,
         leave: Set[int],
     ) -> Iterator[DrawnFrame]:
         reach = 0 if self.occluders is None else REACH
         mine = set(self.frames.tolist()) - leave
-        near: deque[tuple[int, NDArray[np.uint8], FloatArray | None]] = deque()
+        near: deque[_Seen] = deque()
         drawn: deque[Future[DrawnFrame] | DrawnFrame] = deque()
 
         def start(place: int) -> None:
-            number, image, _ = near[place]
-            if number not in mine:
-                drawn.append(DrawnFrame(image))
+            seen = near[place]
+            if seen.number not in mine:
+                drawn.append(DrawnFrame(seen.source))
                 return
-            maps = [m for _, _, m in near if m is not None]
-            drawn.append(pool.submit(self.draw, number, image, maps, place))
+            maps = [other.disagreement for other in near if other.disagreement is not None]
+            drawn.append(pool.submit(self._drawn_below, seen, maps, place))
 
         for number, image in frames:
-            near.append((number, image, self._look(number, image)))
+            near.append(self._look(number, image))
             if len(near) > 2 * reach + 1:
                 near.popleft()
             if len(near) > reach:
@@ -121,12 +135,19 @@ class MouthRenderer:
         while drawn:
             yield _ready(drawn.popleft())
 
-    def _look(self, number: int, image: NDArray[np.uint8]) -> FloatArray | None:
-        return (
-            None
-            if self.occluders is None
-            else self.occluders.disagreement(number, image, self.landmarks[number])
-        )
+    def _look(self, number: int, image: Image) -> _Seen:
+        cover = None if self.overlays is None else self.overlays.cover(number, image)
+        free = image if cover is None else cover.filled_in(image)
+        occluders, points = self.occluders, self.landmarks[number]
+        disagreement = None if occluders is None else occluders.disagreement(number, free, points)
+        return _Seen(number, image, free, cover, disagreement)
+
+    def _drawn_below(self, seen: _Seen, maps: Sequence[FloatArray], place: int) -> DrawnFrame:
+        """A frame drawn below what lies over it."""
+        drawn = self.draw(seen.number, seen.free, maps, place)
+        if seen.cover is None:
+            return drawn
+        return replace(drawn, image=seen.cover.laid_back(drawn.image, seen.source))
 
 
 def build_renderer(
@@ -165,7 +186,7 @@ def build_renderer(
         first = part.stop
     plan = MouthPlan.joined(parts)
     placer = FramePlacer(heads, mouths.bank, plan, config, sharpness, painter)
-    return MouthRenderer(frames, plan, placer, landmarks, mouths.occluders)
+    return MouthRenderer(frames, plan, placer, landmarks, mouths.occluders, mouths.overlays)
 
 
 def _rows(landmarks: NDArray[np.floating], frames: NDArray[np.int64]) -> NDArray[np.floating]:
