@@ -316,6 +316,19 @@ def test_suspicion_is_believed_beside_a_finding_only() -> None:
     assert covered(-np.ones((HEIGHT, WIDTH), np.float32)) == 1
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_what_comes_in_the_last_frames_of_a_film_is_there(backwards: bool) -> None:
+    """A hand that is suspected in two frames and certain in the last one: nothing follows to tell more."""
+    maps = np.zeros((10, HEIGHT, WIDTH), np.float32)
+    maps[7, 30:, 10:20], maps[8, 26:, 10:22], maps[9, 18:, 8:24] = -1, -1, 1
+    order = slice(None, None, -1) if backwards else slice(None)
+    found = calm(maps[order])[order]
+    np.testing.assert_array_equal(np.flatnonzero(found.any(axis=(1, 2))), [7, 8, 9])
+    assert (found[9] == maps[9]).all()
+    maps[7:9] = 0  # a certain finding of one frame alone is a mistake there, too
+    assert not calm(maps[order]).any()
+
+
 def test_the_finder_sees_no_hand_in_a_face_and_rests() -> None:
     finder = HandFinder()
     image, landmarks = drawn_face()

@@ -39,6 +39,19 @@ def _without_short(flags: Flags, least: int, ends: bool = False) -> Flags:
     return result
 
 
+def _coming_at_ends(seen: Flags, suspected: Flags) -> Flags:
+    """(N,) findings of the first or last frames: suspicions of the frames about them count as such there.
+
+    A thing that comes when film ends is seen for less than three frames.
+    """
+    result, either = np.zeros(len(seen), bool), seen | suspected
+    for order in (slice(None), slice(None, None, -1)):
+        run = next((n for n, here in enumerate(either[order]) if not here), len(either))
+        if run >= _STAYS:
+            result[order][:run] |= seen[order][:run]
+    return result
+
+
 def calm(disagreement: NDArray[np.floating]) -> FloatArray:
     """Maps (N, HEIGHT, WIDTH) of consecutive frames, 0..1, without what stays for less than three of them.
 
@@ -48,14 +61,13 @@ def calm(disagreement: NDArray[np.floating]) -> FloatArray:
     """
     given = np.asarray(disagreement, np.float32)
     maps = np.maximum(given, 0)
-    seen = maps.any(axis=(1, 2))
-    stays = steady(seen)
+    seen, suspected = maps.any(axis=(1, 2)), given.min(axis=(1, 2), initial=0) < 0
+    stays = steady(seen) | _coming_at_ends(seen, suspected)
     known = np.flatnonzero(seen)
     for frame in np.flatnonzero(stays & ~seen):
         after = int(np.searchsorted(known, frame))
         maps[frame] = np.minimum(maps[known[after - 1]], maps[known[after]])
     maps[~stays] = 0
-    suspected = given.min(axis=(1, 2), initial=0) < 0
     for _ in range(_COMES_AND_GOES if suspected.any() else 0):
         before = [maps[max(frame - 1, 0) : frame + 2].max(axis=0) for frame in range(len(maps))]
         for frame in np.flatnonzero(suspected):

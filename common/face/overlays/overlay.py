@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from operator import or_
 
 import cv2
@@ -24,9 +24,12 @@ _SEEN = 0.6
 # What was found twice is one overlay where so much of it is seen again.
 _SAME = 0.8
 _LEAST_CELLS = 8
+# Share of letters that must be in view to tell them, and that two findings have in common.
+_ENOUGH = 0.3
+_IN_USE = 64  # overlays whose letters are remembered
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Overlay:
     """Something that lies over the picture.
 
@@ -47,35 +50,18 @@ class Overlay:
     first: int
     last: int
 
-    @cached_property
-    def _letters(self) -> list[tuple[CellRect, Flags, Flags]]:
-        """Letters that are told together: their part, their cells, and these with what is about them."""
-        box = np.ones((1, 2 * _TOGETHER + 1), np.uint8)
-        mask = self.mask.astype(np.uint8)
-        count, numbers, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(mask, box))
-        found = []
-        about = np.ones((2 * _ABOUT + 1, 2 * _ABOUT + 1), np.uint8)
-        for number in range(1, count):
-            part = self.part.about(boxes[number, :4].tolist(), _TOGETHER + _ABOUT)
-            cut = part.within(self.part.corner)
-            letters = self.mask[cut] & (numbers[cut] == number)
-            if np.count_nonzero(letters) >= _LEAST_CELLS:
-                grown = cv2.dilate(letters.astype(np.uint8), about) > 0
-                found.append((part, letters, grown & self.known[cut]))
-        return found
-
     def seen(self, cells: Cells) -> Flags:
         """(h, w) of these cells: where the overlay covers them."""
         result = np.zeros(cells.luma.shape, bool)
         here = cells.part
-        for part, letters, grown in self._letters:
+        for part, letters, grown in _letters(self):
             common = part & here
             if common.empty:
                 continue
             ours, theirs = common.within(part.corner), common.within(here.corner)
             chosen = grown[ours]
             # Of letters that are cut off little can be said.
-            if np.count_nonzero(letters[ours]) < max(_LEAST_CELLS, 0.3 * np.count_nonzero(letters)):
+            if np.count_nonzero(letters[ours]) < max(_LEAST_CELLS, _ENOUGH * np.count_nonzero(letters)):
                 continue
             expected = self.luma[common.within(self.part.corner)][chosen]
             if _correlation(expected, cells.luma[theirs][chosen]) >= _SEEN:
@@ -90,7 +76,7 @@ class Overlay:
         ours, theirs = common.within(self.part.corner), common.within(other.part.corner)
         both = self.known[ours] & other.known[theirs]
         chosen = (self.mask[ours] | other.mask[theirs]) & both
-        if np.count_nonzero(self.mask[ours] & other.mask[theirs]) < 0.3 * np.count_nonzero(chosen):
+        if np.count_nonzero(self.mask[ours] & other.mask[theirs]) < _ENOUGH * np.count_nonzero(chosen):
             return None
         if _correlation(self.luma[ours][chosen], other.luma[theirs][chosen]) < _SAME:
             return None
@@ -152,6 +138,24 @@ class Overlays:
             for stretch in range(one.first // REACH - 1, one.last // REACH + 2):
                 result.setdefault(stretch, []).append(one)
         return result
+
+
+@lru_cache(_IN_USE)
+def _letters(overlay: Overlay) -> list[tuple[CellRect, Flags, Flags]]:
+    """Letters that are told together: their part, their cells, and these with what is about them."""
+    box = np.ones((1, 2 * _TOGETHER + 1), np.uint8)
+    mask = overlay.mask.astype(np.uint8)
+    count, numbers, boxes, _ = cv2.connectedComponentsWithStats(cv2.dilate(mask, box))
+    found = []
+    about = np.ones((2 * _ABOUT + 1, 2 * _ABOUT + 1), np.uint8)
+    for number in range(1, count):
+        part = overlay.part.about(boxes[number, :4].tolist(), _TOGETHER + _ABOUT)
+        cut = part.within(overlay.part.corner)
+        letters = overlay.mask[cut] & (numbers[cut] == number)
+        if np.count_nonzero(letters) >= _LEAST_CELLS:
+            grown = cv2.dilate(letters.astype(np.uint8), about) > 0
+            found.append((part, letters, grown & overlay.known[cut]))
+    return found
 
 
 def _correlation(a: Luma, b: Luma) -> float:
