@@ -31,9 +31,7 @@ _STROKE = 2  # cells; strokes twice as wide are filled
 # The edges of the face itself change by this share of their contrast, so many of them at least; else it is
 # the landmarks that move.
 _GONE, _OTHERS_GONE = 0.3, 0.2
-_LETTER = (
-    0.35  # the most that letters which the outline of the face cuts reach beyond it, eye-corner distances
-)
+_LETTER = 0.35  # letters reach so far beyond the outline of the face, eye-corner distances
 _ENCLOSED_STILL = 0.9  # share of what is enclosed that stays still
 
 
