@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -111,6 +112,26 @@ def own(folder: Path, shared_pipeline: DubPipeline) -> DubResult:
 def edited(folder: Path, shared_pipeline: DubPipeline) -> DubResult:
     """The clip dubbed by the editor alone."""
     return _dubbing(folder, folder, shared_pipeline)("editor", "edited.mkv")
+
+
+def test_subtitles_over_the_face_are_kept_and_told(
+    folder: Path, tmp_path: Path, dub: Dub, own: DubResult
+) -> None:
+    clip = _clip()
+    x, y = np.median(clip.landmarks[:, 8, :2], axis=0).astype(int)
+    frames = clip.frames.copy()
+    for image in frames:
+        for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+            cv2.putText(
+                image, "words", (int(x) - 24, int(y) - 2), cv2.FONT_HERSHEY_DUPLEX, 0.55, colour, width
+            )
+    video = write_talker(tmp_path / "subtitled.mkv", Talker(frames, clip.landmarks))
+    result = dub(video=video)
+    assert any("lies over the face" in sentence for sentence in result.warnings)
+    assert not any("lies over the face" in sentence for sentence in own.warnings)
+    letters = (frames == 255).all(axis=-1) & (clip.frames != 255).any(axis=-1)
+    made = np.stack(read_frames(result.output))
+    assert (made[letters] == frames[letters]).mean() > 0.99
 
 
 def _reaching(monkeypatch: pytest.MonkeyPatch, reached: np.ndarray) -> None:

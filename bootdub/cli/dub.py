@@ -268,11 +268,11 @@ def _report(result: Any) -> None:
         f"{result.output}: {result.dubbed_frames} of {result.frames} frames dubbed in {seconds:.1f} s "
         f"({result.frames / max(seconds, 1e-9):.2f} frames/s)"
     )
-    if result.report.copied_frames:
-        print(f"{result.report.copied_frames} frames are copied as they are coded in the source")
-    print(result.report.provenance)
     if result.covered is not None:
         print(
             f"{result.own_mouth_frames} of them with the clip's own mouths, which cover "
             f"{result.covered:.0%} of what is said"
         )
+    if result.report.copied_frames:
+        print(f"{result.report.copied_frames} frames are copied as they are coded in the source")
+    print(result.report.provenance)

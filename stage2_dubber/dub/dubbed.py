@@ -17,6 +17,7 @@ from stage2_dubber.dub.job import FacePlan, plan_followed
 from stage2_dubber.dub.own_mouths import Division
 from stage2_dubber.dub.untouched import Untouched, find_untouched, untouched_warning
 
+_OVERLAYS = "What lies over the face and stays still in the picture (subtitles, a logo) is kept as it is."
 Planned = tuple[FollowedFace, FacePlan]
 
 
@@ -42,6 +43,12 @@ class DubbedFace:
     def runs(self) -> list[range]:
         """The frames in which it is dubbed."""
         return [segment.source for segment in self.plan.segments]
+
+    @property
+    def below_overlays(self) -> bool:
+        """Whether subtitles or the like lie over what own mouths draw."""
+        renderer = self.division.renderer
+        return renderer is not None and renderer.overlays is not None
 
     @property
     def persons(self) -> list[int]:
@@ -97,9 +104,10 @@ class DubbedFaces:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences for the user."""
+        kept = (_OVERLAYS,) if any(face.below_overlays for face in self.faces) else ()
         if len(self.faces) == 1:
-            return self.faces[0].plan.warnings
-        return tuple(untouched_warning(self.untouched, len(self.faces[0].followed.times)))
+            return self.faces[0].plan.warnings + kept
+        return (*untouched_warning(self.untouched, len(self.faces[0].followed.times)), *kept)
 
     @property
     def own_frames(self) -> int:
