@@ -110,11 +110,14 @@ def _fill_hulls(canvas: NDArray[np.uint8], hulls: list[Points]) -> None:
 
 def widen(canvas: NDArray[np.uint8], radius: float) -> NDArray[np.uint8]:
     """A mask (h, w) grown by a disc of ``radius`` pixels."""
-    size = 2 * round(radius) + 1
-    if size < 3:
-        return canvas
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return np.asarray(cv2.dilate(canvas, kernel), np.uint8)
+    pixels = round(radius)
+    return canvas if pixels < 1 else np.asarray(cv2.dilate(canvas, disc(pixels)), np.uint8)
+
+
+def disc(radius: int) -> NDArray[np.uint8]:
+    """(2 radius + 1, 2 radius + 1): 1 within a disc, for :func:`cv2.dilate` and its like."""
+    size = (2 * radius + 1, 2 * radius + 1)
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size), np.uint8)
 
 
 def _present(landmarks: Landmarks) -> NDArray[np.bool_]:

@@ -31,8 +31,15 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class _Seen:
-    """A frame that is to be drawn: as it is, without what lies over it, that, and what disagrees with the
-    usual face."""
+    """A frame of a clip.
+
+    Attributes:
+        number: of the frame.
+        source: (H, W, 3) as it is.
+        free: (H, W, 3) without what lies over it, as far as that was asked for.
+        cover: what does; None: nothing, or nobody asked.
+        disagreement: of its occluders; None: there are none in the clip.
+    """
 
     number: int
     source: Image
@@ -123,7 +130,7 @@ class MouthRenderer:
             drawn.append(pool.submit(self._drawn_below, seen, maps, place))
 
         for number, image in frames:
-            near.append(self._look(number, image))
+            near.append(self._look(number, image, number in mine))
             if len(near) > 2 * reach + 1:
                 near.popleft()
             if len(near) > reach:
@@ -135,10 +142,11 @@ class MouthRenderer:
         while drawn:
             yield _ready(drawn.popleft())
 
-    def _look(self, number: int, image: Image) -> _Seen:
-        cover = None if self.overlays is None else self.overlays.cover(number, image)
+    def _look(self, number: int, image: Image, drawn: bool) -> _Seen:
+        occluders, points, cover = self.occluders, self.landmarks[number], None
+        if self.overlays is not None and (drawn or occluders is not None):
+            cover = self.overlays.cover(number, image)
         free = image if cover is None else cover.filled_in(image)
-        occluders, points = self.occluders, self.landmarks[number]
         disagreement = None if occluders is None else occluders.disagreement(number, free, points)
         return _Seen(number, image, free, cover, disagreement)
 

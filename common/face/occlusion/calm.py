@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.face.occlusion.picture import Flags, disc
+from common.face.masks import disc
+from common.face.occlusion.picture import Flags
 from common.face.occlusion.things import REACH
 from common.face.types import FloatArray
 

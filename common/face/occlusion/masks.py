@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.hands import hand_mask
+from common.face.masks import disc
 from common.face.occlusion.picture import (
     HEIGHT,
     WIDTH,
     LowerFaceView,
-    disc,
     inverse_affine,
     mouth_area,
     move,

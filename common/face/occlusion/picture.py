@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from common.face.canonical import cheek_points, face_points
 from common.face.layout import JAW, OUTER_LIP
+from common.face.masks import disc
 from common.face.pose import Array, HeadPose, fit_pose
 from common.face.types import ImageArray
 
@@ -123,8 +124,3 @@ def _small(image: ImageArray, view: LowerFaceView) -> ImageArray:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     large = cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(large, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def disc(radius: int) -> NDArray[np.uint8]:
-    size = (2 * radius + 1, 2 * radius + 1)
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size), np.uint8)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
+from common.face.masks import disc
 from common.face.occlusion.features import UPPER_ROWS, likest, lip_measures, lips_lost, squares_to
-from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFaceView, disc
+from common.face.occlusion.picture import HEIGHT, WIDTH, LowerFaceView
 from common.face.occlusion.usual import LEAST_AREA, Usual
 from common.face.types import FloatArray
 

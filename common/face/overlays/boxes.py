@@ -66,12 +66,13 @@ def with_boxes(lines: Flags, border: Flags, unit: float) -> Flags:
         top, bottom = y + 1, y + height - 1
         here = border[:, x : x + width].any(axis=1)
         above, below = (
-            np.flatnonzero(here[max(0, top - far) : top]),
+            np.flatnonzero(here[max(0, top - far) : top][::-1]),
             np.flatnonzero(here[bottom : bottom + far]),
         )
-        if not len(above) and not len(below):
+        # From the letters to the nearest border above, and to that below.
+        margins = [int(rows[0]) + 1 for rows in (above, below) if len(rows)]
+        if not margins:
             continue
-        margins = [top - max(0, top - far) - int(n) for n in above[-1:]] + [int(n) + 1 for n in below[:1]]
         first, last = max(0, top - margins[0] - 1), bottom + margins[-1] + 1
         columns = np.flatnonzero(border[max(0, first - 2) : last + 2].any(axis=0))
         result[first:last, min(int(columns[0]), x) : max(int(columns[-1]) + 1, x + width)] = True

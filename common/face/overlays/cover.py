@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.face.masks import widen
-from common.face.overlays.grid import Cells, Flags
+from common.face.overlays.grid import Cells, Flags, Rect
 from common.face.types import ImageArray
 
 # Pixels about each that a filled one is made of, and how softly an overlay ends when it is laid back.
@@ -42,15 +42,16 @@ class Cover:
 
     def __or__(self, other: Cover) -> Cover:
         """What either covers."""
-        corners = np.array([self.origin, other.origin])
-        ends = corners + [one.mask.shape[::-1] for one in (self, other)]
-        (x0, y0), (x1, y1) = corners.min(axis=0).tolist(), ends.max(axis=0).tolist()
-        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        whole = self._place | other._place
+        mask = np.zeros(whole.shape, np.uint8)
         for one in (self, other):
-            x, y = one.origin[0] - x0, one.origin[1] - y0
-            part = mask[y : y + one.mask.shape[0], x : x + one.mask.shape[1]]
+            part = mask[one._place.within(whole.corner)]
             np.maximum(part, one.mask, out=part)
-        return Cover((x0, y0), mask)
+        return Cover(whole.corner, mask)
+
+    @property
+    def _place(self) -> Rect:
+        return Rect.of(self.origin, self.mask.shape)
 
     def share(self, outline: NDArray[np.floating]) -> float:
         """Share of what lies within an outline (n, 2), pixels, that is covered."""
@@ -93,21 +94,13 @@ class Cover:
         self, picture: ImageArray, origin: tuple[int, int], margin: int
     ) -> tuple[tuple[slice, slice], NDArray[np.uint8]] | None:
         """Rows and columns of a picture about the mask, and the mask there; None: it lies outside."""
-        height, width = self.mask.shape
-        x, y = (at - begin for at, begin in zip(self.origin, origin, strict=True))
-        x0, y0 = max(0, x - margin), max(0, y - margin)
-        x1 = min(picture.shape[1], x + width + margin)
-        y1 = min(picture.shape[0], y + height + margin)
-        if x1 <= x0 or y1 <= y0:
+        here = self._place.grown(margin) & Rect.of(origin, picture.shape)
+        if here.empty:
             return None
-        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        left, top = max(x, x0), max(y, y0)
-        right, bottom = min(x + width, x1), min(y + height, y1)
-        if right > left and bottom > top:
-            mask[top - y0 : bottom - y0, left - x0 : right - x0] = self.mask[
-                top - y : bottom - y, left - x : right - x
-            ]
-        return (slice(y0, y1), slice(x0, x1)), mask
+        mask, both = np.zeros(here.shape, np.uint8), self._place & here
+        if not both.empty:
+            mask[both.within(here.corner)] = self.mask[both.within(self.origin)]
+        return here.within(origin), mask
 
 
 def _filled(picture: ImageArray, mask: NDArray[np.uint8], smaller: int) -> ImageArray:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from common.face.overlays.cover import Cover
-from common.face.overlays.grid import CellRect, Cells, Flags, Luma
+from common.face.overlays.grid import Cells, Flags, Luma, Rect
 from common.face.types import ImageArray
 
 REACH = 75
@@ -43,7 +43,7 @@ class Overlay:
     """
 
     step: int
-    part: CellRect
+    part: Rect
     mask: Flags
     luma: Luma
     known: Flags
@@ -71,7 +71,7 @@ class Overlay:
     def joined(self, other: Overlay) -> Overlay | None:
         """Both as one; None: they are not the same."""
         common = self.part & other.part
-        if self.step != other.step or common.empty or other.first > self.last + REACH:
+        if self.step != other.step or common.empty:
             return None
         ours, theirs = common.within(self.part.corner), common.within(other.part.corner)
         both = self.known[ours] & other.known[theirs]
@@ -108,8 +108,7 @@ class Overlays:
 
     def cover(self, frame: int, picture: ImageArray, origin: tuple[int, int] = (0, 0)) -> Cover | None:
         """What covers a picture (h, w, 3) uint8 RGB, from ``origin`` of ``frame`` on; None: nothing."""
-        ox, oy = origin
-        height, width = picture.shape[:2]
+        shown = Rect.of(origin, picture.shape)
         near = [
             one
             for one in self._about.get(frame // REACH, ())
@@ -119,10 +118,10 @@ class Overlays:
         for step in sorted({one.step for one in near}):
             alike = [one for one in near if one.step == step]
             # Only what any of them may cover is looked at.
-            part = reduce(or_, (one.part for one in alike))
-            x0, x1 = (min(max(step * x - ox, 0), width) for x in (part.x0, part.x1))
-            y0, y1 = (min(max(step * y - oy, 0), height) for y in (part.y0, part.y1))
-            cells = Cells.of(picture[y0:y1, x0:x1], step, (ox + x0, oy + y0))
+            part = reduce(or_, (one.part for one in alike)).times(step) & shown
+            if part.empty:
+                continue
+            cells = Cells.of(picture[part.within(origin)], step, part.corner)
             mask = np.zeros(cells.luma.shape, bool)
             for one in alike:
                 mask |= one.seen(cells)
@@ -141,7 +140,7 @@ class Overlays:
 
 
 @lru_cache(_IN_USE)
-def _letters(overlay: Overlay) -> list[tuple[CellRect, Flags, Flags]]:
+def _letters(overlay: Overlay) -> list[tuple[Rect, Flags, Flags]]:
     """Letters that are told together: their part, their cells, and these with what is about them."""
     box = np.ones((1, 2 * _TOGETHER + 1), np.uint8)
     mask = overlay.mask.astype(np.uint8)

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects, uniform_filter1d
 
-from common.face.layout import JAW
-from common.face.masks import widen
+from common.face.layout import JAW, MOUTH
+from common.face.masks import disc, widen
 from common.face.overlays.boxes import borders, letters_behind, with_boxes
 from common.face.overlays.grid import Flags
 from common.face.overlays.stretch import FrameStretch, Points
 
-LOWER_FACE = [*JAW, *range(31, 36), *range(48, 68)]
+LOWER_FACE = [*JAW, *range(31, 36), *MOUTH]
 """Landmarks whose movement is asked for: jaw, nostrils and lips."""
 # Its outline: the jaw and the bridge of the nose, drawn in by this much.
 _OUTLINE, _DRAWN_IN = [*JAW, 29], 0.93
@@ -113,18 +113,17 @@ def _lines(edges: Flags, face: Flags, sure: Flags, unit: float) -> Flags | None:
     There the background stays still, too: only letters that the face's outline cuts are followed, and their
     rows from there on.
     """
-    size = 2 * _STROKE + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    stroke = disc(_STROKE)
     beside = edges & ~face
-    letter = np.ones((2 * round(_LETTER * unit) + 1, size), np.uint8)
+    letter = np.ones((2 * round(_LETTER * unit) + 1, len(stroke)), np.uint8)
     near = cv2.dilate(sure.astype(np.uint8), letter) > 0
-    solid = cv2.morphologyEx((sure | (beside & near)).astype(np.uint8), cv2.MORPH_CLOSE, disc)
+    solid = cv2.morphologyEx((sure | (beside & near)).astype(np.uint8), cv2.MORPH_CLOSE, stroke)
     count, numbers = cv2.connectedComponents(solid)
     letters = np.zeros(count, bool)
     letters[numbers[sure]] = True
     cut = letters[numbers] & (solid > 0)
     rows = cut.any(axis=1)[:, None]
-    solid = cv2.morphologyEx((cut | (beside & rows)).astype(np.uint8), cv2.MORPH_CLOSE, disc)
+    solid = cv2.morphologyEx((cut | (beside & rows)).astype(np.uint8), cv2.MORPH_CLOSE, stroke)
     reach = max(1, round(_LINE * unit / 2))
     count, numbers = cv2.connectedComponents(cv2.dilate(solid, np.ones((3, 2 * reach + 1), np.uint8)))
     of_line = np.where(sure, numbers, 0)

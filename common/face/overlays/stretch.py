@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from common.face.overlays.grid import CellRect, Cells, Luma
+from common.face.overlays.grid import Cells, Luma, Rect
 
 Points = NDArray[np.float64]
 
@@ -27,7 +27,7 @@ class FrameBlock:
     """
 
     first: int
-    part: CellRect
+    part: Rect
     low: Luma
     high: Luma
     total: NDArray[np.float32]
@@ -60,7 +60,7 @@ class FrameStretch:
         points: (N, 68, 2) landmarks, cells.
     """
 
-    part: CellRect
+    part: Rect
     mean: Luma
     changed: Luma
     points: Points

@@ -30,6 +30,7 @@ class OverlayWatch:
         self._blocks: deque[FrameBlock] = deque(maxlen=max(_STRETCHES))
         self._step, self._last, self._shot = 1, -2, 0
         self._found: list[Overlay] = []
+        self._recent: list[Overlay] = []
         self._count = 0
 
     def look(
@@ -67,7 +68,8 @@ class OverlayWatch:
 
     def finish(self) -> Overlays | None:
         """All that were found; None: nothing was."""
-        return Overlays(self._found) if self._found else None
+        found = [*self._found, *self._recent]
+        return Overlays(found) if found else None
 
     def _seen(self, image: ImageArray, lower: NDArray[np.float64], unit: float) -> Cells | None:
         height, width = image.shape[:2]
@@ -93,12 +95,12 @@ class OverlayWatch:
     def _keep(self, overlay: Overlay) -> None:
         """With what was found of the same overlay before, or as another."""
         overlay = overlay.without_surplus()
-        for place in range(len(self._found) - 1, -1, -1):
-            known = self._found[place]
-            if known.last + REACH < overlay.first and len(self._found) - place > 8:
-                break
-            joined = known.joined(overlay)
+        gone = [one for one in self._recent if overlay.first > one.last + REACH]
+        self._found += gone
+        self._recent = [one for one in self._recent if one not in gone]
+        for place in range(len(self._recent) - 1, -1, -1):
+            joined = self._recent[place].joined(overlay)
             if joined is not None:
-                self._found[place] = joined
+                self._recent[place] = joined
                 return
-        self._found.append(overlay)
+        self._recent.append(overlay)

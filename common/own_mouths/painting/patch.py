@@ -44,9 +44,9 @@ _FROM_LIPS, _SMOOTH = 3, 16.0
 _HEIGHT_SCALE, _PLACE_SCALE, _PLACE_DOWN = 4.0, 2.0, 0.65
 # Sharpness is told within these bounds; fine film has at least so much.
 _SHARPNESS, _FINE = (0.5, 1.5), 1.0
-# How a head is held and how far down its mouth is are told within the bounds of 19 in 20 frames with open
-# mouths (radians; eye-corner distances below the eyes). Farther out a painter knows little: of a face that
-# nods by 0.5 rad it painted green teeth.
+# How a head is held, and how far down its mouth is, are told within these bounds (radians; eye-corner
+# distances): of yaw those of nearly all frames with open mouths, of the others of 19 in 20. Farther out a
+# painter knows little: of a face that nods by 0.5 rad it painted green teeth.
 _YAW, _PITCH, _DOWN = (-0.6, 0.6), (-0.3, 0.05), (0.6, 0.77)
 # Film that is finer than the patch is blurred by this part of a pixel before it is sampled.
 _ANTIALIAS = 0.45
